@@ -1,0 +1,46 @@
+# Two commands do everything on a fresh machine with Python 3.10 to 3.13: `make demo` and `make test`.
+
+PYTHON ?= python3
+# Any PyTorch from 2.6 on will do; set TORCH to another requirement, for example a CUDA build that is at hand.
+TORCH ?= torch==2.13.0
+ENVIRONMENT ?= .venv
+RUN := $(abspath $(ENVIRONMENT))/bin/python
+
+# The checkout itself is what runs, whatever else is installed.
+export PYTHONPATH := $(CURDIR):$(CURDIR)/Testing
+
+.PHONY: demo test gui lint clean
+
+demo: $(ENVIRONMENT)/host
+	$(RUN) Testing/demo.py --output demo
+
+gui: $(ENVIRONMENT)/host
+	$(RUN) -m SlicerHost
+
+test: $(ENVIRONMENT)/everything lint
+	$(RUN) -m pytest
+
+lint: $(ENVIRONMENT)/everything
+	$(RUN) -m ruff check .
+
+$(ENVIRONMENT)/created:
+	@echo "creating the Python environment"
+	@$(PYTHON) -m venv $(ENVIRONMENT)
+	@$(RUN) -m pip install --quiet --upgrade pip
+	@touch $@
+
+# Base package and the stand-in for Slicer: what the demo needs, without PyTorch.
+$(ENVIRONMENT)/host: pyproject.toml $(ENVIRONMENT)/created Testing/system-packages.sh
+	@echo "installing the base package and Slicer's core"
+	@sh Testing/system-packages.sh
+	@$(RUN) -m pip install --quiet --editable ".[host]"
+	@touch $@
+
+$(ENVIRONMENT)/everything: $(ENVIRONMENT)/host
+	@echo "installing PyTorch, MONAI and the test tools"
+	@$(RUN) -m pip install --quiet "$(TORCH)"
+	@$(RUN) -m pip install --quiet --editable ".[train,evaluate,host,test]"
+	@touch $@
+
+clean:
+	rm -rf $(ENVIRONMENT) demo
