@@ -1,0 +1,238 @@
+"""A trained model on disk: what it is, where it lies, and whether it is intact.
+
+A model is a MONAI bundle: a folder with ``configs/metadata.json``, ``models/model.onnx``, ``LICENSE`` and
+``docs/README.md`` (the model card). What IoUSynth needs to know stands in the section ``iousynth`` of the metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .volume import InputError
+
+DEFAULT_GENERATOR = "ious2mr-2.5d"
+DEFAULT_SEGMENTER = "lesion-2.5d"
+
+#: Folders to look into before all others, separated as in PATH.
+SEARCH_VARIABLE = "IOUSYNTH_MODELS"
+
+KINDS = ("generator", "segmenter")
+REGIMES = ("2D", "2.5D", "3D")
+
+_METADATA = Path("configs", "metadata.json")
+_NETWORK = "models/model.onnx"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model on disk.
+
+    Attributes
+    ----------
+    path
+        The bundle's folder; its name is the model's name.
+    version
+        Version of the weights.
+    kind
+        ``generator`` (ultrasound to MRI) or ``segmenter`` (images to tissue classes).
+    regime
+        ``2D`` (one slice), ``2.5D`` (a slice with its two neighbours) or ``3D``.
+    spacing
+        Voxel size (x, y, z) in mm that the network was trained at.
+    slice_axes
+        Axes of ``[z, y, x]`` along which slices are cut; empty for 3D.
+    window
+        Size of the network's input, two numbers for slices and three for 3D.
+    overlap
+        Fraction of the window that neighbouring windows share.
+    size_multiple
+        Input sizes must be multiples of this.
+    inputs, outputs
+        Names of the images that go in, and of the channels that come out.
+    checksums
+        SHA-256 of the bundle's files, by path within the bundle.
+    details
+        The whole section ``iousynth`` of the metadata.
+    """
+
+    path: Path
+    version: str
+    kind: str
+    regime: str
+    spacing: tuple[float, float, float]
+    slice_axes: tuple[int, ...]
+    window: tuple[int, ...]
+    overlap: float
+    size_multiple: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    checksums: dict[str, str]
+    details: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the model: that of its folder."""
+        return self.path.name
+
+    @property
+    def licence(self) -> str:
+        """Licence of the weights, as an SPDX identifier."""
+        return str(self.details.get("licence", "not stated"))
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 that the network's file must have."""
+        return self.checksums[_NETWORK]
+
+    def describe(self) -> dict[str, str]:
+        """Return what a report says about the model."""
+        return {"name": self.name, "version": self.version, "sha256": self.sha256, "licence": self.licence}
+
+    def verify(self) -> None:
+        """Compare every file of the bundle that has a checksum; raise :class:`InputError` at the first mismatch."""
+        for name in self.checksums:
+            self._read_verified(name)
+
+    def read_network(self) -> bytes:
+        """Return the verified content of the ONNX file: what was checked is what the session is made of."""
+        return self._read_verified(_NETWORK)
+
+    def _read_verified(self, name: str) -> bytes:
+        file = self.path / name
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise InputError(f"{file}: is missing or cannot be read; install the model {self.name} again") from error
+        if hashlib.sha256(content).hexdigest() != self.checksums[name]:
+            raise InputError(f"{file}: its checksum does not match the metadata; install the model {self.name} again")
+        return content
+
+
+def search_folders() -> list[Path]:
+    """Return the folders that hold models, in the order in which they are searched."""
+    named = [Path(part) for part in os.environ.get(SEARCH_VARIABLE, "").split(os.pathsep) if part]
+    return [*named, user_folder(), Path(__file__).resolve().parents[1] / "Resources" / "Models"]
+
+
+def user_folder() -> Path:
+    """Return the user's own model folder, as the operating system wants it."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "IoUSynth" / "Models"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "IoUSynth" / "Models"
+    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "iousynth" / "models"
+
+
+def list_bundles() -> list[Bundle]:
+    """Return every readable model, the first of each name in search order; damaged metadata are passed over."""
+    found: dict[str, Bundle] = {}
+    for path in bundle_paths():
+        try:
+            found.setdefault(path.name, load(path))
+        except InputError:
+            continue
+    return list(found.values())
+
+
+def bundle_paths() -> list[Path]:
+    """Return the folders that hold a bundle's metadata, in search order."""
+    return [
+        path.parents[1]
+        for folder in search_folders()
+        if folder.is_dir()
+        for path in sorted(folder.glob(f"*/{_METADATA}"))
+    ]
+
+
+def load(model: str | Path) -> Bundle:
+    """Read a model's metadata; nothing is executed and the weights are not opened.
+
+    Parameters
+    ----------
+    model
+        Name of a model in one of the :func:`search_folders`, or the path of a bundle's folder.
+
+    Raises
+    ------
+    InputError
+        There is no such model, or its metadata are incomplete.
+    """
+    path = _find(model)
+    file = path / _METADATA
+    try:
+        metadata = json.loads(file.read_text(encoding="utf-8"))
+        return _parse(path, metadata)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read; install the model again") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"no entry {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{file}: is not the metadata of an IoUSynth model ({reason}); install it again") from error
+
+
+def _find(model: str | Path) -> Path:
+    path = Path(model)
+    if path.parent == Path():  # a bare name
+        for folder in search_folders():
+            if (folder / path / _METADATA).is_file():
+                return (folder / path).resolve()
+    if (path / _METADATA).is_file():
+        return path.resolve()
+    names = ", ".join(dict.fromkeys(path.name for path in bundle_paths())) or "none"
+    raise InputError(f"{model}: no such model (found: {names}); give one of these names or a bundle's folder")
+
+
+def _parse(path: Path, metadata: dict[str, Any]) -> Bundle:
+    details = metadata["iousynth"]
+    bundle = Bundle(
+        path=path,
+        version=str(metadata["version"]),
+        kind=details["kind"],
+        regime=details["regime"],
+        spacing=tuple(float(value) for value in details["spacing"]),
+        slice_axes=tuple(int(axis) for axis in details.get("slice_axes", ())),
+        window=tuple(int(length) for length in details["window"]),
+        overlap=float(details["overlap"]),
+        size_multiple=int(details["size_multiple"]),
+        inputs=tuple(details["inputs"]),
+        outputs=tuple(details["outputs"]),
+        checksums={str(name): str(value) for name, value in details["checksums"].items()},
+        details=details,
+    )
+    problem = _problem(bundle)
+    if problem:
+        raise ValueError(problem)
+    return bundle
+
+
+def _problem(bundle: Bundle) -> str | None:
+    """Return what is wrong with a bundle's plan, or None."""
+    dimensions = 3 if bundle.regime == "3D" else 2
+    checks = {
+        f"kind '{bundle.kind}' is unknown": bundle.kind in KINDS,
+        f"regime '{bundle.regime}' is unknown": bundle.regime in REGIMES,
+        "spacing must be three lengths in mm": len(bundle.spacing) == 3
+        and all(math.isfinite(value) and value > 0 for value in bundle.spacing),
+        "slice_axes must name axes 0, 1 or 2": bool(bundle.slice_axes) == (dimensions == 2)
+        and set(bundle.slice_axes) <= {0, 1, 2},
+        f"window must be {dimensions} multiples of size_multiple": bundle.size_multiple > 0
+        and len(bundle.window) == dimensions
+        and all(length > 0 and length % bundle.size_multiple == 0 for length in bundle.window),
+        "overlap must be at least 0 and below 0.9": 0 <= bundle.overlap < 0.9,
+        "inputs must hold ioUS": "ioUS" in bundle.inputs,
+        f"outputs do not fit a {bundle.kind}": _outputs_fit(bundle),
+        f"checksums must hold {_NETWORK}": _NETWORK in bundle.checksums,
+    }
+    return next((message for message, fine in checks.items() if not fine), None)
+
+
+def _outputs_fit(bundle: Bundle) -> bool:
+    if bundle.kind == "segmenter":
+        return bundle.outputs == ("background", "tumour", "cavity")
+    return "log_error" in bundle.outputs and len(set(bundle.outputs)) == len(bundle.outputs) >= 2

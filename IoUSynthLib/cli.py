@@ -1,0 +1,330 @@
+"""The command line: ``python -m IoUSynthLib``, installed as ``iousynth``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from . import NOTICE, __version__
+from .bundle import DEFAULT_GENERATOR, SEARCH_VARIABLE, bundle_paths, load, search_folders
+from .volume import InputError, Volume, case_name, check_input, read_volume, write_volume
+
+if TYPE_CHECKING:
+    from .pipeline import SynthesisResult
+
+#: Exit code for bad input.
+BAD_INPUT = 2
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0, or 2 for bad input, with one line on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except InputError as error:
+        return _complain(error)
+    except KeyboardInterrupt:
+        print("interrupted; nothing of the unfinished case was written", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has had enough
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _complain(error: InputError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="iousynth", description="Synthetic MRI from intraoperative brain ultrasound.", epilog=NOTICE)
+    parser.add_argument("--version", action="version", version=f"iousynth {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_synthesize(commands)
+    _add_models(commands)
+    _add_doctor(commands)
+    return parser
+
+
+# synthesize -----------------------------------------------------------------------------------------------------------
+
+
+def _add_synthesize(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "synthesize",
+        help="predict T2w and FLAIR, uncertainty, tumour and cavity",
+        description="Writes CASE_T2w.nii.gz, CASE_FLAIR.nii.gz, CASE_uncertainty.nii.gz, CASE_segmentation.nii.gz, "
+        "CASE_report.json and CASE.png for every input, all on the input's own grid.",
+        epilog=NOTICE,
+    )
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="INPUT",
+        help="ultrasound volume: NRRD, NIfTI, MetaImage or DICOM folder",
+    )
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the results")
+    parser.add_argument("--model", metavar="NAME|PATH", help=f"generator (default: {DEFAULT_GENERATOR})")
+    parser.add_argument("--preoperative", type=Path, metavar="MRI", help="preoperative MRI to show in the picture")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.add_argument("--json", action="store_true", help="print the reports as JSON instead of a line for each case")
+    parser.set_defaults(run=_run_synthesize)
+
+
+def _run_synthesize(options: argparse.Namespace) -> int:
+    _check_names(options.inputs, options.output)
+    load(options.model or DEFAULT_GENERATOR)  # a wrong name fails here once, not for each input
+    preoperative = _read_checked(options.preoperative) if options.preoperative else None
+    reports, code = [], 0
+    for path in options.inputs:
+        try:
+            report, files = _synthesize_file(path, options, preoperative)
+        except InputError as error:
+            code = _complain(error)
+            continue
+        reports.append(report)
+        if not options.json:
+            print(f"{case_name(path)}: wrote {', '.join(files)} in {options.output}. {report['summary']}", flush=True)
+    if options.json:
+        print(json.dumps(reports[0] if len(options.inputs) == 1 and reports else reports, indent=1))
+    return code
+
+
+def _check_names(inputs: Sequence[Path], output: Path) -> None:
+    """Refuse inputs whose results would overwrite each other or an input."""
+    written: dict[Path, Path] = {}
+    for path in inputs:
+        for name in output_names(case_name(path)):
+            target = (output / name).resolve()
+            if target in written and written[target] != path:
+                raise InputError(f"{path}: has the same name as {written[target]}; use one output folder for each")
+            written[target] = path
+    for path in inputs:
+        if path.resolve() in written:
+            raise InputError(f"{path}: would be overwritten by a result; choose another output folder")
+
+
+def output_names(case: str) -> list[str]:
+    """Return the names of the six files of a case."""
+    images = [f"{case}_{kind}.nii.gz" for kind in ("T2w", "FLAIR", "uncertainty", "segmentation")]
+    return [*images, f"{case}_report.json", f"{case}.png"]
+
+
+def _read_checked(path: Path) -> Volume:
+    volume = read_volume(path)
+    check_input(volume, str(path))
+    return volume
+
+
+def _synthesize_file(
+    path: Path, options: argparse.Namespace, preoperative: Volume | None
+) -> tuple[dict[str, Any], list[str]]:
+    from .pipeline import synthesize
+
+    progress = _StagePrinter(case_name(path))
+    progress("reading", 0.0)
+    started = time.perf_counter()
+    volume = _read_checked(path)
+    reading = round(time.perf_counter() - started, 3)
+    with staging_folder(options.output) as staging:
+        try:
+            result = synthesize(volume, options.model, options.device, progress)
+        except InputError as error:
+            raise InputError(str(error).replace("input volume", str(path), 1)) from error
+        if preoperative is not None and not _covers(preoperative, result.valid):
+            result.report["warnings"].append("The preoperative MRI does not cover the ultrasound: another patient?")
+        result.report["input"] = {"file": path.name, **result.report["input"]}
+        seconds = result.report["seconds"]
+        result.report["seconds"] = {"reading": reading, **seconds, "total": round(reading + seconds["total"], 3)}
+        for warning in result.report["warnings"]:
+            print(f"{case_name(path)}: warning: {warning}", file=sys.stderr, flush=True)
+        files = write_outputs(staging, case_name(path), volume, result, preoperative)
+    return result.report, files
+
+
+def _covers(preoperative: Volume, valid: Volume) -> bool:
+    """Tell whether the middle of the ultrasound fan lies inside the MRI's grid."""
+    import numpy as np
+
+    middle = np.argwhere(valid.array).mean(axis=0)[::-1]
+    place = np.linalg.inv(preoperative.ijk_to_lps) @ valid.ijk_to_lps @ [*middle, 1.0]
+    return bool((place[:3] >= 0).all() and (place[:3] <= np.array(preoperative.size) - 1).all())
+
+
+class _StagePrinter:
+    """Prints one line on stderr when a stage begins."""
+
+    def __init__(self, case: str) -> None:
+        self.case, self.stage = case, ""
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        if stage != self.stage:
+            self.stage = stage
+            print(f"{self.case}: {stage} ...", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def staging_folder(output: Path) -> Iterator[Path]:
+    """Give a temporary folder inside ``output``; move its files there at the end, or leave nothing behind on failure.
+
+    Raises
+    ------
+    InputError
+        ``output`` cannot be made or written, which is found out before the work begins.
+    """
+    missing = [folder for folder in (output, *output.parents) if not folder.exists()]
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".iousynth-", dir=output))
+    except OSError as error:
+        _remove_empty(missing)
+        raise InputError(f"{output}: cannot be written ({error.strerror}); choose another output folder") from error
+    try:
+        yield staging
+        for file in sorted(staging.iterdir()):
+            os.replace(file, output / file.name)
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror}); free space or choose another") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        _remove_empty(missing)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders that were made for nothing, innermost first."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def write_outputs(
+    folder: Path, case: str, volume: Volume, result: SynthesisResult, preoperative: Volume | None = None
+) -> list[str]:
+    """Write the files of a case into a folder and return their names.
+
+    Use :func:`staging_folder` round it, so that all of them appear or none.
+    """
+    from .picture import write_picture
+
+    images = {**result.images, "uncertainty": result.uncertainty, "segmentation": result.segmentation}
+    names = []
+    for kind, image in images.items():
+        names.append(f"{case}_{kind}.nii.gz")
+        write_volume(folder / names[-1], image, image_header(kind, result.report["model"]))
+    names += [f"{case}_report.json", f"{case}.png"]
+    (folder / names[-2]).write_text(json.dumps(result.report, indent=1) + "\n", encoding="utf-8")
+    write_picture(folder / names[-1], volume, result, preoperative, case)
+    return names
+
+
+def image_header(kind: str, model: dict[str, str]) -> dict[str, str]:
+    """Return what an image's file header says; NIfTI has room for 79 characters in ``descrip``."""
+    text = f"SYNTHETIC - NOT ACQUIRED; {kind}; IoUSynth {__version__}; {model['name']} {model['version']}"
+    return {"descrip": text[:79]}
+
+
+# models ---------------------------------------------------------------------------------------------------------------
+
+
+def _add_models(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "models",
+        help="list, describe or verify models",
+        description=f"Models are searched in ${SEARCH_VARIABLE}, the user's model folder, and Resources/Models.",
+    )
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="list the models that are found")
+    listing.set_defaults(run=_list_models)
+    info = actions.add_parser("info", help="print a model's metadata")
+    info.add_argument("model", metavar="NAME|PATH")
+    info.set_defaults(run=_describe_model)
+    verify = actions.add_parser("verify", help="compare checksums, of all models when none is named")
+    verify.add_argument("models", nargs="*", metavar="NAME|PATH")
+    verify.set_defaults(run=_verify_models)
+
+
+def _list_models(options: argparse.Namespace) -> int:
+    paths = bundle_paths()
+    if not paths:
+        folders = ", ".join(str(folder) for folder in search_folders())
+        raise InputError(f"models: none found in {folders}; copy a bundle into one of these folders")
+    return _for_each(paths, _line_about)
+
+
+def _line_about(path: Path) -> str:
+    bundle = load(path)
+    images = f"{', '.join(bundle.inputs)} -> {', '.join(bundle.outputs)}"
+    return f"{bundle.name}  {bundle.version}  {bundle.kind} {bundle.regime}  {images}  {bundle.licence}  {bundle.path}"
+
+
+def _describe_model(options: argparse.Namespace) -> int:
+    bundle = load(options.model)
+    metadata = json.loads((bundle.path / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    print(json.dumps({"name": bundle.name, "path": str(bundle.path), **metadata}, indent=1))
+    return 0
+
+
+def _verify_models(options: argparse.Namespace) -> int:
+    models = options.models or bundle_paths()
+    if not models:
+        raise InputError("models: none found; see 'models list'")
+
+    def verify(model: str | Path) -> str:
+        bundle = load(model)
+        bundle.verify()
+        return f"{bundle.name}  {bundle.version}  checksums match  {bundle.path}"
+
+    return _for_each(models, verify)
+
+
+def _for_each(models: Sequence[str | Path], describe: Callable[[str | Path], str]) -> int:
+    code = 0
+    for model in models:
+        try:
+            print(describe(model))
+        except InputError as error:
+            code = _complain(error)
+    return code
+
+
+# doctor ---------------------------------------------------------------------------------------------------------------
+
+
+def _add_doctor(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "doctor",
+        help="say what is installed, which device runs, and whether all is ready",
+        description="Exit code 0 when ready, 2 when not.",
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.set_defaults(run=_run_doctor)
+
+
+def _run_doctor(options: argparse.Namespace) -> int:
+    from .doctor import examine
+
+    findings = examine(options.device)
+    for finding in findings:
+        print(f"{'ok   ' if finding.fine else 'FAIL '} {finding.subject}: {finding.text}")
+    problems = [finding for finding in findings if not finding.fine]
+    if problems:
+        print(f"not ready: {'; '.join(f'{problem.subject}: {problem.text}' for problem in problems)}")
+        return BAD_INPUT
+    print("ready")
+    return 0

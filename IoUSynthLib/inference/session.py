@@ -1,0 +1,143 @@
+"""Sessions of ONNX Runtime, and which device they really run on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..bundle import Bundle
+from ..volume import InputError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import onnxruntime
+
+DEVICES = ("auto", "cpu", "cuda")
+
+_CUDA = "CUDAExecutionProvider"
+_CPU = "CPUExecutionProvider"
+#: A fixed choice of algorithm would be searched anew for each input shape; "DEFAULT" is slow with cuDNN 9.
+_CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
+
+
+class Session:
+    """A network that is ready to run.
+
+    Attributes
+    ----------
+    device
+        ``cpu`` or ``cuda``: read back from ONNX Runtime, not what was asked for.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        self.device = "cuda" if session.get_providers()[0] == _CUDA else "cpu"
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Run the network on a float32 batch (B, C, ...) and return its prediction (B, outputs, ...)."""
+        return self._session.run(["prediction"], {"image": batch})[0]
+
+
+_sessions: dict[tuple[Path, str, str], Session] = {}
+
+
+def open_session(bundle: Bundle, device: str = "auto") -> Session:
+    """Verify a model's checksum and open it, or return the session that is open already.
+
+    Parameters
+    ----------
+    bundle
+        The model.
+    device
+        ``auto`` takes CUDA where it works and the CPU elsewhere; ``cuda`` insists.
+
+    Raises
+    ------
+    InputError
+        ONNX Runtime is not installed, the checksum does not match, the file is not a network that fits its metadata,
+        or CUDA was asked for and does not work.
+    """
+    if device not in DEVICES:
+        raise InputError(f"device '{device}': unknown; choose one of {', '.join(DEVICES)}")
+    key = (bundle.path, bundle.sha256, device)
+    if key not in _sessions:
+        _sessions[key] = _open(bundle, device)
+    return _sessions[key]
+
+
+def load_runtime() -> ModuleType:
+    """Import ONNX Runtime, or say how to install it."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError(
+            f"onnxruntime: is not installed or cannot be loaded ({error}); install it with: pip install onnxruntime"
+        ) from error
+    return onnxruntime
+
+
+def available_providers() -> list[str]:
+    """Return the providers that this build of ONNX Runtime has; whether they work shows only in a session."""
+    return list(load_runtime().get_available_providers())
+
+
+def _open(bundle: Bundle, device: str) -> Session:
+    runtime = load_runtime()
+    network = bundle.read_network()
+    offered = device != "cpu" and _CUDA in runtime.get_available_providers()
+    if device == "cuda" and not offered:
+        raise _no_cuda("this ONNX Runtime has no CUDA provider")
+    if offered and hasattr(runtime, "preload_dlls"):
+        runtime.preload_dlls()  # CUDA and cuDNN out of their Python packages, where these are installed
+    providers = [(_CUDA, _CUDA_OPTIONS), _CPU] if offered else [_CPU]
+    try:
+        session = Session(runtime.InferenceSession(network, _options(runtime), providers=providers))
+    except Exception as error:  # ONNX Runtime has a dozen exception classes without a common base
+        raise InputError(f"{bundle.path}: ONNX Runtime cannot open the model ({error}); install it again") from error
+    _check_signature(session, bundle)
+    if device == "cuda" and session.device != "cuda":
+        raise _no_cuda("ONNX Runtime fell back to the CPU")
+    return session
+
+
+def _no_cuda(reason: str) -> InputError:
+    return InputError(
+        f"device cuda: {reason}; install onnxruntime-gpu with its CUDA and cuDNN in place of onnxruntime, or choose cpu"
+    )
+
+
+def _options(runtime: ModuleType) -> onnxruntime.SessionOptions:
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # errors; what matters is checked and told in words
+    threads = _usable_cores()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    # Spinning threads would take time from Slicer's windows between two windows of the volume.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    return options
+
+
+def _usable_cores() -> int | None:
+    """Return how many cores this process is confined to, or None: then ONNX Runtime takes all physical cores."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    usable = len(os.sched_getaffinity(0))
+    return usable if usable < (os.cpu_count() or usable) else None
+
+
+def _check_signature(session: Session, bundle: Bundle) -> None:
+    inner = session._session
+    names = ([node.name for node in inner.get_inputs()], [node.name for node in inner.get_outputs()])
+    if names != (["image"], ["prediction"]):
+        raise InputError(f"{bundle.path}: the network must map 'image' to 'prediction', not {names}; export it again")
+    channels = (inner.get_inputs()[0].shape[1], inner.get_outputs()[0].shape[1])
+    expected = (len(bundle.inputs) * (3 if bundle.regime == "2.5D" else 1), len(bundle.outputs))
+    if any(isinstance(found, int) and found != wanted for found, wanted in zip(channels, expected, strict=True)):
+        raise InputError(
+            f"{bundle.path}: the network has {channels} channels, its metadata say {expected}; export it again"
+        )

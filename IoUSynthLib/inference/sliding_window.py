@@ -1,0 +1,176 @@
+"""One sliding-window loop for 2D, 2.5D and 3D networks.
+
+A 3D volume is cut into items: its slices along an axis, or itself. Each item is covered by overlapping windows;
+predictions are blended with a Hann weight and divided by its sum. Windows without a valid voxel are skipped. Since a
+valid voxel lies in no skipped window, the sum of weights is separable: one short vector for each axis.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..bundle import Bundle
+from .session import Session
+
+#: Intensity outside the fan, also used for padding.
+OUTSIDE = -1.0
+
+#: Pixels that go through the network at once: enough to keep the cores busy, few enough to cancel quickly.
+_BATCH_PIXELS = {"cpu": 1 << 17, "cuda": 1 << 20}
+
+#: Keeps the corners of an image, which one window sees with a weight near zero, well defined.
+_SMALLEST_WEIGHT = 1e-3
+
+Activation = Callable[[np.ndarray], np.ndarray]
+Progress = Callable[[float], None]
+
+
+class Cancelled(Exception):
+    """Raised by a progress callback to stop the work."""
+
+
+@dataclass(frozen=True)
+class _Tiling:
+    """Windows along the axes of an item: padded size, window size and first voxels, one entry an axis."""
+
+    padded: tuple[int, ...]
+    window: tuple[int, ...]
+    starts: tuple[tuple[int, ...], ...]
+
+
+def predict(
+    session: Session,
+    images: np.ndarray,
+    valid: np.ndarray,
+    bundle: Bundle,
+    activation: Activation | None = None,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Run a network over a volume.
+
+    Parameters
+    ----------
+    session
+        The bundle's network.
+    images
+        (inputs, z, y, x) at the bundle's spacing, in [-1, 1], -1 outside the fan.
+    valid
+        (z, y, x); where a prediction is wanted.
+    bundle
+        Says how slices and windows are cut.
+    activation
+        Applied to each prediction (B, outputs, ...) before it is blended, as a softmax is.
+    progress
+        Called with the fraction done after each batch; may raise :class:`Cancelled`.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (outputs, z, y, x), averaged over slice axes; 0 outside ``valid``.
+    """
+    # A 3D network sees the volume as one item of an extra first axis, so that one loop serves all regimes.
+    images = np.asarray(images, dtype=np.float32)
+    if bundle.regime == "3D":
+        views = [(images[:, None], valid[None])]
+    else:
+        views = [(np.moveaxis(images, axis + 1, 1), np.moveaxis(valid, axis, 0)) for axis in bundle.slice_axes]
+    passes = [_Pass(session, view, inside, bundle) for view, inside in views]
+    total = sum(len(item.pieces) for item in passes)
+    result = np.zeros((len(bundle.outputs), *valid.shape), dtype=np.float32)
+    done = 0
+    for number, item in enumerate(passes):
+        for count in item.run(activation):
+            done += count
+            if progress is not None:
+                progress(done / total)
+        blended = item.blended()
+        result += blended[:, 0] if bundle.regime == "3D" else np.moveaxis(blended, 1, bundle.slice_axes[number] + 1)
+    return result / np.float32(len(passes)) * valid
+
+
+class _Pass:
+    """All items of a volume along one axis: ``images`` (inputs, items, ...), ``valid`` (items, ...)."""
+
+    def __init__(self, session: Session, images: np.ndarray, valid: np.ndarray, bundle: Bundle) -> None:
+        self.session, self.bundle = session, bundle
+        self.shape = valid.shape[1:]
+        self.tiling = tile(self.shape, bundle)
+        padding = [(0, after - before) for before, after in zip(self.shape, self.tiling.padded, strict=True)]
+        self.images = np.pad(images, [(0, 0), (0, 0), *padding], constant_values=OUTSIDE)
+        self.valid = np.pad(valid, [(0, 0), *padding])
+        self.pieces = list(self._pieces())
+        self.weights = [hann(length) for length in self.tiling.window]
+        self.sum = np.zeros((len(bundle.outputs), *self.valid.shape), dtype=np.float32)
+
+    def _pieces(self) -> Iterator[tuple[int, tuple[slice, ...]]]:
+        """Yield item and window of every window that holds a valid voxel."""
+        for number, inside in enumerate(self.valid):
+            if not inside.any():
+                continue
+            for start in itertools.product(*self.tiling.starts):
+                part = tuple(slice(a, a + n) for a, n in zip(start, self.tiling.window, strict=True))
+                if inside[part].any():
+                    yield number, part
+
+    def run(self, activation: Activation | None) -> Iterator[int]:
+        """Predict batch by batch and yield the number of windows in each."""
+        size = max(1, _BATCH_PIXELS[self.session.device] // int(np.prod(self.tiling.window)))
+        weight = _outer(self.weights)
+        for first in range(0, len(self.pieces), size):
+            pieces = self.pieces[first : first + size]
+            prediction = self.session.run(np.stack([self._input(number, part) for number, part in pieces]))
+            if activation is not None:
+                prediction = activation(prediction)
+            for (number, part), values in zip(pieces, prediction, strict=True):
+                self.sum[(slice(None), number, *part)] += values * weight
+            yield len(pieces)
+
+    def _input(self, number: int, part: tuple[slice, ...]) -> np.ndarray:
+        """Return the network's channels: for 2.5D each image's slices k-1, k, k+1, edge slices repeated."""
+        if self.bundle.regime != "2.5D":
+            return self.images[(slice(None), number, *part)]
+        last = self.images.shape[1] - 1
+        neighbours = [max(number - 1, 0), number, min(number + 1, last)]
+        stack = self.images[(slice(None), neighbours, *part)]
+        return stack.reshape(-1, *stack.shape[2:])
+
+    def blended(self) -> np.ndarray:
+        """Return the weighted mean of all windows, (outputs, items, ...), without the padding."""
+        totals = []
+        for weight, starts, length in zip(self.weights, self.tiling.starts, self.tiling.padded, strict=True):
+            total = np.zeros(length, dtype=np.float32)
+            for start in starts:
+                total[start : start + len(weight)] += weight
+            totals.append(total)
+        inner = tuple(slice(0, length) for length in self.shape)
+        return (self.sum / _outer(totals))[(slice(None), slice(None), *inner)]
+
+
+def tile(shape: tuple[int, ...], bundle: Bundle) -> _Tiling:
+    """Cover an item with windows; where the window is at least as large as the item, one covers it."""
+    padded, window, starts = [], [], []
+    for length, largest in zip(shape, bundle.window, strict=True):
+        full = -(-length // bundle.size_multiple) * bundle.size_multiple
+        size = min(largest, full)
+        step = max(1, round(size * (1.0 - bundle.overlap)))
+        padded.append(full)
+        window.append(size)
+        starts.append(tuple(sorted({*range(0, full - size, step), full - size})))
+    return _Tiling(tuple(padded), tuple(window), tuple(starts))
+
+
+def hann(length: int) -> np.ndarray:
+    """Return a Hann window sampled at voxel centres, at least 0.001."""
+    weight = np.sin(np.pi * (np.arange(length) + 0.5) / length) ** 2
+    return np.maximum(weight, _SMALLEST_WEIGHT).astype(np.float32)
+
+
+def _outer(vectors: list[np.ndarray]) -> np.ndarray:
+    result = np.ones((), dtype=np.float32)
+    for vector in vectors:
+        result = result[..., None] * vector
+    return result

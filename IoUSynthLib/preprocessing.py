@@ -1,0 +1,381 @@
+"""What happens to an image before and after a network sees it. NumPy and SimpleITK only.
+
+Normalised intensities lie in [-1, 1]; -1 is also the value outside the ultrasound fan. In every scalar image that is
+handed out, 0 means "no data" and voxels with data are above 0 (:func:`to_intensity`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .volume import Volume
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+#: A voxel belongs to the foreground above this fraction of the maximum.
+FOREGROUND_FRACTION = 0.01
+
+#: Percentiles of the foreground that eq. 1 maps to -1 and 1.
+ULTRASOUND_PERCENTILES = (2.0, 98.0)
+
+#: Standard deviations of the foreground that eq. 2 maps to -1 and 1.
+MRI_CLIP = 3.0
+
+#: Highest value of :func:`to_intensity`.
+INTENSITY_RANGE = 1000.0
+
+Box = tuple[slice, ...]
+
+
+def foreground(array: np.ndarray) -> np.ndarray:
+    """Return where the array is above 1 % of its maximum (nowhere when the maximum is not positive)."""
+    if array.size == 0:
+        return np.zeros(array.shape, dtype=bool)
+    maximum = float(array.max())
+    return array > FOREGROUND_FRACTION * maximum if maximum > 0 else np.zeros(array.shape, dtype=bool)
+
+
+def ultrasound_statistics(array: np.ndarray) -> tuple[float, float] | None:
+    """Return the 2nd and 98th percentile of the foreground, or None when there is none or they are equal."""
+    values = array[foreground(array)]
+    if values.size == 0:
+        return None
+    low, high = (float(value) for value in np.percentile(values, ULTRASOUND_PERCENTILES))
+    return (low, high) if high - low > 1e-8 else None
+
+
+def normalize_ultrasound(array: np.ndarray) -> np.ndarray:
+    """Map ultrasound to [-1, 1] by eq. 1 of the benchmark.
+
+    ``u = -1 + 2 (clip(u, p2, p98) - p2) / (p98 - p2)`` in the foreground, with its 2nd and 98th percentiles; -1
+    elsewhere, and everywhere when there is no foreground or its percentiles are equal.
+
+    Parameters
+    ----------
+    array
+        Any shape, any scale, finite; at or near 0 outside the fan.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 in [-1, 1].
+    """
+    result = np.full(array.shape, -1.0, dtype=np.float32)
+    statistics = ultrasound_statistics(array)
+    if statistics is None:
+        return result
+    low, high = statistics
+    inside = foreground(array)
+    result[inside] = 2.0 * (np.clip(array[inside], low, high) - low) / (high - low) - 1.0
+    return result
+
+
+def denormalize_ultrasound(normalized: np.ndarray, statistics: tuple[float, float]) -> np.ndarray:
+    """Invert eq. 1 between the two percentiles; what it clipped stays clipped, and the background becomes p2."""
+    low, high = statistics
+    return ((normalized + 1.0) / 2.0 * (high - low) + low).astype(np.float32)
+
+
+def mri_statistics(array: np.ndarray) -> tuple[float, float] | None:
+    """Return mean and standard deviation (ddof 0) of the foreground, or None when there is none or the latter is 0."""
+    values = array[foreground(array)]
+    if values.size == 0:
+        return None
+    mean, deviation = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+    return (mean, deviation) if deviation > 1e-8 else None
+
+
+def normalize_mri(array: np.ndarray) -> np.ndarray:
+    """Map an MRI to [-1, 1] by eq. 2 of the benchmark.
+
+    ``m = clip((m - mean) / sd, -3, 3) / 3`` with mean and standard deviation of the foreground; -1 elsewhere, and
+    everywhere when there is no foreground or it is constant.
+
+    Parameters
+    ----------
+    array
+        Any shape, any scale, finite; at or near 0 in the background.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 in [-1, 1].
+    """
+    result = np.full(array.shape, -1.0, dtype=np.float32)
+    statistics = mri_statistics(array)
+    if statistics is None:
+        return result
+    mean, deviation = statistics
+    inside = foreground(array)
+    result[inside] = np.clip((array[inside] - mean) / deviation, -MRI_CLIP, MRI_CLIP) / MRI_CLIP
+    return result
+
+
+def denormalize_mri(normalized: np.ndarray, statistics: tuple[float, float]) -> np.ndarray:
+    """Invert eq. 2 within three standard deviations of the mean."""
+    mean, deviation = statistics
+    return (normalized * (MRI_CLIP * deviation) + mean).astype(np.float32)
+
+
+def to_intensity(normalized: np.ndarray) -> np.ndarray:
+    """Map [-1, 1] to float32 in [1, 1000], so that 0 is left for "no data"."""
+    return np.clip((normalized + 1.0) * (INTENSITY_RANGE / 2.0), 1.0, INTENSITY_RANGE).astype(np.float32)
+
+
+def bounding_box(mask: np.ndarray, margin: int = 0) -> Box:
+    """Return the slices of the smallest box round the mask, widened by a margin in voxels within the array.
+
+    The box of an empty mask is the whole array.
+    """
+    box = []
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        hits = np.flatnonzero(mask.any(axis=others))
+        if hits.size == 0:
+            return tuple(slice(0, length) for length in mask.shape)
+        box.append(slice(max(0, int(hits[0]) - margin), min(mask.shape[axis], int(hits[-1]) + 1 + margin)))
+    return tuple(box)
+
+
+def crop(volume: Volume, box: Box) -> Volume:
+    """Cut a box of voxels ``[z, y, x]`` out of a volume; each voxel keeps its place in the patient."""
+    start = np.array([part.start for part in reversed(box)], dtype=np.float64)
+    origin = volume.ijk_to_lps[:3, :3] @ start + volume.origin
+    array = np.ascontiguousarray(volume.array[box])
+    return Volume(array, volume.spacing, tuple(origin), volume.direction, volume.notes)
+
+
+def crop_to_mask(volume: Volume, mask: np.ndarray, margin: int = 0) -> tuple[Volume, Box]:
+    """Return the volume cropped to a mask with a margin in voxels, and the box."""
+    box = bounding_box(mask, margin)
+    return crop(volume, box), box
+
+
+def field_of_view(array: np.ndarray) -> np.ndarray:
+    """Return the part of the grid that the ultrasound saw.
+
+    The foreground is closed and its holes are filled, so that black ventricles, cysts and cavities inside the fan
+    belong to it; specks outside the fan (caliper marks, text) do not. Closing runs on a coarser grid: about 0.5 s for
+    a fan of 150^3 voxels on one core.
+
+    Parameters
+    ----------
+    array
+        Ultrasound ``[z, y, x]``; at or near 0 outside the fan.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool, of the same shape.
+    """
+    inside = foreground(array)
+    result = np.zeros(array.shape, dtype=bool)
+    if not inside.any():
+        return result
+    box = bounding_box(inside)
+    result[box] = _closed(inside[box])
+    return result
+
+
+#: Length of the longest side of the coarse grid on which the foreground is closed.
+_COARSE_SIDE = 96
+#: Radius of the closing in voxels of that grid: gaps up to about 8 % of the longest side are bridged.
+_CLOSING_RADIUS = 4
+#: Components smaller than this fraction of the largest are specks.
+_SPECK_FRACTION = 0.02
+
+
+def _closed(inside: np.ndarray) -> np.ndarray:
+    import SimpleITK as sitk
+
+    factor = max(1, -(-max(inside.shape) // _COARSE_SIDE))
+    pad = _CLOSING_RADIUS + 1
+    coarse = np.pad(_any_in_blocks(inside, factor), pad)
+    coarse = _without_specks(coarse)
+    image = sitk.BinaryMorphologicalClosing(sitk.GetImageFromArray(coarse.astype(np.uint8)), [_CLOSING_RADIUS] * 3)
+    filled = _fill_slice_holes(_fill_holes(sitk.GetArrayFromImage(image) > 0))
+    # A block counts when any voxel in it does: taking one block off all round keeps the outside out.
+    core = sitk.BinaryErode(sitk.GetImageFromArray(filled.astype(np.uint8)), [1] * 3) if factor > 1 else filled
+    core = core if factor == 1 else sitk.GetArrayFromImage(core) > 0
+    unpadded = (slice(pad, -pad),) * 3
+    fine_core, fine_near = (_enlarge(part[unpadded], factor, inside.shape) for part in (core, filled))
+    return _fill_holes(fine_core | (inside & fine_near))
+
+
+def _any_in_blocks(mask: np.ndarray, factor: int) -> np.ndarray:
+    if factor == 1:
+        return mask
+    padded = np.pad(mask, [(0, -length % factor) for length in mask.shape])
+    for axis in range(3):
+        shape = (*padded.shape[:axis], padded.shape[axis] // factor, factor, *padded.shape[axis + 1 :])
+        padded = padded.reshape(shape).any(axis=axis + 1)
+    return padded
+
+
+def _enlarge(mask: np.ndarray, factor: int, shape: Sequence[int]) -> np.ndarray:
+    for axis in range(3):
+        mask = np.repeat(mask, factor, axis=axis)
+    return mask[tuple(slice(0, length) for length in shape)]
+
+
+def _without_specks(mask: np.ndarray) -> np.ndarray:
+    import SimpleITK as sitk
+
+    labels = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)), True))
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return (sizes >= _SPECK_FRACTION * sizes.max())[labels] & mask
+
+
+def _fill_holes(mask: np.ndarray) -> np.ndarray:
+    """Fill what the mask encloses, in two or three dimensions."""
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    return sitk.GetArrayFromImage(sitk.BinaryFillhole(image)) > 0
+
+
+def _fill_slice_holes(mask: np.ndarray) -> np.ndarray:
+    """Fill what the mask encloses within a slice along any axis: a fan is not hollow in a slice."""
+    result = mask.copy()
+    for axis in range(3):
+        for inside, filled in zip(np.moveaxis(mask, axis, 0), np.moveaxis(result, axis, 0), strict=True):
+            if inside.any():
+                filled |= _fill_holes(np.ascontiguousarray(inside))
+    return result
+
+
+def resample_to_spacing(volume: Volume, spacing: Sequence[float], mask: np.ndarray | None = None) -> Volume:
+    """Resample a volume linearly to another spacing, in its own frame: same directions, same middle.
+
+    Before a reduction the image is smoothed by a Gaussian of ``(factor - 1) / 2`` voxels, as scikit-image does.
+
+    Parameters
+    ----------
+    volume
+        Image ``[z, y, x]``.
+    spacing
+        (x, y, z) in mm.
+    mask
+        Where the volume has data. Voxels without data then do not darken their neighbours, and the result is 0
+        wherever less than half of a voxel has data.
+
+    Returns
+    -------
+    Volume
+        float32.
+    """
+    import SimpleITK as sitk
+
+    if mask is None:
+        image = _onto_spacing(volume.with_array(volume.array.astype(np.float32)), spacing)
+        return Volume.from_sitk(image, volume.notes)
+    weight = volume.with_array(mask.astype(np.float32))
+    share = sitk.GetArrayFromImage(_onto_spacing(weight, spacing))
+    image = _onto_spacing(volume.with_array(volume.array.astype(np.float32) * weight.array), spacing)
+    array = sitk.GetArrayFromImage(image)
+    array = np.where(share >= 0.5, array / np.maximum(share, 0.5), 0.0).astype(np.float32)
+    resampled = Volume.from_sitk(image, volume.notes)
+    return resampled.with_array(array)
+
+
+def _onto_spacing(volume: Volume, spacing: Sequence[float]) -> sitk.Image:
+    import SimpleITK as sitk
+
+    old, new = np.asarray(volume.spacing), np.asarray(spacing, dtype=np.float64)
+    size = np.asarray(volume.size)
+    new_size = np.maximum(np.ceil(size * old / new - 1e-3).astype(int), 1)
+    start = ((size - 1) * old - (new_size - 1) * new) / 2.0
+    image = volume.to_sitk()
+    sigma = np.maximum(new / old - 1.0, 0.0) / 2.0
+    if sigma.max() > 0.1:
+        image = sitk.DiscreteGaussian(image, (sigma**2).tolist(), useImageSpacing=False)
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetSize(new_size.tolist())
+    resampler.SetOutputSpacing(new.tolist())
+    resampler.SetOutputOrigin((volume.direction @ start + volume.origin).tolist())
+    resampler.SetOutputDirection(volume.direction.ravel().tolist())
+    resampler.UseNearestNeighborExtrapolatorOn()  # the outermost half voxel lies beyond the old voxel centres
+    return resampler.Execute(image)
+
+
+def resample_like(volume: Volume, reference: Volume, nearest: bool = False) -> Volume:
+    """Resample a volume onto the grid of another, by world coordinates; 0 where it has no data.
+
+    Parameters
+    ----------
+    volume
+        Image ``[z, y, x]``.
+    reference
+        The grid to fill; its voxels are not looked at.
+    nearest
+        Take the nearest voxel instead of interpolating linearly: for labels.
+    """
+    import SimpleITK as sitk
+
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetSize([int(length) for length in reference.size])
+    resampler.SetOutputSpacing(reference.spacing)
+    resampler.SetOutputOrigin(reference.origin)
+    resampler.SetOutputDirection(reference.direction.ravel().tolist())
+    resampler.SetInterpolator(sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear)
+    array = sitk.GetArrayFromImage(resampler.Execute(volume.to_sitk()))
+    return Volume(array, reference.spacing, reference.origin, reference.direction, volume.notes)
+
+
+#: More than any sweep with a burr-hole or craniotomy probe covers, and less than a brain.
+_LARGEST_SWEEP_ML = 800.0
+#: A grid filled further than this has no fan in it.
+_FULLEST_GRID = 0.95
+#: Share of voxels outside the fan that may differ from 0 (rounding of a compressed or resampled image).
+_LARGEST_NOISE_SHARE = 0.15
+
+
+def looks_like_ultrasound(volume: Volume, fan: np.ndarray | None = None) -> tuple[bool, str]:
+    """Tell whether a volume can be a reconstructed intraoperative ultrasound, and if not, why.
+
+    Three things are looked at: the field of view holds less than 800 ml, it leaves part of the grid empty, and at
+    least 85 % of the voxels outside it are exactly 0. Measured:
+
+    =========================================  =========  ===========  =============
+    volume                                     view, ml   grid filled  not 0 outside
+    =========================================  =========  ===========  =============
+    ultrasound, RESECT case 4                  83         0.06         0.000
+    ultrasound, RESECT sweep, compounded here  195        0.25         0.067
+    ultrasound, spine phantom of PlusLib       59         0.29         0.007
+    head MRI, ReMIND 022, T1 and T2            3942-5621  0.33-0.53    0.217-0.252
+    brain-extracted MRI, 6 of open_ms          1097-1139  0.15-0.16    0.000-0.001
+    brain-extracted MRI, 8 of TCGA-LGG         1246-1603  0.14-0.18    0.000-0.002
+    simulated ultrasound, 71 cases             135-672    0.13-0.63    0.000-0.065
+    =========================================  =========  ===========  =============
+
+    Parameters
+    ----------
+    volume
+        The image to judge.
+    fan
+        Its :func:`field_of_view`, when that is known already.
+
+    Returns
+    -------
+    tuple
+        ``(True, "")``, or False and a sentence that names the measured value.
+    """
+    fan = field_of_view(volume.array) if fan is None else fan
+    millilitres = float(fan.sum()) * volume.voxel_volume_ml
+    if millilitres > _LARGEST_SWEEP_ML:
+        return False, (
+            f"the image content covers {millilitres:.0f} ml, an ultrasound sweep less than {_LARGEST_SWEEP_ML:.0f} ml; "
+            "an MRI, or a wrong voxel spacing?"
+        )
+    filled = float(fan.mean())
+    if filled > _FULLEST_GRID:
+        return False, f"image content fills {filled:.0%} of the grid, a fan leaves part of it empty; a cropped MRI?"
+    noise = float((volume.array[~fan] != 0).mean())
+    if noise > _LARGEST_NOISE_SHARE:
+        return False, f"{noise:.0%} of the voxels round the image content are not 0, as in the air round a head in MRI"
+    return True, ""

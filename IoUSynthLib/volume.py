@@ -1,0 +1,392 @@
+"""A 3D image with its place in the patient, and the files it is read from and written to.
+
+Coordinates are LPS millimetres throughout, as in DICOM and SimpleITK; only ``mrml.py`` speaks RAS. Arrays are indexed
+``[z, y, x]``, spacing, origin and size are ordered ``(x, y, z)``, as in SimpleITK.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+#: Largest deviation of ``direction.T @ direction`` from the identity that still counts as rounding, not as shear.
+SHEAR_TOLERANCE = 1e-3
+
+#: Weights of red, green and blue in the luminance (ITU-R Recommendation BT.601).
+LUMINANCE = (0.299, 0.587, 0.114)
+
+_SUFFIXES = (".seq.nrrd", ".nii.gz", ".nrrd", ".nhdr", ".nii", ".mha", ".mhd", ".dcm", ".hdr", ".img")
+_FORMATS = "NRRD, NIfTI, MetaImage, or a folder with one DICOM series"
+
+
+class InputError(ValueError):
+    """Something the user can put right: one line that names the cause and the remedy."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(str(message).split()))
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A scalar image on a regular grid.
+
+    Attributes
+    ----------
+    array
+        Voxels, indexed ``[z, y, x]``.
+    spacing
+        Distance of voxel centres along i, j, k, in mm.
+    origin
+        LPS position of the centre of voxel (0, 0, 0), in mm.
+    direction
+        3x3 matrix whose columns are the LPS unit vectors of the i, j and k axes.
+    notes
+        What was done to the image when it was read, in words for the report.
+    """
+
+    array: np.ndarray
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    direction: np.ndarray = None  # type: ignore[assignment]  # the identity
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        direction = np.eye(3) if self.direction is None else np.array(self.direction, dtype=np.float64).reshape(3, 3)
+        object.__setattr__(self, "array", np.asarray(self.array))
+        object.__setattr__(self, "spacing", tuple(float(value) for value in self.spacing))
+        object.__setattr__(self, "origin", tuple(float(value) for value in self.origin))
+        object.__setattr__(self, "direction", direction)
+        object.__setattr__(self, "notes", tuple(self.notes))
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Number of voxels along i, j, k."""
+        return tuple(reversed(self.array.shape))
+
+    @property
+    def ijk_to_lps(self) -> np.ndarray:
+        """4x4 matrix from voxel indices (i, j, k) to LPS millimetres."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = self.direction * np.asarray(self.spacing)
+        matrix[:3, 3] = self.origin
+        return matrix
+
+    @property
+    def voxel_volume_ml(self) -> float:
+        """Volume of one voxel in millilitres."""
+        return abs(float(np.prod(self.spacing))) / 1000.0
+
+    def with_array(self, array: np.ndarray) -> Volume:
+        """Return other voxels on the same grid."""
+        if array.shape != self.array.shape:
+            raise ValueError(f"array of shape {array.shape} does not fit the grid {self.array.shape}")
+        return replace(self, array=array)
+
+    def same_grid(self, other: Volume, tolerance: float = 1e-5) -> bool:
+        """Tell whether both have the same size, and spacing, origin and direction equal within ``tolerance``."""
+        if self.array.shape != other.array.shape:
+            return False
+        pairs = ((self.spacing, other.spacing), (self.origin, other.origin), (self.direction, other.direction))
+        return all(float(np.abs(np.subtract(a, b)).max()) <= tolerance for a, b in pairs)
+
+    def to_sitk(self) -> sitk.Image:
+        """Return the image as a SimpleITK image (bool becomes uint8)."""
+        import SimpleITK as sitk
+
+        array = self.array.astype(np.uint8) if self.array.dtype == bool else self.array
+        image = sitk.GetImageFromArray(np.ascontiguousarray(array))
+        image.SetSpacing(self.spacing)
+        image.SetOrigin(self.origin)
+        image.SetDirection(self.direction.ravel().tolist())
+        return image
+
+    @classmethod
+    def from_sitk(cls, image: sitk.Image, notes: tuple[str, ...] = ()) -> Volume:
+        """Make a volume from a 3D scalar SimpleITK image."""
+        import SimpleITK as sitk
+
+        array = sitk.GetArrayFromImage(image)
+        return cls(array, image.GetSpacing(), image.GetOrigin(), np.reshape(image.GetDirection(), (3, 3)), notes)
+
+
+def case_name(path: str | Path) -> str:
+    """Return the file's or folder's name without the suffix of an image format."""
+    name = Path(path).resolve().name
+    for suffix in _SUFFIXES:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def check_input(volume: Volume, name: str = "input volume") -> None:
+    """Raise :class:`InputError` when the volume cannot be worked on.
+
+    Refused are: not three dimensions, a single slice, spacing that is zero or not finite, axes that are not at right
+    angles, NaN or infinite voxels, and images that are constant or have no positive voxel.
+    """
+    array = volume.array
+    if array.ndim != 3:
+        raise InputError(
+            f"{name}: has {array.ndim} dimensions, but one 3D volume is needed; export a single time point or channel"
+        )
+    if min(array.shape) == 0:
+        raise InputError(f"{name}: has no voxels; export the volume again")
+    if min(array.shape) == 1:
+        raise InputError(f"{name}: is a single slice; give a reconstructed 3D ultrasound volume")
+    _check_geometry(volume, name)
+    low, high = float(array.min()), float(array.max())
+    if not np.isfinite([low, high]).all():  # min and max carry NaN and infinity on
+        raise InputError(f"{name}: holds NaN or infinite voxels; export the volume again without them")
+    if low == high:
+        raise InputError(f"{name}: is empty, every voxel is {low:g}; choose the volume that holds the image")
+    if high <= 0:
+        raise InputError(f"{name}: has no positive voxel; choose the ultrasound volume")
+
+
+def _check_geometry(volume: Volume, name: str) -> None:
+    if not np.isfinite(volume.spacing).all() or min(np.abs(volume.spacing)) < 1e-6:
+        raise InputError(f"{name}: has the spacing {volume.spacing}; set a positive spacing in mm and save it again")
+    if not np.isfinite(volume.origin).all() or not np.isfinite(volume.direction).all():
+        raise InputError(f"{name}: has an origin or direction that is not finite; save it again with its geometry")
+    if float(np.abs(volume.direction.T @ volume.direction - np.eye(3)).max()) > SHEAR_TOLERANCE:
+        raise InputError(
+            f"{name}: has sheared axes (not at right angles); resample it to a regular grid first, "
+            "in Slicer with Resample Scalar/Vector/DWI Volume"
+        )
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read a 3D image as float32.
+
+    Parameters
+    ----------
+    path
+        NRRD, NIfTI or MetaImage file, a DICOM file with a 3D image, or a folder that holds one DICOM series.
+
+    Returns
+    -------
+    Volume
+        Colour images become luminance, with a note.
+
+    Raises
+    ------
+    InputError
+        The file is missing, not an image, not one 3D volume, or its geometry is unusable.
+    """
+    import SimpleITK as sitk
+
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file; check the name")
+    if path.is_dir():
+        return _read_dicom_folder(path)
+    with _quiet():
+        _check_nifti_header(path)
+        try:
+            reader = sitk.ImageFileReader()
+            reader.SetFileName(str(path))
+            reader.ReadImageInformation()
+            _check_not_over_time(reader, path)
+            image = reader.Execute()
+        except RuntimeError as error:
+            raise _unreadable(path, error) from error
+    return _to_volume(image, path)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what ITK's readers print off the terminal; what matters in it is checked here.
+
+    Its own warnings can be switched off. The libraries below it write to the file descriptor of stderr.
+    """
+    import SimpleITK as sitk
+
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    with contextlib.ExitStack() as stack:
+        stack.callback(sitk.ProcessObject.SetGlobalWarningDisplay, shown)
+        with contextlib.suppress(OSError):  # a windowed program may have no stderr
+            original = os.dup(2)
+            stack.callback(os.close, original)
+            stack.callback(os.dup2, original, 2)
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+        yield
+
+
+def _unreadable(path: Path, error: RuntimeError) -> InputError:
+    text = str(error)
+    if "orthonormal" in text:
+        return InputError(f"{path}: has sheared axes (not at right angles); resample it to a regular grid first")
+    if "Refusing to change spacing" in text or "spacing (0)" in text:
+        return InputError(f"{path}: has a spacing of zero; set a positive voxel spacing in mm and save it again")
+    if "Unable to determine ImageIO reader" in text:
+        return InputError(f"{path}: is not an image this program can read; give {_FORMATS}")
+    last = text.strip().splitlines()[-1] if text.strip() else "unknown error"
+    return InputError(f"{path}: is damaged or has an unusable geometry ({last}); export it again")
+
+
+def _is_nifti(path: str | Path) -> bool:
+    return Path(path).name.lower().endswith((".nii", ".nii.gz", ".hdr"))
+
+
+def _check_nifti_header(path: Path) -> None:
+    """Refuse a zero spacing in a NIfTI header, which ITK silently replaces by 1 mm when there is no sform."""
+    if not _is_nifti(path):
+        return
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    try:
+        with opener(path, "rb") as stream:
+            header = stream.read(348)
+    except (OSError, EOFError):
+        return  # the image reader says what is wrong with the file
+    if len(header) < 348:
+        return
+    order = "<" if struct.unpack_from("<i", header)[0] == 348 else ">"
+    if struct.unpack_from(order + "i", header)[0] != 348:
+        return  # not NIfTI-1
+    dimensions = struct.unpack_from(order + "h", header, 40)[0]
+    spacing = struct.unpack_from(order + "3f", header, 80)
+    if dimensions >= 3 and not all(np.isfinite(value) and value != 0 for value in spacing):
+        raise InputError(f"{path}: has a spacing of zero; set a positive voxel spacing in mm and save it again")
+
+
+#: DICOM SOP class of a clip: frames over time, not a volume.
+_ULTRASOUND_MULTIFRAME = ("1.2.840.10008.5.1.4.1.1.3", "1.2.840.10008.5.1.4.1.1.3.1")
+
+
+def _check_not_over_time(reader: sitk.ImageFileReader, path: Path) -> None:
+    """Refuse sequences of 2D frames or of volumes that would otherwise pass for one volume."""
+    keys = reader.GetMetaDataKeys()
+    if any(key.startswith("Seq_Frame") for key in keys):
+        raise InputError(f"{path}: is a tracked 2D sequence (2D+t); reconstruct it into a 3D volume first")
+    if "NRRD_kinds[pixel]" in keys and reader.GetMetaData("NRRD_kinds[pixel]").strip() == "list":
+        raise InputError(f"{path}: is a sequence of volumes (4D); export one of them as a 3D volume")
+    if "0008|0016" in keys and reader.GetMetaData("0008|0016").strip("\0 ") in _ULTRASOUND_MULTIFRAME:
+        raise InputError(f"{path}: is an ultrasound clip (2D+t); reconstruct it into a 3D volume first")
+
+
+def _to_volume(image: sitk.Image, path: Path, notes: tuple[str, ...] = ()) -> Volume:
+    import SimpleITK as sitk
+
+    size = image.GetSize()
+    if len(size) > 3:
+        if any(count > 1 for count in size[3:]):
+            raise InputError(f"{path}: is {len(size)}D ({' x '.join(map(str, size))}); export one 3D volume of it")
+        image = sitk.Extract(image, [*size[:3], *[0] * (len(size) - 3)])
+    if len(size) < 3:
+        raise InputError(f"{path}: is a single 2D image; give a reconstructed 3D ultrasound volume")
+    components = image.GetNumberOfComponentsPerPixel()
+    if components not in (1, 3, 4):
+        raise InputError(f"{path}: has {components} values per voxel; export one scalar 3D volume of it")
+    array = sitk.GetArrayViewFromImage(image)
+    if components > 1:
+        array = array[..., :3] @ np.asarray(LUMINANCE, dtype=np.float32)
+        notes = (*notes, f"Colour image ({components} components) converted to luminance (Rec. 601).")
+    elif not np.isrealobj(array):
+        raise InputError(f"{path}: holds complex numbers; export the magnitude (B-mode) volume")
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which check_input refuses
+        array = np.array(array, dtype=np.float32)
+    return Volume(array, image.GetSpacing(), image.GetOrigin(), np.reshape(image.GetDirection(), (3, 3)), notes)
+
+
+def _read_dicom_folder(folder: Path) -> Volume:
+    import SimpleITK as sitk
+
+    with _quiet():
+        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+        if not series:
+            raise InputError(f"{folder}: holds no DICOM series; give {_FORMATS}")
+        if len(series) > 1:
+            listed = "; ".join(_describe_series(folder, uid) for uid in series)
+            raise InputError(
+                f"{folder}: holds {len(series)} DICOM series ({listed}); move the ultrasound series into its own folder"
+            )
+        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+        if len(names) == 1:
+            return read_volume(names[0])
+        _check_slice_positions(folder, names)
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames(names)
+        try:
+            return _to_volume(reader.Execute(), folder)
+        except RuntimeError as error:
+            raise _unreadable(folder, error) from error
+
+
+def _dicom_header(name: str) -> sitk.ImageFileReader:
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(name)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _unreadable(Path(name), error) from error
+    return reader
+
+
+def _describe_series(folder: Path, uid: str) -> str:
+    import SimpleITK as sitk
+
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
+    header = _dicom_header(names[0])
+    keys = header.GetMetaDataKeys()
+    description = header.GetMetaData("0008|103e").strip("\0 ") if "0008|103e" in keys else "no description"
+    modality = header.GetMetaData("0008|0060").strip("\0 ") if "0008|0060" in keys else "?"
+    return f"{modality} '{description}', {len(names)} file{'s' if len(names) > 1 else ''}"
+
+
+def _check_slice_positions(folder: Path, names: tuple[str, ...]) -> None:
+    """Refuse a series with missing slices or a tilted gantry: ITK would misplace its slices and only warn."""
+    headers = [_dicom_header(name) for name in names]
+    if any("0020|0032" not in header.GetMetaDataKeys() for header in headers):
+        raise InputError(f"{folder}: its DICOM slices have no position (2D+t?); reconstruct them into a volume first")
+    positions = np.array([[float(v) for v in header.GetMetaData("0020|0032").split("\\")] for header in headers])
+    steps = np.diff(positions, axis=0)
+    normal = np.reshape(headers[0].GetDirection(), (len(headers[0].GetSize()),) * 2)[:3, -1]
+    along = steps @ normal
+    across = np.linalg.norm(steps - along[:, None] * normal, axis=1)
+    if float(across.max()) > 0.01 * float(np.abs(along).max()):
+        raise InputError(f"{folder}: its DICOM slices are sheared (tilted stack); resample it to a regular grid first")
+    if float(np.ptp(along)) > 0.02 * float(np.abs(along).mean()) or float(np.abs(along).min()) < 1e-6:
+        raise InputError(f"{folder}: its DICOM slices are missing or unevenly spaced; export the whole series again")
+
+
+def write_volume(path: str | Path, volume: Volume, header: dict[str, str] | None = None) -> None:
+    """Write a volume, compressed, in the format that the file's suffix names.
+
+    Parameters
+    ----------
+    path
+        Ends in ``.nii.gz``, ``.nrrd`` or ``.mha``.
+    header
+        Entries for the file's header. NIfTI keeps only ``descrip``, of at most 79 characters; NRRD and MetaImage keep
+        them all.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    import SimpleITK as sitk
+
+    image = volume.to_sitk()
+    for key, value in (header or {}).items():
+        # ITK reads NIfTI's description as "descrip" but writes it from "ITK_FileNotes".
+        image.SetMetaData("ITK_FileNotes" if key == "descrip" and _is_nifti(path) else key, value)
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
+    except RuntimeError as error:
+        raise InputError(f"{path}: cannot be written; choose a folder with write permission and free space") from error

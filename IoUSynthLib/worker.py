@@ -1,0 +1,426 @@
+"""The main job in a child process that stays warm, so that the host lives when the work dies.
+
+Parent and child exchange JSON lines over the child's stdin and stdout. Arrays travel through memory-mapped files in a
+private temporary folder, which needs no resource tracker: that one would start another Slicer. The child's stdout and
+stderr are files of that folder: a file can be read without blocking and without threads on every system, no pipe can
+fill up, and Slicer does not let Python threads run while its event loop waits. The child ends, and removes the folder,
+when its stdin closes, which the operating system does when the parent dies.
+
+Nothing here imports Qt: call :meth:`Worker.poll` from a timer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+
+import numpy as np
+
+from . import __version__
+from .bundle import SEARCH_VARIABLE
+from .volume import InputError, Volume
+
+if TYPE_CHECKING:
+    from .pipeline import SynthesisResult
+
+#: Number of the protocol between parent and child.
+PROTOCOL = 1
+
+#: Seconds that a cancelled child has to stop by itself before it is killed.
+PATIENCE = 1.5
+
+_STDERR_TAIL = 4000
+
+_CHILD_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from IoUSynthLib import worker; worker.serve(sys.argv[2])"
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """What happened in the child.
+
+    Attributes
+    ----------
+    kind
+        ``progress``, ``result``, ``error`` or ``cancelled``; the last three end the job.
+    stage, fraction
+        Of the work, for ``progress``; the fraction is overall, in [0, 1].
+    result
+        For ``result``.
+    message
+        For ``error``: one line with cause and remedy.
+    details
+        For ``error``: what the child wrote last, or its traceback.
+    """
+
+    kind: str
+    stage: str = ""
+    fraction: float = 0.0
+    result: SynthesisResult | None = None
+    message: str = ""
+    details: str = ""
+
+
+class Worker:
+    """A child process that runs :func:`pipeline.synthesize`, one job at a time.
+
+    Parameters
+    ----------
+    python
+        Interpreter of the child; the default is this one. In Slicer, pass ``PythonSlicer``.
+    """
+
+    def __init__(self, python: str | Path | None = None) -> None:
+        self._python = str(python or sys.executable)
+        self._child: _Child | None = None
+        self._job = 0
+        self._busy = False
+        self._kill_at: float | None = None
+        self._volume: Volume | None = None  # lends its grid to the result
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is under way, a cancelled one included until :meth:`poll` has told its end."""
+        return self._busy
+
+    def submit(self, volume: Volume, model: str | Path | None = None, device: str = "auto") -> None:
+        """Start a job, and the child when there is none.
+
+        Raises
+        ------
+        RuntimeError
+            A job is under way.
+        InputError
+            The child cannot be started, or its folder cannot be written.
+        """
+        if self._busy:
+            raise RuntimeError("the worker is busy: wait for its result, or cancel it")
+        if self._child is None or not self._child.alive:
+            self.close()
+            self._child = _Child(self._python)
+        self._job += 1
+        self._volume = volume
+        command = {"command": "run", "job": self._job, "device": device, "model": _from_anywhere(model)}
+        try:
+            command["input"] = _write_volume(self._child.folder, f"input-{self._job}", volume)
+        except OSError as error:
+            raise InputError(f"{self._child.folder}: cannot be written ({error}); free space in this folder") from error
+        self._busy, self._kill_at = True, None
+        self._child.send(command)  # a child that died meanwhile is noticed by the next poll
+
+    def poll(self) -> list[Event]:
+        """Return what has happened since the last call; never blocks. Also enforces the deadline of a cancel."""
+        if self._child is None:
+            return []
+        alive = self._child.alive  # asked before reading, so that the last words of a child are not missed
+        events: list[Event] = []
+        for line in self._child.read_lines():
+            events.extend(self._translate(line))
+        if self._busy and not alive:
+            events.append(self._died())
+        elif self._busy and self._kill_at is not None and time.monotonic() > self._kill_at:
+            self._discard_child()
+            events.append(self._end(Event("cancelled")))
+        return events
+
+    def cancel(self) -> None:
+        """Ask the child to stop; a :meth:`poll` after 1.5 s kills it if it has not. Returns at once."""
+        if self._busy and self._kill_at is None and self._child is not None:
+            self._kill_at = time.monotonic() + PATIENCE
+            self._child.send({"command": "cancel", "job": self._job})
+
+    def close(self) -> None:
+        """Kill the child with all its children and remove its files. The next :meth:`submit` starts a fresh one."""
+        self._discard_child()
+        self._busy, self._kill_at, self._volume = False, None, None
+
+    def _discard_child(self) -> None:
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def _end(self, event: Event) -> Event:
+        self._busy, self._kill_at, self._volume = False, None, None
+        return event
+
+    def _translate(self, line: dict[str, Any]) -> list[Event]:
+        kind = line.get("event")
+        if kind == "ready":
+            return self._check_version(line)
+        if not self._busy or line.get("job") != self._job:
+            return []
+        if kind == "progress":
+            return [] if self._kill_at else [Event("progress", line["stage"], line["fraction"])]
+        if kind == "result":
+            result = None if self._kill_at else _read_result(self._child.folder, line, self._volume)
+            _remove_files(self._child.folder, line)
+            return [self._end(Event("cancelled") if result is None else Event("result", "finishing", 1.0, result))]
+        if kind == "error" and not self._kill_at:
+            return [self._end(Event("error", message=line["message"], details=line["details"]))]
+        return [self._end(Event("cancelled"))] if kind in ("error", "cancelled") else []
+
+    def _check_version(self, line: dict[str, Any]) -> list[Event]:
+        found = (line.get("protocol"), line.get("version"))
+        if found == (PROTOCOL, __version__):
+            return []
+        self._discard_child()
+        message = f"The worker runs another version of IoUSynth ({found[1]}, not {__version__}); restart the program."
+        return [self._end(Event("error", message=message))] if self._busy else []
+
+    def _died(self) -> Event:
+        code, details = self._child.process.returncode, self._child.stderr_tail()
+        cancelled = self._kill_at is not None
+        self._discard_child()
+        if cancelled:
+            return self._end(Event("cancelled"))
+        message = f"The worker ended unexpectedly ({_describe_exit(code)}); run again, which starts a fresh worker."
+        return self._end(Event("error", message=message, details=details))
+
+
+def _from_anywhere(model: str | Path | None) -> str | None:
+    """Return a model's name, or its absolute path: the child works in another folder."""
+    if model is None:
+        return None
+    return str(model) if Path(model).parent == Path() else str(Path(model).resolve())
+
+
+def _describe_exit(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    with contextlib.suppress(ValueError):
+        name = signal.Signals(-code).name
+        return f"{name}: stopped from outside or out of memory" if name == "SIGKILL" else name
+    return f"signal {-code}"
+
+
+class _Child:
+    """The process, its private folder and its files."""
+
+    def __init__(self, python: str) -> None:
+        try:
+            self.folder = Path(tempfile.mkdtemp(prefix="iousynth-"))  # readable for the user only
+        except OSError as error:
+            raise InputError(f"{tempfile.gettempdir()}: no temporary folder can be made there ({error})") from error
+        library = str(Path(__file__).resolve().parents[1])
+        try:
+            with open(self.folder / "stdout", "wb") as out, open(self.folder / "stderr", "wb") as log:
+                self.process = subprocess.Popen(
+                    [python, "-c", _CHILD_CODE, library, str(self.folder)],
+                    stdin=subprocess.PIPE,
+                    stdout=out,
+                    stderr=log,
+                    cwd=self.folder,  # holds no Python files that could pass for modules
+                    env=_environment(),
+                    **_own_group(),
+                )
+        except OSError as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise InputError(f"{python}: the worker cannot be started ({error}); check the interpreter") from error
+        self._stdout: BinaryIO = open(self.folder / "stdout", "rb")  # noqa: SIM115  # read on and on, closed below
+        self._rest = b""
+        # Runs at the latest when the parent's interpreter ends.
+        self._finalizer = weakref.finalize(self, _end_child, self.process, self._stdout, self.folder)
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def send(self, command: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):
+            self.process.stdin.write(json.dumps(command).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def read_lines(self) -> list[dict[str, Any]]:
+        """Return the complete lines that the child has written since the last call."""
+        *lines, self._rest = (self._rest + self._stdout.read()).split(b"\n")
+        return [message for message in map(_parse, lines) if message is not None]
+
+    def stderr_tail(self) -> str:
+        with contextlib.suppress(OSError):
+            return (self.folder / "stderr").read_bytes()[-_STDERR_TAIL:].decode(errors="replace").strip()
+        return ""
+
+    def close(self) -> None:
+        self._finalizer()
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """Return a line of the protocol, or None for what Python's start-up files may have printed before it."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) else None
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment with absolute model folders: the child works in another folder."""
+    folders = os.environ.get(SEARCH_VARIABLE)
+    if not folders:
+        return dict(os.environ)
+    absolute = (str(Path(part).resolve()) for part in folders.split(os.pathsep) if part)
+    return {**os.environ, SEARCH_VARIABLE: os.pathsep.join(absolute)}
+
+
+def _own_group() -> dict[str, Any]:
+    """Return options of Popen that let the whole tree be ended: PythonSlicer is a launcher with a child of its own."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NO_WINDOW}
+    return {"start_new_session": True}
+
+
+def _end_child(process: subprocess.Popen, stdout: BinaryIO, folder: Path) -> None:
+    if sys.platform == "win32":
+        if process.poll() is None:
+            subprocess.run(
+                ["taskkill", "/F", "/T", "/PID", str(process.pid)],
+                capture_output=True,
+                check=False,
+                creationflags=subprocess.CREATE_NO_WINDOW,
+            )
+    else:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # also what a dead launcher may have left behind
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=2.0)
+    stdout.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+# Volumes in files -----------------------------------------------------------------------------------------------------
+
+
+def _write_volume(folder: Path, name: str, volume: Volume) -> dict[str, Any]:
+    """Write the voxels into a file of the folder and return where and what they are."""
+    array = np.ascontiguousarray(volume.array)
+    if array.size:
+        shared = np.memmap(folder / name, dtype=array.dtype, mode="w+", shape=array.shape)
+        shared[...] = array
+        shared.flush()
+    return {
+        "file": name,
+        "shape": list(array.shape),
+        "type": array.dtype.str,
+        "spacing": list(volume.spacing),
+        "origin": list(volume.origin),
+        "direction": volume.direction.ravel().tolist(),
+        "notes": list(volume.notes),
+    }
+
+
+def _read_array(folder: Path, entry: dict[str, Any]) -> np.ndarray:
+    """Copy the voxels out of a file, so that the file can go."""
+    if 0 in entry["shape"]:
+        return np.zeros(entry["shape"], dtype=entry["type"])
+    return np.array(np.memmap(folder / entry["file"], dtype=entry["type"], mode="r", shape=tuple(entry["shape"])))
+
+
+def _read_result(folder: Path, line: dict[str, Any], volume: Volume) -> SynthesisResult:
+    from .pipeline import SynthesisResult
+
+    def read(name: str) -> Volume:
+        array = _read_array(folder, line["volumes"][name])
+        return Volume(array, volume.spacing, volume.origin, volume.direction)
+
+    return SynthesisResult(
+        images={name: read(name) for name in line["images"]},
+        uncertainty=read("uncertainty"),
+        segmentation=read("segmentation"),
+        valid=read("valid"),
+        report=line["report"],
+    )
+
+
+def _remove_files(folder: Path, line: dict[str, Any]) -> None:
+    for entry in line["volumes"].values():
+        (folder / entry["file"]).unlink(missing_ok=True)
+
+
+# The child ------------------------------------------------------------------------------------------------------------
+
+
+class _Commands:
+    """Reads the parent's commands in a thread, so that a cancel arrives while the job runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.cancelled: set[int] = set()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in sys.stdin:
+            command = json.loads(line)
+            if command["command"] == "cancel":
+                self.cancelled.add(command["job"])
+            else:
+                self.jobs.put(command)
+        # The parent is gone. It cannot remove the files any more, and nobody waits for a job.
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os._exit(0)
+
+
+def serve(folder: str) -> None:
+    """Work off jobs until stdin closes: the child's main function."""
+    # The protocol keeps the real stdout; what libraries print goes to the log.
+    protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    commands = _Commands(Path(folder))
+    protocol.write("\n")  # ends what start-up files may have printed
+    _say(protocol, event="ready", protocol=PROTOCOL, version=__version__)
+    while True:
+        job = commands.jobs.get()
+        _say(protocol, job=job["job"], **_run(job, commands, protocol))
+
+
+def _say(stream: TextIO, **message: Any) -> None:
+    stream.write(json.dumps(message) + "\n")
+    stream.flush()
+
+
+def _run(job: dict[str, Any], commands: _Commands, protocol: TextIO) -> dict[str, Any]:
+    """Do a job and return its last message."""
+    from .inference import Cancelled
+    from .pipeline import synthesize
+
+    def progress(stage: str, fraction: float) -> None:
+        if job["job"] in commands.cancelled:
+            raise Cancelled
+        _say(protocol, event="progress", job=job["job"], stage=stage, fraction=fraction)
+
+    entry = job["input"]
+    try:
+        volume = Volume(
+            _read_array(commands.folder, entry), entry["spacing"], entry["origin"], entry["direction"], entry["notes"]
+        )
+        (commands.folder / entry["file"]).unlink(missing_ok=True)
+        result = synthesize(volume, job["model"], job["device"], progress)
+        volumes = {**result.images, "uncertainty": result.uncertainty}
+        volumes |= {"segmentation": result.segmentation, "valid": result.valid}
+        written = {name: _write_volume(commands.folder, f"{name}-{job['job']}", volumes[name]) for name in volumes}
+    except Cancelled:
+        return {"event": "cancelled"}
+    except InputError as error:
+        return {"event": "error", "message": str(error), "details": ""}
+    except MemoryError:
+        message = "The volume needs more memory than is free; crop it to the fan, or close other programs."
+        return {"event": "error", "message": message, "details": traceback.format_exc()}
+    except Exception as error:  # whatever it is, the host must be told and the child must go on
+        message = f"The synthesis failed ({type(error).__name__}: {error}); see the details, and report this."
+        return {"event": "error", "message": " ".join(message.split()), "details": traceback.format_exc()}
+    return {"event": "result", "images": list(result.images), "volumes": written, "report": result.report}

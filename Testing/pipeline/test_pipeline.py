@@ -1,0 +1,125 @@
+"""The main job on the tiny models: known answers on the input's own grid."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from conftest import TINY_ERROR
+
+from IoUSynthLib import pipeline, preprocessing
+from IoUSynthLib.inference import Cancelled
+from IoUSynthLib.volume import InputError, Volume, read_volume, write_volume
+
+
+@pytest.fixture
+def result(tiny_models, ultrasound):
+    return pipeline.synthesize(ultrasound, device="cpu")
+
+
+def test_outputs_lie_on_the_input_grid(result, ultrasound):
+    outputs = [*result.images.values(), result.uncertainty, result.segmentation, result.valid]
+    assert list(result.images) == ["T2w", "FLAIR"]
+    assert all(volume.same_grid(ultrasound, 0.0) for volume in outputs)
+    assert [volume.array.dtype.name for volume in outputs] == ["float32"] * 3 + ["uint8"] * 2
+
+
+def test_zero_is_no_data_and_nothing_else(result, ultrasound):
+    fan = result.valid.array > 0
+    assert np.array_equal(fan, preprocessing.field_of_view(ultrasound.array))
+    for volume in (*result.images.values(), result.uncertainty):
+        assert np.array_equal(volume.array > 0, fan)
+    assert all(image.array[fan].min() >= 1 and image.array.max() <= 1000 for image in result.images.values())
+    assert not result.segmentation.array[~fan].any()
+
+
+def test_known_answers(result, ultrasound):
+    """The tiny generator maps u to -u/2 and u/2, so the two images add up to the middle of the range."""
+    fan = result.valid.array > 0
+    total = result.images["T2w"].array + result.images["FLAIR"].array
+    assert np.allclose(total[fan], 1000.0, atol=0.1)
+    assert np.allclose(result.uncertainty.array[fan], TINY_ERROR / 2, atol=1e-5)
+    ventricle = tuple(np.array([30, 44, 28]))
+    assert result.images["FLAIR"].array[ventricle] == pytest.approx(250.0, abs=1.0)
+    assert result.segmentation.array[26, 28, 34] == 1, "the bright lesion is tumour"
+    assert result.segmentation.array[ventricle] == 2, "the black hole is cavity"
+
+
+def test_input_is_left_alone(tiny_models, ultrasound):
+    before = ultrasound.array.copy()
+    ultrasound.array.setflags(write=False)
+    pipeline.synthesize(ultrasound, device="cpu")
+    ultrasound.array.setflags(write=True)
+    assert np.array_equal(before, ultrasound.array)
+
+
+def test_report_names_everything(result):
+    report = json.loads(json.dumps(result.report))
+    assert report["synthetic"] is True
+    assert "NOT ACQUIRED" in report["notice"]
+    assert report["model"]["name"] == "ious2mr-2.5d"
+    assert len(report["model"]["sha256"]) == 64
+    assert report["segmenter"]["licence"] == "Apache-2.0"
+    assert report["device"] == {"requested": "cpu", "used": "cpu"}
+    assert set(report["versions"]) == {"iousynth", "python", "numpy", "onnxruntime", "SimpleITK"}
+    assert set(report["seconds"]) == {*pipeline.STAGES, "total"}
+    assert report["warnings"] == []
+    assert "\n" not in report["summary"]
+    assert report["volumes_ml"]["tumour"] > 0.3
+
+
+def test_progress_rises_through_the_stages(tiny_models, ultrasound):
+    calls = []
+    pipeline.synthesize(ultrasound, progress=lambda stage, fraction: calls.append((stage, fraction)))
+    assert list(dict.fromkeys(stage for stage, _ in calls)) == list(pipeline.STAGES)
+    fractions = [fraction for _, fraction in calls]
+    assert fractions == sorted(fractions)
+    assert (fractions[0], fractions[-1]) == (0.0, 1.0)
+
+
+def test_cancel_from_the_progress_callback(tiny_models, ultrasound):
+    def stop(stage, fraction):
+        if stage == "synthesizing" and fraction > pipeline.STAGES["synthesizing"]:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        pipeline.synthesize(ultrasound, progress=stop)
+
+
+def test_a_wrong_kind_of_model_is_refused(tiny_models, ultrasound):
+    with pytest.raises(InputError, match="is a segmenter, but a generator is needed"):
+        pipeline.synthesize(ultrasound, model="lesion-2.5d")
+
+
+def test_a_volume_that_is_no_ultrasound_gets_a_warning(tiny_models):
+    z, y, x = np.mgrid[:40, :40, :40]
+    crop = (300.0 + 40.0 * np.sin(x + y + z)).astype(np.float32)
+    result = pipeline.synthesize(Volume(crop, (0.8, 0.8, 0.8)))
+    assert "does not look like ultrasound" in result.report["warnings"][0]
+    assert "1 warning" in result.report["summary"]
+
+
+def test_interpolation_at_the_rim_sees_no_edge():
+    valid = np.zeros((12, 12, 12), dtype=bool)
+    valid[3:9, 3:9, 3:9] = True
+    extended = pipeline.extend(np.where(valid, 5.0, -1.0), valid, steps=2)
+    assert np.allclose(extended[1:11, 1:11, 1:11], 5.0)
+    assert not extended[0].any()
+
+
+def test_constant_prediction_has_no_dark_rim(tiny_models, ultrasound):
+    """Uncertainty of the tiny generator is the same everywhere: any blending with the outside would show."""
+    result = pipeline.synthesize(ultrasound)
+    values = result.uncertainty.array[result.valid.array > 0]
+    assert np.ptp(values) < 1e-5
+
+
+def test_real_case_comes_back_on_its_own_grid(resect_case_4, tiny_models, tmp_path):
+    volume = read_volume(resect_case_4)
+    result = pipeline.synthesize(volume)
+    assert result.report["warnings"] == []
+    assert 75 < result.report["quality"]["fan_ml"] < 90
+    for name, image in {**result.images, "segmentation": result.segmentation}.items():
+        write_volume(tmp_path / f"{name}.nii.gz", image)
+        assert read_volume(tmp_path / f"{name}.nii.gz").same_grid(volume, 1e-5)

@@ -1,0 +1,54 @@
+"""Labels from probabilities by known answers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from IoUSynthLib import segmentation
+
+
+def probabilities(tumour: np.ndarray, cavity: np.ndarray) -> np.ndarray:
+    return np.stack([np.full(tumour.shape, 0.5), np.where(tumour, 0.9, 0.0), np.where(cavity, 0.8, 0.0)])
+
+
+def block(*corner: int, side: int, shape: tuple = (20, 20, 20)) -> np.ndarray:
+    mask = np.zeros(shape, dtype=bool)
+    mask[tuple(slice(c, c + side) for c in corner)] = True
+    return mask
+
+
+def test_most_probable_class_within_the_fan():
+    tumour, cavity = block(2, 2, 2, side=6), block(5, 5, 5, side=8)
+    valid = np.ones((20, 20, 20), dtype=bool)
+    valid[12:] = False
+    labels = segmentation.labels_from_probabilities(probabilities(tumour, cavity), valid, 0.01)
+    assert labels.dtype == np.uint8
+    assert np.array_equal(labels == 1, tumour)
+    assert np.array_equal(labels == 2, cavity & ~tumour & valid)
+
+
+def test_specks_are_removed_by_volume():
+    everywhere = np.ones((20, 20, 20), dtype=bool)
+    tumour = block(2, 2, 2, side=5) | block(15, 15, 15, side=2)  # 125 and 8 voxels
+    none = np.zeros_like(tumour)
+    kept = segmentation.labels_from_probabilities(probabilities(tumour, none), everywhere, 0.02)
+    assert kept.sum() == 133
+    cleaned = segmentation.labels_from_probabilities(probabilities(tumour, none), everywhere, 0.01)
+    assert cleaned.sum() == 125
+    assert not segmentation.labels_from_probabilities(probabilities(tumour, none), everywhere, 0.0001).any()
+
+
+def test_nothing_found():
+    none = np.zeros((4, 4, 4), dtype=bool)
+    assert not segmentation.labels_from_probabilities(probabilities(none, none), ~none, 1.0).any()
+
+
+def test_volumes():
+    labels = np.zeros((10, 10, 10), dtype=np.uint8)
+    labels[:2], labels[5] = 1, 2
+    assert segmentation.volumes_ml(labels, 0.001) == {"tumour": 0.2, "cavity": 0.1}
+
+
+def test_softmax():
+    logits = np.array([[[1000.0], [1000.0], [-1000.0]]])
+    assert np.allclose(segmentation.softmax(logits)[0, :, 0], [0.5, 0.5, 0.0])
