@@ -1,0 +1,166 @@
+"""Heads from published label maps, as one array of tissue classes each.
+
+Sources: BrainWeb crisp labels (Aubert-Broche et al. 2006), the SynthSeg training label maps (Billot et al. 2023,
+FreeSurfer numbers) and, for everyone, the ICBM 152 tissue probability maps that nilearn brings along.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from .tissues import BRAIN, Tissue
+
+SPACING = 0.7
+SULCUS_OPENING = 1.6
+FALX_HALF_WIDTH = 1.0
+SKULL_THICKNESS = 4.0
+
+BRAINWEB = {1: Tissue.VENTRICLE, 2: Tissue.CORTEX, 3: Tissue.WHITE_MATTER, 8: Tissue.VESSEL}
+SYNTHSEG = {
+    **dict.fromkeys((2, 41, 7, 46, 16, 25, 57, 30, 62, 72, 85, 136, 137, 163, 164, 28, 60), Tissue.WHITE_MATTER),
+    **dict.fromkeys((3, 42, 8, 47), Tissue.CORTEX),
+    **dict.fromkeys((10, 11, 12, 13, 17, 18, 26, 49, 50, 51, 52, 53, 54, 58), Tissue.DEEP_GREY),
+    **dict.fromkeys((4, 5, 14, 15, 24, 43, 44), Tissue.VENTRICLE),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """One anatomy.
+
+    Attributes
+    ----------
+    name
+        File stem, used to keep training and test heads apart.
+    tissues
+        Uint8 array [z, y, x] of :class:`Tissue`, axes along LPS.
+    spacing
+        Isotropic voxel size in mm.
+    """
+
+    name: str
+    tissues: np.ndarray
+    spacing: float = SPACING
+
+
+def read_head(path: Path) -> Head:
+    """Head of a BrainWeb (``subject*``) or SynthSeg (``training_seg*``) label map.
+
+    Raises
+    ------
+    ValueError
+        The file is of neither source.
+    """
+    name = _head_name(path)
+    if name.startswith("subject"):
+        table = BRAINWEB
+    elif name.startswith("training_seg"):
+        table = SYNTHSEG
+    else:
+        raise ValueError(f"{path}: neither a BrainWeb (subject*) nor a SynthSeg (training_seg*) label map")
+    image = sitk.DICOMOrient(sitk.ReadImage(str(path), sitk.sitkInt16), "LPS")
+    labels = sitk.GetArrayFromImage(_to_spacing(image, sitk.sitkNearestNeighbor))
+    tissues = np.zeros(labels.shape, np.uint8)
+    for label, tissue in table.items():
+        tissues[labels == label] = tissue
+    return Head(name, _refine(_crop(tissues)))
+
+
+def icbm_head() -> Head:
+    """The ICBM 152 head of nilearn's bundled tissue probability maps: the anatomy that needs no data folder."""
+    from nilearn import datasets
+
+    loaders = datasets.load_mni152_gm_template, datasets.load_mni152_wm_template
+    grey, white = (_icbm_map(loader(resolution=1)) for loader in loaders)
+    brain = ndimage.binary_fill_holes(ndimage.binary_closing(grey + white > 0.4, iterations=4))
+    tissues = np.where(brain, np.uint8(Tissue.VENTRICLE), np.uint8(Tissue.OUTSIDE))
+    tissues[brain & (grey > 0.35)] = Tissue.CORTEX
+    tissues[brain & (white > np.maximum(grey, 0.35))] = Tissue.WHITE_MATTER
+    return Head("icbm152", _refine(_crop(tissues)))
+
+
+def head_paths(folder: Path) -> dict[str, Path]:
+    """Label maps below ``folder`` by the name of the head, sorted.
+
+    Raises
+    ------
+    ValueError
+        There are none.
+    """
+    found = [*folder.rglob("subject*.nii.gz"), *folder.rglob("training_seg*.nii.gz")]
+    paths = sorted(found, key=lambda path: path.name)
+    if not paths:
+        raise ValueError(f"{folder}: no BrainWeb (subject*.nii.gz) or SynthSeg (training_seg*.nii.gz) label maps")
+    return {_head_name(path): path for path in paths}
+
+
+def _head_name(path: Path) -> str:
+    return path.name.split(".")[0].removesuffix("_crisp_ras_0p5mm")
+
+
+def _icbm_map(image: object) -> np.ndarray:
+    """Probability map as [z, y, x] at the heads' spacing, axes along LPS (nibabel gives [x, y, z] along RAS)."""
+    array = np.ascontiguousarray(np.asarray(image.get_fdata(), np.float32)[::-1, ::-1].transpose(2, 1, 0))
+    return sitk.GetArrayFromImage(_to_spacing(sitk.GetImageFromArray(array), sitk.sitkLinear))
+
+
+def _to_spacing(image: sitk.Image, interpolator: int) -> sitk.Image:
+    extent = np.multiply(image.GetSize(), image.GetSpacing())
+    size = [round(length / SPACING) for length in extent]
+    return sitk.Resample(
+        image, size, sitk.Transform(), interpolator, image.GetOrigin(), [SPACING] * 3, image.GetDirection(), 0
+    )
+
+
+def _crop(tissues: np.ndarray, margin: float = 12.0) -> np.ndarray:
+    """The brain without islands of other tissue, in its bounding box plus a margin in mm."""
+    parts, _ = ndimage.label(tissues > 0)
+    brain = parts == np.bincount(parts.ravel())[1:].argmax() + 1
+    box = ndimage.find_objects(brain.astype(np.uint8))[0]
+    return np.pad(np.where(brain, tissues, 0)[box].astype(np.uint8), round(margin / SPACING))
+
+
+def _refine(tissues: np.ndarray) -> np.ndarray:
+    """Split the fluid into wide spaces and sulci, and add falx, choroid plexus and skull."""
+    tissues = tissues.copy()
+    fluid = tissues == Tissue.VENTRICLE
+    wide = _opening(fluid, SULCUS_OPENING)
+    tissues[fluid & ~wide] = Tissue.SULCUS
+    brain = np.isin(tissues, BRAIN)
+    inside = ndimage.binary_fill_holes(brain)
+    tissues[_falx(tissues, inside)] = Tissue.FALX
+    depth = ndimage.distance_transform_edt(inside, sampling=SPACING)
+    # Wide fluid near the surface is subarachnoid space, which the surgeon's opening drains and thins.
+    ventricle = wide & (depth > 12)
+    rim = ventricle & ~ndimage.binary_erosion(ventricle, iterations=2)
+    patches = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(tissues.shape).astype(np.float32), 4)
+    tissues[rim & (patches > 1.2 * patches.std())] = Tissue.CHOROID_PLEXUS
+    outside = ndimage.distance_transform_edt(~inside, sampling=SPACING)
+    tissues[~inside & (outside <= SKULL_THICKNESS)] = Tissue.SKULL
+    return tissues
+
+
+def _opening(mask: np.ndarray, radius: float) -> np.ndarray:
+    core = ndimage.distance_transform_edt(mask, sampling=SPACING) > radius
+    return mask & (ndimage.distance_transform_edt(~core, sampling=SPACING) <= radius)
+
+
+def _falx(tissues: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Sheet between the hemispheres: fluid close to the midline that is followed from front to back."""
+    upper = np.zeros_like(inside)
+    rows = np.flatnonzero(inside.any((1, 2)))
+    start = rows[0] + int(0.55 * (rows[-1] - rows[0]))
+    upper[start:] = inside[start:]
+    gap = upper & np.isin(tissues, (Tissue.SULCUS, Tissue.VENTRICLE))
+    columns = np.flatnonzero(inside.any((0, 1)))
+    middle = (columns[0] + columns[-1]) // 2
+    reach = round(9 / SPACING)
+    fraction = gap[:, :, middle - reach : middle + reach].sum(0)
+    midline = ndimage.gaussian_filter1d(fraction.argmax(1).astype(np.float32), 8 / SPACING) + middle - reach
+    distance = np.abs(np.arange(tissues.shape[2])[None] - midline[:, None]) * SPACING
+    return gap & (distance <= FALX_HALF_WIDTH)[None]

@@ -1,0 +1,197 @@
+"""A simulated case: paired ioUS, T2w, FLAIR and labels of one field of view, and its files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from scipy import ndimage
+
+from ..volume import Volume, read_volume, write_volume
+from .anatomy import Head
+from .fields import smooth_noise
+from .lesion import Lesion, draw_lesion, grow, push
+from .mri import TARGETS, draw_contrast, simulate_mri
+from .tissues import BRAIN, PARENCHYMA, TUMOUR, Tissue
+from .ultrasound import draw_probe, draw_scatter, scatter_texture, simulate_ultrasound
+
+SIZE = 128
+VOXEL = 0.8
+STANDOFF = 5.0
+TUMOUR_LABEL = 1
+CAVITY_LABEL = 2
+# Signal (relative to CSF in T2w) that maps to +1 in the networks' range; 0 maps to -1.
+FULL_SCALE = 1.1
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One simulated case on a common oblique grid.
+
+    Attributes
+    ----------
+    images
+        "ioUS" (uint8 range 0 to 255), "T2w" and "FLAIR" (signal relative to CSF in T2w, times 1000).
+    labels
+        0 background, 1 tumour, 2 resection cavity.
+    fan
+        1 where a frame covers the voxel.
+    parameters
+        Everything that was drawn, with the seed and the head's name.
+    """
+
+    images: dict[str, Volume]
+    labels: Volume
+    fan: Volume
+    parameters: dict
+
+
+@dataclass(frozen=True, eq=False)
+class Pose:
+    """Where the probe stands: its face's centre (x, y, z in mm of the head's array) and its axes as columns."""
+
+    origin: np.ndarray
+    axes: np.ndarray
+    lesion_depth: float
+
+
+def to_network_range(signal: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
+    """MR signal relative to CSF in T2w as the networks see it, in [-1, 1]."""
+    return (signal * (2 / FULL_SCALE) - 1).clip(-1, 1)
+
+
+def draw_pose(head: Head, rng: np.random.Generator) -> Pose:
+    """Probe on the upper brain surface, looking at a random spot 12 to 38 mm below it."""
+    tissues = head.tissues[::3, ::3, ::3]
+    spacing = 3 * head.spacing
+    inside = ndimage.binary_fill_holes(np.isin(tissues, BRAIN))
+    distance, nearest = ndimage.distance_transform_edt(inside, sampling=spacing, return_indices=True)
+    rows = np.flatnonzero(inside.any((1, 2)))
+    height = np.arange(tissues.shape[0])[:, None, None]
+    candidates = np.isin(tissues, PARENCHYMA) & (distance > 12) & (distance < 38)
+    candidates &= height > rows[0] + 0.45 * (rows[-1] - rows[0])
+    target = rng.choice(np.argwhere(candidates))
+    surface = nearest[(slice(None), *target)]
+    target, surface = target[::-1] * spacing, surface[::-1] * spacing
+    depth = (target - surface) / np.linalg.norm(target - surface)
+    depth = depth + np.tan(np.deg2rad(8)) * rng.standard_normal(3) * 0.5
+    depth /= np.linalg.norm(depth)
+    lateral = np.cross(depth, rng.standard_normal(3))
+    lateral /= np.linalg.norm(lateral)
+    axes = np.stack([lateral, depth, np.cross(lateral, depth)], 1)
+    return Pose(np.asarray(surface, float), axes, float(np.linalg.norm(target - surface)))
+
+
+def grid_points(size: int = SIZE, voxel: float = VOXEL, device: torch.device | None = None) -> torch.Tensor:
+    """Lateral, depth and elevation in mm of the voxels of a field of view, (3, size, size, size).
+
+    The array's axes are elevation, depth, lateral; the probe's face lies STANDOFF below the first depth.
+    """
+    centred = (torch.arange(size, dtype=torch.float32, device=device) - (size - 1) / 2) * voxel
+    depth = torch.arange(size, dtype=torch.float32, device=device) * voxel - STANDOFF
+    elevation, depth, lateral = torch.meshgrid(centred, depth, centred, indexing="ij")
+    return torch.stack([lateral, depth, elevation])
+
+
+def simulate_case(
+    head: Head, seed: int, size: int = SIZE, voxel: float = VOXEL, device: torch.device | str = "cpu"
+) -> Case:
+    """Simulate one case; the same head, seed and device give the same case.
+
+    Parameters
+    ----------
+    head
+        The anatomy.
+    seed
+        Seed of every random choice.
+    size
+        Edge of the cubic grid in voxels.
+    voxel
+        Voxel size in mm.
+    device
+        Where the tensors live.
+    """
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    device = torch.device(device)
+    pose = draw_pose(head, rng)
+    lesion = draw_lesion(rng, (float(rng.normal(0, 4)), pose.lesion_depth, float(rng.normal(0, 4))))
+    probe, scatter, contrast = draw_probe(rng), draw_scatter(rng), draw_contrast(rng)
+    points = grid_points(size, voxel, device)
+    tissues = _field_of_view(head, pose, lesion, points, generator)
+    tissues = grow(lesion, tissues, points, generator)
+    shared, own = (scatter_texture(size, voxel, generator, device) for _ in range(2))
+    share = float(rng.uniform(0.3, 0.5))
+    texture = share**0.5 * shared + (1 - share) ** 0.5 * own
+    ultrasound, fan = simulate_ultrasound(tissues, points, texture, probe, scatter, generator)
+    partial_volume = float(rng.uniform(0.4, 0.8))
+    signals = {t: simulate_mri(tissues, contrast[t], shared, partial_volume, 0.04) for t in TARGETS}
+    parameters = {
+        "seed": seed, "head": head.name, "simulated": True, "lesion": asdict(lesion), "probe": asdict(probe),
+        "scatter": scatter, "contrast": contrast, "texture_share": share, "partial_volume": partial_volume,
+        "face": pose.origin.tolist(), "axes": pose.axes.tolist(),
+    }
+    return _case(ultrasound, signals, tissues, fan, pose, voxel, parameters)
+
+
+def _field_of_view(
+    head: Head, pose: Pose, lesion: Lesion, points: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Tissues of the head under the probe, elastically varied, with the skull opened at the probe."""
+    size = points.shape[-1]
+    voxel = float(points[0, 0, 0, 1] - points[0, 0, 0, 0])
+    moved = push(lesion, points)
+    moved = moved + 1.2 * smooth_noise(size, 24 / voxel, generator, channels=3, device=points.device)
+    axes = torch.tensor(pose.axes, dtype=torch.float32, device=points.device)
+    origin = torch.tensor(pose.origin, dtype=torch.float32, device=points.device)
+    world = torch.einsum("ij,jabc->abci", axes, moved) + origin
+    extent = torch.tensor(head.tissues.shape[::-1], device=points.device) - 1
+    grid = 2 * world / (head.spacing * extent) - 1
+    source = torch.from_numpy(head.tissues).to(points.device, torch.float32)[None, None]
+    tissues = functional.grid_sample(source, grid[None], mode="nearest", align_corners=True)[0, 0].to(torch.uint8)
+    from_face = points.square().sum(0).sqrt()
+    outside = (tissues == Tissue.OUTSIDE) | (tissues == Tissue.SKULL)
+    tissues[outside & (from_face < 28)] = Tissue.COUPLING
+    # Fluid over the brain drains when the dura is opened.
+    tissues[(tissues == Tissue.VENTRICLE) & (points[1] < 6)] = Tissue.SULCUS
+    return tissues
+
+
+def _case(
+    ultrasound: torch.Tensor, signals: dict[str, torch.Tensor], tissues: torch.Tensor, fan: torch.Tensor, pose: Pose,
+    voxel: float, parameters: dict,
+) -> Case:
+    size = tissues.shape[0]
+    corner = np.array([-(size - 1) / 2 * voxel, -STANDOFF, -(size - 1) / 2 * voxel])
+    geometry = {
+        "spacing": (voxel,) * 3, "origin": tuple(float(v) for v in pose.origin + pose.axes @ corner),
+        "direction": pose.axes,
+    }
+    labels = torch.zeros_like(tissues)
+    labels[torch.isin(tissues, torch.tensor([int(t) for t in TUMOUR], device=tissues.device))] = TUMOUR_LABEL
+    labels[(tissues == Tissue.CAVITY) | (tissues == Tissue.BLOOD)] = CAVITY_LABEL
+    arrays = {"ioUS": (ultrasound * 255).round().to(torch.uint8)}
+    arrays |= {target: (signal * 1000).round().to(torch.int16) for target, signal in signals.items()}
+    images = {name: Volume(array.cpu().numpy(), **geometry) for name, array in arrays.items()}
+    masks = [Volume(mask.to(torch.uint8).cpu().numpy(), **geometry) for mask in (labels, fan)]
+    return Case(images, *masks, parameters)
+
+
+def write_case(case: Case, folder: Path) -> None:
+    """Write the case as MetaImages and ``case.json``, last, so that a folder with it is complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    header = {"Synthetic": "true", "Modality": "simulated"}
+    for name, volume in {**case.images, "labels": case.labels, "fan": case.fan}.items():
+        write_volume(folder / f"{name}.mha", volume, header)
+    (folder / "case.json").write_text(json.dumps(case.parameters, indent=1))
+
+
+def read_case(folder: Path) -> Case:
+    """Read back what :func:`write_case` wrote."""
+    images = {name: read_volume(folder / f"{name}.mha") for name in ("ioUS", *TARGETS)}
+    parameters = json.loads((folder / "case.json").read_text())
+    return Case(images, read_volume(folder / "labels.mha"), read_volume(folder / "fan.mha"), parameters)

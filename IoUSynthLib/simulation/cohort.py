@@ -1,0 +1,115 @@
+"""A cohort of simulated cases on disk, split by head, that training and evaluation read.
+
+Layout of the folder: ``dataset.json`` (the seed and, for every case, its head and split) and one folder a case with
+``ioUS.mha``, ``T2w.mha``, ``FLAIR.mha``, ``labels.mha``, ``fan.mha`` and ``case.json`` (everything that was drawn).
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import torch
+
+from .anatomy import Head, head_paths, icbm_head, read_head
+from .case import simulate_case, write_case
+
+SPLITS = ("train", "validation", "test")
+INDEX = "dataset.json"
+
+
+def split_heads(names: list[str]) -> dict[str, str]:
+    """Split of every head: of each source the last three are for testing, the one before for validation.
+
+    A source with fewer than five heads is for training only.
+    """
+    splits = {}
+    for source in sorted({name.rstrip("0123456789") for name in names}):
+        members = sorted(name for name in names if name.rstrip("0123456789") == source)
+        for index, name in enumerate(members):
+            left = len(members) - index
+            held_out = "test" if left <= 3 else "validation" if left == 4 else "train"
+            splits[name] = held_out if len(members) >= 5 else "train"
+    return splits
+
+
+def simulate_cohort(
+    count: int,
+    output: Path,
+    anatomy: Path | None = None,
+    seed: int = 0,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[dict]:
+    """Simulate ``count`` cases, spread evenly over the heads, and write them with their index.
+
+    Parameters
+    ----------
+    count
+        Number of cases.
+    output
+        Folder of the cohort; cases that are complete in it are kept, so an interrupted call can be repeated.
+    anatomy
+        Folder with BrainWeb or SynthSeg label maps; the ICBM 152 head where it is None.
+    seed
+        Case number n is drawn with the seed ``seed * 1_000_000 + n``.
+    workers
+        Number of processes.
+    progress
+        Called with the number of cases that are ready and the number of all.
+
+    Returns
+    -------
+    list of dict
+        The index's entries: name, head, split.
+    """
+    paths: dict[str, Path | None] = {"icbm152": None} if anatomy is None else head_paths(anatomy)
+    heads = list(paths)
+    splits = split_heads(heads)
+    entries = [
+        {"name": f"case-{number:04d}", "head": heads[number % len(heads)], "split": splits[heads[number % len(heads)]]}
+        for number in range(count)
+    ]
+    output.mkdir(parents=True, exist_ok=True)
+    done = 0
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        jobs = []
+        for index, name in enumerate(heads):
+            numbers = list(range(index, count, len(heads)))
+            if numbers:
+                jobs.append(pool.submit(_simulate_head, paths[name], numbers, output, seed))
+        for job in as_completed(jobs):
+            done += job.result()
+            if progress:
+                progress(done, count)
+    (output / INDEX).write_text(json.dumps({"simulated": True, "seed": seed, "cases": entries}, indent=1))
+    return entries
+
+
+def read_index(cohort: Path, split: str) -> list[Path]:
+    """Folders of the cohort's cases of one split.
+
+    Raises
+    ------
+    ValueError
+        ``cohort`` has no index.
+    """
+    if not (cohort / INDEX).is_file():
+        raise ValueError(f"{cohort}: no {INDEX}; make a cohort with `iousynth simulate -n 100 -o {cohort}`")
+    cases = json.loads((cohort / INDEX).read_text())["cases"]
+    return [cohort / case["name"] for case in cases if case["split"] == split]
+
+
+def _simulate_head(path: Path | None, numbers: list[int], output: Path, seed: int) -> int:
+    torch.set_num_threads(1)
+    head: Head | None = None
+    for number in numbers:
+        folder = output / f"case-{number:04d}"
+        if (folder / "case.json").is_file():
+            continue
+        head = head or (icbm_head() if path is None else read_head(path))
+        write_case(simulate_case(head, seed * 1_000_000 + number), folder)
+    return len(numbers)

@@ -1,0 +1,45 @@
+"""Random fields that anatomy, contrast and ultrasound share."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as functional
+
+
+def smooth_noise(
+    size: int, correlation: float, generator: torch.Generator, channels: int = 1, device: torch.device | None = None
+) -> torch.Tensor:
+    """Gaussian noise of unit variance on a cube, smooth over about ``correlation`` voxels.
+
+    Returns
+    -------
+    torch.Tensor
+        Tensor of shape (channels, size, size, size).
+    """
+    coarse = max(4, round(size / correlation) + 3)
+    noise = torch.randn((1, channels, coarse, coarse, coarse), generator=generator).to(device)
+    fine = functional.interpolate(noise, size=(size,) * 3, mode="trilinear", align_corners=True)[0]
+    return fine / fine.std()
+
+
+def gaussian_kernel(sigma: float, device: torch.device | None = None) -> torch.Tensor:
+    """Normalised one-dimensional Gaussian of standard deviation ``sigma`` samples, cut at three of them."""
+    radius = max(1, int(3 * sigma + 0.5))
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=device)
+    kernel = torch.exp(-0.5 * (offsets / max(sigma, 1e-3)) ** 2)
+    return kernel / kernel.sum()
+
+
+def blur(image: torch.Tensor, sigmas: tuple[float, float, float]) -> torch.Tensor:
+    """Separable Gaussian blur of a (channels, a, b, c) tensor; ``sigmas`` in samples, zero leaves an axis alone."""
+    result = image[:, None]
+    for axis, sigma in enumerate(sigmas):
+        if sigma <= 0:
+            continue
+        kernel = gaussian_kernel(sigma, image.device)
+        shape = [1, 1, 1, 1, 1]
+        shape[2 + axis] = kernel.numel()
+        padding = [0, 0, 0]
+        padding[axis] = kernel.numel() // 2
+        result = functional.conv3d(result, kernel.reshape(shape), padding=padding)
+    return result[:, 0]

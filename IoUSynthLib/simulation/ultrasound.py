@@ -1,0 +1,271 @@
+"""Freehand 3D ultrasound of a field of view: physics along rays, speckle, sweep and reconstruction.
+
+The equations are the usual ones of ray-based simulators (Burger et al. 2013, Salehi et al. 2015): an amplitude
+reflection coefficient from the impedance step, two-way attenuation against time-gain compensation, a complex
+scatterer field convolved with a separable point spread function whose envelope is the speckle, and logarithmic
+compression. Shadow and enhancement follow from attenuation, they are not painted in. Beams fan out in the image
+plane; the plane is swept by translation or tilt with irregular steps and tracking jitter, and every voxel is read
+back from the nearest frames, which leaves holes where the probe moved too fast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+
+from .fields import blur, smooth_noise
+from .tissues import PROPERTIES, Tissue
+
+LINES = 112
+SAMPLES = 208
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Parameters of a sweep; lengths in mm, angles in radians, gains in dB."""
+
+    frequency: float
+    depth: float
+    half_angle: float
+    face_radius: float
+    axial_blur: float
+    lateral_blur: float
+    elevational_blur: float
+    dynamic_range: float
+    compensation: float
+    gain_slope: float
+    reflection: float
+    specularity: float
+    noise_floor: float
+    gamma: float
+    brightness: float
+    sweep_half_length: float
+    tilt_pivot: float | None
+    frames: int
+    step_irregularity: float
+    jitter: float
+    longest_gap: float
+    compounding_blur: float
+    lost_contact: tuple[float, float] | None
+    reverberation: float
+
+
+def draw_probe(rng: np.random.Generator) -> Probe:
+    """A random probe and sweep, in ranges around measurements of real intraoperative sweeps."""
+    lost = (float(rng.uniform(0, 1)), float(rng.uniform(0.04, 0.15))) if rng.random() < 0.2 else None
+    return Probe(
+        frequency=float(rng.uniform(4, 9)),
+        depth=float(rng.uniform(55, 95)),
+        half_angle=float(np.deg2rad(rng.uniform(28, 50))),
+        face_radius=float(rng.uniform(4, 45)),
+        axial_blur=float(rng.uniform(0.25, 0.6)),
+        lateral_blur=float(np.deg2rad(rng.uniform(0.5, 1.3))),
+        elevational_blur=float(rng.uniform(0.4, 1.3)),
+        dynamic_range=float(rng.uniform(34, 54)),
+        compensation=float(rng.uniform(0.6, 1.1)),
+        gain_slope=float(rng.uniform(-6, 3)),
+        reflection=float(rng.uniform(10, 60)),
+        specularity=float(rng.uniform(1, 6)),
+        noise_floor=float(rng.uniform(-52, -34)),
+        gamma=float(rng.uniform(1.0, 1.9)),
+        brightness=float(rng.uniform(0.6, 1.0)),
+        sweep_half_length=float(rng.uniform(18, 40)),
+        tilt_pivot=float(rng.uniform(15, 60)) if rng.random() < 0.4 else None,
+        frames=int(rng.integers(36, 90)),
+        step_irregularity=float(rng.uniform(0.1, 0.7)),
+        jitter=float(rng.uniform(0.0, 0.4)),
+        longest_gap=float(rng.uniform(1.2, 3.0)),
+        compounding_blur=float(rng.uniform(0.0, 0.8)),
+        lost_contact=lost,
+        reverberation=float(rng.uniform(0, 0.5)) if rng.random() < 0.4 else 0.0,
+    )
+
+
+def draw_scatter(rng: np.random.Generator) -> list[float]:
+    """Echogenicity by tissue; one time in seven a tumour is no brighter than the brain around it."""
+    values = [p.echogenicity * np.exp(p.scatter_spread * rng.standard_normal()) for p in PROPERTIES.values()]
+    if rng.random() < 0.15:
+        dim = values[Tissue.WHITE_MATTER] * rng.uniform(0.7, 1.2)
+        values[Tissue.LOW_GRADE_TUMOUR] = values[Tissue.HIGH_GRADE_TUMOUR] = dim
+    return [float(value) for value in values]
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """Positions of the frames: along the sweep (mm, or radians for a tilt) and their in-plane errors (mm)."""
+
+    positions: torch.Tensor
+    lateral_error: torch.Tensor
+    depth_error: torch.Tensor
+
+
+def simulate_ultrasound(
+    tissues: torch.Tensor, points: torch.Tensor, texture: torch.Tensor, probe: Probe, scatter: list[float],
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Reconstructed B-mode volume of a field of view.
+
+    Parameters
+    ----------
+    tissues
+        Uint8 cube of :class:`Tissue`.
+    points
+        (3, n, n, n) lateral, depth and elevation of every voxel in mm, the probe's face at the origin.
+    texture
+        Cube of unit variance that modulates the scatterers.
+    probe
+        The probe and its sweep.
+    scatter
+        Echogenicity by tissue.
+    generator
+        Source of scatterers, noise and freehand motion.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        B-mode in [0, 1] (0 outside the fan) and the boolean mask of voxels that a frame covers.
+    """
+    sweep = _draw_sweep(probe, generator, tissues.device)
+    properties = _property_maps(tissues, texture, scatter)
+    rays, spacing = _ray_points(probe, sweep)
+    sampled = _sample(properties, points, rays)
+    frames = _b_mode(sampled, spacing, probe, sweep, generator)
+    return _reconstruct(frames, points, probe, sweep)
+
+
+def _draw_sweep(probe: Probe, generator: torch.Generator, device: torch.device) -> Sweep:
+    steps = torch.exp(probe.step_irregularity * torch.randn(probe.frames, generator=generator))
+    steps = torch.cumsum(steps, 0)
+    half = probe.sweep_half_length
+    if probe.tilt_pivot is not None:
+        half = float(np.arctan(half / (probe.tilt_pivot + 0.6 * probe.depth)))
+    positions = (steps - steps[0]) / (steps[-1] - steps[0]) * 2 * half - half
+    drift = torch.cumsum(0.3 * probe.jitter * torch.randn((2, probe.frames), generator=generator), 1)
+    shake = 0.5 * probe.jitter * torch.randn((2, probe.frames), generator=generator)
+    error = drift - drift.mean(1, keepdim=True) + shake
+    return Sweep(positions.to(device), error[0].to(device), error[1].to(device))
+
+
+def _property_maps(tissues: torch.Tensor, texture: torch.Tensor, scatter: list[float]) -> torch.Tensor:
+    """Impedance, attenuation, echogenicity and the size of the impedance gradient, as (4, n, n, n)."""
+    index = tissues.long()
+    columns = [[p.impedance for p in PROPERTIES.values()], [p.attenuation for p in PROPERTIES.values()], scatter]
+    impedance, attenuation, echo = (torch.tensor(column, device=tissues.device)[index] for column in columns)
+    impedance = blur(impedance[None], (0.6,) * 3)[0]
+    gradient = torch.stack(torch.gradient(impedance)).square().sum(0).sqrt()
+    return torch.stack([impedance, attenuation, echo * torch.exp(0.25 * texture), gradient])
+
+
+def _ray_points(probe: Probe, sweep: Sweep) -> tuple[torch.Tensor, float]:
+    """Sample positions (3, frames, lines, samples) in mm and the distance between samples."""
+    device = sweep.positions.device
+    angles = torch.linspace(-probe.half_angle, probe.half_angle, LINES, device=device)[None, :, None]
+    ranges = torch.linspace(0, probe.depth, SAMPLES, device=device)[None, None]
+    lateral = (probe.face_radius + ranges) * torch.sin(angles) + sweep.lateral_error[:, None, None]
+    depth = (probe.face_radius + ranges) * torch.cos(angles) - probe.face_radius + sweep.depth_error[:, None, None]
+    position = sweep.positions[:, None, None]
+    if probe.tilt_pivot is None:
+        elevation = position.expand_as(depth)
+    else:
+        elevation = (depth + probe.tilt_pivot) * torch.sin(position)
+        depth = (depth + probe.tilt_pivot) * torch.cos(position) - probe.tilt_pivot
+    return torch.stack([lateral, depth, elevation]), probe.depth / (SAMPLES - 1)
+
+
+def _sample(maps: torch.Tensor, points: torch.Tensor, rays: torch.Tensor) -> torch.Tensor:
+    """Trilinear values of ``maps`` at the rays; the grid's axes are elevation, depth, lateral."""
+    first, last = points[:, 0, 0, 0], points[:, -1, -1, -1]
+    grid = 2 * (rays - first.reshape(3, 1, 1, 1)) / (last - first).reshape(3, 1, 1, 1) - 1
+    grid = grid.permute(1, 2, 3, 0)[None]
+    return functional.grid_sample(maps[None], grid, mode="bilinear", padding_mode="border", align_corners=True)[0]
+
+
+def _b_mode(
+    sampled: torch.Tensor, spacing: float, probe: Probe, sweep: Sweep, generator: torch.Generator
+) -> torch.Tensor:
+    """B-mode frames in [0, 1], shape (frames, lines, samples), from properties along the rays."""
+    impedance, attenuation, echo, gradient = sampled
+    step = impedance[..., 1:] - impedance[..., :-1]
+    reflection = functional.pad(step / (impedance[..., 1:] + impedance[..., :-1]), (0, 1))
+    cosine = (functional.pad(step, (0, 1)).abs() / (gradient * spacing / 0.8 + 1e-3)).clamp(max=1)
+    transmitted = torch.cumprod(1 - reflection**2, -1)
+    depth = torch.arange(SAMPLES, device=sampled.device) * spacing / 10
+    loss = 2 * probe.frequency * torch.cumsum(attenuation, -1) * spacing / 10
+    gain = 2 * probe.frequency * 0.55 * probe.compensation * depth + probe.gain_slope * depth / depth[-1]
+    amplitude = transmitted * 10 ** ((gain - loss) / 20)
+    scatterers = echo * _complex_noise(echo.shape, generator, echo.device)
+    specular = probe.reflection * reflection.abs() * cosine**probe.specularity
+    field = torch.stack([scatterers.real + specular, scatterers.imag]) * amplitude
+    line_pitch = 2 * probe.half_angle / (LINES - 1)
+    frame_pitch = 2 * probe.sweep_half_length / (probe.frames - 1)
+    sigmas = (probe.elevational_blur / frame_pitch, probe.lateral_blur / line_pitch, probe.axial_blur / spacing)
+    # The point spread function passes energy, not amplitude: keep the speckle's level whatever its size.
+    focus = float(np.prod([max(1.0, 2 * np.sqrt(np.pi) * sigma) ** 0.5 for sigma in sigmas]))
+    envelope = (blur(field, sigmas) * focus).square().sum(0).sqrt()
+    if probe.reverberation:
+        bands = torch.exp(-depth / 0.5) * (1 + torch.cos(2 * np.pi * depth / 0.18)) * 0.5
+        envelope = envelope + probe.reverberation * bands * envelope.mean()
+    reference = torch.quantile(envelope.flatten()[::37], 0.995)
+    noise = 10 ** (probe.noise_floor / 20) * reference * _complex_noise(echo.shape, generator, echo.device).abs()
+    decibel = 20 * torch.log10((envelope + noise) / reference + 1e-6)
+    image = (decibel / probe.dynamic_range + 1).clamp(0, 1) ** probe.gamma * probe.brightness
+    return _lose_contact(image, probe)
+
+
+def _complex_noise(shape: torch.Size, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+    return torch.complex(*(torch.randn(shape, generator=generator).to(device) for _ in range(2)))
+
+
+def _lose_contact(image: torch.Tensor, probe: Probe) -> torch.Tensor:
+    """Darken the wedge of beams whose part of the face does not touch."""
+    if probe.lost_contact is None:
+        return image
+    centre, width = probe.lost_contact
+    lines = torch.linspace(0, 1, LINES, device=image.device)
+    wedge = torch.sigmoid((width - (lines - centre).abs()) / 0.02)
+    return image * (1 - 0.9 * wedge)[None, :, None]
+
+
+def _reconstruct(
+    frames: torch.Tensor, points: torch.Tensor, probe: Probe, sweep: Sweep
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Read every voxel back from the frames; voxels that no frame comes near are holes."""
+    lateral, depth, elevation = points
+    position, scale = elevation, 1.0
+    if probe.tilt_pivot is not None:
+        reach = depth + probe.tilt_pivot
+        position = torch.atan2(elevation, reach)
+        depth = torch.sqrt(elevation**2 + reach**2) - probe.tilt_pivot
+        scale = (depth + probe.tilt_pivot).clamp_min(1)
+    upper = torch.searchsorted(sweep.positions, position.contiguous()).clamp(1, probe.frames - 1)
+    below, above = sweep.positions[upper - 1], sweep.positions[upper]
+    fraction = ((position - below) / (above - below)).clamp(0, 1)
+    nearest = torch.where(fraction > 0.5, upper, upper - 1)
+    gap = (position - sweep.positions[nearest]).abs() * scale
+    lateral = lateral - sweep.lateral_error[nearest]
+    behind = depth - sweep.depth_error[nearest] + probe.face_radius
+    angle = torch.atan2(lateral, behind)
+    distance = torch.sqrt(lateral**2 + behind**2) - probe.face_radius
+    covered = (angle.abs() <= probe.half_angle) & (distance >= 0) & (distance <= probe.depth)
+    covered &= gap <= probe.longest_gap
+    grid = torch.stack(
+        [
+            2 * distance / probe.depth - 1,
+            angle / probe.half_angle,
+            2 * (upper - 1 + fraction) / (probe.frames - 1) - 1,
+        ],
+        -1,
+    )
+    volume = functional.grid_sample(frames[None, None], grid[None], mode="bilinear", align_corners=True)[0, 0]
+    if probe.compounding_blur:
+        volume = blur(volume[None], (probe.compounding_blur,) * 3)[0]
+    return volume * covered, covered
+
+
+def scatter_texture(size: int, voxel: float, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+    """Texture of unit variance on scales of 3 and 10 mm."""
+    fine, coarse = (smooth_noise(size, scale / voxel, generator, device=device)[0] for scale in (3, 10))
+    return (fine + coarse) / 2**0.5

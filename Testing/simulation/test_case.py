@@ -1,0 +1,142 @@
+"""Cases: seeds, geometry, lesions, contrast, files, splits."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from IoUSynthLib.simulation.case import (
+    STANDOFF,
+    VOXEL,
+    draw_pose,
+    grid_points,
+    read_case,
+    simulate_case,
+    to_network_range,
+    write_case,
+)
+from IoUSynthLib.simulation.cohort import read_index, simulate_cohort, split_heads
+from IoUSynthLib.simulation.lesion import Lesion, grow
+from IoUSynthLib.simulation.mri import acquire, simulate_mri
+from IoUSynthLib.simulation.tissues import PROPERTIES, Tissue
+
+SIZE = 64
+COARSE = 1.6
+
+
+@pytest.fixture(scope="module")
+def case(head):
+    return simulate_case(head, seed=5, size=SIZE, voxel=COARSE)
+
+
+def lesion(kind, radii, **changes):
+    values = {
+        "centre": (0.0, 40.0, 0.0), "roughness": 0.0, "core": 0.5, "oedema": 1.5, "wall": 2.0, "residual": 0.4,
+        "opened": False, "blood": 0.0, "mass_effect": 0.0,
+    }  # fmt: skip
+    return Lesion(kind=kind, radii=radii, **{**values, **changes})
+
+
+def test_same_seed_same_case(head, case):
+    again = simulate_case(head, seed=5, size=SIZE, voxel=COARSE)
+    other = simulate_case(head, seed=6, size=SIZE, voxel=COARSE)
+    for name, volume in case.images.items():
+        assert np.array_equal(volume.array, again.images[name].array)
+        assert not np.array_equal(volume.array, other.images[name].array)
+    assert case.parameters == again.parameters
+
+
+def test_the_face_of_the_probe_lies_where_the_pose_says(head, case):
+    pose = draw_pose(head, np.random.default_rng(5))
+    middle = (SIZE - 1) / 2
+    index = (middle, STANDOFF / COARSE, middle, 1)
+    assert (case.images["ioUS"].ijk_to_lps @ index)[:3] == pytest.approx(pose.origin, abs=1e-6)
+    assert np.allclose(pose.axes.T @ pose.axes, np.eye(3))
+    assert np.linalg.det(pose.axes) == pytest.approx(1)
+
+
+def test_nothing_is_seen_outside_the_fan(case):
+    assert not case.images["ioUS"].array[case.fan.array == 0].any()
+    assert 0.05 < case.fan.array.mean() < 0.7
+
+
+def test_a_smooth_tumour_has_the_volume_of_its_ellipsoid():
+    points = grid_points(96, VOXEL)
+    white = torch.full((96,) * 3, int(Tissue.WHITE_MATTER), dtype=torch.uint8)
+    grown = grow(lesion("low grade", (10.0, 14.0, 12.0)), white, points, torch.Generator().manual_seed(0))
+    volume = float((grown == Tissue.LOW_GRADE_TUMOUR).sum()) * VOXEL**3
+    assert volume == pytest.approx(4 / 3 * np.pi * 10 * 14 * 12, rel=0.02)
+
+
+def test_a_cavity_has_a_wall_around_it():
+    points = grid_points(96, VOXEL)
+    white = torch.full((96,) * 3, int(Tissue.WHITE_MATTER), dtype=torch.uint8)
+    grown = grow(lesion("cavity", (14.0,) * 3, blood=-1.0), white, points, torch.Generator().manual_seed(0))
+    radius = (points - torch.tensor([0.0, 40.0, 0.0]).reshape(3, 1, 1, 1)).square().sum(0).sqrt()
+    assert set(grown[radius < 11.5].tolist()) == {int(Tissue.CAVITY)}
+    assert set(grown[(radius > 12.5) & (radius < 13.5)].tolist()) == {int(Tissue.CAVITY_WALL)}
+    assert set(grown[radius > 14.5].tolist()) == {int(Tissue.WHITE_MATTER)}
+
+
+def test_oedema_spreads_in_white_matter_only():
+    points = grid_points(96, VOXEL)
+    tissues = torch.full((96,) * 3, int(Tissue.WHITE_MATTER), dtype=torch.uint8)
+    tissues[points[0] > 0] = int(Tissue.CORTEX)
+    grown = grow(lesion("high grade", (10.0,) * 3), tissues, points, torch.Generator().manual_seed(0))
+    assert (grown[points[0] > 0] != Tissue.OEDEMA).all()
+    assert (grown == Tissue.OEDEMA).any()
+
+
+def test_mri_of_one_tissue_is_its_signal():
+    tissues = torch.full((16,) * 3, int(Tissue.VENTRICLE), dtype=torch.uint8)
+    signal = [PROPERTIES[tissue].t2w for tissue in Tissue]
+    image = simulate_mri(tissues, signal, torch.zeros(tissues.shape), 0.5, 0.1)
+    assert image[8, 8, 8] == pytest.approx(PROPERTIES[Tissue.VENTRICLE].t2w, rel=1e-4)
+
+
+def test_acquisition_adds_rician_noise_on_black():
+    image = acquire(torch.zeros((48,) * 3), torch.Generator().manual_seed(1), noise=0.02)
+    assert float(image.mean()) == pytest.approx(0.02 * np.sqrt(np.pi / 2), rel=0.02)
+
+
+def test_network_range():
+    assert to_network_range(np.array([0.0, 0.55, 1.1, 2.0])) == pytest.approx([-1, 0, 1, 1])
+
+
+def test_case_survives_its_files(case, tmp_path):
+    write_case(case, tmp_path / "case")
+    back = read_case(tmp_path / "case")
+    assert back.parameters == json.loads(json.dumps(case.parameters))
+    for name, volume in {**case.images, "labels": case.labels, "fan": case.fan}.items():
+        other = {**back.images, "labels": back.labels, "fan": back.fan}[name]
+        assert np.array_equal(volume.array, other.array)
+        assert volume.same_grid(other)
+
+
+def test_heads_for_testing_are_never_trained_on():
+    names = [f"subject{n}" for n in range(16)] + [f"training_seg_{n:02d}" for n in range(16)] + ["icbm152"]
+    splits = split_heads(names)
+    assert sorted(splits) == sorted(names)
+    assert sum(split == "test" for split in splits.values()) == 6
+    assert sum(split == "validation" for split in splits.values()) == 2
+    assert splits["icbm152"] == "train"
+
+
+def test_cohort_from_the_head_that_everyone_has(tmp_path):
+    """Two cases of the ICBM head of nilearn; the second call finds them and leaves them as they are."""
+    pytest.importorskip("nilearn")
+    entries = simulate_cohort(2, tmp_path, seed=3)
+    assert [entry["head"] for entry in entries] == ["icbm152"] * 2
+    folders = read_index(tmp_path, "train")
+    before = [(folder / "ioUS.mha").stat().st_mtime_ns for folder in folders]
+    simulate_cohort(2, tmp_path, seed=3)
+    assert [(folder / "ioUS.mha").stat().st_mtime_ns for folder in folders] == before
+    case = read_case(folders[0])
+    assert case.images["ioUS"].array.max() > 50
+    assert case.images["T2w"].array[case.fan.array > 0].mean() > 200
+
+
+def test_a_folder_that_is_no_cohort_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no dataset\.json; make a cohort with"):
+        read_index(tmp_path, "train")

@@ -1,0 +1,93 @@
+"""Physics and geometry of the simulated sweep, by known answers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from IoUSynthLib.simulation.case import STANDOFF
+from IoUSynthLib.simulation.tissues import PROPERTIES, Tissue
+from IoUSynthLib.simulation.ultrasound import simulate_ultrasound
+
+ECHO = [0.3] * len(Tissue)
+
+
+def scan(tissues, points, probe, echo=None):
+    generator = torch.Generator().manual_seed(3)
+    return simulate_ultrasound(tissues, points, torch.zeros(tissues.shape), probe, echo or ECHO, generator)
+
+
+def decibel(volume, probe):
+    return (volume - 1) * probe.dynamic_range
+
+
+def column(points, depths, half_width=6.0):
+    """Voxels under the probe's face between two depths in mm."""
+    lateral, depth, elevation = points
+    near = (lateral.abs() < half_width) & (elevation.abs() < 15)
+    return near & (depth >= depths[0]) & (depth < depths[1])
+
+
+def test_attenuation_is_two_way_in_decibel_per_centimetre(white_matter, points, probe):
+    volume, fan = scan(white_matter, points, probe)
+    depths = np.arange(10, 70, 5.0)
+    means = [decibel(volume, probe)[column(points, (d, d + 5)) & fan].mean().item() for d in depths]
+    slope = np.polyfit(depths / 10, means, 1)[0]
+    expected = -2 * probe.frequency * PROPERTIES[Tissue.WHITE_MATTER].attenuation
+    assert slope == pytest.approx(expected, rel=0.05)
+
+
+def test_compensation_cancels_the_attenuation_it_assumes(white_matter, points, probe):
+    matched = replace(probe, compensation=PROPERTIES[Tissue.WHITE_MATTER].attenuation / 0.55)
+    volume, fan = scan(white_matter, points, matched)
+    shallow, deep = (decibel(volume, matched)[column(points, part) & fan].mean() for part in ((10, 25), (55, 70)))
+    assert abs(float(shallow - deep)) < 1.0
+
+
+def test_speckle_of_homogeneous_tissue_is_rayleigh(white_matter, points, probe):
+    volume, fan = scan(white_matter, points, replace(probe, compensation=PROPERTIES[1].attenuation / 0.55))
+    frame = volume[48]  # the middle of the sweep: interpolation between frames would average speckle
+    inside = column(points, (20, 60), 15.0)[48] & fan[48]
+    envelope = 10 ** (decibel(frame, probe)[inside] / 20)
+    assert float(envelope.mean() / envelope.std()) == pytest.approx(1.91, abs=0.35)
+
+
+@pytest.mark.parametrize(("tissue", "darker"), [(Tissue.SKULL, True), (Tissue.CAVITY, False)])
+def test_bone_shadows_and_saline_enhances(white_matter, points, probe, tissue, darker):
+    compensated = replace(probe, compensation=1.0)
+    block = column(points, (20, 34))
+    white_matter[block] = int(tissue)
+    volume, fan = scan(white_matter, points, compensated)
+    behind = volume[column(points, (45, 60), 4.0) & fan].mean()
+    lateral = points[0]
+    beside = volume[(lateral.abs() > 18) & (lateral.abs() < 24) & column(points, (45, 60), 30.0) & fan].mean()
+    assert (behind < beside - 0.02) if darker else (behind > beside + 0.02)
+
+
+def test_the_fan_has_the_probes_shape(white_matter, points, probe):
+    volume, fan = scan(white_matter, points, probe)
+    lateral, depth, elevation = points
+    angle = torch.atan2(lateral, depth + probe.face_radius)
+    distance = torch.hypot(lateral, depth + probe.face_radius) - probe.face_radius
+    expected = (angle.abs() <= probe.half_angle) & (distance >= 0) & (distance <= probe.depth)
+    expected &= elevation.abs() <= probe.sweep_half_length + probe.longest_gap
+    assert (fan == expected).float().mean() > 0.999
+    assert volume[~fan].abs().max() == 0
+
+
+def test_a_fast_sweep_leaves_holes(white_matter, points, probe):
+    sparse = replace(probe, frames=8, longest_gap=1.5)
+    _, fan = scan(white_matter, points, sparse)
+    covered = fan[:, 50, 48]
+    assert 0 < int(covered.sum()) < int(covered.nonzero().max() - covered.nonzero().min())
+
+
+def test_a_reflector_appears_at_its_depth(white_matter, points, probe):
+    bright = list(ECHO)
+    bright[Tissue.FALX] = 30.0
+    sheet = (points[1] - 40).abs() < 1
+    white_matter[sheet] = int(Tissue.FALX)
+    volume, _ = scan(white_matter, points, probe, bright)
+    profile = volume[40:56, :, 46:50].mean((0, 2))
+    assert abs(float(profile.argmax()) - STANDOFF - 40) <= 1
