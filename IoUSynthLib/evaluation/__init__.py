@@ -1,0 +1,1 @@
+"""How good a synthetic MRI is: fidelity, trivial baselines, segmentation."""

@@ -1,0 +1,53 @@
+"""Markdown tables of an evaluation on simulated cases."""
+
+from __future__ import annotations
+
+Summary = dict[str, dict[str, float]]
+
+_DIGITS = {"PSNR": 2, "MAE": 3, "SSIM": 3, "SSIM fan": 3}
+
+
+def fidelity_table(summary: Summary) -> str:
+    """Generator and baselines, a row each and target; mean and 95 % interval."""
+    rows = []
+    for key in summary:
+        target, method, *_ = key.split("/")
+        if target in ("T2w", "FLAIR") and (target, method) not in rows:
+            rows.append((target, method))
+    lines = ["| target | method | PSNR dB | SSIM in the fan | SSIM whole slice | MAE |", "|---|---|---|---|---|---|"]
+    for target, method in rows:
+        cells = [_cell(summary, f"{target}/{method}/{m}", _DIGITS[m]) for m in ("PSNR", "SSIM fan", "SSIM", "MAE")]
+        lines.append(f"| {target} | {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def overlap_table(summary: Summary) -> str:
+    """Dice of tumour and cavity where there is one, false volume where there is none; a row for each input."""
+    methods = list(dict.fromkeys(key.split("/")[1] for key in summary if key.startswith(("Dice/", "false ml/"))))
+    lines = [
+        "| segmented from | tumour Dice | cavity Dice | false tumour, median ml | false cavity, median ml |",
+        "|---|---|---|---|---|",
+    ]
+    for method in methods:
+        cells = [_cell(summary, f"Dice/{method}/{s}", 3) for s in ("tumour", "cavity")]
+        for structure in ("tumour", "cavity"):
+            entry = summary.get(f"false ml/{method}/{structure}")
+            cells.append("-" if entry is None else f"{entry['median']:.2f} (n={entry['n']})")
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def uncertainty_table(summary: Summary) -> str:
+    """What the error estimate is worth."""
+    lines = ["| measure | mean (95 % interval) |", "|---|---|"]
+    lines += [
+        f"| {key.split('/')[1]} | {_cell(summary, key, 2)} |" for key in summary if key.startswith("uncertainty/")
+    ]
+    return "\n".join(lines)
+
+
+def _cell(summary: Summary, key: str, digits: int) -> str:
+    if key not in summary:
+        return "-"
+    entry = summary[key]
+    return f"{entry['mean']:.{digits}f} ({entry['low']:.{digits}f} to {entry['high']:.{digits}f})"

@@ -1,0 +1,1 @@
+"""Training of generators and segmenters on prepared or simulated cohorts."""

@@ -1,0 +1,111 @@
+"""From a trained network to a bundle that the operating room can run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+OPSET = 18
+#: Largest difference between ONNX Runtime and torch that an export may show, in units of the network's output.
+TOLERANCE = 1e-3
+
+
+def export_onnx(network: torch.nn.Module, channels: int, path: Path, size_multiple: int = 16) -> float:
+    """Write a slice network as ONNX with free batch, height and width, and compare it with torch.
+
+    Parameters
+    ----------
+    network
+        Maps (B, channels, H, W) to (B, outputs, H, W).
+    channels
+        Number of input channels.
+    path
+        File to write.
+    size_multiple
+        H and W are multiples of this.
+
+    Returns
+    -------
+    float
+        Largest absolute difference between ONNX Runtime and torch on random slices of two sizes.
+
+    Raises
+    ------
+    RuntimeError
+        The difference exceeds ``TOLERANCE``.
+    """
+    network = network.eval().to("cpu", memory_format=torch.contiguous_format)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    example = torch.randn(2, channels, 4 * size_multiple, 6 * size_multiple)
+    dynamic = torch.export.Dim.DYNAMIC
+    torch.onnx.export(
+        network,
+        (example,),
+        str(path),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=["image"],
+        output_names=["prediction"],
+        dynamic_shapes=({0: dynamic, 2: dynamic, 3: dynamic},),
+        external_data=False,
+    )
+    difference = _compare(network, channels, path, size_multiple)
+    if difference > TOLERANCE:
+        raise RuntimeError(f"{path}: ONNX Runtime and torch differ by {difference:.2e}, more than {TOLERANCE:.0e}")
+    return difference
+
+
+@torch.no_grad()
+def _compare(network: torch.nn.Module, channels: int, path: Path, size_multiple: int) -> float:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(0)
+    worst = 0.0
+    for batch, height, width in ((1, 5, 5), (3, 8, 4)):
+        image = torch.randn((batch, channels, height * size_multiple, width * size_multiple), generator=generator)
+        (result,) = session.run(None, {"image": image.numpy()})
+        worst = max(worst, float(np.abs(result - network(image).numpy()).max()))
+    return worst
+
+
+def write_bundle(
+    folder: Path, model: Path, metadata: dict, card: str, licence: Path, pictures: Sequence[Path] = ()
+) -> Path:
+    """Lay out a bundle as MONAI does: configs/metadata.json, models/model.onnx, docs/README.md, LICENSE.
+
+    Parameters
+    ----------
+    folder
+        The bundle; what it holds is replaced.
+    model
+        ONNX file.
+    metadata
+        Content of metadata.json; the model's SHA-256 is added to its "iousynth" section.
+    card
+        Text of the model card.
+    licence
+        Text of the licence.
+    pictures
+        Pictures that the card shows, copied to docs.
+    """
+    for part in ("configs", "models", "docs"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    target = folder / "models" / "model.onnx"
+    if model.resolve() != target.resolve():
+        shutil.copyfile(model, target)
+    checksum = hashlib.sha256(target.read_bytes()).hexdigest()
+    section = {**metadata["iousynth"], "checksums": {"models/model.onnx": checksum}}
+    text = json.dumps({**metadata, "iousynth": section}, indent=2, ensure_ascii=False)
+    (folder / "configs" / "metadata.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "docs" / "README.md").write_text(card, encoding="utf-8")
+    shutil.copyfile(licence, folder / "LICENSE")
+    for picture in pictures:
+        shutil.copyfile(picture, folder / "docs" / picture.name)
+    return folder

@@ -1,0 +1,125 @@
+"""Named recipes: what each shipped model is trained on and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ..generators import build
+from ..generators.unet import slice_network
+from ..simulation.cohort import read_index
+from ..simulation.mri import TARGETS
+from .data import SliceBatches, TrainingVolume, generator_volume, load_volumes, segmenter_volume
+from .loop import Loss, Schedule, Trainer
+from .losses import generator_loss, segmenter_loss
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A recipe.
+
+    Attributes
+    ----------
+    kind
+        "generator" or "segmenter".
+    inputs
+        Images that the network reads, three neighbouring slices of each.
+    outputs
+        Channels that it gives.
+    size
+        Edge of the square training slices in voxels.
+    """
+
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    schedule: Schedule
+    size: int = 96
+    batch_size: int = 16
+    features: tuple[int, ...] = field(default=(32, 64, 96, 128, 192, 32))
+
+    def network(self) -> torch.nn.Module:
+        """The untrained network."""
+        if self.kind == "generator":
+            return build("unet", "2.5D", TARGETS, features=self.features)
+        return slice_network(3 * len(self.inputs), len(self.outputs), self.features)
+
+    def loss(self) -> Loss:
+        """The loss of its kind."""
+        return generator_loss if self.kind == "generator" else segmenter_loss
+
+
+CLASSES = ("background", "tumour", "cavity")
+_SEGMENTER = {"kind": "segmenter", "outputs": CLASSES, "features": (24, 48, 64, 96, 128, 24)}
+PRESETS: dict[str, Preset] = {
+    "ious2mr-2.5d": Preset("generator", ("ioUS",), (*TARGETS, "log_error"), Schedule(4500)),
+    "lesion-2.5d": Preset(inputs=("ioUS", *TARGETS), schedule=Schedule(1600), **_SEGMENTER),
+    # The arms that the shipped segmenter is compared with; same network, same number of steps.
+    "lesion-2.5d-synthetic-only": Preset(inputs=TARGETS, schedule=Schedule(1600), **_SEGMENTER),
+    "lesion-2.5d-ultrasound-only": Preset(inputs=("ioUS",), schedule=Schedule(1600), **_SEGMENTER),
+    "lesion-2.5d-true-mri": Preset(inputs=TARGETS, schedule=Schedule(1600), **_SEGMENTER),
+}
+
+
+def train(
+    name: str,
+    cohort: Path,
+    output: Path,
+    predictions: Path | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    device: str = "cpu",
+    report: Callable[[str], None] = print,
+) -> torch.nn.Module:
+    """Train the preset ``name`` and return the averaged network.
+
+    Parameters
+    ----------
+    name
+        A name in ``PRESETS``.
+    cohort
+        Folder of a prepared or simulated cohort.
+    output
+        Folder of the run: checkpoint and curve. A run that is there is resumed.
+    predictions
+        Synthetic MRI of the cohort (:func:`.predictions.predict_cohort`), for segmenters; the true MRI without it.
+    seed
+        Seed of the weights and of every batch.
+    steps
+        Other length than the preset's, for a quick trial.
+    device
+        "cpu" or "cuda".
+    report
+        Receives a line at every checkpoint.
+
+    Raises
+    ------
+    ValueError
+        Unknown preset, or a cohort without cases for training.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; choose from {', '.join(PRESETS)}")
+    preset = PRESETS[name]
+    schedule = preset.schedule if steps is None else Schedule(steps, checkpoint_every=max(1, steps // 2))
+    torch.manual_seed(seed)
+    load = generator_volume if preset.kind == "generator" else partial(
+        segmenter_volume, inputs=preset.inputs, predictions=predictions
+    )
+    train_batches, validation = (
+        _batches(preset, read_index(cohort, split), load, seed, augment)
+        for split, augment in (("train", True), ("validation", False))
+    )
+    trainer = Trainer(preset.network(), preset.loss(), train_batches, validation, schedule, output, device)
+    return trainer.run(report)
+
+
+def _batches(
+    preset: Preset, folders: Sequence[Path], load: Callable[[Path], TrainingVolume], seed: int, augment: bool
+) -> SliceBatches:
+    if not folders:
+        raise ValueError("the cohort has no cases for training or validation; simulate more heads")
+    return SliceBatches(load_volumes(folders, load), preset.batch_size, preset.size, seed, augment)

@@ -1,0 +1,135 @@
+"""From a finished run to the bundle that ships: ONNX, metadata and model card."""
+
+from __future__ import annotations
+
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from ..evaluation.tables import fidelity_table, overlap_table, uncertainty_table
+from .export import export_onnx, write_bundle
+from .presets import PRESETS, Preset
+
+SPACING_MM = 0.8
+WINDOW = (192, 192)
+SIZE_MULTIPLE = 16
+INTENDED_USE = "Research only, never for clinical decisions. Trained on simulated ultrasound."
+TRAINING_DATA = (
+    "Simulated ultrasound and MRI of BrainWeb heads (Aubert-Broche et al. 2006) and of the SynthSeg label maps "
+    "(Billot et al. 2023, Apache-2.0); no patient data."
+)
+CITATION = "IoUSynth developers, 2026: synthetic T2w and FLAIR MRI from tracked intraoperative brain ultrasound."
+VERSION = "0.1.0"
+CARDS = Path(__file__).parent / "cards"
+
+
+def load_run(name: str, run: Path) -> torch.nn.Module:
+    """The averaged network of a run's last checkpoint, ready for inference."""
+    from torch.optim.swa_utils import AveragedModel
+
+    average = AveragedModel(PRESETS[name].network(), use_buffers=True)
+    average.load_state_dict(torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)["average"])
+    return average.module.eval()
+
+
+def release(
+    name: str, run: Path, output: Path, licence: Path, evaluation: dict | None = None, training: str = ""
+) -> Path:
+    """Export a run as a bundle.
+
+    Parameters
+    ----------
+    name
+        The preset that was trained, which names the bundle.
+    run
+        Folder of the run.
+    output
+        Folder of the models; the bundle becomes a folder in it.
+    licence
+        Text of the licence.
+    evaluation
+        What :func:`evaluation.simulated.evaluate` returned, for the card's tables.
+    training
+        What the weights were trained on, for how long and on what, in words for the card.
+
+    Returns
+    -------
+    Path
+        The bundle's folder.
+    """
+    preset = PRESETS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "model.onnx"
+        export_onnx(load_run(name, run), 3 * len(preset.inputs), model, SIZE_MULTIPLE)
+        card = _card(name, evaluation, training)
+        return write_bundle(output / name, model, bundle_metadata(name, preset), card, licence)
+
+
+def bundle_metadata(name: str, preset: Preset) -> dict:
+    """Content of metadata.json: MONAI's keys and the section that IoUSynth reads."""
+    channels = [f"{image} slice {offset}" for image in preset.inputs for offset in ("k-1", "k", "k+1")]
+    return {
+        "version": VERSION,
+        "changelog": {VERSION: "first weights, trained on simulated cases"},
+        "monai_version": metadata.version("monai"),
+        "pytorch_version": torch.__version__.split("+")[0],
+        "numpy_version": metadata.version("numpy"),
+        "name": name,
+        "task": {
+            "generator": "synthesis of T2w and FLAIR MRI from intraoperative ultrasound",
+            "segmenter": "segmentation of tumour and resection cavity on intraoperative ultrasound and synthetic MRI",
+        }[preset.kind],
+        "description": "2.5D U-Net, predictions of three slicing directions averaged",
+        "authors": "IoUSynth developers",
+        "copyright": "IoUSynth developers, Apache-2.0",
+        "data_source": TRAINING_DATA,
+        "intended_use": INTENDED_USE,
+        "network_data_format": {
+            "inputs": {"image": _data_format("image", channels)},
+            "outputs": {"prediction": _data_format(preset.kind, preset.outputs)},
+        },
+        "iousynth": {
+            "kind": preset.kind,
+            "regime": "2.5D",
+            "spacing": [SPACING_MM] * 3,
+            "slice_axes": [0, 1, 2],
+            "window": list(WINDOW),
+            "overlap": 0.25,
+            "size_multiple": SIZE_MULTIPLE,
+            "inputs": list(preset.inputs),
+            "outputs": list(preset.outputs),
+            "licence": "Apache-2.0",
+            "citation": CITATION,
+            "training_data": TRAINING_DATA,
+            "intended_use": INTENDED_USE,
+        },
+    }
+
+
+def _data_format(kind: str, channels: tuple[str, ...] | list[str]) -> dict:
+    return {
+        "type": "image" if kind != "segmenter" else "probabilities",
+        "format": "magnitude",
+        "modality": "US" if kind == "image" else "MR",
+        "num_channels": len(channels),
+        "spatial_shape": [f"{SIZE_MULTIPLE}*n", f"{SIZE_MULTIPLE}*n"],
+        "dtype": "float32",
+        "value_range": [-1, 1],
+        "is_patch_data": False,
+        "channel_def": {str(index): channel for index, channel in enumerate(channels)},
+    }
+
+
+def _card(name: str, evaluation: dict | None, training: str) -> str:
+    tables = {"fidelity": "", "overlap": "", "uncertainty": ""}
+    if evaluation is not None:
+        tables = {
+            "fidelity": fidelity_table(evaluation["summary"]),
+            "overlap": overlap_table(evaluation["summary"]),
+            "uncertainty": uncertainty_table(evaluation["summary"]),
+        }
+    text = (CARDS / f"{name}.md").read_text(encoding="utf-8")
+    cases = "" if evaluation is None else str(len(evaluation["cases"]))
+    return text.format(training=training, cases=cases, **tables)

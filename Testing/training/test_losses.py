@@ -1,0 +1,73 @@
+"""Losses against independent implementations and known answers."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity as reference
+
+from IoUSynthLib.training.data import Batch
+from IoUSynthLib.training.losses import (
+    error_likelihood,
+    generator_loss,
+    gradient_difference,
+    segmenter_loss,
+    structural_similarity,
+)
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand((2, 2, 32, 32), generator=generator) * 2 - 1
+    fan = torch.zeros(2, 1, 32, 32)
+    fan[:, :, 4:28, 6:30] = 1
+    return Batch(torch.zeros(2, 3, 32, 32), target, fan)
+
+
+def test_structural_similarity_agrees_with_scikit_image(batch):
+    other = (0.7 * batch.target + 0.1).clamp(-1, 1)
+    own = structural_similarity(batch.target[:1, :1], other[:1, :1])[0, 0].numpy()
+    first, second = (image[0, 0].numpy().astype(np.float64) for image in (batch.target, other))
+    _, full = reference(first, second, data_range=2.0, use_sample_covariance=False, full=True)
+    assert own[3:-3, 3:-3] == pytest.approx(full[3:-3, 3:-3], abs=1e-4)
+
+
+def test_nothing_outside_the_fan_counts(batch):
+    prediction = batch.target.clone()
+    output = torch.cat([prediction, torch.full_like(batch.fan, -3.0)], 1)
+    spoiled = torch.where(batch.fan.bool(), output, torch.full_like(output, 0.9))
+    for name in ("absolute", "error"):
+        inside, with_outside = (float(generator_loss(part, batch)[name]) for part in (output, spoiled))
+        assert inside == pytest.approx(with_outside, abs=1e-6)
+    assert generator_loss(spoiled, batch)["absolute"] == 0
+
+
+def test_gradient_difference_ignores_a_constant(batch):
+    assert float(gradient_difference(batch.target + 0.3, batch.target, batch.fan)) == pytest.approx(0, abs=1e-6)
+    ramp = batch.target + 0.1 * torch.arange(32.0)
+    assert float(gradient_difference(ramp, batch.target, batch.fan)) == pytest.approx(0.05, abs=1e-5)
+
+
+def test_error_likelihood_is_least_at_the_mean_error(batch):
+    prediction = batch.target + 0.2
+    values = [
+        float(error_likelihood(torch.full_like(batch.fan, math.log(guess)), prediction, batch))
+        for guess in (0.1, 0.2, 0.4)
+    ]
+    assert values[1] == min(values)
+
+
+def test_error_head_does_not_change_the_images(batch):
+    prediction = (batch.target + 0.2).requires_grad_()
+    error_likelihood(torch.zeros_like(batch.fan, requires_grad=True), prediction, batch).backward()
+    assert prediction.grad is None
+
+
+def test_perfect_segmentation_costs_nothing():
+    labels = torch.zeros(1, 1, 16, 16)
+    labels[:, :, 4:8, 4:8], labels[:, :, 10:14, 2:9] = 1, 2
+    logits = 40.0 * torch.nn.functional.one_hot(labels[:, 0].long(), 3).permute(0, 3, 1, 2)
+    loss = segmenter_loss(logits, Batch(torch.zeros(1, 9, 16, 16), labels, torch.ones(1, 1, 16, 16)))
+    assert float(sum(loss.values())) == pytest.approx(0, abs=1e-5)
