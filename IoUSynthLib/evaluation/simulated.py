@@ -56,7 +56,8 @@ def evaluate(
     dict
         ``cases``: name, head, lesion and scores of each; ``summary``: mean and 95 % interval of every score.
     """
-    floors = fit_floors(read_index(cohort, "train")[::4])
+    training = read_index(cohort, "train")
+    floors = fit_floors(training[: max(1, len(training) // 4)])
     rows = []
     for folder in read_index(cohort, "test")[:count]:
         case = read_case(folder)
@@ -149,4 +150,4 @@ def _uncertainty(case: Case, result: SynthesisResult) -> dict[str, float]:
 def write(evaluation: dict, path: Path) -> None:
     """Write the evaluation as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(evaluation, indent=1))
+    path.write_text(json.dumps(evaluation, indent=1) + "\n")

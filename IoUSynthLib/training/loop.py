@@ -29,6 +29,12 @@ class Schedule:
     validation_batches: int = 16
 
 
+def is_finished(folder: Path, schedule: Schedule) -> bool:
+    """Tell whether the folder's checkpoint is the last one of the schedule."""
+    path = folder / "checkpoint.pt"
+    return path.exists() and torch.load(path, map_location="cpu", weights_only=True)["step"] >= schedule.steps
+
+
 class Trainer:
     """Trains one network on slices and keeps ``checkpoint.pt`` and ``curve.csv`` in a folder.
 

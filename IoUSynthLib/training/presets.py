@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from ..generators import build
-from ..generators.unet import slice_network
+from ..generators.unet import FEATURES, slice_network
 from ..simulation.cohort import read_index
 from ..simulation.mri import TARGETS
 from .data import SliceBatches, TrainingVolume, generator_volume, load_volumes, segmenter_volume
@@ -32,6 +32,8 @@ class Preset:
         Channels that it gives.
     size
         Edge of the square training slices in voxels.
+    share
+        Part of the training cases that is used; the first ones, which cover all heads evenly.
     """
 
     kind: str
@@ -40,7 +42,13 @@ class Preset:
     schedule: Schedule
     size: int = 96
     batch_size: int = 16
-    features: tuple[int, ...] = field(default=(32, 64, 96, 128, 192, 32))
+    features: tuple[int, ...] = FEATURES
+    share: float = 1.0
+
+    def cases(self, cohort: Path, split: str) -> list[Path]:
+        """Folders of the cases of a split that the preset uses."""
+        folders = read_index(cohort, split)
+        return folders[: round(self.share * len(folders))]
 
     def network(self) -> torch.nn.Module:
         """The untrained network."""
@@ -54,14 +62,14 @@ class Preset:
 
 
 CLASSES = ("background", "tumour", "cavity")
-_SEGMENTER = {"kind": "segmenter", "outputs": CLASSES, "features": (24, 48, 64, 96, 128, 24)}
+_SEGMENTER = {"kind": "segmenter", "outputs": CLASSES, "features": (24, 48, 64, 96, 128, 24), "share": 0.5}
 PRESETS: dict[str, Preset] = {
     "ious2mr-2.5d": Preset("generator", ("ioUS",), (*TARGETS, "log_error"), Schedule(4500)),
-    "lesion-2.5d": Preset(inputs=("ioUS", *TARGETS), schedule=Schedule(1600), **_SEGMENTER),
+    "lesion-2.5d": Preset(inputs=("ioUS", *TARGETS), schedule=Schedule(1200), **_SEGMENTER),
     # The arms that the shipped segmenter is compared with; same network, same number of steps.
-    "lesion-2.5d-synthetic-only": Preset(inputs=TARGETS, schedule=Schedule(1600), **_SEGMENTER),
-    "lesion-2.5d-ultrasound-only": Preset(inputs=("ioUS",), schedule=Schedule(1600), **_SEGMENTER),
-    "lesion-2.5d-true-mri": Preset(inputs=TARGETS, schedule=Schedule(1600), **_SEGMENTER),
+    "lesion-2.5d-synthetic-only": Preset(inputs=TARGETS, schedule=Schedule(1200), **_SEGMENTER),
+    "lesion-2.5d-ultrasound-only": Preset(inputs=("ioUS",), schedule=Schedule(1200), **_SEGMENTER),
+    "lesion-2.5d-true-mri": Preset(inputs=TARGETS, schedule=Schedule(1200), **_SEGMENTER),
 }
 
 
@@ -110,7 +118,7 @@ def train(
         segmenter_volume, inputs=preset.inputs, predictions=predictions
     )
     train_batches, validation = (
-        _batches(preset, read_index(cohort, split), load, seed, augment)
+        _batches(preset, preset.cases(cohort, split), load, seed, augment)
         for split, augment in (("train", True), ("validation", False))
     )
     trainer = Trainer(preset.network(), preset.loss(), train_batches, validation, schedule, output, device)

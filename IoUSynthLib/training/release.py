@@ -130,6 +130,6 @@ def _card(name: str, evaluation: dict | None, training: str) -> str:
             "overlap": overlap_table(evaluation["summary"]),
             "uncertainty": uncertainty_table(evaluation["summary"]),
         }
-    text = (CARDS / f"{name}.md").read_text(encoding="utf-8")
+    text = (CARDS / f"{PRESETS[name].kind}.md").read_text(encoding="utf-8")
     cases = "" if evaluation is None else str(len(evaluation["cases"]))
     return text.format(training=training, cases=cases, **tables)

@@ -1,0 +1,83 @@
+"""Make the models that ship, from label maps to bundles with their cards: one resumable, seeded run.
+
+``python -m IoUSynthLib.training.shipped --anatomy DIR -o DIR`` simulates the cohort, trains the generator, lets it
+predict the cohort, trains the segmenter and the arms it is compared with, evaluates all on heads that training never
+saw, and writes the bundles. Each step that is finished in the output folder is kept when the command is repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..bundle import SEARCH_VARIABLE, load
+from ..evaluation.simulated import evaluate, write
+from ..simulation.cohort import simulate_cohort
+from .loop import is_finished
+from .predictions import predict_cohort
+from .presets import PRESETS, train
+from .release import release
+
+GENERATOR, SEGMENTER = "ious2mr-2.5d", "lesion-2.5d"
+#: Arms of the comparison: name in the table, preset, whether it reads the true MRI.
+ARMS = {
+    "synthetic MRI alone": ("lesion-2.5d-synthetic-only", False),
+    "ioUS alone": ("lesion-2.5d-ultrasound-only", False),
+    "true MRI": ("lesion-2.5d-true-mri", True),
+}
+CASES = 352
+TEST_CASES = 24
+SEED = 1
+_LICENCE = Path(__file__).resolve().parents[2] / "LICENSE"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run all steps."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--anatomy", type=Path, required=True, help="folder with BrainWeb and SynthSeg label maps")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for cohort, runs and models")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that simulate")
+    parser.add_argument("--training", default="", help="what to say of the training in the model cards")
+    options = parser.parse_args(arguments)
+    cohort, models = options.output / "cohort", options.output / "models"
+    if not (cohort / "dataset.json").exists():
+        simulate_cohort(CASES, cohort, options.anatomy, SEED, options.workers, lambda n, of: _say(f"case {n} of {of}"))
+    generator = _trained(GENERATOR, cohort, options)
+    os.environ[SEARCH_VARIABLE] = str(models)
+    predictions = options.output / "predictions"
+    folders = [folder for split in ("train", "validation") for folder in PRESETS[SEGMENTER].cases(cohort, split)]
+    predict_cohort(folders, load(generator), predictions, progress=lambda n, of: _say(f"predicted {n} of {of}"))
+    _trained(SEGMENTER, cohort, options, predictions)
+    arms = {
+        name: (load(_trained(preset, cohort, options, None if true else predictions)), true)
+        for name, (preset, true) in ARMS.items()
+    }
+    results = options.output / "evaluation.json"
+    if not results.exists():
+        write(evaluate(cohort, None, arms, TEST_CASES, _say), results)
+    evaluation = json.loads(results.read_text())
+    for name in (GENERATOR, SEGMENTER):
+        release(name, options.output / "runs" / name, models, _LICENCE, evaluation, options.training)
+        shutil.copyfile(results, models / name / "docs" / "evaluation.json")
+
+
+def _trained(name: str, cohort: Path, options: argparse.Namespace, predictions: Path | None = None) -> Path:
+    """Train a preset, or finish its training, and return its bundle, without a filled-in card as yet."""
+    run = options.output / "runs" / name
+    if not is_finished(run, PRESETS[name].schedule):
+        _say(f"training {name}")
+        train(name, cohort, run, predictions, device=options.device, report=_say)
+    return release(name, run, options.output / "models", _LICENCE)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

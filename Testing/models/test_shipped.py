@@ -1,0 +1,103 @@
+"""The models and the sample case that ship: intact, small enough, honest, and as good as their cards say."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from IoUSynthLib.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, load
+from IoUSynthLib.evaluation.fidelity import dice, score
+from IoUSynthLib.evaluation.tables import fidelity_table, overlap_table
+from IoUSynthLib.pipeline import synthesize
+from IoUSynthLib.volume import read_volume
+
+RESOURCES = Path(__file__).resolve().parents[2] / "Resources"
+MODELS = RESOURCES / "Models"
+SAMPLE = RESOURCES / "SampleData"
+MEBIBYTE = 2**20
+FLOORS = ("ioUS as it is", "mean of training", "monotone map")
+
+
+def size(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture(scope="module")
+def summary():
+    return json.loads((MODELS / DEFAULT_GENERATOR / "docs" / "evaluation.json").read_text())["summary"]
+
+
+@pytest.fixture(scope="module")
+def result():
+    return synthesize(read_volume(SAMPLE / "IoUSynthSample_ious.nrrd"), MODELS / DEFAULT_GENERATOR, "cpu")
+
+
+@pytest.mark.parametrize("name", [DEFAULT_GENERATOR, DEFAULT_SEGMENTER])
+def test_bundle_is_whole(name):
+    bundle = load(MODELS / name)
+    bundle.verify()
+    card = (MODELS / name / "docs" / "README.md").read_text()
+    assert "Trained on simulated ultrasound. Research use only, never for clinical decisions." in card
+    assert "Apache License" in (MODELS / name / "LICENSE").read_text()
+    assert size(MODELS / name) < 40 * MEBIBYTE
+
+
+def test_sizes():
+    assert size(RESOURCES) < 60 * MEBIBYTE
+    assert size(SAMPLE) < 8 * MEBIBYTE
+
+
+def test_cards_show_the_evaluation(summary):
+    assert fidelity_table(summary) in (MODELS / DEFAULT_GENERATOR / "docs" / "README.md").read_text()
+    assert overlap_table(summary) in (MODELS / DEFAULT_SEGMENTER / "docs" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("target", ["T2w", "FLAIR"])
+@pytest.mark.parametrize("floor", FLOORS)
+def test_the_evaluated_generator_beats_every_floor(summary, target, floor):
+    def mean(method, metric):
+        return summary[f"{target}/{method}/{metric}"]["mean"]
+
+    assert summary[f"{target}/generator/PSNR"]["n"] >= 12
+    assert mean("generator", "PSNR") > mean(floor, "PSNR")
+    assert mean("generator", "SSIM fan") > mean(floor, "SSIM fan")
+    assert mean("generator", "SSIM") > mean(floor, "SSIM")
+    assert mean("generator", "MAE") < mean(floor, "MAE")
+
+
+def test_the_evaluated_overlay_finds_tumours(summary):
+    assert summary["Dice/overlay/tumour"]["mean"] > 0.5
+
+
+def test_checksums_of_the_sample_case():
+    sums = json.loads((SAMPLE / "checksums.json").read_text())
+    assert len(sums) == 5
+    for name, expected in sums.items():
+        assert hashlib.sha256((SAMPLE / name).read_bytes()).hexdigest() == expected
+
+
+def test_the_sample_cases_tumour_is_outlined(result):
+    truth = read_volume(SAMPLE / "IoUSynthSample_labels.nrrd").array
+    assert result.report["warnings"] == []
+    assert dice(result.segmentation.array == 1, truth == 1) > 0.5
+
+
+def test_the_sample_cases_mri_is_closer_than_the_floors(result):
+    """The preoperative T2w, moved to where the brain is now, is the truth for the synthetic one."""
+    import SimpleITK as sitk
+
+    record = json.loads((SAMPLE / "IoUSynthSample.json").read_text())
+    moved = np.linalg.inv(np.array(record["preoperative_to_today_lps"])) @ np.array(record["tracker_to_patient_lps"])
+    to_preoperative = sitk.AffineTransform(3)
+    to_preoperative.SetMatrix(moved[:3, :3].ravel().tolist())
+    to_preoperative.SetTranslation(moved[:3, 3].tolist())
+    preoperative = sitk.ReadImage(str(SAMPLE / "IoUSynthSample_T2w.nrrd"), sitk.sitkFloat32)
+    grid = result.valid.to_sitk()
+    truth = sitk.GetArrayFromImage(sitk.Resample(preoperative, grid, to_preoperative, sitk.sitkLinear, 0.0))
+    fan = result.valid.array > 0
+    target = np.where(fan, np.clip(truth / 180 / 0.55 - 1, -1, 1), -1).astype(np.float32)
+    synthetic = np.where(fan, result.images["T2w"].array / 500 - 1, -1).astype(np.float32)
+    mean = np.where(fan, target[fan].mean(), -1).astype(np.float32)
+    assert score(synthetic, target)["PSNR"] > score(mean, target)["PSNR"] + 1
