@@ -15,7 +15,7 @@ demo: $(ENVIRONMENT)/host
 	$(RUN) Testing/demo.py --output demo
 
 gui: $(ENVIRONMENT)/host
-	$(RUN) -m SlicerHost
+	$(RUN) -m SlicerHost --module IoUSynth/IoUSynth.py
 
 test: $(ENVIRONMENT)/everything lint
 	$(RUN) -m pytest

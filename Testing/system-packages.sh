@@ -3,7 +3,7 @@
 # may, else says what to install. Does nothing elsewhere.
 set -eu
 
-PACKAGES="libegl1 libgl1 libglx-mesa0 libegl-mesa0 libopengl0 libxkbcommon0 libdbus-1-3 libfontconfig1 libxrender1 libxext6"
+PACKAGES="libegl1 libgl1 libglib2.0-0 libdbus-1-3 libxkbcommon0 libfontconfig1"
 
 [ "$(uname -s)" = Linux ] || exit 0
 command -v dpkg-query >/dev/null 2>&1 || {

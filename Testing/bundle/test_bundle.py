@@ -6,7 +6,7 @@ import json
 import shutil
 
 import pytest
-from conftest import generator_network, write_bundle
+from tiny_models import generator_network, write_bundle
 
 from IoUSynthLib import bundle
 from IoUSynthLib.inference import open_session

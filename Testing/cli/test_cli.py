@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import write_bundle
+from tiny_models import write_bundle
 
 from IoUSynthLib import cli
 from IoUSynthLib.volume import Volume, read_volume, write_volume

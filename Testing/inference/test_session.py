@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import convolution_model, generator_network, write_bundle
+from tiny_models import convolution_model, generator_network, write_bundle
 
 from IoUSynthLib import bundle
 from IoUSynthLib.inference import open_session, predict

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import TINY_ERROR
+from tiny_models import TINY_ERROR
 
 from IoUSynthLib import pipeline, preprocessing
 from IoUSynthLib.inference import Cancelled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import SHARED, oblique_direction
+from tiny_models import SHARED, oblique_direction
 
 from IoUSynthLib import preprocessing as pre
 from IoUSynthLib.volume import Volume, read_volume

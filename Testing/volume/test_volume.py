@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import SHARED, oblique_direction
+from tiny_models import SHARED, oblique_direction
 
 from IoUSynthLib.volume import InputError, Volume, case_name, check_input, read_volume, write_volume
 

@@ -1,0 +1,594 @@
+"""The IoUSynth module of 3D Slicer: from an intraoperative ultrasound volume to synthetic MRI in one click."""
+
+# ruff: noqa: PT009  the self-test runs under unittest, as Slicer's do
+
+import enum
+import html
+import importlib
+import json
+import logging
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import qt
+import slicer
+import vtk
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+
+def importLibrary(name: str) -> Any:
+    """Import a module of IoUSynthLib when it is first needed.
+
+    Once installed, the library lies beside this file, where Python finds it. In the source tree it lies one folder up,
+    which Slicer does not search.
+    """
+    try:
+        return importlib.import_module(f"IoUSynthLib.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != "IoUSynthLib":
+            raise
+    sys.path.append(str(Path(__file__).resolve().parent.parent))
+    return importlib.import_module(f"IoUSynthLib.{name}")
+
+
+def resourcesFolder() -> Path:
+    """Return the folder Resources: beside this file once installed, beside its folder in the source tree."""
+    here = Path(__file__).resolve().parent
+    return here / "Resources" if (here / "Resources").is_dir() else here.parent / "Resources"
+
+
+#
+# IoUSynth
+#
+
+
+class IoUSynth(ScriptedLoadableModule):
+    """What Slicer knows of the module before it is opened."""
+
+    def __init__(self, parent) -> None:  # noqa: ANN001  a qSlicerScriptedLoadableModule
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("IoUSynth")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Image Synthesis")]
+        self.parent.dependencies = []
+        self.parent.contributors = ["IoUSynth contributors"]
+        self.parent.helpText = _("""
+Turns tracked intraoperative brain ultrasound into synthetic T2w and FLAIR with tumour and resection cavity outlined.
+Synthetic images. Research use only, not for clinical decisions.
+""")
+        self.parent.acknowledgementText = _("Follows the published benchmark of ultrasound-to-MRI synthesis on ReMIND.")
+        iconPath = resourcesFolder() / "Icons" / "IoUSynth.png"
+        if iconPath.is_file():  # the base class looks beside this file only
+            self.parent.icon = qt.QIcon(str(iconPath))
+        slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", registerTerminology)
+
+    def resourcePath(self, filename: str) -> str:
+        """Return the path of a file in Resources."""
+        return str(resourcesFolder() / filename)
+
+
+#
+# Sample data and terminology
+#
+
+
+def registerSampleData() -> None:
+    """Add the simulated case to the Sample Data module. Its files come with the extension; nothing is downloaded."""
+    importLibrary("mrml_sample").register(resourcesFolder())
+
+
+def registerTerminology() -> None:
+    """Make the code of the resection cavity known, which Slicer's own lists do not have."""
+    if hasattr(slicer.modules, "terminologies"):
+        file = resourcesFolder() / "Terminology" / "IoUSynth.term.json"
+        slicer.modules.terminologies.logic().LoadTerminologyFromFile(str(file))
+
+
+#
+# IoUSynthParameterNode
+#
+
+
+@parameterNodeWrapper
+class IoUSynthParameterNode:
+    """The choices that are saved with the scene.
+
+    inputVolume - The intraoperative ultrasound.
+    preoperativeVolume - The MRI that is shown beside the result, if there is one.
+    t2wVolume, flairVolume, uncertaintyVolume, segmentation - Outputs; made when not selected.
+    model - Name of the model, empty for the default.
+    device - Where the model runs.
+    showOverlay - Whether tumour and resection cavity are outlined in the views.
+    plane - Plane of the ultrasound volume that is shown: the one of the probe's fan, or the nearest to a named one.
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    preoperativeVolume: vtkMRMLScalarVolumeNode
+    t2wVolume: vtkMRMLScalarVolumeNode
+    flairVolume: vtkMRMLScalarVolumeNode
+    uncertaintyVolume: vtkMRMLScalarVolumeNode
+    segmentation: vtkMRMLSegmentationNode
+    model: str = ""
+    device: Annotated[str, Choice(["auto", "cpu", "cuda"])] = "auto"
+    showOverlay: bool = True
+    plane: Annotated[str, Choice(["Ultrasound fan", "Axial", "Coronal", "Sagittal"])] = "Ultrasound fan"
+
+
+#
+# IoUSynthLogic
+#
+
+
+class IoUSynthLogic(ScriptedLoadableModuleLogic):
+    """The module without its panel; free of Qt.
+
+    The computation runs in a child process that stays warm between runs, so that a crash there leaves Slicer alive.
+
+    Example::
+
+        logic = slicer.util.getModuleLogic("IoUSynth")
+        job = logic.synthesize(slicer.util.getNode("Case4-US-before"))
+        job.outputs.images["T2w"], job.outputs.segmentation, job.report["volumes_ml"]
+    """
+
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self._runner: Any = None
+
+    def getParameterNode(self) -> IoUSynthParameterNode:
+        return IoUSynthParameterNode(super().getParameterNode())
+
+    @property
+    def runner(self) -> Any:
+        """The ``mrml_run.SceneRunner`` that does the work; made when first needed."""
+        if self._runner is None:
+            # sys.executable, too, is PythonSlicer in Slicer, but it is empty when Slicer did not find it at its start.
+            python = shutil.which("PythonSlicer") or sys.executable
+            self._runner = importLibrary("mrml_run").SceneRunner(python)
+        return self._runner
+
+    def models(self) -> list[str]:
+        """Return the names of the generators that are installed."""
+        bundles = importLibrary("bundle").list_bundles()
+        return [bundle.name for bundle in bundles if bundle.kind == "generator"]
+
+    def startSynthesis(
+        self,
+        inputVolumeNode: vtkMRMLScalarVolumeNode,
+        preoperativeVolumeNode: vtkMRMLScalarVolumeNode | None = None,
+        model: str | None = None,
+        device: str = "auto",
+        outputs: Any = None,
+    ) -> None:
+        """Start what :meth:`synthesize` does and return at once; :meth:`poll` brings it to its end."""
+        self.runner.start(inputVolumeNode, preoperativeVolumeNode, model, device, outputs)
+
+    def poll(self) -> list[Any]:
+        """Return what happened since the last call, as ``worker.Event``; never waits."""
+        return self._runner.poll() if self._runner else []
+
+    def cancel(self) -> None:
+        """Stop the run; the scene stays as it was."""
+        if self._runner:
+            self._runner.cancel()
+
+    def close(self) -> None:
+        """End the child process."""
+        if self._runner:
+            self._runner.close()
+
+    def synthesize(
+        self,
+        inputVolumeNode: vtkMRMLScalarVolumeNode,
+        preoperativeVolumeNode: vtkMRMLScalarVolumeNode | None = None,
+        model: str | None = None,
+        device: str = "auto",
+        outputs: Any = None,
+        wait: bool = True,
+    ) -> Any:
+        """Make the synthetic images of a volume.
+
+        :param inputVolumeNode: intraoperative ultrasound; it is only read.
+        :param preoperativeVolumeNode: MRI to show beside the result.
+        :param model: name or folder of a model; the default one if left out.
+        :param device: "auto", "cpu" or "cuda".
+        :param outputs: ``outputs`` of an earlier job on the same input, to be filled again instead of new nodes.
+        :param wait: if False, return at once; :meth:`poll` then brings the run to its end.
+        :return: the job, with ``outputs`` (``images["T2w"]``, ``images["FLAIR"]``, ``uncertainty``,
+          ``segmentation``) and ``report``.
+        :raises InputError: the input cannot be worked on, or a package is missing; says what to do.
+        :raises RuntimeError: the run failed; says why and what to do.
+        """
+        self.startSynthesis(inputVolumeNode, preoperativeVolumeNode, model, device, outputs)
+        return self.runner.wait() if wait else self.runner.job
+
+    def synthesizeBatch(
+        self, paths: Sequence[str | Path], outputDirectory: str | Path, model: str | None = None, device: str = "auto"
+    ) -> dict[str, str]:
+        """Make the synthetic images of files, without the scene.
+
+        :param paths: ultrasound volumes as NRRD, NIfTI, MetaImage, or DICOM folders.
+        :param outputDirectory: folder for the files that ``python -m IoUSynthLib synthesize`` writes.
+        :return: for each path the empty text, or why it has no result; one failure does not stop the others.
+        """
+        return self.runner.run_files(paths, outputDirectory, model, device)
+
+    def showResult(self, outputs: Any, inputVolumeNode: Any, preoperative: Any = None, plane: str = "") -> None:
+        """Lay out preoperative MRI, ultrasound and synthetic images side by side, along the ultrasound's axes."""
+        views = importLibrary("mrml_views")
+        views.show_result(outputs, inputVolumeNode, preoperative, plane or views.FAN)
+
+
+#
+# IoUSynthWidget
+#
+
+
+class State(enum.Enum):
+    """What the panel is doing."""
+
+    IDLE = enum.auto()
+    RUNNING = enum.auto()
+    CANCELLING = enum.auto()
+
+
+class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel. It starts the logic, asks it from a timer how far it is, and shows what it answers."""
+
+    POLL_MILLISECONDS = 50
+
+    def __init__(self, parent=None) -> None:  # noqa: ANN001  a qMRMLWidget
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic: IoUSynthLogic | None = None
+        self.state = State.IDLE
+        self._parameterNode: IoUSynthParameterNode | None = None
+        self._parameterNodeGuiTag: Any = None
+        self._startTime = 0.0
+
+    def resourcePath(self, filename: str) -> str:
+        """Return the path of a file in Resources."""
+        return str(resourcesFolder() / filename)
+
+    def setup(self) -> None:
+        """Build the panel when the module is opened for the first time."""
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/IoUSynth.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        for selector in (self.ui.t2wSelector, self.ui.flairSelector, self.ui.uncertaintySelector):
+            # Only IoUSynth's own volumes may be filled again: an acquired image is never overwritten.
+            selector.addAttribute("vtkMRMLScalarVolumeNode", "IoUSynth.Synthetic", "true")
+        self.ui.segmentationSelector.addAttribute("vtkMRMLSegmentationNode", "IoUSynth.Synthetic", "true")
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+
+        self.logic = IoUSynthLogic()
+        self.timer = qt.QTimer()
+        self.timer.setInterval(self.POLL_MILLISECONDS)
+        self.timer.connect("timeout()", self.onTimer)
+
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded)
+        self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        self.ui.showButton.connect("clicked(bool)", self.onShowButton)
+        self.ui.planeSelector.connect("activated(int)", self.onShowButton)
+        self.ui.modelSelector.connect("currentIndexChanged(int)", self.onModelSelected)
+        self._showMessage("")
+        self._showQuality("")
+        self._setState(State.IDLE)
+        self.initializeParameterNode()
+
+    def cleanup(self) -> None:
+        """End the child process and let go of the scene, when the module is unloaded or reloaded."""
+        self.timer.stop()
+        self.logic.close()
+        self.setParameterNode(None)
+        self.removeObservers()
+
+    def onReload(self) -> None:
+        """Take a changed library, too, when a developer reloads the module."""
+        for name in [name for name in sys.modules if name.split(".")[0] == "IoUSynthLib"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    # --- The parameter node
+
+    def enter(self) -> None:
+        """Take up the parameter node when the module is opened."""
+        self.initializeParameterNode()
+
+    def exit(self) -> None:
+        """Let go of the parameter node when another module is opened. A run goes on."""
+        self.setParameterNode(None)
+
+    def onSceneStartClose(self, caller: Any, event: Any) -> None:
+        """Stop a run whose input is about to go."""
+        if self.state is not State.IDLE:
+            self.logic.cancel()
+            self._setState(State.CANCELLING)
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller: Any, event: Any) -> None:
+        """Begin anew if the module is shown."""
+        self._showQuality("")
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def onNodeAdded(self, caller: Any, event: Any) -> None:
+        """Choose an ultrasound volume that has just been loaded, if none is chosen yet."""
+        if self._parameterNode and not self._parameterNode.inputVolume:
+            self._selectDefaultVolumes()
+
+    def initializeParameterNode(self) -> None:
+        """Observe the parameter node, and choose volumes if none are chosen."""
+        self.setParameterNode(self.logic.getParameterNode())
+        self._listModels()
+        if not self._parameterNode.inputVolume:
+            self._selectDefaultVolumes()
+
+    def setParameterNode(self, inputParameterNode: IoUSynthParameterNode | None) -> None:
+        """Connect the panel to a parameter node, or to none."""
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+        self._parameterNode = inputParameterNode
+        self._parameterNodeGuiTag = None
+        if self._parameterNode:
+            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
+            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            self.onParametersChanged()
+
+    def onParametersChanged(self, caller: Any = None, event: Any = None) -> None:
+        """Follow the choices: what can be clicked, and whether the outlines are shown."""
+        self._checkCanApply()
+        segmentation = self._parameterNode.segmentation if self._parameterNode else None
+        if segmentation and segmentation.GetDisplayNode():
+            segmentation.GetDisplayNode().SetVisibility(self._parameterNode.showOverlay)
+
+    def _selectDefaultVolumes(self) -> None:
+        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        ultrasound, mri = importLibrary("mrml").guess_inputs(volumes)
+        if ultrasound:
+            self._parameterNode.inputVolume = ultrasound
+        if ultrasound and mri and not self._parameterNode.preoperativeVolume:
+            self._parameterNode.preoperativeVolume = mri
+
+    def _listModels(self) -> None:
+        """Fill the model selector: the default first, then every installed generator."""
+        try:
+            names = self.logic.models()
+        except Exception as error:
+            logging.exception("IoUSynth: the models could not be listed")
+            self._showMessage(_("The models could not be listed: {error}").format(error=error))
+            names = []
+        selected = self._parameterNode.model
+        self.ui.modelSelector.blockSignals(True)
+        self.ui.modelSelector.clear()
+        self.ui.modelSelector.addItem(_("Default"))
+        for name in names:
+            self.ui.modelSelector.addItem(name)
+        if selected and selected not in names:
+            self.ui.modelSelector.addItem(selected)  # of a saved scene, not installed here: the run will say so
+        self.ui.modelSelector.setCurrentText(selected or _("Default"))
+        self.ui.modelSelector.blockSignals(False)
+
+    def onModelSelected(self, index: int) -> None:
+        """Keep the selected model in the parameter node."""
+        if self._parameterNode:
+            self._parameterNode.model = self.ui.modelSelector.currentText if index > 0 else ""
+
+    # --- A run
+
+    def _setState(self, state: State) -> None:
+        self.state = state
+        running = state is not State.IDLE
+        self.ui.progressBar.setVisible(running)
+        self.ui.statusLabel.setVisible(running)
+        self.ui.inputsCollapsibleButton.enabled = not running
+        self.ui.outputsCollapsibleButton.enabled = not running
+        self.ui.advancedCollapsibleButton.enabled = not running
+        self.ui.applyButton.text = _("Cancel") if running else _("Synthesize MRI")
+        if running:
+            self.timer.start()
+        else:
+            self.timer.stop()
+        self._checkCanApply()
+
+    def _checkCanApply(self) -> None:
+        if self.state is State.RUNNING:
+            enabled, toolTip = True, _("Stop; the scene stays as it was")
+        elif self.state is State.CANCELLING:
+            enabled, toolTip = False, _("Stopping")
+        elif not (self._parameterNode and self._parameterNode.inputVolume):
+            enabled, toolTip = False, _("Select the intraoperative ultrasound volume first")
+        else:
+            enabled, toolTip = True, _("Make synthetic T2w and FLAIR images and outline tumour and resection cavity")
+        self.ui.applyButton.enabled = enabled
+        self.ui.applyButton.toolTip = toolTip
+        hasResult = bool(self._parameterNode and self._parameterNode.inputVolume and self._parameterNode.t2wVolume)
+        self.ui.showButton.enabled = hasResult and self.state is State.IDLE
+
+    def onApplyButton(self, _checked: bool = False) -> None:
+        """Start a run, or cancel the one that is under way."""
+        if self.state is State.IDLE:
+            self._start()
+        elif self.state is State.RUNNING:
+            self.logic.cancel()
+            self._setState(State.CANCELLING)
+            self.ui.statusLabel.text = _("Cancelling")
+
+    def _start(self) -> None:
+        parameters = self._parameterNode
+        self._showMessage("")
+        self._showQuality("")
+        self._log(_("Input: {name}").format(name=parameters.inputVolume.GetName()))
+        try:
+            self.logic.startSynthesis(
+                parameters.inputVolume,
+                parameters.preoperativeVolume,
+                parameters.model,
+                parameters.device,
+                self._selectedOutputs(),
+            )
+        except Exception as error:  # the panel says it; nothing has been changed
+            self._fail(str(error), "" if isinstance(error, ValueError) else traceback.format_exc())
+            return
+        self._startTime = time.monotonic()
+        self._showProgress(_("Starting"), 0.0)
+        self._setState(State.RUNNING)
+
+    def _selectedOutputs(self) -> Any:
+        parameters = self._parameterNode
+        images = {"T2w": parameters.t2wVolume, "FLAIR": parameters.flairVolume}
+        return importLibrary("mrml").OutputNodes(
+            {name: node for name, node in images.items() if node}, parameters.uncertaintyVolume, parameters.segmentation
+        )
+
+    def onTimer(self) -> None:
+        """Ask the logic what happened."""
+        for event in self.logic.poll():
+            if event.kind == "progress":
+                if self.state is State.RUNNING:
+                    self._showProgress(stageText(event.stage), event.fraction)
+                continue
+            self._setState(State.IDLE)
+            if event.kind == "result":
+                self._finish()
+            elif event.kind == "cancelled":
+                self._showMessage(_("Cancelled. The scene is as it was."))
+                self._log(_("Cancelled"))
+            else:
+                self._fail(event.message, event.details)
+
+    def _finish(self) -> None:
+        job, report = self.logic.runner.job, self.logic.runner.job.report
+        self._log(_("Report: {report}").format(report=json.dumps(report, indent=1, default=str)))
+        self._showQuality(report.get("summary", ""))
+        self._showMessage("\n".join(report.get("warnings", [])), warning=True)
+        parameters = self._parameterNode or self.logic.getParameterNode()  # another module may be open by now
+        parameters.t2wVolume = job.outputs.images.get("T2w")
+        parameters.flairVolume = job.outputs.images.get("FLAIR")
+        parameters.uncertaintyVolume = job.outputs.uncertainty
+        parameters.segmentation = job.outputs.segmentation
+        self._show(job.outputs, job.input_node, job.preoperative_node)
+
+    def onShowButton(self, _argument: Any = None) -> None:
+        """Bring the side-by-side views back, or turn them to another plane."""
+        if self.ui.showButton.enabled:
+            parameters = self._parameterNode
+            self._show(self._selectedOutputs(), parameters.inputVolume, parameters.preoperativeVolume)
+
+    def _show(self, outputs: Any, inputVolumeNode: Any, preoperativeVolumeNode: Any) -> None:
+        try:
+            plane = self.logic.getParameterNode().plane
+            self.logic.showResult(outputs, inputVolumeNode, preoperativeVolumeNode, plane)
+        except Exception as error:  # the images are in the scene, whatever the views do
+            logging.exception("IoUSynth: the views could not be arranged")
+            self._showMessage(_("The images are in the scene, but could not be shown: {error}").format(error=error))
+
+    # --- What the panel says
+
+    def _showProgress(self, stage: str, fraction: float) -> None:
+        self.ui.progressBar.value = round(100 * fraction)
+        elapsed = time.monotonic() - self._startTime
+        if fraction > 0.05 and elapsed > 0.5:
+            seconds = max(1, round(elapsed * (1 - fraction) / fraction))
+            text = _("{stage}, about {seconds} s left").format(stage=stage, seconds=seconds)
+        else:
+            text = stage
+        self.ui.statusLabel.text = text
+
+    def _showMessage(self, text: str, warning: bool = False) -> None:
+        if warning and text:
+            text = _("Warning: {text}").format(text=text)
+        self.ui.messageLabel.text = f"<b>{html.escape(text)}</b>".replace("\n", "<br/>") if text else ""
+        self.ui.messageLabel.setVisible(bool(text))
+
+    def _showQuality(self, text: str) -> None:
+        self.ui.qualityLabel.text = text
+        self.ui.qualityLabel.setVisible(bool(text))
+
+    def _fail(self, message: str, details: str = "") -> None:
+        self._showMessage(message)
+        self._log(_("Error: {message}").format(message=message))
+        if details:
+            self._log(details)
+        logging.error(f"IoUSynth: {message}\n{details}".rstrip())
+
+    def _log(self, text: str) -> None:
+        self.ui.logTextEdit.appendPlainText(text)
+
+
+def stageText(stage: str) -> str:
+    """Return what the panel says of a stage of the pipeline."""
+    texts = {
+        "checking": _("Checking input and models"),
+        "preparing": _("Preparing the ultrasound"),
+        "synthesizing": _("Synthesizing T2w and FLAIR"),
+        "segmenting": _("Outlining tumour and resection cavity"),
+        "finishing": _("Finishing"),
+    }
+    return texts.get(stage, stage)
+
+
+#
+# IoUSynthTest
+#
+
+
+class IoUSynthTest(ScriptedLoadableModuleTest):
+    """Runs in Slicer: the simulated case through the logic, and what must hold of every result."""
+
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear()
+
+    def test_sampleCase(self) -> None:
+        """The outputs lie where the input lies, follow it, and say that they are synthetic."""
+
+        def ijkToRas(node: Any) -> list[list[float]]:
+            matrix = vtk.vtkMatrix4x4()
+            node.GetIJKToRASMatrix(matrix)
+            return [[matrix.GetElement(row, column) for column in range(4)] for row in range(4)]
+
+        self.delayDisplay("Loading the simulated case")
+        nodes = importLibrary("mrml_sample").load()
+        inputVolume, transform = nodes["IoUSynth sample ioUS"], nodes["TrackerToRas"]
+        before = slicer.util.arrayFromVolume(inputVolume).copy()
+
+        self.delayDisplay("Synthesizing")
+        logic = IoUSynthLogic()
+        try:
+            preoperative = nodes["IoUSynth sample T2w (preoperative)"]
+            job = logic.synthesize(inputVolume, preoperative)
+            logic.showResult(job.outputs, inputVolume, preoperative)
+        finally:
+            logic.close()
+
+        self.assertTrue((slicer.util.arrayFromVolume(inputVolume) == before).all())
+        self.assertEqual(inputVolume.GetParentTransformNode(), transform)
+        for name in ("T2w", "FLAIR"):
+            image = job.outputs.images[name]
+            self.assertEqual(image.GetName(), f"{inputVolume.GetName()} {name} (synthetic)")
+            self.assertEqual(image.GetAttribute("IoUSynth.Synthetic"), "true")
+            self.assertEqual(image.GetParentTransformNode(), transform)
+            self.assertEqual(image.GetImageData().GetDimensions(), inputVolume.GetImageData().GetDimensions())
+            self.assertEqual(ijkToRas(image), ijkToRas(inputVolume))
+        self.assertEqual(job.outputs.segmentation.GetSegmentation().GetNumberOfSegments(), 2)
+        self.assertEqual(job.outputs.segmentation.GetParentTransformNode(), transform)
+        self.delayDisplay("Test passed")

@@ -1,0 +1,202 @@
+"""The main job for nodes of the scene: from the input node, through the child process, to the output nodes.
+
+Free of Qt: a timer of the panel or a loop of a script calls :meth:`SceneRunner.poll`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import mrml
+from .volume import InputError, case_name, check_input, read_volume
+from .worker import Event, Worker
+
+if TYPE_CHECKING:
+    import slicer
+
+    from .pipeline import SynthesisResult
+
+_POLL_SECONDS = 0.02
+
+
+@dataclass
+class Job:
+    """One run, from the click to its nodes.
+
+    Attributes
+    ----------
+    outputs
+        Before the end: the nodes to fill again. After it: the nodes of the result.
+    grid
+        The input's grid when its voxels were read.
+    report
+        The report of the result, empty before the end.
+    """
+
+    input_node: slicer.vtkMRMLScalarVolumeNode
+    preoperative_node: slicer.vtkMRMLScalarVolumeNode | None
+    outputs: mrml.OutputNodes | None
+    grid: mrml.Grid
+    cancelled: bool = False
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+class SceneRunner:
+    """Runs one job at a time in a child process that stays warm between jobs.
+
+    Parameters
+    ----------
+    python
+        Interpreter for the child process.
+    """
+
+    def __init__(self, python: str) -> None:
+        self.job: Job | None = None
+        self._python = python
+        self._worker: Worker | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is under way or is still being cancelled."""
+        return self._worker is not None and self._worker.busy
+
+    def start(
+        self,
+        input_node: slicer.vtkMRMLScalarVolumeNode | None,
+        preoperative_node: slicer.vtkMRMLScalarVolumeNode | None = None,
+        model: str | None = None,
+        device: str = "auto",
+        outputs: mrml.OutputNodes | None = None,
+    ) -> None:
+        """Start a job and return at once.
+
+        Raises
+        ------
+        InputError
+            The input cannot be worked on, another job is running, or a package is missing.
+        """
+        self._check_ready()
+        volume = mrml.volume_from_node(input_node)
+        if preoperative_node is input_node:
+            preoperative_node = None
+        self.job = Job(input_node, preoperative_node, outputs, mrml.Grid.of(input_node))
+        self._submit(volume, model, device)
+
+    def poll(self) -> list[Event]:
+        """Return what happened since the last call; never waits.
+
+        With the event "result" the nodes are in the scene and in ``job.outputs``.
+        """
+        return [self._receive(event) for event in self._worker.poll()] if self._worker is not None else []
+
+    def cancel(self) -> None:
+        """Stop the job; the scene stays as it was."""
+        if self.job is not None:
+            self.job.cancelled = True
+        if self._worker is not None:
+            self._worker.cancel()
+
+    def close(self) -> None:
+        """End the child process."""
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+        self.job = None
+
+    def wait(self) -> Job:
+        """Wait for the job's end.
+
+        Raises
+        ------
+        RuntimeError
+            It failed or was cancelled; says why and what to do.
+        """
+        self._wait(self.poll)
+        return self.job
+
+    def run_files(
+        self, paths: Sequence[str | Path], output_folder: str | Path, model: str | None = None, device: str = "auto"
+    ) -> dict[str, str]:
+        """Run files without the scene and write what ``python -m IoUSynthLib synthesize`` writes.
+
+        Returns
+        -------
+        dict
+            For each path the empty text, or why it has no result; one failure does not stop the others.
+        """
+        self._check_ready()
+        self.job = None
+        outcome = {}
+        for path in paths:
+            try:
+                self._run_file(Path(path), Path(output_folder), model, device)
+                outcome[str(path)] = ""
+            except (RuntimeError, ValueError, OSError) as error:
+                logging.error("IoUSynth: %s", error)
+                outcome[str(path)] = str(error)
+        return outcome
+
+    def _run_file(self, path: Path, output_folder: Path, model: str | None, device: str) -> None:
+        from .cli import staging_folder, write_outputs
+
+        with staging_folder(output_folder) as staging:
+            volume = read_volume(path)
+            check_input(volume, str(path))
+            self._submit(volume, model, device)
+            write_outputs(staging, case_name(path), volume, self._wait(self._worker.poll))
+
+    def _check_ready(self) -> None:
+        if self.busy:
+            raise InputError("A synthesis is already running; cancel it or wait for its end.")
+        if importlib.util.find_spec("onnxruntime") is None:
+            raise InputError(
+                'The package onnxruntime is not installed; run slicer.util.pip_install("onnxruntime") in the Python '
+                "console, then try again."
+            )
+
+    def _submit(self, volume: Any, model: str | None, device: str) -> None:
+        if self._worker is None:
+            self._worker = Worker(python=self._python)
+        self._worker.submit(volume, model=model or None, device=device)
+
+    def _wait(self, poll: Callable[[], list[Event]]) -> SynthesisResult:
+        try:
+            while True:
+                for event in poll():
+                    if event.kind == "result":
+                        return event.result
+                    if event.kind != "progress":
+                        raise RuntimeError(event.message or "The synthesis was cancelled.")
+                time.sleep(_POLL_SECONDS)
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
+
+    def _receive(self, event: Event) -> Event:
+        """Bring a result into the scene; pass anything else on."""
+        job = self.job
+        if event.kind != "result":
+            return event
+        if job is None or job.cancelled:
+            return Event(kind="cancelled")
+        if job.input_node.GetScene() is None:
+            return _error("The input volume was removed while the images were made; select a volume and start again.")
+        if job.preoperative_node is not None and job.preoperative_node.GetScene() is None:
+            job.preoperative_node = None
+        try:
+            job.outputs = mrml.add_result(event.result, job.input_node, job.preoperative_node, job.outputs, job.grid)
+        except Exception as error:
+            logging.exception("IoUSynth: the result could not be added to the scene")
+            return _error(f"The result could not be added to the scene ({error}); the scene is as it was. Start again.")
+        job.report = event.result.report
+        return event
+
+
+def _error(message: str) -> Event:
+    return Event(kind="error", message=message)

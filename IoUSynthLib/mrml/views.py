@@ -1,0 +1,307 @@
+"""How a result is shown: the layout, and slices along the axes of the ultrasound volume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import ClassVar
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util import numpy_support
+
+from .mrml import PREFIX, Grid, OutputNodes, is_synthetic
+
+#: Name of the plane in which the probe's fan shows.
+FAN = "Ultrasound fan"
+
+#: Layout identifiers; those of Slicer itself are below 100.
+_LAYOUT_WITH_PREOPERATIVE = 7401
+_LAYOUT_WITHOUT_PREOPERATIVE = 7402
+#: Linking stays within this group, so that the user's other views are left alone.
+_VIEW_GROUP = 74
+_ACQUIRED_COLOR = "#9ecae1"
+_SYNTHETIC_COLOR = "#fdae6b"
+_ACQUIRED_TEXT = (0.62, 0.79, 0.88)
+_FONT_SIZE = 15
+_SECTOR_FILL = 0.85
+_SYNTHETIC_TEXT = (0.99, 0.68, 0.42)
+_PREOPERATIVE_VIEW = "IoUSynthPreoperative"
+_ULTRASOUND_VIEW = "IoUSynthUltrasound"
+
+
+def _view_xml(name: str, label: str, color: str) -> str:
+    return (
+        f'<item><view class="vtkMRMLSliceNode" singletontag="{name}">'
+        '<property name="orientation" action="default">Axial</property>'
+        f'<property name="viewlabel" action="default">{label}</property>'
+        f'<property name="viewcolor" action="default">{color}</property>'
+        f'<property name="viewgroup" action="default">{_VIEW_GROUP}</property>'
+        "</view></item>"
+    )
+
+
+def _layout_xml(image_names: Iterable[str], with_preoperative: bool) -> str:
+    """Two columns: what was acquired on the left, what is synthetic on the right."""
+    acquired = _view_xml(_ULTRASOUND_VIEW, "Intraoperative ultrasound", _ACQUIRED_COLOR)
+    if with_preoperative:
+        acquired = _view_xml(_PREOPERATIVE_VIEW, "Preoperative MRI", _ACQUIRED_COLOR) + acquired
+    synthetic = "".join(_view_xml(_image_view(name), f"SYNTHETIC {name}", _SYNTHETIC_COLOR) for name in image_names)
+    columns = "".join(f'<item><layout type="vertical">{column}</layout></item>' for column in (acquired, synthetic))
+    return f'<layout type="horizontal">{columns}</layout>'
+
+
+def _image_view(name: str) -> str:
+    return f"IoUSynth{name}"
+
+
+def show_result(
+    outputs: OutputNodes,
+    input_node: slicer.vtkMRMLScalarVolumeNode,
+    preoperative_node: slicer.vtkMRMLScalarVolumeNode | None = None,
+    plane_name: str = FAN,
+) -> None:
+    """Lay out preoperative MRI, ioUS and the synthetic images in linked slice views along the axes of the ioUS volume.
+
+    The plane is one of the volume's three: that in which the probe's fan shows, or that nearest to ``plane_name``
+    (Axial, Coronal or Sagittal). The patient's sides lie on the screen as in the nearest of Slicer's own views.
+    It passes through the lesion where its area is largest, or through the middle of the fan, and shows the whole fan.
+    """
+    _set_layout(outputs.images, preoperative_node is not None)
+    volumes = {_ULTRASOUND_VIEW: input_node}
+    volumes |= {_image_view(name): node for name, node in outputs.images.items()}
+    if preoperative_node is not None:
+        volumes[_PREOPERATIVE_VIEW] = preoperative_node
+    logics = {name: slicer.app.applicationLogic().GetSliceLogicByLayoutName(name) for name in volumes}
+    plane = _Plane(outputs, input_node, plane_name)
+    for name, logic in logics.items():
+        _set_background(logic.GetSliceCompositeNode(), volumes[name])
+        logic.GetSliceNode().SetRulerType(slicer.vtkMRMLAbstractViewNode.RulerTypeThin)
+        plane.orient(logic.GetSliceNode())
+        _Caption.attach(name)
+    scale = max(plane.millimetres_per_pixel(logic.GetSliceNode()) for logic in logics.values())
+    for logic in logics.values():
+        plane.center(logic.GetSliceNode(), scale)
+
+
+def _set_layout(image_names: Iterable[str], with_preoperative: bool) -> None:
+    manager = slicer.app.layoutManager()
+    identifier = _LAYOUT_WITH_PREOPERATIVE if with_preoperative else _LAYOUT_WITHOUT_PREOPERATIVE
+    description = _layout_xml(image_names, with_preoperative)
+    node = manager.layoutLogic().GetLayoutNode()
+    if node.IsLayoutDescription(identifier):
+        node.SetLayoutDescription(identifier, description)
+    else:
+        node.AddLayoutDescription(identifier, description)
+    manager.setLayout(identifier)
+
+
+def _set_background(composite: slicer.vtkMRMLSliceCompositeNode, volume: slicer.vtkMRMLVolumeNode) -> None:
+    composite.SetBackgroundVolumeID(volume.GetID())
+    composite.SetForegroundVolumeID(None)
+    composite.SetLabelVolumeID(None)
+    composite.SetLinkedControl(True)
+    composite.SetHotLinkedControl(True)
+
+
+class _Caption:
+    """Writes at the edges of a view what is shown and which sides of the patient they are.
+
+    The text follows the nodes of the view: it stays true when the user turns the slice or shows another volume. The
+    corners are left to Slicer's own annotations.
+    """
+
+    _attached: ClassVar[dict[str, _Caption]] = {}
+
+    def __init__(self, name: str) -> None:
+        widget = slicer.app.layoutManager().sliceWidget(name)
+        self.slice_node = widget.mrmlSliceNode()
+        self.composite = widget.mrmlSliceCompositeNode()
+        self.view = widget.sliceView()
+        for node in (self.slice_node, self.composite):
+            node.AddObserver(vtk.vtkCommand.ModifiedEvent, self.update)
+
+    @classmethod
+    def attach(cls, name: str) -> None:
+        """Write the caption of a view from now on."""
+        caption = cls._attached.get(name)
+        if caption is None or caption.slice_node is not slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode():
+            caption = cls._attached[name] = cls(name)
+        caption.update()
+
+    def update(self, *_: object) -> None:
+        """Write it anew."""
+        volume = slicer.mrmlScene.GetNodeByID(self.composite.GetBackgroundVolumeID() or "")
+        title, color = _title(volume)
+        right, up = _orientation(self.slice_node)[:, :2].T
+        annotation = self.view.cornerAnnotation()
+        annotation.SetMaximumFontSize(_FONT_SIZE)
+        annotation.SetText(vtk.vtkCornerAnnotation.UpperEdge, f"{title}\n{patient_side(up)}")
+        annotation.SetText(vtk.vtkCornerAnnotation.LowerEdge, f"{patient_side(-up)}\n ")  # above the ruler
+        annotation.SetText(vtk.vtkCornerAnnotation.LeftEdge, patient_side(-right))
+        annotation.SetText(vtk.vtkCornerAnnotation.RightEdge, patient_side(right))
+        annotation.GetTextProperty().SetColor(*color)
+        annotation.GetTextProperty().ShadowOn()
+        annotation.GetTextProperty().BoldOn()
+        self.view.scheduleRender()
+
+
+def _title(volume: slicer.vtkMRMLVolumeNode | None) -> tuple[str, tuple[float, float, float]]:
+    if volume is None:
+        return "", _ACQUIRED_TEXT
+    if is_synthetic(volume):
+        return f"SYNTHETIC {volume.GetAttribute(PREFIX + 'Output')} - not acquired", _SYNTHETIC_TEXT
+    return volume.GetName(), _ACQUIRED_TEXT
+
+
+def patient_side(direction: np.ndarray) -> str:
+    """Return the letters of the patient's sides that a RAS direction points to, the nearest first: "R", "RP", ...
+
+    A second or third letter is added where it is more than 22.5 degrees off.
+    """
+    letters = [("L", "R"), ("P", "A"), ("I", "S")]
+    unit = direction / np.linalg.norm(direction)
+    parts = [(abs(value), letters[axis][int(value > 0)]) for axis, value in enumerate(unit)]
+    return "".join(letter for size, letter in sorted(parts, reverse=True) if size > np.sin(np.radians(22.5)))
+
+
+class _Plane:
+    """The slice plane through a result, in world coordinates."""
+
+    def __init__(self, outputs: OutputNodes, input_node: slicer.vtkMRMLScalarVolumeNode, name: str = FAN) -> None:
+        image = next(iter(outputs.images.values()))
+        valid = slicer.util.arrayFromVolume(image) > 0
+        self.lesion = _lesion(outputs.segmentation, image)
+        self.to_world = _to_world(input_node)
+        low, high = _bounds(valid if valid.any() else np.ones_like(valid))
+        self.corners = np.array(np.meshgrid(*np.stack([low, high], axis=1))).reshape(3, -1).T
+        self.middle = (low + high) / 2
+        self.axes = self._axes()
+        # The volume axis that the slice must look along (-1: the nearest to the preset), and Slicer's preset.
+        self.normal, self.preset = -1, name
+        if name == FAN:
+            self.normal = _axis_across_fan(valid, Grid.of(input_node).spacing)
+            self.preset = ("Sagittal", "Coronal", "Axial")[int(np.argmax(np.abs(self.axes[:, self.normal])))]
+
+    def _axes(self) -> np.ndarray:
+        """3x3: world directions of the i, j, k axes in the middle of the fan.
+
+        Under a transform that bends or shears they are the nearest right-angled frame there, which is what a flat
+        slice can show.
+        """
+        steps = np.eye(3) * 5.0
+        columns = [self.to_world(self.middle + step) - self.to_world(self.middle - step) for step in steps]
+        columns = [column / np.linalg.norm(column) for column in columns]
+        left, _, right = np.linalg.svd(np.stack(columns, axis=1))
+        return left @ right
+
+    def orient(self, slice_node: slicer.vtkMRMLSliceNode) -> None:
+        """Turn a slice to the plane, with the sides as near as can be to the application's preset."""
+        matrix = vtk.vtkMatrix4x4()
+        for row in range(3):
+            for column in range(3):
+                matrix.SetElement(row, column, self.axes[row, column])
+        slice_node.SetOrientation(self.preset)
+        slice_node.RotateToAxes(matrix, self.normal)
+
+    def millimetres_per_pixel(self, slice_node: slicer.vtkMRMLSliceNode) -> float:
+        """Return the scale at which the whole fan, with a margin, fits into the view."""
+        in_plane = self._fan_in(slice_node)[:, :2]
+        extent = in_plane.max(axis=0) - in_plane.min(axis=0)
+        return 1.04 * float(max(extent / np.maximum(slice_node.GetDimensions()[:2], 1)))
+
+    def center(self, slice_node: slicer.vtkMRMLSliceNode, scale: float) -> None:
+        """Center a slice on the fan, at the depth of the lesion, ``scale`` millimetres to the pixel."""
+        fan = self._fan_in(slice_node)
+        position = (fan.max(axis=0) + fan.min(axis=0)) / 2
+        orientation = _orientation(slice_node)
+        position[2] = orientation[:, 2] @ self.to_world(self._focus(orientation[:, 2]))
+        world = orientation @ position
+        for row in range(3):
+            slice_node.GetSliceToRAS().SetElement(row, 3, world[row])
+        width, height, depth = slice_node.GetDimensions()
+        slice_node.SetFieldOfView(scale * width, scale * height, slice_node.GetFieldOfView()[2] if depth else 1.0)
+        slice_node.SetXYZOrigin(0.0, 0.0, 0.0)
+        slice_node.UpdateMatrices()
+
+    def _fan_in(self, slice_node: slicer.vtkMRMLSliceNode) -> np.ndarray:
+        """Corners of the fan's bounding box in the slice's directions, in mm."""
+        return np.array([self.to_world(corner) for corner in self.corners]) @ _orientation(slice_node)
+
+    def _focus(self, normal: np.ndarray) -> np.ndarray:
+        """Voxel (i, j, k) through which the slice passes: where the lesion is largest, else the middle of the fan."""
+        axis = int(np.argmax(np.abs(normal @ self.axes)))
+        focus = self.middle.copy()
+        if self.lesion.any():
+            areas = self.lesion.sum(axis=tuple(dim for dim in range(3) if dim != 2 - axis))  # arrays are [z, y, x]
+            focus[axis] = int(np.argmax(areas))
+        else:
+            focus[axis] = round(focus[axis])  # the middle of a voxel
+        return focus
+
+
+def _lesion(
+    segmentation_node: slicer.vtkMRMLSegmentationNode | None, image: slicer.vtkMRMLScalarVolumeNode
+) -> np.ndarray:
+    """Return the mask of all segments on the grid of a volume under the same transform, as bool ``[z, y, x]``."""
+    mask = np.zeros(image.GetImageData().GetDimensions()[::-1], dtype=bool)
+    if segmentation_node is None:
+        return mask
+    segmentation = segmentation_node.GetSegmentation()
+    ras_to_ijk = np.linalg.inv(Grid.of(image).ijk_to_ras)
+    for index in range(segmentation.GetNumberOfSegments()):
+        labels = segmentation.GetNthSegment(index).GetRepresentation("Binary labelmap")
+        if labels is None or labels.IsEmpty():
+            continue
+        matrix = vtk.vtkMatrix4x4()
+        labels.GetImageToWorldMatrix(matrix)
+        extent = labels.GetExtent()  # a saved segmentation comes back cropped
+        first = ras_to_ijk @ np.array(matrix.MultiplyPoint((*extent[::2], 1.0)))
+        voxels = numpy_support.vtk_to_numpy(labels.GetPointData().GetScalars())
+        voxels = voxels.reshape(labels.GetDimensions()[::-1]) == segmentation.GetNthSegment(index).GetLabelValue()
+        low = np.rint(first[2::-1]).astype(int)
+        mask[tuple(slice(start, start + count) for start, count in zip(low, voxels.shape, strict=True))] |= voxels
+    return mask
+
+
+def _axis_across_fan(valid: np.ndarray, spacing: tuple[float, float, float]) -> int:
+    """Return the axis (0 for i) along which the middle slice shows the fan: a sector, not the rectangle across it.
+
+    A sector fills about two thirds of the rectangle round it. Of the slices that look so, the largest is taken.
+    """
+    areas, sector_areas = [0.0] * 3, [0.0] * 3
+    for axis in range(3):
+        filled = np.flatnonzero(valid.any(axis=tuple(dim for dim in range(3) if dim != 2 - axis)))
+        section = valid.take(filled[len(filled) // 2], axis=2 - axis) if filled.size else np.zeros((1, 1), bool)
+        rows, columns = section.any(axis=1).sum(), section.any(axis=0).sum()
+        areas[axis] = section.sum() * float(np.prod(spacing)) / spacing[axis]
+        if section.sum() < _SECTOR_FILL * rows * columns:
+            sector_areas[axis] = areas[axis]
+    return int(np.argmax(sector_areas if any(sector_areas) else areas))
+
+
+def _bounds(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and highest index (i, j, k) of the mask's voxels."""
+    ranges = []
+    for axis in (2, 1, 0):
+        filled = np.flatnonzero(mask.any(axis=tuple(dim for dim in range(3) if dim != axis)))
+        ranges.append((filled[0], filled[-1]))
+    low, high = np.array(ranges, dtype=float).T
+    return low, high
+
+
+def _orientation(slice_node: slicer.vtkMRMLSliceNode) -> np.ndarray:
+    matrix = slice_node.GetSliceToRAS()
+    return np.array([[matrix.GetElement(row, column) for column in range(3)] for row in range(3)])
+
+
+def _to_world(node: slicer.vtkMRMLVolumeNode) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function from voxel indices of a node to world coordinates, through all its parents."""
+    transform = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(node.GetParentTransformNode(), None, transform)
+    ijk_to_ras = Grid.of(node).ijk_to_ras
+
+    def to_world(ijk: np.ndarray) -> np.ndarray:
+        return np.array(transform.TransformPoint(ijk_to_ras[:3, :3] @ ijk + ijk_to_ras[:3, 3]))
+
+    return to_world

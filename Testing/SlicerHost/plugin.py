@@ -1,0 +1,30 @@
+"""Pytest fixtures for tests that need Slicer. Loaded by ``pytest_plugins = ["SlicerHost.plugin"]`` in conftest.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import SlicerHost
+
+
+@pytest.fixture(scope="session")
+def slicer_application() -> Any:
+    """``slicer.app``, started once; skips the test where the packages of the extra ``host`` are missing."""
+    missing = SlicerHost.missing_packages()
+    if missing:
+        pytest.skip(f"SlicerHost needs {', '.join(missing)}: pip install .[host]")
+    return SlicerHost.start()
+
+
+@pytest.fixture
+def slicer_host(slicer_application: Any) -> Iterator[Any]:
+    """The package SlicerHost with an empty scene; fails the test on what slots and observers raised meanwhile."""
+    SlicerHost.reset_scene()
+    SlicerHost.take_uncaught_errors()
+    yield SlicerHost
+    SlicerHost.reset_scene()
+    errors = SlicerHost.take_uncaught_errors()
+    assert not errors, f"Slots or observers raised: {errors}"

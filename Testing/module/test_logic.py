@@ -1,0 +1,119 @@
+"""The module without its panel: import, logic in scripts, sample data."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+IMPORT_MODULE = """
+import sys, time
+sys.path.insert(0, "Testing")
+import SlicerHost
+SlicerHost.start()
+before = set(sys.modules)
+sys.path.insert(0, "IoUSynth")
+started = time.perf_counter()
+import IoUSynth
+seconds = time.perf_counter() - started
+new = set(sys.modules) - before
+SlicerHost.load_module("IoUSynth/IoUSynth.py")
+heavy = {"torch", "onnxruntime", "SimpleITK", "monai"} & set(sys.modules)
+print("RESULT", seconds, sorted(heavy), "IoUSynthLib" in new)
+"""
+
+
+def test_module_imports_fast_and_without_heavy_packages(scene):
+    seconds = []
+    for _run in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", IMPORT_MODULE], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        )
+        line = next((line for line in done.stdout.splitlines() if line.startswith("RESULT")), done.stderr)
+        assert line.endswith("[] False")
+        seconds.append(float(line.split()[1]))
+    assert min(seconds) < 0.3
+
+
+@pytest.fixture
+def logic(panel):
+    import slicer
+
+    return slicer.util.getModuleLogic("IoUSynth")
+
+
+def test_script_waits_for_the_nodes(scene, logic, add, ultrasound):
+    node = add(ultrasound, "Case")
+    job = logic.synthesize(node)
+    assert job.outputs.images["T2w"].GetName() == "Case T2w (synthetic)"
+    assert job.report["model"]["name"] == "ious2mr-2.5d"
+    again = logic.synthesize(node, outputs=job.outputs)
+    assert again.outputs.images["T2w"] is job.outputs.images["T2w"]
+
+
+def test_script_gets_an_error_with_the_remedy(scene, logic, add, ultrasound):
+    with pytest.raises(ValueError, match="every voxel"):
+        logic.synthesize(add(ultrasound.with_array(np.ones_like(ultrasound.array)), "Case"))
+    with pytest.raises(RuntimeError, match="no-such-model"):
+        logic.synthesize(add(ultrasound, "Case"), model="no-such-model")
+
+
+def test_batch_goes_on_after_a_bad_file(scene, logic, ultrasound_file, tmp_path):
+    missing = tmp_path / "missing.nrrd"
+    outcome = logic.synthesizeBatch([missing, ultrasound_file], tmp_path / "out")
+    assert "no such file" in outcome[str(missing)]
+    assert outcome[str(ultrasound_file)] == ""
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"case_T2w.nii.gz", "case_FLAIR.nii.gz", "case_segmentation.nii.gz", "case_report.json"} <= written
+
+
+def test_sample_case_is_registered_with_checksums_and_lies_under_its_transform(scene, panel):
+    import SampleData
+    import slicer
+
+    from IoUSynthLib.mrml import sample
+
+    sources = [
+        source for source in slicer.modules.sampleDataSources["IoUSynth"] if source.sampleName == sample.NAME
+    ]
+    assert len(sources) == 1
+    assert all(checksum.startswith("SHA256:") for checksum in sources[0].checksums)
+    assert Path(sources[0].thumbnailFileName).is_file()
+    assert SampleData.SampleDataLogic().sourceForSampleName(sample.NAME) is sources[0]
+    nodes = sources[0].customDownloader(sources[0])
+    transform = nodes[sample.TRANSFORM]
+    assert transform.GetClassName() == "vtkMRMLLinearTransformNode"
+    for name in (sample.ULTRASOUND, sample.T2W, sample.FLAIR):
+        assert nodes[name].GetName() == name
+        tracked = name == sample.ULTRASOUND
+        assert nodes[name].GetParentTransformNode() is (transform if tracked else None)
+    assert nodes[sample.LABELS].GetParentTransformNode() is transform
+    assert panel.ui.inputSelector.currentNode() is nodes[sample.ULTRASOUND]
+    assert panel.ui.preoperativeSelector.currentNode() is nodes[sample.T2W]
+
+
+def test_self_test_passes(scene, panel):
+    import slicer
+
+    slicer.selfTests["IoUSynth"]()
+
+
+def test_unloading_ends_the_child_and_the_module_loads_again(scene, slicer_host, panel, case):
+    panel.ui.applyButton.click()
+    assert slicer_host.process_until(lambda: panel.state.name == "IDLE", 60)
+    process = panel.logic.runner._worker._child.process
+    assert process.poll() is None  # warm, for the next click
+    slicer_host.unload_module("IoUSynth")
+    assert process.poll() is not None
+
+    slicer_host.load_module(ROOT / "IoUSynth" / "IoUSynth.py")
+    again = slicer_host.open_module("IoUSynth")
+    assert again.ui.inputSelector.currentNode() is case  # the scene kept the choice
+    again.ui.applyButton.click()
+    assert slicer_host.process_until(lambda: again.state.name == "IDLE", 60)
+    assert again.logic.getParameterNode().t2wVolume is not None
