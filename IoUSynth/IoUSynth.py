@@ -89,7 +89,7 @@ Synthetic images. Research use only, not for clinical decisions.
 
 def registerSampleData() -> None:
     """Add the simulated case to the Sample Data module. Its files come with the extension; nothing is downloaded."""
-    importLibrary("mrml_sample").register(resourcesFolder())
+    importLibrary("mrml.sample").register(resourcesFolder())
 
 
 def registerTerminology() -> None:
@@ -155,11 +155,11 @@ class IoUSynthLogic(ScriptedLoadableModuleLogic):
 
     @property
     def runner(self) -> Any:
-        """The ``mrml_run.SceneRunner`` that does the work; made when first needed."""
+        """The ``mrml.run.SceneRunner`` that does the work; made when first needed."""
         if self._runner is None:
             # sys.executable, too, is PythonSlicer in Slicer, but it is empty when Slicer did not find it at its start.
             python = shutil.which("PythonSlicer") or sys.executable
-            self._runner = importLibrary("mrml_run").SceneRunner(python)
+            self._runner = importLibrary("mrml.run").SceneRunner(python)
         return self._runner
 
     def models(self) -> list[str]:
@@ -230,7 +230,7 @@ class IoUSynthLogic(ScriptedLoadableModuleLogic):
 
     def showResult(self, outputs: Any, inputVolumeNode: Any, preoperative: Any = None, plane: str = "") -> None:
         """Lay out preoperative MRI, ultrasound and synthetic images side by side, along the ultrasound's axes."""
-        views = importLibrary("mrml_views")
+        views = importLibrary("mrml.views")
         views.show_result(outputs, inputVolumeNode, preoperative, plane or views.FAN)
 
 
@@ -363,7 +363,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _selectDefaultVolumes(self) -> None:
         volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        ultrasound, mri = importLibrary("mrml").guess_inputs(volumes)
+        ultrasound, mri = importLibrary("mrml.nodes").guess_inputs(volumes)
         if ultrasound:
             self._parameterNode.inputVolume = ultrasound
         if ultrasound and mri and not self._parameterNode.preoperativeVolume:
@@ -456,7 +456,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _selectedOutputs(self) -> Any:
         parameters = self._parameterNode
         images = {"T2w": parameters.t2wVolume, "FLAIR": parameters.flairVolume}
-        return importLibrary("mrml").OutputNodes(
+        return importLibrary("mrml.nodes").OutputNodes(
             {name: node for name, node in images.items() if node}, parameters.uncertaintyVolume, parameters.segmentation
         )
 
@@ -567,7 +567,7 @@ class IoUSynthTest(ScriptedLoadableModuleTest):
             return [[matrix.GetElement(row, column) for column in range(4)] for row in range(4)]
 
         self.delayDisplay("Loading the simulated case")
-        nodes = importLibrary("mrml_sample").load()
+        nodes = importLibrary("mrml.sample").load()
         inputVolume, transform = nodes["IoUSynth sample ioUS"], nodes["TrackerToRas"]
         before = slicer.util.arrayFromVolume(inputVolume).copy()
 

@@ -1,7 +1,7 @@
 """A 3D image with its place in the patient, and the files it is read from and written to.
 
-Coordinates are LPS millimetres throughout, as in DICOM and SimpleITK; only ``mrml.py`` speaks RAS. Arrays are indexed
-``[z, y, x]``, spacing, origin and size are ordered ``(x, y, z)``, as in SimpleITK.
+Coordinates are LPS millimetres throughout, as in DICOM and SimpleITK; only the room ``mrml`` speaks RAS. Arrays are
+indexed ``[z, y, x]``, spacing, origin and size are ordered ``(x, y, z)``, as in SimpleITK.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """MRML nodes to :class:`~IoUSynthLib.volume.Volume` and back.
 
-This file and its neighbours ``mrml_*.py`` are the only ones of the library that know Slicer.
-
 The work is done on the voxel grid of the input node, in the node's own frame: parent transforms play no part in it.
 The outputs get the grid of the input, bit by bit, and the same parent transform, so that they lie where the input lies
 under any chain of transforms, linear or not, and follow when a tracker or a registration moves it. The input node is
@@ -23,11 +21,11 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
-from . import NOTICE
-from .volume import LUMINANCE, InputError, Volume, check_input
+from .. import NOTICE
+from ..volume import LUMINANCE, InputError, Volume, check_input
 
 if TYPE_CHECKING:
-    from .pipeline import SynthesisResult
+    from ..pipeline import SynthesisResult
 
 #: Node attributes and node references of IoUSynth start with this.
 PREFIX = "IoUSynth."

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import mrml
-from .volume import InputError, case_name, check_input, read_volume
-from .worker import Event, Worker
+from ..volume import InputError, case_name, check_input, read_volume
+from ..worker import Event, Worker
+from . import nodes
 
 if TYPE_CHECKING:
     import slicer
 
-    from .pipeline import SynthesisResult
+    from ..pipeline import SynthesisResult
 
 _POLL_SECONDS = 0.02
 
@@ -41,8 +41,8 @@ class Job:
 
     input_node: slicer.vtkMRMLScalarVolumeNode
     preoperative_node: slicer.vtkMRMLScalarVolumeNode | None
-    outputs: mrml.OutputNodes | None
-    grid: mrml.Grid
+    outputs: nodes.OutputNodes | None
+    grid: nodes.Grid
     cancelled: bool = False
     report: dict[str, Any] = field(default_factory=dict)
 
@@ -72,7 +72,7 @@ class SceneRunner:
         preoperative_node: slicer.vtkMRMLScalarVolumeNode | None = None,
         model: str | None = None,
         device: str = "auto",
-        outputs: mrml.OutputNodes | None = None,
+        outputs: nodes.OutputNodes | None = None,
     ) -> None:
         """Start a job and return at once.
 
@@ -82,10 +82,10 @@ class SceneRunner:
             The input cannot be worked on, another job is running, or a package is missing.
         """
         self._check_ready()
-        volume = mrml.volume_from_node(input_node)
+        volume = nodes.volume_from_node(input_node)
         if preoperative_node is input_node:
             preoperative_node = None
-        self.job = Job(input_node, preoperative_node, outputs, mrml.Grid.of(input_node))
+        self.job = Job(input_node, preoperative_node, outputs, nodes.Grid.of(input_node))
         self._submit(volume, model, device)
 
     def poll(self) -> list[Event]:
@@ -143,7 +143,7 @@ class SceneRunner:
         return outcome
 
     def _run_file(self, path: Path, output_folder: Path, model: str | None, device: str) -> None:
-        from .cli import staging_folder, write_outputs
+        from ..cli import staging_folder, write_outputs
 
         with staging_folder(output_folder) as staging:
             volume = read_volume(path)
@@ -190,7 +190,7 @@ class SceneRunner:
         if job.preoperative_node is not None and job.preoperative_node.GetScene() is None:
             job.preoperative_node = None
         try:
-            job.outputs = mrml.add_result(event.result, job.input_node, job.preoperative_node, job.outputs, job.grid)
+            job.outputs = nodes.add_result(event.result, job.input_node, job.preoperative_node, job.outputs, job.grid)
         except Exception as error:
             logging.exception("IoUSynth: the result could not be added to the scene")
             return _error(f"The result could not be added to the scene ({error}); the scene is as it was. Start again.")

@@ -10,7 +10,7 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
-from .mrml import PREFIX, Grid, OutputNodes, is_synthetic
+from .nodes import PREFIX, Grid, OutputNodes, is_synthetic
 
 #: Name of the plane in which the probe's fan shows.
 FAN = "Ultrasound fan"
