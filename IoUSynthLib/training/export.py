@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +74,7 @@ def _compare(network: torch.nn.Module, channels: int, path: Path, size_multiple:
     return worst
 
 
-def write_bundle(
-    folder: Path, model: Path, metadata: dict, card: str, licence: Path, pictures: Sequence[Path] = ()
-) -> Path:
+def write_bundle(folder: Path, model: Path, metadata: dict, card: str, licence: Path) -> Path:
     """Lay out a bundle as MONAI does: configs/metadata.json, models/model.onnx, docs/README.md, LICENSE.
 
     Parameters
@@ -92,8 +89,6 @@ def write_bundle(
         Text of the model card.
     licence
         Text of the licence.
-    pictures
-        Pictures that the card shows, copied to docs.
     """
     for part in ("configs", "models", "docs"):
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -106,6 +101,4 @@ def write_bundle(
     (folder / "configs" / "metadata.json").write_text(text + "\n", encoding="utf-8")
     (folder / "docs" / "README.md").write_text(card, encoding="utf-8")
     shutil.copyfile(licence, folder / "LICENSE")
-    for picture in pictures:
-        shutil.copyfile(picture, folder / "docs" / picture.name)
     return folder
