@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from .data import Batch, SliceBatches
 
@@ -35,6 +35,25 @@ def is_finished(folder: Path, schedule: Schedule) -> bool:
     return path.exists() and torch.load(path, map_location="cpu", weights_only=True)["step"] >= schedule.steps
 
 
+def moving_average(decay: float) -> Callable[[list[torch.Tensor], list[torch.Tensor], torch.Tensor | int], None]:
+    """Exponential moving average for :class:`AveragedModel` whose memory grows with the number of steps.
+
+    A short run would else keep much of its random first weights: 0.999 to the power of 1000 is still 0.37.
+    """
+
+    @torch.no_grad()
+    def update(averaged: list[torch.Tensor], current: list[torch.Tensor], number: torch.Tensor | int) -> None:
+        count = float(number)
+        weight = 1 - min(decay, (1 + count) / (10 + count))
+        for mean, value in zip(averaged, current, strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, weight)
+            else:
+                mean.copy_(value)
+
+    return update
+
+
 class Trainer:
     """Trains one network on slices and keeps ``checkpoint.pt`` and ``curve.csv`` in a folder.
 
@@ -48,9 +67,7 @@ class Trainer:
     ) -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device, memory_format=torch.channels_last)
-        self.average = AveragedModel(
-            self.network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average), use_buffers=True
-        )
+        self.average = AveragedModel(self.network, multi_avg_fn=moving_average(schedule.average), use_buffers=True)
         self.loss, self.train_batches, self.validation_batches = loss, train, validation
         self.schedule, self.folder = schedule, folder
         self.optimizer = torch.optim.AdamW(self.network.parameters(), schedule.rate, weight_decay=1e-4)

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from IoUSynthLib.bundle import load
 from IoUSynthLib.generators import build
 from IoUSynthLib.training import release
 from IoUSynthLib.training.data import SliceBatches, TrainingVolume, augment_ultrasound
 from IoUSynthLib.training.export import export_onnx
-from IoUSynthLib.training.loop import Schedule, Trainer
+from IoUSynthLib.training.loop import Schedule, Trainer, moving_average
 from IoUSynthLib.training.losses import generator_loss
 from IoUSynthLib.training.presets import PRESETS, train
 
@@ -105,8 +106,6 @@ def test_export_is_a_bundle_that_the_operating_room_opens(tmp_path, monkeypatch)
     pytest.importorskip("onnxscript")
     from dataclasses import replace
 
-    from torch.optim.swa_utils import AveragedModel
-
     name = "ious2mr-2.5d"
     monkeypatch.setitem(PRESETS, name, replace(PRESETS[name], features=FEATURES))
     run = tmp_path / "run"
@@ -142,3 +141,12 @@ def test_unknown_names_are_refused(tmp_path):
         build("unet", "4D")
     with pytest.raises(ValueError, match="not in 3D"):
         build("unet", "3D")
+
+
+def test_the_average_of_a_short_run_forgets_its_first_weights():
+    network = torch.nn.Linear(1, 1, bias=False)
+    average = AveragedModel(network, multi_avg_fn=moving_average(0.999))
+    for number in range(200):
+        torch.nn.init.constant_(network.weight, 0.0 if number == 0 else 1.0)
+        average.update_parameters(network)
+    assert float(average.module.weight.detach()) > 0.999
