@@ -1,9 +1,17 @@
-"""The sample case that ships with the extension: tracked ultrasound and the preoperative MRI of one simulated head."""
+"""The sample case that ships with the extension: tracked ultrasound and the preoperative MRI of one simulated head.
+
+The case in Resources/SampleData was made from SynthSeg's training label map 15, one of the heads held out for testing::
+
+    python -m IoUSynthLib.simulation.sample training_seg_15.nii.gz --seed 237 -o Resources/SampleData \\
+        --attribution "Anatomy: SynthSeg training label map 15 (Billot et al. 2023), Apache-2.0"
+"""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +20,7 @@ import SimpleITK as sitk
 import torch
 
 from ..volume import Volume, write_volume
-from .anatomy import Head
+from .anatomy import Head, read_head
 from .case import Case, simulate_case
 from .mri import TARGETS, acquire
 
@@ -122,3 +130,18 @@ def _preoperative(
     image = replace(source, array=(acquired * 180).numpy()).to_sitk()
     moved = sitk.Resample(image, grid, _affine(displacement), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     return Volume.from_sitk(sitk.Cast(sitk.Clamp(moved, sitk.sitkFloat32, 0, 255), sitk.sitkUInt8))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the sample case from a label map."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("head", type=Path, help="BrainWeb or SynthSeg label map")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--attribution", required=True, help="source and licence of the label map")
+    options = parser.parse_args(arguments)
+    write_sample(read_head(options.head), options.seed, options.output, options.attribution)
+
+
+if __name__ == "__main__":
+    main()
