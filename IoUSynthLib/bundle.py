@@ -25,6 +25,7 @@ SEARCH_VARIABLE = "IOUSYNTH_MODELS"
 
 KINDS = ("generator", "segmenter")
 REGIMES = ("2D", "2.5D", "3D")
+INPUTS = ("ioUS", "T2w", "FLAIR")
 
 _METADATA = Path("configs", "metadata.json")
 _NETWORK = "models/model.onnx"
@@ -225,7 +226,7 @@ def _problem(bundle: Bundle) -> str | None:
         and len(bundle.window) == dimensions
         and all(length > 0 and length % bundle.size_multiple == 0 for length in bundle.window),
         "overlap must be at least 0 and below 0.9": 0 <= bundle.overlap < 0.9,
-        "inputs must hold ioUS": "ioUS" in bundle.inputs,
+        f"inputs must be among {', '.join(INPUTS)}": bool(bundle.inputs) and set(bundle.inputs) <= set(INPUTS),
         f"outputs do not fit a {bundle.kind}": _outputs_fit(bundle),
         f"checksums must hold {_NETWORK}": _NETWORK in bundle.checksums,
     }

@@ -56,7 +56,7 @@ def test_unknown_model_lists_those_there(tiny_models):
         ({"window": [30, 32]}, "multiples of size_multiple"),
         ({"window": [32, 32, 32]}, "window must be 2"),
         ({"overlap": 1.0}, "overlap"),
-        ({"inputs": ["T2w"]}, "inputs must hold ioUS"),
+        ({"inputs": ["CT"]}, "inputs must be among ioUS, T2w, FLAIR"),
         ({"outputs": ["T2w", "FLAIR"]}, "outputs do not fit"),
         ({"checksums": {}}, "checksums must hold"),
         ({"checksums": None}, "not the metadata"),
