@@ -88,6 +88,11 @@ class Bundle:
         return str(self.details.get("licence", "not stated"))
 
     @property
+    def class_weights(self) -> tuple[float, ...]:
+        """Factors on a segmenter's probabilities before the most probable class is taken: its operating point."""
+        return tuple(float(weight) for weight in self.details.get("class_weights", [1.0] * len(self.outputs)))
+
+    @property
     def sha256(self) -> str:
         """SHA-256 that the network's file must have."""
         return self.checksums[_NETWORK]
@@ -228,6 +233,8 @@ def _problem(bundle: Bundle) -> str | None:
         "overlap must be at least 0 and below 0.9": 0 <= bundle.overlap < 0.9,
         f"inputs must be among {', '.join(INPUTS)}": bool(bundle.inputs) and set(bundle.inputs) <= set(INPUTS),
         f"outputs do not fit a {bundle.kind}": _outputs_fit(bundle),
+        "class_weights must be positive, one for each output": len(bundle.class_weights) == len(bundle.outputs)
+        and min(bundle.class_weights) > 0,
         f"checksums must hold {_NETWORK}": _NETWORK in bundle.checksums,
     }
     return next((message for message, fine in checks.items() if not fine), None)

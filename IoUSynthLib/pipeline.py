@@ -184,11 +184,12 @@ def _segment(
     predicted: dict[str, np.ndarray],
     tell: Callable[[float], None],
 ) -> np.ndarray:
-    """Return probabilities (3, z, y, x) of background, tumour and cavity on the model's grid."""
+    """Return weighted probabilities (3, z, y, x) of background, tumour and cavity on the model's grid."""
     outside = np.float32(-1.0)
     images = {"ioUS": prepared.grid.array, **predicted}
     stack = np.stack([np.where(prepared.valid, images[name], outside) for name in segmenter.inputs])
-    return predict(session, stack, prepared.valid, segmenter, segmentation.softmax, tell)
+    probabilities = predict(session, stack, prepared.valid, segmenter, segmentation.softmax, tell)
+    return segmentation.weighted(probabilities, segmenter.class_weights)
 
 
 def _finish(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 #: Label values of the segmentation.
@@ -15,6 +17,11 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Return probabilities over axis 1 of (B, classes, ...)."""
     exponential = np.exp(logits - logits.max(axis=1, keepdims=True))
     return exponential / exponential.sum(axis=1, keepdims=True)
+
+
+def weighted(probabilities: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+    """Return (classes, z, y, x) probabilities times a factor for each class: the operating point of a segmenter."""
+    return probabilities * np.asarray(weights, dtype=np.float32).reshape(-1, 1, 1, 1)
 
 
 def labels_from_probabilities(probabilities: np.ndarray, valid: np.ndarray, voxel_volume_ml: float) -> np.ndarray:

@@ -12,7 +12,7 @@ from ..bundle import Bundle
 from ..inference import open_session, predict
 from ..pipeline import SynthesisResult, synthesize
 from ..preprocessing import normalize_ultrasound
-from ..segmentation import LABELS, labels_from_probabilities, softmax
+from ..segmentation import LABELS, labels_from_probabilities, softmax, weighted
 from ..simulation.case import Case, read_case, to_network_range
 from ..simulation.cohort import read_index
 from ..simulation.mri import TARGETS
@@ -115,7 +115,7 @@ def _overlap(case: Case, result: SynthesisResult, arms: dict[str, tuple[Bundle, 
             synthetic = np.nan_to_num(_synthetic(result, target), nan=-1)
             images[target] = np.where(fan, _target(case, target) if uses_true_mri else synthetic, -1)
         stack = np.stack([images[channel] for channel in bundle.inputs]).astype(np.float32)
-        probabilities = predict(open_session(bundle), stack, fan, bundle, softmax)
+        probabilities = weighted(predict(open_session(bundle), stack, fan, bundle, softmax), bundle.class_weights)
         labels[name] = labels_from_probabilities(probabilities, fan, case.labels.voxel_volume_ml)
     scores = {}
     for method, predicted in labels.items():

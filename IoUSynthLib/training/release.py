@@ -10,6 +10,7 @@ import torch
 
 from ..evaluation.tables import fidelity_table, overlap_table, uncertainty_table
 from .export import export_onnx, write_bundle
+from .operating_point import read_operating_point
 from .presets import PRESETS, Preset
 
 SPACING_MM = 0.8
@@ -60,14 +61,15 @@ def release(
         The bundle's folder.
     """
     preset = PRESETS[name]
+    point = read_operating_point(run)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model.onnx"
         export_onnx(load_run(name, run), 3 * len(preset.inputs), model, SIZE_MULTIPLE)
         card = _card(name, evaluation, training)
-        return write_bundle(output / name, model, bundle_metadata(name, preset), card, licence)
+        return write_bundle(output / name, model, bundle_metadata(name, preset, point), card, licence)
 
 
-def bundle_metadata(name: str, preset: Preset) -> dict:
+def bundle_metadata(name: str, preset: Preset, operating_point: dict) -> dict:
     """Content of metadata.json: MONAI's keys and the section that IoUSynth reads."""
     channels = [f"{image} slice {offset}" for image in preset.inputs for offset in ("k-1", "k", "k+1")]
     return {
@@ -100,6 +102,7 @@ def bundle_metadata(name: str, preset: Preset) -> dict:
             "size_multiple": SIZE_MULTIPLE,
             "inputs": list(preset.inputs),
             "outputs": list(preset.outputs),
+            **operating_point,
             "licence": "Apache-2.0",
             "citation": CITATION,
             "training_data": TRAINING_DATA,

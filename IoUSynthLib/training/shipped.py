@@ -17,10 +17,12 @@ from pathlib import Path
 from ..bundle import SEARCH_VARIABLE, load
 from ..evaluation.simulated import evaluate, write
 from ..simulation.cohort import simulate_cohort
+from .data import segmenter_volume
 from .loop import is_finished
+from .operating_point import has_operating_point, score_tumour_weights, write_operating_point
 from .predictions import predict_cohort
 from .presets import PRESETS, train
-from .release import release
+from .release import SPACING_MM, release
 
 GENERATOR, SEGMENTER = "ious2mr-2.5d", "lesion-2.5d"
 #: Arms of the comparison: name in the table, preset, whether it reads the true MRI.
@@ -72,7 +74,16 @@ def _trained(name: str, cohort: Path, options: argparse.Namespace, predictions: 
     if not is_finished(run, PRESETS[name].schedule):
         _say(f"training {name}")
         train(name, cohort, run, predictions, device=options.device, report=_say)
-    return release(name, run, options.output / "models", _LICENCE)
+    bundle = release(name, run, options.output / "models", _LICENCE)
+    if PRESETS[name].kind == "segmenter" and not has_operating_point(run):
+        _say(f"choosing the operating point of {name}")
+        volumes = [
+            segmenter_volume(folder, PRESETS[name].inputs, predictions)
+            for folder in PRESETS[name].cases(cohort, "validation")
+        ]
+        write_operating_point(run, score_tumour_weights(load(bundle), volumes, SPACING_MM**3 / 1000))
+        bundle = release(name, run, options.output / "models", _LICENCE)
+    return bundle
 
 
 def _say(line: str) -> None:

@@ -58,6 +58,8 @@ def test_unknown_model_lists_those_there(tiny_models):
         ({"overlap": 1.0}, "overlap"),
         ({"inputs": ["CT"]}, "inputs must be among ioUS, T2w, FLAIR"),
         ({"outputs": ["T2w", "FLAIR"]}, "outputs do not fit"),
+        ({"class_weights": [1.0, 0.0, 1.0]}, "class_weights must be positive"),
+        ({"class_weights": [1.0, 2.0]}, "class_weights must be positive"),
         ({"checksums": {}}, "checksums must hold"),
         ({"checksums": None}, "not the metadata"),
         ({"window": "large"}, "not the metadata"),

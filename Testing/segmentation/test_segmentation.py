@@ -52,3 +52,12 @@ def test_volumes():
 def test_softmax():
     logits = np.array([[[1000.0], [1000.0], [-1000.0]]])
     assert np.allclose(segmentation.softmax(logits)[0, :, 0], [0.5, 0.5, 0.0])
+
+
+def test_weights_move_the_operating_point():
+    tumour = block(2, 2, 2, side=6)
+    faint = np.stack([np.full(tumour.shape, 0.6), np.where(tumour, 0.4, 0.0), np.zeros(tumour.shape)])
+    everywhere = np.ones_like(tumour)
+    assert not segmentation.labels_from_probabilities(faint, everywhere, 0.01).any()
+    labels = segmentation.labels_from_probabilities(segmentation.weighted(faint, (1, 2, 1)), everywhere, 0.01)
+    assert np.array_equal(labels == 1, tumour)
