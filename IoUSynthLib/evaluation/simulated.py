@@ -64,6 +64,7 @@ def evaluate(
         result = synthesize(case.images["ioUS"], model)
         row = {"case": folder.name, "head": case.parameters["head"], "lesion": case.parameters["lesion"]["kind"]}
         row |= _fidelity(case, result, floors) | _overlap(case, result, arms) | _uncertainty(case, result)
+        row |= by_phase(row)
         rows.append(row)
         report(f"{row['case']} {row['lesion']}: T2w PSNR {row['T2w/generator/PSNR']:.2f} dB")
     return {"simulated": True, "cases": rows, "summary": summarize(rows)}
@@ -81,6 +82,17 @@ def summarize(rows: list[dict]) -> dict[str, dict[str, float]]:
                 "n": len(values),
             }
     return summary
+
+
+def by_phase(row: dict) -> dict[str, float]:
+    """The tumour Dice of a case again, as that of a tumour before resection or of residual tumour beside a cavity."""
+    phase = "residual tumour" if "residual" in row["lesion"] else "tumour before resection"
+    names = [name for name in row if name.startswith("Dice/") and name.endswith("/tumour")]
+    return {
+        f"{name.removesuffix('tumour')}{other}": row[name] if other == phase else float("nan")
+        for name in names
+        for other in ("tumour before resection", "residual tumour")
+    }
 
 
 def _target(case: Case, name: str) -> np.ndarray:

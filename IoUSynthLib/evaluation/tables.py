@@ -4,6 +4,7 @@ from __future__ import annotations
 
 Summary = dict[str, dict[str, float]]
 
+_STRUCTURES = ("tumour", "tumour before resection", "residual tumour", "cavity")
 _DIGITS = {"PSNR": 2, "MAE": 3, "SSIM": 3, "SSIM fan": 3}
 
 
@@ -25,11 +26,12 @@ def overlap_table(summary: Summary) -> str:
     """Dice of tumour and cavity where there is one, false volume where there is none; a row for each input."""
     methods = list(dict.fromkeys(key.split("/")[1] for key in summary if key.startswith(("Dice/", "false ml/"))))
     lines = [
-        "| segmented from | tumour Dice | cavity Dice | false tumour, median ml | false cavity, median ml |",
-        "|---|---|---|---|---|",
+        "| segmented from | all tumour Dice | before resection | residual | cavity Dice | false tumour, median ml "
+        "| false cavity, median ml |",
+        "|---|---|---|---|---|---|---|",
     ]
     for method in methods:
-        cells = [_cell(summary, f"Dice/{method}/{s}", 3) for s in ("tumour", "cavity")]
+        cells = [_cell(summary, f"Dice/{method}/{s}", 3) for s in _STRUCTURES]
         for structure in ("tumour", "cavity"):
             entry = summary.get(f"false ml/{method}/{structure}")
             cells.append("-" if entry is None else f"{entry['median']:.2f} (n={entry['n']})")

@@ -7,7 +7,7 @@ from skimage.metrics import structural_similarity
 
 from IoUSynthLib.evaluation.fidelity import confidence_interval, dice, score
 from IoUSynthLib.evaluation.floors import fit, isotonic
-from IoUSynthLib.evaluation.simulated import summarize
+from IoUSynthLib.evaluation.simulated import by_phase, summarize
 from IoUSynthLib.evaluation.tables import fidelity_table, overlap_table
 
 
@@ -76,6 +76,13 @@ def test_monotone_floor_finds_a_monotone_relation(sign):
     assert predicted["mean of training"][0, 0, 0] == pytest.approx(0, abs=0.02)
 
 
+def test_residual_tumour_is_told_from_tumour_before_resection():
+    row = by_phase({"lesion": "cavity with residual", "Dice/overlay/tumour": 0.3, "Dice/overlay/cavity": 0.9})
+    assert row["Dice/overlay/residual tumour"] == 0.3
+    assert np.isnan(row["Dice/overlay/tumour before resection"])
+    assert by_phase({"lesion": "low grade", "Dice/a/tumour": 0.6})["Dice/a/tumour before resection"] == 0.6
+
+
 def test_tables_hold_the_summary():
     rows = [{"case": str(n), "T2w/generator/PSNR": 15.0 + n, "T2w/generator/MAE": 0.1, "T2w/generator/SSIM": 0.5,
              "T2w/generator/SSIM fan": 0.4, "Dice/overlay/tumour": 0.6 if n else float("nan"),
@@ -84,4 +91,4 @@ def test_tables_hold_the_summary():
     assert summary["T2w/generator/PSNR"]["mean"] == 16.0
     assert summary["Dice/overlay/tumour"]["n"] == 2
     assert "| T2w | generator | 16.00 (13.52 to 18.48) |" in fidelity_table(summary)
-    assert "| overlay | 0.600 (0.600 to 0.600) | - | 1.00 (n=3) | - |" in overlap_table(summary)
+    assert "| overlay | 0.600 (0.600 to 0.600) | - | - | - | 1.00 (n=3) | - |" in overlap_table(summary)
