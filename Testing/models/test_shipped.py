@@ -87,7 +87,7 @@ def test_the_sample_cases_tumour_is_outlined(result):
     assert dice(result.segmentation.array == 1, truth == 1) > 0.45
 
 
-def test_the_sample_cases_mri_is_closer_than_the_floors(result):
+def test_the_sample_cases_mri_is_closer_than_its_mean(result):
     """The preoperative T2w, moved to where the brain is now, is the truth for the synthetic one."""
     import SimpleITK as sitk
 
@@ -102,5 +102,6 @@ def test_the_sample_cases_mri_is_closer_than_the_floors(result):
     fan = result.valid.array > 0
     target = np.where(fan, np.clip(truth / 180 / 0.55 - 1, -1, 1), -1).astype(np.float32)
     synthetic = np.where(fan, result.images["T2w"].array / 500 - 1, -1).astype(np.float32)
+    # The mean of the truth itself: a better constant than any that training could give.
     mean = np.where(fan, target[fan].mean(), -1).astype(np.float32)
-    assert score(synthetic, target)["PSNR"] > score(mean, target)["PSNR"] + 1
+    assert score(synthetic, target)["PSNR"] > score(mean, target)["PSNR"] + 0.5
