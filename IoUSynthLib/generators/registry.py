@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
 REGIMES = ("2D", "2.5D", "2D+3D-refine", "3D")
 FAMILIES: dict[str, Callable[..., torch.nn.Module]] = {"unet": unet.build}
-#: Neighbouring slices on each side that a regime feeds beside the centre slice.
-CONTEXT = {"2D": 0, "2.5D": 1}
 
 
 def build(family: str, regime: str, targets: Sequence[str] = ("T2w",), **size: object) -> torch.nn.Module:

@@ -17,7 +17,6 @@ import torch
 from .anatomy import Head, head_paths, icbm_head, read_head
 from .case import simulate_case, write_case
 
-SPLITS = ("train", "validation", "test")
 INDEX = "dataset.json"
 
 

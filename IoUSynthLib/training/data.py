@@ -57,7 +57,7 @@ def generator_volume(folder: Path) -> TrainingVolume:
 def segmenter_volume(folder: Path, inputs: Sequence[str], predictions: Path | None = None) -> TrainingVolume:
     """The named inputs (ultrasound, T2w, FLAIR) in, labels out.
 
-    ``predictions`` is the folder of synthetic MRI written by :func:`.segmentation.predict_cohort`; without it the MRI
+    ``predictions`` is the folder of synthetic MRI written by :func:`.predictions.predict_cohort`; without it the MRI
     is the true one.
     """
     case = read_case(folder)

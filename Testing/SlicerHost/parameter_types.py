@@ -7,6 +7,7 @@ the field's name with the index of the member type after a dot.
 
 from __future__ import annotations
 
+import abc
 import enum
 import pathlib
 import types
@@ -19,11 +20,12 @@ import slicer
 PATH_TYPES = (pathlib.Path, pathlib.PurePath, pathlib.PosixPath, pathlib.PurePosixPath, pathlib.PureWindowsPath)
 
 
-class Validator:
+class Validator(abc.ABC):
     """A rule for the values of a field."""
 
+    @abc.abstractmethod
     def validate(self, value: Any) -> None:
-        raise NotImplementedError
+        """Raise ``ValueError`` or ``TypeError`` when the value breaks the rule."""
 
 
 class NotNone(Validator):

@@ -28,7 +28,7 @@ def head():
 
 @pytest.fixture(scope="session")
 def probe():
-    """A translated sector without noise, jitter, gain curve or other disturbance; 50 dB dynamic range, linear."""
+    """A translated sector without noise, jitter, gain curve or other disturbance; 100 dB dynamic range, linear."""
     return replace(
         draw_probe(np.random.default_rng(0)), frequency=5.0, depth=80.0, half_angle=0.6, face_radius=20.0,
         axial_blur=0.4, lateral_blur=0.01, elevational_blur=0.6, dynamic_range=100.0, compensation=0.0, gain_slope=0.0,
