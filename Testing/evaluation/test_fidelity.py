@@ -5,9 +5,10 @@ import pytest
 from scipy import stats
 from skimage.metrics import structural_similarity
 
+from IoUSynthLib.evaluation import perceptual
 from IoUSynthLib.evaluation.fidelity import confidence_interval, dice, score
 from IoUSynthLib.evaluation.floors import fit, isotonic
-from IoUSynthLib.evaluation.simulated import by_phase, summarize
+from IoUSynthLib.evaluation.scores import by_phase, summarize
 from IoUSynthLib.evaluation.tables import fidelity_table, overlap_table
 
 
@@ -20,7 +21,9 @@ def target():
 
 
 def test_a_perfect_prediction(target):
-    assert score(target, target) == pytest.approx({"SSIM": 1.0, "PSNR": 50.0, "MAE": 0.0})
+    lpips = 0.0 if perceptual.load() else float("nan")
+    expected = {"SSIM": 1.0, "PSNR": 50.0, "MAE": 0.0, "LPIPS": lpips}
+    assert score(target, target) == pytest.approx(expected, nan_ok=True)
 
 
 def test_a_constant_offset_has_known_error(target):
@@ -84,11 +87,22 @@ def test_residual_tumour_is_told_from_tumour_before_resection():
 
 
 def test_tables_hold_the_summary():
-    rows = [{"case": str(n), "T2w/generator/PSNR": 15.0 + n, "T2w/generator/MAE": 0.1, "T2w/generator/SSIM": 0.5,
-             "T2w/generator/SSIM fan": 0.4, "Dice/overlay/tumour": 0.6 if n else float("nan"),
-             "false ml/overlay/tumour": 1.0} for n in range(3)]  # fmt: skip
+    rows = [
+        {
+            "case": str(n), "T2w/generator/PSNR": 15.0 + n, "T2w/generator/MAE": 0.1, "T2w/generator/SSIM": 0.5,
+            "T2w/generator/SSIM fan": 0.4, "T2w/generator/LPIPS": float("nan"),
+            "Dice/overlay/tumour": 0.6 if n else float("nan"), "false ml/overlay/tumour": 1.0,
+        }
+        for n in range(3)
+    ]  # fmt: skip
     summary = summarize(rows)
     assert summary["T2w/generator/PSNR"]["mean"] == 16.0
     assert summary["Dice/overlay/tumour"]["n"] == 2
-    assert "| T2w | generator | 16.00 (13.52 to 18.48) |" in fidelity_table(summary)
+    assert "| T2w | generator | 16.00 (13.52 to 18.48) | - | 0.400 (0.400 to 0.400) |" in fidelity_table(summary)
     assert "| overlay | 0.600 (0.600 to 0.600) | - | - | - | 1.00 (n=3) | - |" in overlap_table(summary)
+
+
+def test_a_single_case_has_no_interval():
+    summary = summarize([{"case": "a", "T2w/generator/LPIPS": 0.25}])
+    assert summary == {"T2w/generator/LPIPS": {"mean": 0.25, "median": 0.25, "n": 1}}
+    assert "| T2w | generator | - | 0.250 (n=1) | - | - | - |" in fidelity_table(summary)

@@ -1,0 +1,99 @@
+"""Scores of one case and their summary over cases, for all methods that are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..preprocessing import INTENSITY_RANGE
+from ..segmentation import LABELS
+from ..simulation.case import Case, to_network_range
+from .fidelity import confidence_interval, dice, score
+
+Row = dict[str, str | float]
+Summary = dict[str, dict[str, float]]
+
+STRUCTURES = {name: value for name, value in LABELS.items() if name != "background"}
+
+
+def target_image(case: Case, name: str) -> np.ndarray:
+    """The true MRI ``name`` of a simulated case in the networks' range, [-1, 1]."""
+    return to_network_range(case.images[name].array.astype(np.float32) / 1000)
+
+
+def predicted_image(intensities: np.ndarray) -> np.ndarray:
+    """An image as the pipeline writes it, 0 or 1 to 1000, in the networks' range; voxels without data are NaN."""
+    return np.where(intensities > 0, intensities * (2 / INTENSITY_RANGE) - 1, np.nan)
+
+
+def fidelity_scores(case: Case, name: str, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Scores of predictions of the MRI ``name``, as ``name/method/metric``.
+
+    Parameters
+    ----------
+    case
+        The true case; only its fan counts.
+    name
+        "T2w" or "FLAIR".
+    predictions
+        By method, on the case's grid, in [-1, 1]; NaN where there is no data, which is scored as -1.
+    """
+    fan = case.fan.array > 0
+    target = np.where(fan, target_image(case, name), -1)
+    scores = {}
+    for method, prediction in predictions.items():
+        inside = np.where(fan, np.nan_to_num(prediction, nan=-1), -1)
+        scores |= {f"{name}/{method}/{metric}": value for metric, value in score(inside, target, fan).items()}
+    return scores
+
+
+def overlap_scores(case: Case, labels: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Dice of each structure that is in the fan, false volume in ml of each that is not; the other of the two is NaN.
+
+    Parameters
+    ----------
+    case
+        The true case.
+    labels
+        By method, on the case's grid: 0 background, 1 tumour, 2 cavity.
+
+    Returns
+    -------
+    dict
+        ``Dice/method/structure`` and ``false ml/method/structure``.
+    """
+    fan = case.fan.array > 0
+    scores = {}
+    for method, predicted in labels.items():
+        for structure, value in STRUCTURES.items():
+            true, found = (case.labels.array == value) & fan, (predicted == value) & fan
+            false_ml = float("nan") if true.any() else float(found.sum() * case.labels.voxel_volume_ml)
+            scores[f"Dice/{method}/{structure}"] = dice(found, true) if true.any() else float("nan")
+            scores[f"false ml/{method}/{structure}"] = false_ml
+    return scores
+
+
+def by_phase(row: Row) -> dict[str, float]:
+    """The tumour Dice of a case again, as that of a tumour before resection or of residual tumour beside a cavity."""
+    phase = "residual tumour" if "residual" in row["lesion"] else "tumour before resection"
+    names = [name for name in row if name.startswith("Dice/") and name.endswith("/tumour")]
+    return {
+        f"{name.removesuffix('tumour')}{other}": row[name] if other == phase else float("nan")
+        for name in names
+        for other in ("tumour before resection", "residual tumour")
+    }
+
+
+def summarize(rows: Sequence[Row]) -> Summary:
+    """Mean, median and number of the finite values of every numeric column, with the 95 % Student-t interval of the
+    mean, ``low`` to ``high``, where there are two or more.
+    """
+    summary = {}
+    for name in rows[0]:
+        values = np.array([row[name] for row in rows if isinstance(row[name], float) and np.isfinite(row[name])])
+        if len(values):
+            summary[name] = {"mean": float(values.mean()), "median": float(np.median(values)), "n": len(values)}
+        if len(values) > 1:
+            summary[name] |= dict(zip(("low", "high"), confidence_interval(values), strict=True))
+    return summary
