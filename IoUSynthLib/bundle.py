@@ -28,7 +28,7 @@ REGIMES = ("2D", "2.5D", "3D")
 INPUTS = ("ioUS", "T2w", "FLAIR")
 
 _METADATA = Path("configs", "metadata.json")
-_NETWORK = "models/model.onnx"
+NETWORK_FILE = "models/model.onnx"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Bundle:
     @property
     def sha256(self) -> str:
         """SHA-256 that the network's file must have."""
-        return self.checksums[_NETWORK]
+        return self.checksums[NETWORK_FILE]
 
     def describe(self) -> dict[str, str]:
         """Return what a report says about the model."""
@@ -108,7 +108,7 @@ class Bundle:
 
     def read_network(self) -> bytes:
         """Return the verified content of the ONNX file: what was checked is what the session is made of."""
-        return self._read_verified(_NETWORK)
+        return self._read_verified(NETWORK_FILE)
 
     def _read_verified(self, name: str) -> bytes:
         file = self.path / name
@@ -235,7 +235,7 @@ def _problem(bundle: Bundle) -> str | None:
         f"outputs do not fit a {bundle.kind}": _outputs_fit(bundle),
         "class_weights must be positive, one for each output": len(bundle.class_weights) == len(bundle.outputs)
         and min(bundle.class_weights) > 0,
-        f"checksums must hold {_NETWORK}": _NETWORK in bundle.checksums,
+        f"checksums must hold {NETWORK_FILE}": NETWORK_FILE in bundle.checksums,
     }
     return next((message for message, fine in checks.items() if not fine), None)
 

@@ -1,20 +1,35 @@
-"""The training loop: resumable, seeded, with an exponential moving average of the weights."""
+"""The training loop: resumable, seeded, on any number of processes, with a moving average of the weights."""
 
 from __future__ import annotations
 
-import csv
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import SimpleITK as sitk
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from ..volume import InputError
+from .adversary import Adversary
+from .curves import Board, Curve, Progress
 from .data import Batch, SliceBatches
+from .distributed import World
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .samples import Picture
 
 Loss = Callable[[torch.Tensor, Batch], dict[str, torch.Tensor]]
+#: Measures the averaged network on validation heads; lower is better.
+Score = Callable[[torch.nn.Module], float]
+#: Process r draws the batches from r times this number on, so that no two processes share one.
+BATCHES_OF_A_PROCESS = 2**32
+_STATE = ("network", "average", "optimizer", "rates")
 
 
 @dataclass(frozen=True)
@@ -55,97 +70,267 @@ def moving_average(decay: float) -> Callable[[list[torch.Tensor], list[torch.Ten
 
 
 class Trainer:
-    """Trains one network on slices and keeps ``checkpoint.pt`` and ``curve.csv`` in a folder.
+    """Trains one network on slices and keeps what it learns in a folder.
 
-    Training goes on from the folder's checkpoint when there is one, and arrives at the weights that an uninterrupted
-    run of the same seed reaches on the same machine: a batch depends on its number alone.
+    The folder holds ``checkpoint.pt`` (all that is needed to go on), ``best.pt`` (the averaged weights with the lowest
+    score), ``curve.csv``, ``samples/step-<n>.png`` and ``tensorboard/``. Training goes on from the folder's checkpoint
+    when there is one. On CPU it arrives at the very weights that an uninterrupted run of the same seed reaches on the
+    same machine with as many processes and threads: a batch depends on its number and process alone, and the state of
+    torch's generator is kept.
+
+    Under torchrun, every process draws batches of its own, gradients are averaged, and the first process writes. All
+    processes must see the same folder. The batch of a step grows with the number of processes; the learning rate does
+    not.
+
+    Parameters
+    ----------
+    network, loss, train, validation, schedule
+        What learns, from what, and how.
+    folder
+        Folder of the run.
+    device
+        "cpu" or "cuda"; under torchrun "cuda" is one GPU for each process.
+    adversary
+        Discriminator that adds its terms to the loss; its weights are part of the checkpoint.
+    score
+        Called with the averaged network, in evaluation mode, at every checkpoint, in the first process; the lowest
+        value makes ``best.pt``. NaN is never the best.
+    picture
+        Draws the averaged network's output for the first validation batch.
     """
 
     def __init__(
         self, network: torch.nn.Module, loss: Loss, train: SliceBatches, validation: SliceBatches, schedule: Schedule,
-        folder: Path, device: torch.device | str = "cpu",
+        folder: Path, device: torch.device | str = "cpu", adversary: Adversary | None = None,
+        score: Score | None = None, picture: Picture | None = None,
     ) -> None:
-        self.device = torch.device(device)
+        self.world = World.from_environment()
+        self.device = self.world.device(device)
         self.network = network.to(self.device, memory_format=torch.channels_last)
+        self.parallel = self.network
         self.average = AveragedModel(self.network, multi_avg_fn=moving_average(schedule.average), use_buffers=True)
         self.loss, self.train_batches, self.validation_batches = loss, train, validation
         self.schedule, self.folder = schedule, folder
+        self.adversary, self.score, self.picture = adversary, score, picture
         self.optimizer = torch.optim.AdamW(self.network.parameters(), schedule.rate, weight_decay=1e-4)
         self.rates = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
         self.step = 0
+        self.best = float("inf")
 
     def run(self, report: Callable[[str], None] = print) -> torch.nn.Module:
-        """Train to the end and return the averaged network."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._resume()
-        started, totals = time.monotonic(), []
-        while self.step < self.schedule.steps:
-            totals.append(self._learn(self.train_batches.draw(self.step)))
-            self.step += 1
-            if self.step % self.schedule.checkpoint_every == 0 or self.step == self.schedule.steps:
-                terms = self._validate()
-                mean = sum(totals) / len(totals)
-                self._save(terms, mean)
-                speed = len(totals) / (time.monotonic() - started)
-                report(
-                    f"step {self.step}/{self.schedule.steps}  training {mean:.4f}  "
-                    + "  ".join(f"{name} {value:.4f}" for name, value in terms.items())
-                    + f"  {speed:.1f} steps/s"
-                )
-                started, totals = time.monotonic(), []
+        """Train to the end and return the averaged network.
+
+        Parameters
+        ----------
+        report
+            Receives a line at every checkpoint, in the first process.
+
+        Raises
+        ------
+        InputError
+            The folder's checkpoint cannot be gone on from.
+        FloatingPointError
+            The loss is not finite; the last checkpoint, which is sound, stays.
+        """
+        with self.world.joined(self.device):
+            self.parallel = self.world.parallel(self.network, self.device)
+            if self.adversary is not None:
+                self.adversary.prepare(self.device, self.world, self._rate)
+            self._resume()
+            recorder = _Recorder(self, report) if self.world.is_first else None
+            try:
+                self._train(recorder)
+            finally:
+                if recorder is not None:
+                    recorder.close()
         return self.average.module
+
+    def _train(self, recorder: _Recorder | None) -> None:
+        terms: list[dict[str, torch.Tensor]] = []
+        while self.step < self.schedule.steps:
+            terms.append(self._learn(self.train_batches.draw(self._batch_number())))
+            self.step += 1
+            if recorder is not None:
+                recorder.progress.advance()
+            if self.step % self.schedule.checkpoint_every == 0 or self.step == self.schedule.steps:
+                self._checkpoint(self._means(terms), recorder)
+                terms = []
+
+    def _batch_number(self) -> int:
+        return self.step + self.world.rank * BATCHES_OF_A_PROCESS
 
     def _rate(self, step: int) -> float:
         warm = min(1.0, (step + 1) / self.schedule.warm_up)
         left = max(0.0, 1 - step / self.schedule.steps)
         return warm * min(1.0, left / 0.6) ** 1.5 + 1e-3
 
-    def _forward(self, network: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+    def _forward(self, network: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, Batch]:
+        """Output and batch on the device."""
         image = batch.image.to(self.device, memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16):
             output = network(image)
-        on_device = Batch(image, batch.target.to(self.device), batch.fan.to(self.device))
-        return self.loss(output.float(), on_device)
+        return output.float(), Batch(image, batch.target.to(self.device), batch.fan.to(self.device))
 
-    def _learn(self, batch: Batch) -> float:
+    def _learn(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """One step; returns the sum of the loss as "training", and the adversary's terms."""
         self.network.train()
-        total = sum(self._forward(self.network, batch).values())
+        output, on_device = self._forward(self.parallel, batch)
+        total = sum(self.loss(output, on_device).values())
+        terms = {}
+        prediction = output[:, : batch.target.shape[1]]
+        if self.adversary is not None:
+            terms = self.adversary.terms(prediction, on_device)
+            total = total + sum(terms.values())
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self.rates.step()
+        self.world.average_buffers(self.network)
         self.average.update_parameters(self.network)
-        return float(total.detach())
+        if self.adversary is not None:
+            terms["discriminator"] = self.adversary.learn(prediction, on_device)
+        return {"training": total.detach(), **{name: value.detach() for name, value in terms.items()}}
+
+    def _means(self, terms: list[dict[str, torch.Tensor]]) -> dict[str, float]:
+        """Means over steps and processes."""
+        means = {name: float(torch.stack([term[name] for term in terms]).double().mean()) for name in terms[0]}
+        means = {name: value / self.world.size for name, value in self.world.sum(means).items()}
+        if not all(abs(value) < float("inf") for value in means.values()):
+            raise FloatingPointError(
+                f"the loss was not finite within the {len(terms)} steps before step {self.step}; "
+                "lower the schedule's rate and repeat"
+            )
+        return means
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
+        """Means of the loss's terms for the averaged network; the processes share the batches."""
         self.average.eval()
+        count = self.schedule.validation_batches
         sums: dict[str, float] = {}
-        for number in range(self.schedule.validation_batches):
-            for name, value in self._forward(self.average, self.validation_batches.draw(number)).items():
-                sums[name] = sums.get(name, 0.0) + float(value) / self.schedule.validation_batches
-        return sums
+        for number in range(self.world.rank, max(count, self.world.size), self.world.size):
+            # A process without a batch of its own takes part with weight 0, so that all have the same terms.
+            weight = (number < count) / count
+            output, batch = self._forward(self.average, self.validation_batches.draw(number))
+            for name, value in self.loss(output, batch).items():
+                sums[name] = sums.get(name, 0.0) + weight * float(value)
+        return self.world.sum(sums)
 
-    def _save(self, terms: dict[str, float], training: float) -> None:
-        row = {"step": self.step, "training": training, **terms}
-        path = self.folder / "curve.csv"
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-        state = {name: getattr(self, name).state_dict() for name in ("network", "average", "optimizer", "rates")}
-        partial = self.folder / "checkpoint.partial"
-        torch.save({"step": self.step, **state}, partial)
-        os.replace(partial, self.folder / "checkpoint.pt")
+    def _checkpoint(self, training: dict[str, float], recorder: _Recorder | None) -> None:
+        validation = self._validate()
+        picture = self._draw() if recorder is not None else None
+        score = self._measure() if recorder is not None and self.score is not None else None
+        generators = self._generators()
+        if recorder is None:
+            return
+        # The checkpoint comes last: what was written before a kill is written again, identically.
+        row = {**training, **validation} if score is None else {**training, **validation, "score": score}
+        recorder.record(self.step, row, picture)
+        if score is not None and score < self.best:
+            self.best = score
+            best = {"step": self.step, "score": score, "average": self.average.state_dict()}
+            _write(best, self.folder / "best.pt")
+        _write(self._state(generators), self.folder / "checkpoint.pt")
+        recorder.say(self.step, training["training"], row)
+
+    @torch.no_grad()
+    def _draw(self) -> np.ndarray | None:
+        if self.picture is None:
+            return None
+        output, batch = self._forward(self.average, self.validation_batches.draw(0))
+        return self.picture(output, batch)
+
+    def _measure(self) -> float:
+        with torch.no_grad():
+            return float(self.score(self.average.module))
+
+    def _generators(self) -> dict[str, torch.Tensor]:
+        """State of torch's random number generators in every process, which dropout draws from."""
+        generators = {"cpu": self.world.gather(torch.get_rng_state())}
+        if self.device.type == "cuda":
+            generators["cuda"] = self.world.gather(torch.cuda.get_rng_state(self.device))
+        return generators
+
+    def _state(self, generators: dict[str, torch.Tensor]) -> dict[str, Any]:
+        state = {name: getattr(self, name).state_dict() for name in _STATE}
+        if self.adversary is not None:
+            state["adversary"] = self.adversary.state_dict()
+        return {"step": self.step, "best": self.best, "generators": generators, **state}
 
     def _resume(self) -> None:
+        """Take up the folder's checkpoint; without one, give every process random numbers of its own."""
         path = self.folder / "checkpoint.pt"
-        if not path.exists():
-            return
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        self.step = state["step"]
-        for name in ("network", "average", "optimizer", "rates"):
+        if path.exists():
+            try:
+                self._load(torch.load(path, map_location="cpu", weights_only=True))
+            except Exception as error:  # a damaged file fails in many ways
+                raise InputError(
+                    f"{path}: cannot be gone on from ({str(error).splitlines()[0]}); "
+                    "it is damaged or of another network: choose another output folder, or remove this one"
+                ) from error
+        elif self.world.rank:
+            torch.manual_seed(torch.initial_seed() + self.world.rank)
+        steps = self.world.gather(torch.tensor(self.step)).tolist()
+        if len(set(steps)) > 1:
+            raise InputError(
+                f"{path}: the processes see different checkpoints (of steps {', '.join(map(str, steps))}); "
+                "choose an output folder on a file system that all nodes share"
+            )
+
+    def _load(self, state: dict[str, Any]) -> None:
+        for name in _STATE:
             getattr(self, name).load_state_dict(state[name])
+        if self.adversary is not None:
+            self.adversary.load_state_dict(state["adversary"])
+        self.step, self.best = state["step"], state["best"]
+        for kind, states in state["generators"].items():
+            own = states[self.world.rank % len(states)]
+            if kind == "cpu":
+                torch.set_rng_state(own)
+            elif self.device.type == kind:
+                torch.cuda.set_rng_state(own, self.device)
+
+
+class _Recorder:
+    """What the first process writes and says."""
+
+    def __init__(self, trainer: Trainer, report: Callable[[str], None]) -> None:
+        self.folder, self.steps = trainer.folder, trainer.schedule.steps
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.curve = Curve(self.folder / "curve.csv", trainer.step)
+        self.progress = Progress(self.steps, trainer.step, report)
+        self.board = Board(self.folder, trainer.step, self.progress.say)
+        self._started, self._step = time.monotonic(), trainer.step
+
+    def record(self, step: int, row: dict[str, float], picture: np.ndarray | None) -> None:
+        """Write a row of the curve, and the picture."""
+        self.curve.add({"step": step, **row})
+        self.board.add(step, row, picture)
+        if picture is not None:
+            folder = self.folder / "samples"
+            folder.mkdir(exist_ok=True)
+            image = sitk.GetImageFromArray(picture, isVector=True)
+            sitk.WriteImage(image, str(folder / f"step-{step:06d}.png"))
+
+    def say(self, step: int, training: float, row: dict[str, float]) -> None:
+        """Report a checkpoint and the speed since the last one."""
+        speed = (step - self._step) / max(time.monotonic() - self._started, 1e-9)
+        terms = "  ".join(f"{name} {value:.4f}" for name, value in row.items() if name != "training")
+        self.progress.say(f"step {step}/{self.steps}  training {training:.4f}  {terms}  {speed:.1f} steps/s")
+        self._started, self._step = time.monotonic(), step
+
+    def close(self) -> None:
+        """Finish the bar and TensorBoard's file."""
+        self.progress.close()
+        self.board.close()
+
+
+def _write(state: dict[str, Any], path: Path) -> None:
+    """Save so that the file is either the old or the complete one, whenever the process or the machine stops."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

@@ -9,13 +9,19 @@ from pathlib import Path
 
 import torch
 
+from ..bundle import Bundle
 from ..generators import build
 from ..generators.unet import FEATURES, slice_network
 from ..simulation.cohort import read_index
 from ..simulation.mri import TARGETS
+from .adversary import CONDITION, Adversary
 from .data import SliceBatches, TrainingVolume, generator_volume, load_volumes, segmenter_volume
-from .loop import Loss, Schedule, Trainer
+from .discriminator import patch_discriminator
+from .initial import start_from
+from .loop import Loss, Schedule, Score, Trainer
 from .losses import generator_loss, segmenter_loss
+from .samples import Picture, draw_generator, draw_segmenter
+from .selection import overlap_score, perceptual_score
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Preset:
         Edge of the square training slices in voxels.
     share
         Part of the training cases that is used; the first ones, which cover all heads evenly.
+    adversarial
+        Whether a discriminator adds its terms to a generator's loss.
     """
 
     kind: str
@@ -44,6 +52,7 @@ class Preset:
     batch_size: int = 16
     features: tuple[int, ...] = FEATURES
     share: float = 1.0
+    adversarial: bool = False
 
     def cases(self, cohort: Path, split: str) -> list[Path]:
         """Folders of the cases of a split that the preset uses."""
@@ -60,17 +69,37 @@ class Preset:
         """The loss of its kind."""
         return generator_loss if self.kind == "generator" else segmenter_loss
 
+    def adversary(self) -> Adversary | None:
+        """The untrained discriminator, or None."""
+        return Adversary(patch_discriminator(CONDITION + len(TARGETS))) if self.adversarial else None
+
+    def score(self, validation: SliceBatches) -> Score | None:
+        """What chooses the checkpoint that is kept."""
+        return perceptual_score(validation) if self.kind == "generator" else overlap_score(validation)
+
+    def picture(self) -> Picture:
+        """What draws the sample pictures of its kind."""
+        if self.kind == "generator":
+            return partial(draw_generator, inputs=self.inputs, targets=self.outputs[:-1])
+        return partial(draw_segmenter, inputs=self.inputs)
+
 
 CLASSES = ("background", "tumour", "cavity")
-_SEGMENTER = {"kind": "segmenter", "outputs": CLASSES, "features": (24, 48, 64, 96, 128, 24)}
+_SEGMENTER = {
+    "kind": "segmenter", "outputs": CLASSES, "schedule": Schedule(2400), "features": (24, 48, 64, 96, 128, 24),
+    "share": 0.6,
+}
 PRESETS: dict[str, Preset] = {
-    "ious2mr-2.5d": Preset("generator", ("ioUS",), (*TARGETS, "log_error"), Schedule(4500)),
-    "lesion-2.5d": Preset(inputs=("ioUS", *TARGETS), schedule=Schedule(4000), share=0.6, **_SEGMENTER),
-    # The arms that the shipped segmenter is compared with. The ultrasound alone gets the same training; the other two
-    # show a ceiling and a floor, for which a shorter one will do.
-    "lesion-2.5d-ultrasound-only": Preset(inputs=("ioUS",), schedule=Schedule(4000), share=0.6, **_SEGMENTER),
-    "lesion-2.5d-synthetic-only": Preset(inputs=TARGETS, schedule=Schedule(1600), share=0.5, **_SEGMENTER),
-    "lesion-2.5d-true-mri": Preset(inputs=TARGETS, schedule=Schedule(1600), share=0.5, **_SEGMENTER),
+    "ious2mr-2.5d": Preset("generator", ("ioUS",), (*TARGETS, "log_error"), Schedule(5500)),
+    # For a GPU: texture that a discriminator asks for takes many more steps to learn.
+    "ious2mr-2.5d-adversarial": Preset(
+        "generator", ("ioUS",), (*TARGETS, "log_error"), Schedule(20000, rate=1e-3), adversarial=True
+    ),
+    "lesion-2.5d": Preset(inputs=("ioUS", *TARGETS), **_SEGMENTER),
+    # The arms that the shipped segmenter is compared with: the same network, cases and steps, fewer inputs.
+    "lesion-2.5d-ultrasound-only": Preset(inputs=("ioUS",), **_SEGMENTER),
+    "lesion-2.5d-synthetic-only": Preset(inputs=TARGETS, **_SEGMENTER),
+    "lesion-2.5d-true-mri": Preset(inputs=TARGETS, **_SEGMENTER),
 }
 
 
@@ -83,6 +112,7 @@ def train(
     steps: int | None = None,
     device: str = "cpu",
     report: Callable[[str], None] = print,
+    initial: Bundle | None = None,
 ) -> torch.nn.Module:
     """Train the preset ``name`` and return the averaged network.
 
@@ -93,7 +123,7 @@ def train(
     cohort
         Folder of a prepared or simulated cohort.
     output
-        Folder of the run: checkpoint and curve. A run that is there is resumed.
+        Folder of the run (:class:`.loop.Trainer` says what it holds). A run that is there is resumed.
     predictions
         Synthetic MRI of the cohort (:func:`.predictions.predict_cohort`), for segmenters; the true MRI without it.
     seed
@@ -104,6 +134,8 @@ def train(
         "cpu" or "cuda".
     report
         Receives a line at every checkpoint.
+    initial
+        Bundle to start from; random weights without it.
 
     Raises
     ------
@@ -122,7 +154,13 @@ def train(
         _batches(preset, preset.cases(cohort, split), load, seed, augment)
         for split, augment in (("train", True), ("validation", False))
     )
-    trainer = Trainer(preset.network(), preset.loss(), train_batches, validation, schedule, output, device)
+    network = preset.network()
+    if initial is not None:
+        start_from(network, preset.inputs, initial, train_batches)
+    trainer = Trainer(
+        network, preset.loss(), train_batches, validation, schedule, output, device, preset.adversary(),
+        preset.score(validation), preset.picture(),
+    )
     return trainer.run(report)
 
 

@@ -27,11 +27,12 @@ CARDS = Path(__file__).parent / "cards"
 
 
 def load_run(name: str, run: Path) -> torch.nn.Module:
-    """The averaged network of a run's last checkpoint, ready for inference."""
+    """The averaged network of a run's best checkpoint, or of the last when none was scored, ready for inference."""
     from torch.optim.swa_utils import AveragedModel
 
     average = AveragedModel(PRESETS[name].network(), use_buffers=True)
-    average.load_state_dict(torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)["average"])
+    chosen = run / "best.pt" if (run / "best.pt").exists() else run / "checkpoint.pt"
+    average.load_state_dict(torch.load(chosen, map_location="cpu", weights_only=True)["average"])
     return average.module.eval()
 
 

@@ -1,7 +1,10 @@
 """Batches, resumption and export, on networks and volumes of toy size."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from torch.optim.swa_utils import AveragedModel
 
@@ -13,6 +16,8 @@ from IoUSynthLib.training.export import export_onnx
 from IoUSynthLib.training.loop import Schedule, Trainer, moving_average
 from IoUSynthLib.training.losses import generator_loss
 from IoUSynthLib.training.presets import PRESETS, train
+from IoUSynthLib.training.samples import draw_generator
+from IoUSynthLib.volume import InputError
 
 FEATURES = (4, 4, 8, 8, 8, 4)
 
@@ -70,11 +75,11 @@ def test_augmentation_leaves_the_outside_and_the_mri_alone():
         assert changed.max() <= 1
 
 
-def trainer(batches, folder, steps=4):
+def trainer(batches, folder, steps=4, **optional):
     torch.manual_seed(0)
     network = build("unet", "2.5D", ("T2w", "FLAIR"), features=FEATURES)
     schedule = Schedule(steps, warm_up=2, checkpoint_every=2, validation_batches=1)
-    return Trainer(network, generator_loss, batches, batches, schedule, folder)
+    return Trainer(network, generator_loss, batches, batches, schedule, folder, **optional)
 
 
 def test_a_killed_run_resumes_to_the_same_weights(batches, tmp_path):
@@ -94,11 +99,83 @@ def test_a_killed_run_resumes_to_the_same_weights(batches, tmp_path):
     assert len((tmp_path / "parts" / "curve.csv").read_text().splitlines()) == 3
 
 
+def test_a_kill_while_the_checkpoint_is_written_leaves_the_one_before(batches, tmp_path, monkeypatch):
+    trainer(batches, tmp_path, steps=2).run(lambda line: None)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+
+    def half(state, file):
+        file.write(before[:1000])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", half)
+        with pytest.raises(KeyboardInterrupt):
+            trainer(batches, tmp_path, steps=4).run(lambda line: None)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert len((tmp_path / "curve.csv").read_text().splitlines()) == 3  # a row ahead of the checkpoint
+    trainer(batches, tmp_path, steps=4).run(lambda line: None)
+    assert [line.split(",")[0] for line in (tmp_path / "curve.csv").read_text().splitlines()] == ["step", "2", "4"]
+
+
+def test_the_best_average_is_kept(batches, tmp_path):
+    values, seen = iter([3.0, 1.0, float("nan"), 2.0, 1.0]), []
+
+    def score(network):
+        assert not network.training
+        assert not torch.is_grad_enabled()
+        seen.append([value.clone() for value in network.state_dict().values()])
+        return next(values)
+
+    trainer(batches, tmp_path, steps=10, score=score).run(lambda line: None)
+    best = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert (best["step"], best["score"]) == (4, 1.0)
+    network = AveragedModel(build("unet", "2.5D", ("T2w", "FLAIR"), features=FEATURES), use_buffers=True)
+    network.load_state_dict(best["average"])
+    for value, expected in zip(network.module.state_dict().values(), seen[1], strict=True):
+        assert torch.equal(value, expected)
+    scores = [line.split(",")[-1] for line in (tmp_path / "curve.csv").read_text().splitlines()]
+    assert scores == ["score", "3.0", "1.0", "nan", "2.0", "1.0"]
+
+
+def test_a_resumed_run_remembers_the_best(batches, tmp_path):
+    trainer(batches, tmp_path, steps=2, score=lambda network: 1.0).run(lambda line: None)
+    trainer(batches, tmp_path, steps=4, score=lambda network: 2.0).run(lambda line: None)
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["step"] == 2
+
+
+def test_a_checkpoint_of_another_network_is_refused(batches, tmp_path):
+    trainer(batches, tmp_path, steps=2).run(lambda line: None)
+    other = Trainer(torch.nn.Conv2d(3, 3, 1), generator_loss, batches, batches, Schedule(4), tmp_path)
+    with pytest.raises(InputError, match=r"checkpoint\.pt: cannot be gone on from .* choose another output folder"):
+        other.run()
+    (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(InputError, match="it is damaged"):
+        trainer(batches, tmp_path, steps=4).run(lambda line: None)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_the_checkpoint(batches, tmp_path):
+    run = trainer(batches, tmp_path, steps=4)
+    run.loss = lambda output, batch: {"absolute": output.sum() * (float("nan") if run.step > 2 else 1.0)}
+    with pytest.raises(FloatingPointError, match="within the 2 steps before step 4"):
+        run.run(lambda line: None)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
+
+
+def test_sample_pictures_show_the_same_slices(batches, tmp_path):
+    picture = partial(draw_generator, inputs=("ioUS",), targets=("T2w", "FLAIR"))
+    trainer(batches, tmp_path, picture=picture).run(lambda line: None)
+    paths = sorted((tmp_path / "samples").iterdir())
+    assert [path.name for path in paths] == ["step-000002.png", "step-000004.png"]
+    first, second = (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in paths)
+    assert np.array_equal(first[:, :34], second[:, :34])  # the ultrasound
+    assert not np.array_equal(first[:, 34:68], second[:, 34:68])  # the prediction
+
+
 def test_learning_lowers_the_loss(batches, tmp_path):
-    run = trainer(batches, tmp_path, steps=100)
-    before = run._learn(batches.draw(0))
+    run = trainer(batches, tmp_path, steps=60)
+    before = run._learn(batches.draw(0))["training"]
     run.run(lambda line: None)
-    assert run._learn(batches.draw(0)) < 0.8 * before
+    assert run._learn(batches.draw(0))["training"] < 0.8 * before
 
 
 def test_export_is_a_bundle_that_the_operating_room_opens(tmp_path, monkeypatch):

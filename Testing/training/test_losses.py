@@ -71,3 +71,65 @@ def test_perfect_segmentation_costs_nothing():
     logits = 40.0 * torch.nn.functional.one_hot(labels[:, 0].long(), 3).permute(0, 3, 1, 2)
     loss = segmenter_loss(logits, Batch(torch.zeros(1, 9, 16, 16), labels, torch.ones(1, 1, 16, 16)))
     assert float(sum(loss.values())) == pytest.approx(0, abs=1e-5)
+
+
+def spoiled(batch, slices, channels):
+    """The batch, with NaN in whole channels of some slices."""
+    target = batch.target.clone()
+    target[slices, channels] = torch.nan
+    return Batch(batch.image, target, batch.fan)
+
+
+def test_a_missing_target_contributes_to_no_term(batch):
+    output = torch.rand((2, 3, 32, 32), generator=torch.Generator().manual_seed(1)) * 2 - 1
+    missing = spoiled(batch, 1, 1)
+    terms = generator_loss(output, missing)
+    other = output.clone()
+    other[1, 1] = 0.3  # what is predicted there does not matter
+    for name, value in generator_loss(other, missing).items():
+        assert torch.equal(value, terms[name]), name
+    # By hand: the mean over the three channels that are there, and the error of the second slice from one channel.
+    inside = (batch.fan[:, 0] > 0).numpy()
+    error = (output[:, :2] - batch.target).abs().numpy()
+    known = [error[0, 0][inside[0]], error[0, 1][inside[0]], error[1, 0][inside[1]]]
+    assert float(terms["absolute"]) == pytest.approx(np.concatenate(known).mean(), rel=1e-5)
+    mean_error = np.stack([error[0].mean(0), error[1, 0]])
+    log_error = output[:, 2].numpy()
+    expected = (mean_error * np.exp(-log_error) + log_error)[inside].mean()
+    assert float(terms["error"]) == pytest.approx(0.05 * expected, rel=1e-4)
+
+
+def test_a_missing_target_gives_no_gradient(batch):
+    output = torch.rand((2, 3, 32, 32)).requires_grad_()
+    sum(generator_loss(output, spoiled(batch, 1, 0)).values()).backward()
+    amount = output.grad.abs().sum((2, 3))
+    assert torch.isfinite(amount).all()
+    assert (amount == 0).tolist() == [[False, False, False], [True, False, False]]
+
+
+def test_terms_of_single_channels_are_those_of_the_slices_alone(batch):
+    """With one channel missing everywhere, the loss is that of a generator of the other."""
+    output = torch.rand((2, 3, 32, 32)) * 2 - 1
+    with_gap = generator_loss(output, spoiled(batch, slice(None), 1))
+    alone = generator_loss(output[:, [0, 2]], Batch(batch.image, batch.target[:, :1], batch.fan))
+    for name, value in alone.items():
+        assert float(with_gap[name]) == pytest.approx(float(value), rel=1e-5), name
+
+
+def test_a_batch_without_any_target_costs_nothing(batch):
+    output = torch.rand((2, 3, 32, 32)).requires_grad_()
+    total = sum(generator_loss(output, spoiled(batch, slice(None), slice(None))).values())
+    total.backward()
+    assert float(total.detach()) == 0
+    assert float(output.grad.abs().sum()) == 0
+
+
+def test_slices_without_labels_do_not_count():
+    generator = torch.Generator().manual_seed(2)
+    labels = torch.randint(0, 3, (3, 1, 16, 16), generator=generator).float()
+    logits, fan = torch.randn((3, 3, 16, 16), generator=generator), torch.ones(3, 1, 16, 16)
+    image = torch.zeros(3, 9, 16, 16)
+    expected = segmenter_loss(logits[:2], Batch(image[:2], labels[:2], fan[:2]))
+    labels[2] = torch.nan
+    for name, value in segmenter_loss(logits, Batch(image, labels, fan)).items():
+        assert float(value) == pytest.approx(float(expected[name]), rel=1e-5), name

@@ -1,0 +1,95 @@
+"""``iousynth train``: what the command does once its options are read."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from ..simulation.cohort import INDEX
+from ..volume import InputError
+from .presets import PRESETS, Preset, train
+
+
+def run(options: argparse.Namespace) -> int:
+    """List the presets, or train one, and return the exit code.
+
+    Parameters
+    ----------
+    options
+        ``preset``, ``list``, ``data``, ``output``, ``predictions``, ``steps``, ``seed``, ``device``.
+
+    Raises
+    ------
+    InputError
+        Something is missing or wrong, most of which is found out before the work begins.
+    """
+    if options.list:
+        for name, preset in PRESETS.items():
+            print(_line_about(name, preset))
+        return 0
+    if None in (options.preset, options.data, options.output):
+        raise InputError("train: PRESET, --data and -o are needed (see iousynth train --help and --list)")
+    if options.preset not in PRESETS:
+        raise InputError(f"{options.preset}: no such preset; choose from {', '.join(PRESETS)}")
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    _check_cohort(options, PRESETS[options.preset])
+    _check_writable(options.output)
+    try:
+        train(
+            options.preset, options.data, options.output, options.predictions, options.seed, options.steps, device,
+            lambda line: print(line, flush=True),
+        )
+    except FloatingPointError as error:
+        raise InputError(f"{options.output}: {error}") from error
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or options.output}: {error.strerror or error}; put it right and repeat the command, "
+            "which goes on from the last checkpoint"
+        ) from error
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _line_about(name: str, preset: Preset) -> str:
+    images = f"{', '.join(preset.inputs)} -> {', '.join(preset.outputs)}"
+    return f"{name:30}  {preset.kind:9}  {preset.schedule.steps:6} steps  {images}"
+
+
+def _check_cohort(options: argparse.Namespace, preset: Preset) -> None:
+    """Refuse a cohort, or predictions of it, that the preset cannot learn from."""
+    index = options.data / INDEX
+    if not index.is_file():
+        raise InputError(f"{index}: is missing; make a cohort with iousynth simulate -n 100 -o {options.data}")
+    if options.predictions is not None and preset.kind != "segmenter":
+        raise InputError(f"--predictions: {options.preset} learns from no predictions; leave the option out")
+    for split in ("train", "validation"):
+        try:
+            folders = preset.cases(options.data, split)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{index}: is damaged ({error!r}); make the cohort again") from error
+        if not folders:
+            raise InputError(f"{options.data}: has no cases for {split}; make a cohort with more heads")
+        needed = [folder / "case.json" for folder in folders]
+        if options.predictions is not None:
+            images = [image for image in preset.inputs if image != "ioUS"]
+            needed += [options.predictions / f"{folder.name}_{image}.npy" for folder in folders for image in images]
+        for path in needed:
+            if not path.is_file():
+                raise InputError(f"{path}: is missing; repeat the command that made its folder")
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another output folder") from error

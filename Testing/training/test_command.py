@@ -1,0 +1,165 @@
+"""``iousynth train`` on a cohort of tiny cases: what it writes, and one line for everything that is wrong."""
+
+import builtins
+import json
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from IoUSynthLib import cli
+from IoUSynthLib.simulation.case import Case, write_case
+from IoUSynthLib.training.loop import Schedule
+from IoUSynthLib.training.presets import PRESETS
+from IoUSynthLib.volume import Volume
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """A case for training and one for validation, cubes of 40 voxels of noise."""
+    folder, rng = tmp_path_factory.mktemp("cohort"), np.random.default_rng(0)
+    fan = np.zeros((40, 40, 40), np.uint8)
+    fan[4:-4, 4:-4, 4:-4] = 1
+    entries = []
+    for number, split in enumerate(("train", "validation")):
+        images = {
+            "ioUS": Volume((rng.uniform(20, 255, fan.shape) * fan).astype(np.uint8)),
+            "T2w": Volume(rng.integers(0, 1000, fan.shape).astype(np.int16)),
+            "FLAIR": Volume(rng.integers(0, 1000, fan.shape).astype(np.int16)),
+        }
+        labels = Volume((rng.integers(0, 3, fan.shape) * fan).astype(np.uint8))
+        write_case(Case(images, labels, Volume(fan), {"simulated": True}), folder / f"case-{number:04d}")
+        entries.append({"name": f"case-{number:04d}", "head": "noise", "split": split})
+    (folder / "dataset.json").write_text(json.dumps({"simulated": True, "seed": 0, "cases": entries}))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _tiny_presets(monkeypatch):
+    """Networks and slices of toy size, under the names that ship."""
+    small = {"size": 32, "batch_size": 2, "features": (4, 4, 8, 8, 8, 4), "share": 1.0}
+    small["schedule"] = Schedule(4, warm_up=2, checkpoint_every=2, validation_batches=1)
+    for name, preset in list(PRESETS.items()):
+        monkeypatch.setitem(PRESETS, name, replace(preset, **small))
+
+
+def run(*arguments):
+    return cli.main(["train", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("name", ["ious2mr-2.5d", "ious2mr-2.5d-adversarial", "lesion-2.5d"])
+def test_a_run_leaves_checkpoint_curve_and_pictures(name, cohort, tmp_path, capsys):
+    assert run(name, "--data", cohort, "-o", tmp_path / "run", "--device", "cpu") == 0
+    names = {path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").rglob("*.*")}
+    assert {"checkpoint.pt", "curve.csv", "samples/step-000002.png", "samples/step-000004.png"} <= names
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
+    assert [line.split("  ")[0] for line in lines] == ["step 2/4", "step 4/4"]
+
+
+def test_a_seed_gives_one_result(cohort, tmp_path):
+    for number, seed in enumerate((1, 1, 2)):
+        assert run("ious2mr-2.5d", "--data", cohort, "-o", tmp_path / str(number), "--seed", seed, "--steps", 2) == 0
+    curves = [(tmp_path / str(number) / "curve.csv").read_text() for number in range(3)]
+    assert curves[0] == curves[1] != curves[2]
+
+
+def test_a_segmenter_learns_from_predictions(cohort, tmp_path):
+    predictions = tmp_path / "predictions"
+    predictions.mkdir()
+    for case in ("case-0000", "case-0001"):
+        for image in ("T2w", "FLAIR"):
+            np.save(predictions / f"{case}_{image}.npy", np.zeros((40, 40, 40), np.float16))
+    arguments = ("lesion-2.5d", "--data", cohort, "--predictions", predictions, "--steps", 1)
+    assert run(*arguments, "-o", tmp_path / "run") == 0
+    assert run(*arguments[:3], "--steps", 1, "-o", tmp_path / "true") == 0
+    curves = [(tmp_path / name / "curve.csv").read_text() for name in ("run", "true")]
+    assert curves[0] != curves[1]
+
+
+def test_list(capsys):
+    assert run("--list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(PRESETS)
+    assert "generator" in lines[0]
+    assert "4 steps  ioUS -> T2w, FLAIR, log_error" in lines[0]
+
+
+def complaint(capsys, *arguments):
+    assert run(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_bad_input(cohort, tmp_path, capsys):
+    output, name = tmp_path / "run", "ious2mr-2.5d"
+    assert "PRESET, --data and -o are needed" in complaint(capsys, name)
+    error = complaint(capsys, "nothing", "--data", cohort, "-o", output)
+    assert "nothing: no such preset; choose from ious2mr-2.5d" in error
+    error = complaint(capsys, name, "--data", tmp_path, "-o", output)
+    assert f"{tmp_path / 'dataset.json'}: is missing; make a cohort with iousynth simulate" in error
+    error = complaint(capsys, name, "--data", cohort, "-o", output, "--predictions", tmp_path)
+    assert "ious2mr-2.5d learns from no predictions" in error
+    error = complaint(capsys, "lesion-2.5d", "--data", cohort, "-o", output, "--predictions", tmp_path)
+    assert f"{tmp_path / 'case-0000_T2w.npy'}: is missing" in error
+    assert not output.exists()
+    (tmp_path / "file").write_text("")
+    error = complaint(capsys, name, "--data", cohort, "-o", tmp_path / "file" / "run")
+    assert "run: cannot be written (Not a directory); choose another output folder" in error
+
+
+def test_bad_cohorts(tmp_path, capsys):
+    index = tmp_path / "dataset.json"
+    arguments = ("ious2mr-2.5d", "--data", tmp_path, "-o", tmp_path / "run")
+    for text in ("{", "[]", '{"cases": [{}]}'):
+        index.write_text(text)
+        assert f"{index}: is damaged" in complaint(capsys, *arguments)
+    index.write_text('{"cases": [{"name": "case-0000", "split": "train"}]}')
+    assert "case.json: is missing" in complaint(capsys, *arguments)
+    index.write_text('{"cases": []}')
+    assert "has no cases for train; make a cohort with more heads" in complaint(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [("--steps", "0", "not a positive whole number"), ("--seed", "-1", "not a whole number"),
+     ("--seed", "1.5", "not a whole number"), ("--device", "tpu", "invalid choice")],
+)
+def test_bad_options(option, value, text, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run("ious2mr-2.5d", option, value)
+    assert stopped.value.code == 2
+    assert text in capsys.readouterr().err
+
+
+def test_a_gpu_that_is_not_there(cohort, tmp_path, capsys, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    error = complaint(capsys, "ious2mr-2.5d", "--data", cohort, "-o", tmp_path, "--device", "cuda")
+    assert "has no GPU of its own (0 found)" in error
+
+
+def test_a_checkpoint_of_another_preset(cohort, tmp_path, capsys):
+    assert run("lesion-2.5d", "--data", cohort, "-o", tmp_path, "--steps", 1) == 0
+    capsys.readouterr()
+    error = complaint(capsys, "ious2mr-2.5d", "--data", cohort, "-o", tmp_path, "--steps", 2)
+    assert "checkpoint.pt: cannot be gone on from" in error
+
+
+def test_without_torch(monkeypatch, capsys):
+    imported = builtins.__import__
+
+    def absent(name, *arguments, **keywords):
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+        return imported(name, *arguments, **keywords)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    for module in ("torch", "IoUSynthLib.training.command"):
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.delattr("IoUSynthLib.training.command")
+    error = complaint(capsys, "--list")
+    assert "the package torch is not installed; install PyTorch" in error
+    assert 'pip install "iousynth[train]"' in error
