@@ -1,7 +1,8 @@
 """Heads from published label maps, as one array of tissue classes each.
 
 Sources: BrainWeb crisp labels (Aubert-Broche et al. 2006), the SynthSeg training label maps (Billot et al. 2023,
-FreeSurfer numbers) and, for everyone, the ICBM 152 tissue probability maps that nilearn brings along.
+FreeSurfer numbers) and, for everyone, the ICBM 152 tissue probability maps that nilearn brings along. Heads from real
+MRI are in :mod:`.patient`.
 """
 
 from __future__ import annotations
@@ -41,11 +42,14 @@ class Head:
         Uint8 array [z, y, x] of :class:`Tissue`, axes along LPS.
     spacing
         Isotropic voxel size in mm.
+    signals
+        Measured T2w and FLAIR on the same grid, relative to CSF in T2w; None where the anatomy is labels only.
     """
 
     name: str
     tissues: np.ndarray
     spacing: float = SPACING
+    signals: dict[str, np.ndarray] | None = None
 
 
 def read_head(path: Path) -> Head:
@@ -64,11 +68,11 @@ def read_head(path: Path) -> Head:
     else:
         raise ValueError(f"{path}: neither a BrainWeb (subject*) nor a SynthSeg (training_seg*) label map")
     image = sitk.DICOMOrient(sitk.ReadImage(str(path), sitk.sitkInt16), "LPS")
-    labels = sitk.GetArrayFromImage(_to_spacing(image, sitk.sitkNearestNeighbor))
+    labels = sitk.GetArrayFromImage(to_spacing(image, sitk.sitkNearestNeighbor))
     tissues = np.zeros(labels.shape, np.uint8)
     for label, tissue in table.items():
         tissues[labels == label] = tissue
-    return Head(name, _refine(_crop(tissues)))
+    return Head(name, refine(_crop(tissues)))
 
 
 def icbm_head() -> Head:
@@ -81,22 +85,13 @@ def icbm_head() -> Head:
     tissues = np.where(brain, np.uint8(Tissue.VENTRICLE), np.uint8(Tissue.OUTSIDE))
     tissues[brain & (grey > 0.35)] = Tissue.CORTEX
     tissues[brain & (white > np.maximum(grey, 0.35))] = Tissue.WHITE_MATTER
-    return Head("icbm152", _refine(_crop(tissues)))
+    return Head("icbm152", refine(_crop(tissues)))
 
 
-def head_paths(folder: Path) -> dict[str, Path]:
-    """Label maps below ``folder`` by the name of the head, sorted.
-
-    Raises
-    ------
-    ValueError
-        There are none.
-    """
+def label_maps(folder: Path) -> dict[str, Path]:
+    """Label maps below ``folder`` by the name of the head, sorted."""
     found = [*folder.rglob("subject*.nii.gz"), *folder.rglob("training_seg*.nii.gz")]
-    paths = sorted(found, key=lambda path: path.name)
-    if not paths:
-        raise ValueError(f"{folder}: no BrainWeb (subject*.nii.gz) or SynthSeg (training_seg*.nii.gz) label maps")
-    return {_head_name(path): path for path in paths}
+    return {_head_name(path): path for path in sorted(found, key=lambda path: path.name)}
 
 
 def _head_name(path: Path) -> str:
@@ -106,10 +101,11 @@ def _head_name(path: Path) -> str:
 def _icbm_map(image: object) -> np.ndarray:
     """Probability map as [z, y, x] at the heads' spacing, axes along LPS (nibabel gives [x, y, z] along RAS)."""
     array = np.ascontiguousarray(np.asarray(image.get_fdata(), np.float32)[::-1, ::-1].transpose(2, 1, 0))
-    return sitk.GetArrayFromImage(_to_spacing(sitk.GetImageFromArray(array), sitk.sitkLinear))
+    return sitk.GetArrayFromImage(to_spacing(sitk.GetImageFromArray(array), sitk.sitkLinear))
 
 
-def _to_spacing(image: sitk.Image, interpolator: int) -> sitk.Image:
+def to_spacing(image: sitk.Image, interpolator: int) -> sitk.Image:
+    """The image with the heads' isotropic spacing."""
     extent = np.multiply(image.GetSize(), image.GetSpacing())
     size = [round(length / SPACING) for length in extent]
     return sitk.Resample(
@@ -117,15 +113,21 @@ def _to_spacing(image: sitk.Image, interpolator: int) -> sitk.Image:
     )
 
 
-def _crop(tissues: np.ndarray, margin: float = 12.0) -> np.ndarray:
-    """The brain without islands of other tissue, in its bounding box plus a margin in mm."""
+def _crop(tissues: np.ndarray) -> np.ndarray:
+    """The brain without islands of other tissue, in its box."""
     parts, _ = ndimage.label(tissues > 0)
     brain = parts == np.bincount(parts.ravel())[1:].argmax() + 1
-    box = ndimage.find_objects(brain.astype(np.uint8))[0]
-    return np.pad(np.where(brain, tissues, 0)[box].astype(np.uint8), round(margin / SPACING))
+    tissues = np.where(brain, tissues, 0).astype(np.uint8)
+    box, margin = brain_box(tissues)
+    return np.pad(tissues[box], margin)
 
 
-def _refine(tissues: np.ndarray) -> np.ndarray:
+def brain_box(tissues: np.ndarray, margin: float = 12.0) -> tuple[tuple[slice, ...], int]:
+    """Bounding box of what is not outside, and the padding in voxels that gives it ``margin`` mm on all sides."""
+    return ndimage.find_objects((tissues > 0).astype(np.uint8))[0], round(margin / SPACING)
+
+
+def refine(tissues: np.ndarray) -> np.ndarray:
     """Split the fluid into wide spaces and sulci, and add falx, choroid plexus and skull."""
     tissues = tissues.copy()
     fluid = tissues == Tissue.VENTRICLE

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from ..volume import Volume, read_volume, write_volume
 from .anatomy import Head
-from .fields import smooth_noise
+from .fields import sample, smooth_noise, within
 from .lesion import Lesion, draw_lesion, grow, push
 from .mri import TARGETS, draw_contrast, simulate_mri
 from .tissues import BRAIN, PARENCHYMA, TUMOUR, Tissue
@@ -97,6 +98,22 @@ def grid_points(size: int = SIZE, voxel: float = VOXEL, device: torch.device | N
     return torch.stack([lateral, depth, elevation])
 
 
+def draw_turn(rng: np.random.Generator) -> np.ndarray:
+    """Rotation of the voxel grid against the probe: any, because a tracker's axes know nothing of the probe's.
+
+    Three times in ten the grid follows the probe, as in volumes that were reconstructed along the sweep.
+    """
+    turn = Rotation.random(random_state=rng).as_matrix()
+    return np.eye(3) if rng.random() < 0.3 else turn
+
+
+def turned_points(points: torch.Tensor, turn: np.ndarray) -> torch.Tensor:
+    """``points`` (3, n, n, n) rotated about their centre."""
+    centre = (points[:, 0, 0, 0] + points[:, -1, -1, -1]).reshape(3, 1, 1, 1) / 2
+    matrix = torch.tensor(turn, dtype=torch.float32, device=points.device)
+    return torch.einsum("ij,jabc->iabc", matrix, points - centre) + centre
+
+
 def simulate_case(
     head: Head, seed: int, size: int = SIZE, voxel: float = VOXEL, device: torch.device | str = "cpu"
 ) -> Case:
@@ -122,26 +139,42 @@ def simulate_case(
     lesion = draw_lesion(rng, (float(rng.normal(0, 4)), pose.lesion_depth, float(rng.normal(0, 4))))
     probe, scatter, contrast = draw_probe(rng), draw_scatter(rng), draw_contrast(rng)
     points = grid_points(size, voxel, device)
-    tissues = _field_of_view(head, pose, lesion, points, generator)
-    tissues = grow(lesion, tissues, points, generator)
+    healthy, measured = _field_of_view(head, pose, lesion, points, generator)
+    tissues = grow(lesion, healthy, points, generator)
     shared, own = (scatter_texture(size, voxel, generator, device) for _ in range(2))
-    share = float(rng.uniform(0.3, 0.5))
-    texture = share**0.5 * shared + (1 - share) ** 0.5 * own
-    ultrasound, fan = simulate_ultrasound(tissues, points, texture, probe, scatter, generator)
+    if measured is not None:
+        shared = _measured_texture(measured[0], healthy)
+    share, patchiness = float(rng.uniform(0.3, 0.5)), float(rng.uniform(0.15, 0.45))
+    texture = patchiness * (share**0.5 * shared + (1 - share) ** 0.5 * own)
+    turn = draw_turn(rng)
+    voxels = turned_points(points, turn)
+    ultrasound, fan = simulate_ultrasound(tissues, points, texture, probe, scatter, generator, voxels)
     partial_volume = float(rng.uniform(0.4, 0.8))
-    signals = {t: simulate_mri(tissues, contrast[t], shared, partial_volume, 0.04) for t in TARGETS}
+    signals = torch.stack([
+        simulate_mri(
+            tissues, contrast[target], shared, partial_volume, 0.04,
+            None if measured is None else measured[index], tissues != healthy,
+        )
+        for index, target in enumerate(TARGETS)
+    ])
+    known = within(points, voxels)
+    signals = sample(signals, points, voxels) * known
+    tissues = sample(tissues[None].float(), points, voxels, "nearest")[0].to(torch.uint8) * known
     parameters = {
         "seed": seed, "head": head.name, "simulated": True, "lesion": asdict(lesion), "probe": asdict(probe),
-        "scatter": scatter, "contrast": contrast, "texture_share": share, "partial_volume": partial_volume,
-        "face": pose.origin.tolist(), "axes": pose.axes.tolist(),
+        "scatter": scatter, "contrast": contrast, "texture_share": share, "patchiness": patchiness,
+        "partial_volume": partial_volume, "face": pose.origin.tolist(), "axes": pose.axes.tolist(),
+        "turn": turn.tolist(),
     }
-    return _case(ultrasound, signals, tissues, fan, pose, voxel, parameters)
+    origin = pose.origin + pose.axes @ voxels[:, 0, 0, 0].cpu().numpy()
+    geometry = {"spacing": (voxel,) * 3, "origin": tuple(map(float, origin)), "direction": pose.axes @ turn}
+    return _case(ultrasound, dict(zip(TARGETS, signals, strict=True)), tissues, fan, geometry, parameters)
 
 
 def _field_of_view(
     head: Head, pose: Pose, lesion: Lesion, points: torch.Tensor, generator: torch.Generator
-) -> torch.Tensor:
-    """Tissues of the head under the probe, elastically varied, with the skull opened at the probe."""
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Tissues of the head under the probe, elastically varied, with the skull opened at the probe, and its signals."""
     size = points.shape[-1]
     voxel = float(points[0, 0, 0, 1] - points[0, 0, 0, 0])
     moved = push(lesion, points)
@@ -150,27 +183,37 @@ def _field_of_view(
     origin = torch.tensor(pose.origin, dtype=torch.float32, device=points.device)
     world = torch.einsum("ij,jabc->abci", axes, moved) + origin
     extent = torch.tensor(head.tissues.shape[::-1], device=points.device) - 1
-    grid = 2 * world / (head.spacing * extent) - 1
-    source = torch.from_numpy(head.tissues).to(points.device, torch.float32)[None, None]
-    tissues = functional.grid_sample(source, grid[None], mode="nearest", align_corners=True)[0, 0].to(torch.uint8)
+    grid = (2 * world / (head.spacing * extent) - 1)[None]
+
+    def looked_up(array: np.ndarray, mode: str) -> torch.Tensor:
+        source = torch.from_numpy(array).to(points.device, torch.float32)[None, None]
+        return functional.grid_sample(source, grid, mode=mode, align_corners=True)[0, 0]
+
+    tissues = looked_up(head.tissues, "nearest").to(torch.uint8)
     from_face = points.square().sum(0).sqrt()
     outside = (tissues == Tissue.OUTSIDE) | (tissues == Tissue.SKULL)
     tissues[outside & (from_face < 28)] = Tissue.COUPLING
     # Fluid over the brain drains when the dura is opened.
     tissues[(tissues == Tissue.VENTRICLE) & (points[1] < 6)] = Tissue.SULCUS
-    return tissues
+    if head.signals is None:
+        return tissues, None
+    return tissues, torch.stack([looked_up(head.signals[target], "bilinear") for target in TARGETS])
+
+
+def _measured_texture(signal: torch.Tensor, tissues: torch.Tensor) -> torch.Tensor:
+    """What a measured signal adds to the mean of its tissue, scaled to unit variance and cut at two deviations."""
+    texture = torch.zeros_like(signal)
+    for tissue in PARENCHYMA:
+        inside = tissues == tissue
+        if inside.any():
+            texture[inside] = signal[inside] - signal[inside].mean()
+    return (texture / texture.std().clamp_min(1e-6)).clamp(-2, 2)
 
 
 def _case(
-    ultrasound: torch.Tensor, signals: dict[str, torch.Tensor], tissues: torch.Tensor, fan: torch.Tensor, pose: Pose,
-    voxel: float, parameters: dict,
+    ultrasound: torch.Tensor, signals: dict[str, torch.Tensor], tissues: torch.Tensor, fan: torch.Tensor,
+    geometry: dict, parameters: dict,
 ) -> Case:
-    size = tissues.shape[0]
-    corner = np.array([-(size - 1) / 2 * voxel, -STANDOFF, -(size - 1) / 2 * voxel])
-    geometry = {
-        "spacing": (voxel,) * 3, "origin": tuple(float(v) for v in pose.origin + pose.axes @ corner),
-        "direction": pose.axes,
-    }
     labels = torch.zeros_like(tissues)
     labels[torch.isin(tissues, torch.tensor([int(t) for t in TUMOUR], device=tissues.device))] = TUMOUR_LABEL
     labels[(tissues == Tissue.CAVITY) | (tissues == Tissue.BLOOD)] = CAVITY_LABEL

@@ -14,10 +14,36 @@ from pathlib import Path
 
 import torch
 
-from .anatomy import Head, head_paths, icbm_head, read_head
+from .anatomy import Head, icbm_head, label_maps, read_head
 from .case import simulate_case, write_case
+from .patient import FILES, is_patient, read_patient
 
 INDEX = "dataset.json"
+
+
+def head_paths(folder: Path) -> dict[str, Path]:
+    """Anatomies below ``folder`` by name: label maps and folders of real MRI.
+
+    Raises
+    ------
+    ValueError
+        There are none.
+    """
+    patients = sorted(path.parent for path in folder.rglob(FILES["T1"]) if is_patient(path.parent))
+    paths = {**label_maps(folder), **{path.name: path for path in patients}}
+    if not paths:
+        raise ValueError(
+            f"{folder}: no anatomies; put BrainWeb (subject*.nii.gz) or SynthSeg (training_seg*.nii.gz) label maps "
+            f"there, or folders with {', '.join(FILES.values())}"
+        )
+    return paths
+
+
+def load_head(path: Path | None) -> Head:
+    """The anatomy at one of :func:`head_paths`; the ICBM 152 head when None."""
+    if path is None:
+        return icbm_head()
+    return read_patient(path) if path.is_dir() else read_head(path)
 
 
 def split_heads(names: list[str]) -> dict[str, str]:
@@ -52,7 +78,7 @@ def simulate_cohort(
     output
         Folder of the cohort; cases that are complete in it are kept, so an interrupted call can be repeated.
     anatomy
-        Folder with BrainWeb or SynthSeg label maps; the ICBM 152 head where it is None.
+        Folder with BrainWeb or SynthSeg label maps or real MRI; the ICBM 152 head where it is None.
     seed
         Case number n is drawn with the seed ``seed * 1_000_000 + n``.
     workers
@@ -109,6 +135,6 @@ def _simulate_head(path: Path | None, numbers: list[int], output: Path, seed: in
         folder = output / f"case-{number:04d}"
         if (folder / "case.json").is_file():
             continue
-        head = head or (icbm_head() if path is None else read_head(path))
+        head = head or load_head(path)
         write_case(simulate_case(head, seed * 1_000_000 + number), folder)
     return len(numbers)

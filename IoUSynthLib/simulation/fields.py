@@ -43,3 +43,20 @@ def blur(image: torch.Tensor, sigmas: tuple[float, float, float]) -> torch.Tenso
         padding[axis] = kernel.numel() // 2
         result = functional.conv3d(result, kernel.reshape(shape), padding=padding)
     return result[:, 0]
+
+
+def sample(maps: torch.Tensor, points: torch.Tensor, where: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
+    """Values of ``maps`` (channels, n, n, n) at ``where`` (3, a, b, c).
+
+    ``points`` (3, n, n, n) are the coordinates of the maps' voxels; its components run along the last, the middle and
+    the first axis of the grid. Beyond the grid the nearest border counts.
+    """
+    first, last = (points[:, i, i, i].reshape(3, 1, 1, 1) for i in (0, -1))
+    grid = (2 * (where - first) / (last - first) - 1).permute(1, 2, 3, 0)[None]
+    return functional.grid_sample(maps[None], grid, mode=mode, padding_mode="border", align_corners=True)[0]
+
+
+def within(points: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    """Boolean (a, b, c): whether ``where`` (3, a, b, c) lies on the grid whose voxels are ``points`` (3, n, n, n)."""
+    first, last = (points[:, i, i, i].reshape(3, 1, 1, 1) for i in (0, -1))
+    return ((where >= first) & (where <= last)).all(0)

@@ -108,7 +108,7 @@ def grow(lesion: Lesion, tissues: torch.Tensor, points: torch.Tensor, generator:
         result[replaceable & (radius < 1)] = Tissue.HIGH_GRADE_TUMOUR
         result[replaceable & (radius < lesion.core + 0.15 * detail)] = Tissue.NECROSIS
     else:
-        _grow_cavity(lesion, result, points, radius, detail, replaceable)
+        _grow_cavity(lesion, result, points, radius, outline, detail, replaceable)
     return result
 
 
@@ -117,6 +117,7 @@ def _grow_cavity(
     result: torch.Tensor,
     points: torch.Tensor,
     radius: torch.Tensor,
+    outline: torch.Tensor,
     detail: torch.Tensor,
     replaceable: torch.Tensor,
 ) -> None:
@@ -130,7 +131,7 @@ def _grow_cavity(
         hollow = radius < 1 - wall
     if lesion.kind == "cavity with residual":
         # A crescent on one side of the wall, thickest opposite to the corridor.
-        direction = detail * 0.6 + (points[1] - lesion.centre[1]) / mean_radius
+        direction = 0.5 * outline + (points[1] - lesion.centre[1]) / mean_radius
         crescent = (radius < 1 + lesion.residual) & (direction > 0.45)
         result[replaceable & crescent] = Tissue.HIGH_GRADE_TUMOUR
     result[replaceable & (radius < 1)] = Tissue.CAVITY_WALL

@@ -4,8 +4,9 @@ The equations are the usual ones of ray-based simulators (Burger et al. 2013, Sa
 reflection coefficient from the impedance step, two-way attenuation against time-gain compensation, a complex
 scatterer field convolved with a separable point spread function whose envelope is the speckle, and logarithmic
 compression. Shadow and enhancement follow from attenuation, they are not painted in. Beams fan out in the image
-plane; the plane is swept by translation or tilt with irregular steps and tracking jitter, and every voxel is read
-back from the nearest frames, which leaves holes where the probe moved too fast.
+plane; the plane is swept by translation or tilt with irregular steps and a drifting hand, which the tracker sees, and
+a tracking error, which it does not; every voxel is read back from the nearest frames, which leaves holes where the
+probe moved too fast and a ragged outline.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from .fields import blur, smooth_noise
+from .fields import blur, sample, smooth_noise, within
 from .tissues import PROPERTIES, Tissue
 
 LINES = 112
@@ -36,17 +37,21 @@ class Probe:
     elevational_blur: float
     dynamic_range: float
     compensation: float
-    gain_slope: float
+    gain_curve: tuple[float, ...]
+    unevenness: float
     reflection: float
     specularity: float
     noise_floor: float
+    reject: float
     gamma: float
     brightness: float
     sweep_half_length: float
     tilt_pivot: float | None
     frames: int
     step_irregularity: float
-    jitter: float
+    drift: tuple[float, float]
+    unsteadiness: float
+    tracking_error: float
     longest_gap: float
     compounding_blur: float
     lost_contact: tuple[float, float] | None
@@ -55,33 +60,55 @@ class Probe:
 
 def draw_probe(rng: np.random.Generator) -> Probe:
     """A random probe and sweep, in ranges around measurements of real intraoperative sweeps."""
-    lost = (float(rng.uniform(0, 1)), float(rng.uniform(0.04, 0.15))) if rng.random() < 0.2 else None
+    # The middle of the face is pressed on; it is the sides that lose contact.
+    side = float(rng.choice((0, 1)) + rng.normal(0, 0.1))
+    lost = (side, float(rng.uniform(0.04, 0.2))) if rng.random() < 0.25 else None
+    face_radius, half_angle = _draw_face(rng)
     return Probe(
         frequency=float(rng.uniform(4, 9)),
-        depth=float(rng.uniform(55, 95)),
-        half_angle=float(np.deg2rad(rng.uniform(28, 50))),
-        face_radius=float(rng.uniform(4, 45)),
-        axial_blur=float(rng.uniform(0.25, 0.6)),
-        lateral_blur=float(np.deg2rad(rng.uniform(0.5, 1.3))),
-        elevational_blur=float(rng.uniform(0.4, 1.3)),
+        depth=float(rng.uniform(50, 95)),
+        half_angle=half_angle,
+        face_radius=face_radius,
+        axial_blur=float(rng.uniform(0.18, 0.4)),
+        # Beams of all arrays are about equally wide in mm half-way down, where the focus is.
+        lateral_blur=float(np.deg2rad(rng.uniform(0.5, 1.3)) * 50 / (face_radius + 45)),
+        elevational_blur=float(rng.uniform(0.4, 1.1)),
         dynamic_range=float(rng.uniform(34, 54)),
-        compensation=float(rng.uniform(0.6, 1.1)),
-        gain_slope=float(rng.uniform(-6, 3)),
+        compensation=float(rng.uniform(0.5, 1.05)),
+        gain_curve=_draw_gain_curve(rng),
+        unevenness=float(rng.uniform(0, 2.5)),
         reflection=float(rng.uniform(10, 60)),
         specularity=float(rng.uniform(1, 6)),
-        noise_floor=float(rng.uniform(-52, -34)),
-        gamma=float(rng.uniform(1.0, 1.9)),
+        noise_floor=float(rng.uniform(-50, -30)),
+        reject=float(rng.uniform(0, 0.1)) if rng.random() < 0.5 else 0.0,
+        gamma=float(rng.uniform(0.8, 1.7)),
         brightness=float(rng.uniform(0.6, 1.0)),
-        sweep_half_length=float(rng.uniform(18, 40)),
+        sweep_half_length=float(rng.uniform(16, 40)),
         tilt_pivot=float(rng.uniform(15, 60)) if rng.random() < 0.4 else None,
         frames=int(rng.integers(36, 90)),
         step_irregularity=float(rng.uniform(0.1, 0.7)),
-        jitter=float(rng.uniform(0.0, 0.4)),
+        drift=(float(rng.normal(0, 5)), float(rng.normal(0, 4))),
+        unsteadiness=float(rng.uniform(0.0, 0.5)),
+        tracking_error=float(rng.uniform(0.0, 0.4)),
         longest_gap=float(rng.uniform(1.2, 3.0)),
         compounding_blur=float(rng.uniform(0.0, 0.8)),
         lost_contact=lost,
         reverberation=float(rng.uniform(0, 0.5)) if rng.random() < 0.4 else 0.0,
     )
+
+
+def _draw_gain_curve(rng: np.random.Generator) -> tuple[float, ...]:
+    """Gain in dB at equally spaced depths: a random setting of the sliders about a slope that loses with depth."""
+    slope = rng.uniform(-22, 3)
+    return tuple(float(slope * depth + rng.normal(0, 2)) for depth in np.linspace(0, 1, 5))
+
+
+def _draw_face(rng: np.random.Generator) -> tuple[float, float]:
+    """Radius of the face in mm and half of the opening angle: a sector or curved array, one time in five a flat one."""
+    if rng.random() < 0.2:
+        radius = float(rng.uniform(80, 250))
+        return radius, float(rng.uniform(18, 26) / radius)
+    return float(rng.uniform(4, 45)), float(np.deg2rad(rng.uniform(28, 50)))
 
 
 def draw_scatter(rng: np.random.Generator) -> list[float]:
@@ -95,16 +122,19 @@ def draw_scatter(rng: np.random.Generator) -> list[float]:
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """Positions of the frames: along the sweep (mm, or radians for a tilt) and their in-plane errors (mm)."""
+    """Poses of the frames: along the sweep (mm, or radians for a tilt), and lateral and in depth (2, frames) in mm.
+
+    ``shift`` is what the tracker reports; ``true_shift`` adds the error of tracking.
+    """
 
     positions: torch.Tensor
-    lateral_error: torch.Tensor
-    depth_error: torch.Tensor
+    shift: torch.Tensor
+    true_shift: torch.Tensor
 
 
 def simulate_ultrasound(
     tissues: torch.Tensor, points: torch.Tensor, texture: torch.Tensor, probe: Probe, scatter: list[float],
-    generator: torch.Generator,
+    generator: torch.Generator, voxels: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Reconstructed B-mode volume of a field of view.
 
@@ -115,13 +145,15 @@ def simulate_ultrasound(
     points
         (3, n, n, n) lateral, depth and elevation of every voxel in mm, the probe's face at the origin.
     texture
-        Cube of unit variance that modulates the scatterers.
+        Cube that is added to the logarithm of the echogenicity.
     probe
         The probe and its sweep.
     scatter
         Echogenicity by tissue.
     generator
         Source of scatterers, noise and freehand motion.
+    voxels
+        (3, ...) like ``points``: where to reconstruct, if not there.
 
     Returns
     -------
@@ -131,9 +163,12 @@ def simulate_ultrasound(
     sweep = _draw_sweep(probe, generator, tissues.device)
     properties = _property_maps(tissues, texture, scatter)
     rays, spacing = _ray_points(probe, sweep)
-    sampled = _sample(properties, points, rays)
+    sampled = sample(properties, points, rays)
     frames = _b_mode(sampled, spacing, probe, sweep, generator)
-    return _reconstruct(frames, points, probe, sweep)
+    voxels = points if voxels is None else voxels
+    image, covered = _reconstruct(frames, voxels, probe, sweep)
+    known = within(points, voxels)
+    return image * known, covered & known
 
 
 def _draw_sweep(probe: Probe, generator: torch.Generator, device: torch.device) -> Sweep:
@@ -143,10 +178,11 @@ def _draw_sweep(probe: Probe, generator: torch.Generator, device: torch.device) 
     if probe.tilt_pivot is not None:
         half = float(np.arctan(half / (probe.tilt_pivot + 0.6 * probe.depth)))
     positions = (steps - steps[0]) / (steps[-1] - steps[0]) * 2 * half - half
-    drift = torch.cumsum(0.3 * probe.jitter * torch.randn((2, probe.frames), generator=generator), 1)
-    shake = 0.5 * probe.jitter * torch.randn((2, probe.frames), generator=generator)
-    error = drift - drift.mean(1, keepdim=True) + shake
-    return Sweep(positions.to(device), error[0].to(device), error[1].to(device))
+    walk = torch.cumsum(probe.unsteadiness * torch.randn((2, probe.frames), generator=generator), 1)
+    along = torch.linspace(-1, 1, probe.frames)
+    shift = torch.tensor(probe.drift)[:, None] * along + walk - walk.mean(1, keepdim=True)
+    error = probe.tracking_error * torch.randn((2, probe.frames), generator=generator)
+    return Sweep(positions.to(device), shift.to(device), (shift + error).to(device))
 
 
 def _property_maps(tissues: torch.Tensor, texture: torch.Tensor, scatter: list[float]) -> torch.Tensor:
@@ -156,7 +192,7 @@ def _property_maps(tissues: torch.Tensor, texture: torch.Tensor, scatter: list[f
     impedance, attenuation, echo = (torch.tensor(column, device=tissues.device)[index] for column in columns)
     impedance = blur(impedance[None], (0.6,) * 3)[0]
     gradient = torch.stack(torch.gradient(impedance)).square().sum(0).sqrt()
-    return torch.stack([impedance, attenuation, echo * torch.exp(0.25 * texture), gradient])
+    return torch.stack([impedance, attenuation, echo * torch.exp(texture), gradient])
 
 
 def _ray_points(probe: Probe, sweep: Sweep) -> tuple[torch.Tensor, float]:
@@ -164,8 +200,9 @@ def _ray_points(probe: Probe, sweep: Sweep) -> tuple[torch.Tensor, float]:
     device = sweep.positions.device
     angles = torch.linspace(-probe.half_angle, probe.half_angle, LINES, device=device)[None, :, None]
     ranges = torch.linspace(0, probe.depth, SAMPLES, device=device)[None, None]
-    lateral = (probe.face_radius + ranges) * torch.sin(angles) + sweep.lateral_error[:, None, None]
-    depth = (probe.face_radius + ranges) * torch.cos(angles) - probe.face_radius + sweep.depth_error[:, None, None]
+    lateral = (probe.face_radius + ranges) * torch.sin(angles) + sweep.true_shift[0][:, None, None]
+    depth = (probe.face_radius + ranges) * torch.cos(angles) - probe.face_radius
+    depth = depth + sweep.true_shift[1][:, None, None]
     position = sweep.positions[:, None, None]
     if probe.tilt_pivot is None:
         elevation = position.expand_as(depth)
@@ -173,14 +210,6 @@ def _ray_points(probe: Probe, sweep: Sweep) -> tuple[torch.Tensor, float]:
         elevation = (depth + probe.tilt_pivot) * torch.sin(position)
         depth = (depth + probe.tilt_pivot) * torch.cos(position) - probe.tilt_pivot
     return torch.stack([lateral, depth, elevation]), probe.depth / (SAMPLES - 1)
-
-
-def _sample(maps: torch.Tensor, points: torch.Tensor, rays: torch.Tensor) -> torch.Tensor:
-    """Trilinear values of ``maps`` at the rays; the grid's axes are elevation, depth, lateral."""
-    first, last = points[:, 0, 0, 0], points[:, -1, -1, -1]
-    grid = 2 * (rays - first.reshape(3, 1, 1, 1)) / (last - first).reshape(3, 1, 1, 1) - 1
-    grid = grid.permute(1, 2, 3, 0)[None]
-    return functional.grid_sample(maps[None], grid, mode="bilinear", padding_mode="border", align_corners=True)[0]
 
 
 def _b_mode(
@@ -194,7 +223,10 @@ def _b_mode(
     transmitted = torch.cumprod(1 - reflection**2, -1)
     depth = torch.arange(SAMPLES, device=sampled.device) * spacing / 10
     loss = 2 * probe.frequency * torch.cumsum(attenuation, -1) * spacing / 10
-    gain = 2 * probe.frequency * 0.55 * probe.compensation * depth + probe.gain_slope * depth / depth[-1]
+    sliders = torch.tensor(probe.gain_curve, device=sampled.device)[None, None]
+    sliders = functional.interpolate(sliders, SAMPLES, mode="linear", align_corners=True)[0, 0]
+    gain = 2 * probe.frequency * 0.55 * probe.compensation * depth + sliders
+    gain = gain + probe.unevenness * _beam_gain(probe.frames, generator).to(sampled.device)[..., None]
     amplitude = transmitted * 10 ** ((gain - loss) / 20)
     scatterers = echo * _complex_noise(echo.shape, generator, echo.device)
     specular = probe.reflection * reflection.abs() * cosine**probe.specularity
@@ -211,8 +243,16 @@ def _b_mode(
     reference = torch.quantile(envelope.flatten()[::37], 0.995)
     noise = 10 ** (probe.noise_floor / 20) * reference * _complex_noise(echo.shape, generator, echo.device).abs()
     decibel = 20 * torch.log10((envelope + noise) / reference + 1e-6)
-    image = (decibel / probe.dynamic_range + 1).clamp(0, 1) ** probe.gamma * probe.brightness
+    image = (decibel / probe.dynamic_range + 1).clamp(0, 1) ** probe.gamma
+    image = (image - probe.reject).clamp_min(0) / (1 - probe.reject) * probe.brightness
     return _lose_contact(image, probe)
+
+
+def _beam_gain(frames: int, generator: torch.Generator) -> torch.Tensor:
+    """Gain of every beam (frames, LINES) of unit variance: contact, bubbles and bone near the face differ slowly."""
+    coarse = torch.randn((1, 1, 8, 12), generator=generator)
+    gain = functional.interpolate(coarse, (frames, LINES), mode="bicubic", align_corners=True)[0, 0]
+    return gain / gain.std()
 
 
 def _complex_noise(shape: torch.Size, generator: torch.Generator, device: torch.device) -> torch.Tensor:
@@ -245,8 +285,9 @@ def _reconstruct(
     fraction = ((position - below) / (above - below)).clamp(0, 1)
     nearest = torch.where(fraction > 0.5, upper, upper - 1)
     gap = (position - sweep.positions[nearest]).abs() * scale
-    lateral = lateral - sweep.lateral_error[nearest]
-    behind = depth - sweep.depth_error[nearest] + probe.face_radius
+    shift = torch.lerp(sweep.shift[:, upper - 1], sweep.shift[:, upper], fraction)
+    lateral = lateral - shift[0]
+    behind = depth - shift[1] + probe.face_radius
     angle = torch.atan2(lateral, behind)
     distance = torch.sqrt(lateral**2 + behind**2) - probe.face_radius
     covered = (angle.abs() <= probe.half_angle) & (distance >= 0) & (distance <= probe.depth)

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from IoUSynthLib.simulation.anatomy import head_paths, read_head
+from IoUSynthLib.simulation.anatomy import read_head
+from IoUSynthLib.simulation.cohort import head_paths
 from IoUSynthLib.simulation.tissues import Tissue
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -30,5 +31,5 @@ def test_head_has_all_its_parts(source):
 def test_unknown_label_map_is_refused(tmp_path):
     with pytest.raises(ValueError, match="neither a BrainWeb"):
         read_head(tmp_path / "other.nii.gz")
-    with pytest.raises(ValueError, match="no BrainWeb"):
+    with pytest.raises(ValueError, match="no anatomies; put BrainWeb"):
         head_paths(tmp_path)

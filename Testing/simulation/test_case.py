@@ -49,11 +49,29 @@ def test_same_seed_same_case(head, case):
 
 def test_the_face_of_the_probe_lies_where_the_pose_says(head, case):
     pose = draw_pose(head, np.random.default_rng(5))
+    turn = np.array(case.parameters["turn"])
+    assert not np.allclose(turn, np.eye(3)), "choose a seed whose grid is turned against the probe"
     middle = (SIZE - 1) / 2
-    index = (middle, STANDOFF / COARSE, middle, 1)
-    assert (case.images["ioUS"].ijk_to_lps @ index)[:3] == pytest.approx(pose.origin, abs=1e-6)
+    centre = np.array((middle,) * 3)
+    face = np.array((middle, STANDOFF / COARSE, middle))
+    index = np.append(centre + turn.T @ (face - centre), 1)
+    assert (case.images["ioUS"].ijk_to_lps @ index)[:3] == pytest.approx(pose.origin, abs=1e-4)
     assert np.allclose(pose.axes.T @ pose.axes, np.eye(3))
     assert np.linalg.det(pose.axes) == pytest.approx(1)
+
+
+def test_a_turned_grid_sees_the_same_head(head, case):
+    """T2w at a voxel of the turned grid shows the head's tissue at that voxel's place in the world."""
+    image, fan = case.images["T2w"], case.fan.array > 0
+    indices = np.argwhere(fan)[::97]
+    world = (image.ijk_to_lps @ np.c_[indices[:, ::-1], np.ones(len(indices))].T)[:3]
+    voxels = np.round(world[::-1] / head.spacing).astype(int)
+    inside = ((voxels >= 0) & (voxels < np.array(head.tissues.shape)[:, None])).all(0)
+    tissues = head.tissues[tuple(voxels[:, inside])]
+    values = image.array[tuple(indices[inside].T)]
+    assert np.median(values[tissues == Tissue.WHITE_MATTER]) == pytest.approx(
+        1000 * case.parameters["contrast"]["T2w"][Tissue.WHITE_MATTER], rel=0.05
+    )
 
 
 def test_nothing_is_seen_outside_the_fan(case):

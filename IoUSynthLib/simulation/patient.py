@@ -1,0 +1,109 @@
+"""Heads from real, skull-stripped, co-registered T1, T2 and FLAIR MRI, whose own texture and contrast are used.
+
+Labels alone carry no texture of the anatomy. Here the tissue classes only decide the acoustic properties: the targets
+are the patient's own T2w and FLAIR, and what the T2w adds to the mean of its tissue modulates the scatterers.
+Such folders come from TCGA-LGG (Pedano et al. 2016, with an automatic tumour segmentation) and from open_ms_data
+(Lesjak et al. 2018).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from .anatomy import SPACING, Head, brain_box, refine, to_spacing
+from .tissues import PROPERTIES, Tissue
+
+FILES = {"T1": "t1.nii.gz", "T2w": "t2.nii.gz", "FLAIR": "flair.nii.gz"}
+TUMOUR_FILE = "tumour_auto.nii.gz"
+#: Labels of the automatic segmentation, which follows the BraTS challenges.
+TUMOUR_LABELS = {1: Tissue.LOW_GRADE_TUMOUR, 2: Tissue.OEDEMA, 4: Tissue.HIGH_GRADE_TUMOUR}
+_BIAS_SCALE = 30.0
+_DEEP = 20.0
+
+
+def is_patient(folder: Path) -> bool:
+    """Tell whether the folder holds the three contrasts."""
+    return all((folder / name).is_file() for name in FILES.values())
+
+
+def read_patient(folder: Path) -> Head:
+    """Head of a folder with ``t1.nii.gz``, ``t2.nii.gz`` and ``flair.nii.gz``, and ``tumour_auto.nii.gz`` if there.
+
+    Returns
+    -------
+    Head
+        With ``signals``: T2w and FLAIR relative to CSF in T2w, fixed by white matter and fluid, so that neither
+        depends on a lesion.
+
+    Raises
+    ------
+    ValueError
+        A contrast is missing, or the images are not on one grid.
+    """
+    if not is_patient(folder):
+        raise ValueError(f"{folder}: needs {', '.join(FILES.values())}")
+    images = {name: _read(folder / file, sitk.sitkLinear) for name, file in FILES.items()}
+    if len({image.shape for image in images.values()}) > 1:
+        raise ValueError(f"{folder}: T1, T2 and FLAIR are not on one grid; resample them to one of them")
+    path = folder / TUMOUR_FILE
+    lesion = _read(path, sitk.sitkNearestNeighbor) if path.is_file() else np.zeros_like(images["T1"])
+    tissues = _classify(images, lesion > 0)
+    for label, tissue in TUMOUR_LABELS.items():
+        tissues[np.round(lesion) == label] = tissue
+    box, margin = brain_box(tissues)
+    signals = {
+        name: np.pad(_rescaled(images[name], tissues, name)[box], margin).astype(np.float16)
+        for name in ("T2w", "FLAIR")
+    }
+    return Head(folder.name, refine(np.pad(tissues[box], margin)), signals=signals)
+
+
+def _read(path: Path, interpolator: int) -> np.ndarray:
+    image = sitk.DICOMOrient(sitk.ReadImage(str(path), sitk.sitkFloat32), "LPS")
+    return sitk.GetArrayFromImage(to_spacing(image, interpolator))
+
+
+def _classify(images: dict[str, np.ndarray], lesion: np.ndarray) -> np.ndarray:
+    """White matter, grey matter and fluid by thresholds (Otsu 1979) on bias-corrected contrasts."""
+    brain = ndimage.binary_fill_holes(ndimage.binary_opening(images["T2w"] > 0.05 * images["T2w"].max()))
+    t1, t2, flair = (_even(images[name], brain) for name in ("T1", "T2w", "FLAIR"))
+    healthy = brain & ~lesion
+    fluid = brain & (t2 - flair > _otsu((t2 - flair)[healthy]))
+    solid = healthy & ~fluid
+    white = solid & (t1 > _otsu(t1[ndimage.binary_erosion(solid)]))
+    tissues = np.zeros(brain.shape, np.uint8)
+    depth = ndimage.distance_transform_edt(brain, sampling=SPACING)
+    tissues[brain] = np.where(depth[brain] > _DEEP, Tissue.DEEP_GREY, Tissue.CORTEX)
+    tissues[white] = Tissue.WHITE_MATTER
+    tissues[fluid & ~lesion] = Tissue.VENTRICLE
+    return tissues
+
+
+def _even(image: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """The image divided by its own local mean in the brain, which takes out a smooth bias field."""
+    coarse = [ndimage.zoom(array.astype(np.float32), 0.25, order=1) for array in (image * brain, brain)]
+    mean, share = (ndimage.gaussian_filter(array, _BIAS_SCALE / SPACING / 4) for array in coarse)
+    field = ndimage.zoom(mean / np.maximum(share, 1e-3), np.divide(image.shape, mean.shape), order=1)
+    return np.where(brain, image / np.maximum(field, 1e-6), 0)
+
+
+def _otsu(values: np.ndarray) -> float:
+    image = sitk.GetImageFromArray(np.clip(values, *np.percentile(values, (0.5, 99.5)))[None, ::5])
+    otsu = sitk.OtsuThresholdImageFilter()
+    otsu.SetNumberOfHistogramBins(256)
+    otsu.Execute(image)
+    return otsu.GetThreshold()
+
+
+def _rescaled(image: np.ndarray, tissues: np.ndarray, target: str) -> np.ndarray:
+    """Signal relative to CSF in T2w, from the medians of white matter and of fluid away from its border."""
+    attribute = target.lower()
+    white = np.median(image[tissues == Tissue.WHITE_MATTER])
+    fluid = np.median(image[ndimage.binary_erosion(tissues == Tissue.VENTRICLE, iterations=2)])
+    low, high = (getattr(PROPERTIES[tissue], attribute) for tissue in (Tissue.WHITE_MATTER, Tissue.VENTRICLE))
+    signal = low + (image - white) * (high - low) / (fluid - white)
+    return np.where(tissues > 0, np.clip(signal, 0, 1.3), 0)
