@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import NOTICE, __version__
 from .bundle import DEFAULT_GENERATOR, SEARCH_VARIABLE, bundle_paths, load, search_folders
+from .reconstruction import AXES, COMPOUNDING, DEFAULT_FILL_MM, DEFAULT_SPACING_MM, INTERPOLATION
 from .volume import InputError, Volume, case_name, check_input, read_volume, write_volume
 
 if TYPE_CHECKING:
@@ -56,8 +57,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"iousynth {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_synthesize(commands)
+    _add_reconstruct(commands)
     _add_models(commands)
     _add_doctor(commands)
+    _add_evaluate(commands)
+    _add_train(commands)
+    _add_simulate(commands)
     return parser
 
 
@@ -239,6 +244,85 @@ def image_header(kind: str, model: dict[str, str]) -> dict[str, str]:
     return {"descrip": text[:79]}
 
 
+# reconstruct ----------------------------------------------------------------------------------------------------------
+
+#: Formats that a reconstructed volume is written in.
+_VOLUME_SUFFIXES = (".nrrd", ".nii.gz", ".mha")
+
+
+def _add_reconstruct(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "reconstruct",
+        help="make a volume of a tracked 2D sweep",
+        description="Writes the volume, and beside it NAME_mask, which is 1 where there is data.",
+    )
+    parser.add_argument(
+        "sweep",
+        type=Path,
+        metavar="SWEEP",
+        help="PLUS sequence (.igs.mha, .igs.nrrd), or folder with frames*.npy and poses*.npy",
+    )
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="VOLUME", help="NRRD, NIfTI or MetaImage")
+    parser.add_argument("--spacing", type=float, default=DEFAULT_SPACING_MM, metavar="MM", help="default: %(default)s")
+    parser.add_argument("--interpolation", choices=INTERPOLATION, default="nearest", help="default: %(default)s")
+    parser.add_argument("--compounding", choices=COMPOUNDING, default="mean", help="default: %(default)s")
+    parser.add_argument(
+        "--fill",
+        type=float,
+        default=DEFAULT_FILL_MM,
+        metavar="MM",
+        help="longest gap that is filled; default: %(default)s",
+    )
+    parser.add_argument(
+        "--axes", choices=AXES, default="frame", help="of the volume: the middle frame's or LPS; default: %(default)s"
+    )
+    parser.add_argument("--calibration", type=Path, metavar="FILE", help="PLUS configuration, or ImageToProbe as text")
+    parser.add_argument("--pixel-spacing", type=float, metavar="MM", help="pixel size, for rigid poses in a folder")
+    parser.add_argument("--fan", type=Path, metavar="IMAGE", help="above 0 where a frame holds ultrasound")
+    parser.set_defaults(run=_run_reconstruct)
+
+
+def _run_reconstruct(options: argparse.Namespace) -> int:
+    from .reconstruction import read_sweep, reconstruct
+
+    started = time.perf_counter()
+    name, suffix = _volume_name(options.output)
+    if options.output.resolve() == options.sweep.resolve():
+        raise InputError(f"{options.output}: would overwrite the sweep; choose another name")
+    with staging_folder(options.output.parent) as staging:
+        sweep = read_sweep(options.sweep, options.calibration, options.pixel_spacing, options.fan)
+        try:
+            volume, mask = reconstruct(
+                sweep,
+                options.spacing,
+                options.interpolation,
+                options.compounding,
+                options.fill,
+                options.axes,
+                _StagePrinter(case_name(options.sweep)),
+            )
+        except InputError as error:
+            raise InputError(f"{options.sweep}: {error}") from error
+        header = {"descrip": f"Reconstructed from {len(sweep.frames)} tracked frames; IoUSynth {__version__}"[:79]}
+        write_volume(staging / options.output.name, volume, header)
+        write_volume(staging / f"{name}_mask{suffix}", mask, header)
+    seconds = time.perf_counter() - started
+    size = " x ".join(map(str, volume.size))
+    print(
+        f"{options.output}: {size} voxels of {options.spacing:g} mm, {mask.array.mean():.0%} of them with data "
+        f"({name}_mask{suffix}), in {seconds:.1f} s. {' '.join(volume.notes)}"
+    )
+    return 0
+
+
+def _volume_name(output: Path) -> tuple[str, str]:
+    """Split the name of a volume file, and refuse formats that are not written."""
+    for suffix in _VOLUME_SUFFIXES:
+        if output.name.endswith(suffix) and len(output.name) > len(suffix):
+            return output.name[: -len(suffix)], suffix
+    raise InputError(f"{output}: has no suffix that is written; name it .nrrd, .nii.gz or .mha")
+
+
 # models ---------------------------------------------------------------------------------------------------------------
 
 
@@ -327,4 +411,125 @@ def _run_doctor(options: argparse.Namespace) -> int:
         print(f"not ready: {'; '.join(f'{problem.subject}: {problem.text}' for problem in problems)}")
         return BAD_INPUT
     print("ready")
+    return 0
+
+
+# evaluate -------------------------------------------------------------------------------------------------------------
+
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="score predictions against a cohort that knows the truth",
+        description="Writes scores.csv (a row a case), summary.json and table.md with means and 95 % intervals, and "
+        "prints the table.",
+        epilog="To predict a cohort: for case in COHORT/case-*; do iousynth synthesize $case/ioUS.mha "
+        "-o PREDICTIONS/$(basename $case); done",
+    )
+    parser.add_argument(
+        "predictions", type=Path, metavar="PREDICTIONS", help="folder with what synthesize wrote, named by case"
+    )
+    parser.add_argument("--reference", required=True, type=Path, metavar="DIR", help="folder of a simulated cohort")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the results")
+    parser.set_defaults(run=_run_evaluate)
+
+
+def _run_evaluate(options: argparse.Namespace) -> int:
+    try:
+        from .evaluation.predictions import evaluate, write
+    except ImportError as error:
+        raise InputError(
+            f"evaluate: needs the package {error.name}; install PyTorch and `pip install 'iousynth[train,evaluate]'`"
+        ) from error
+
+    def report(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    with staging_folder(options.output) as staging:
+        table = write(evaluate(options.predictions, options.reference, report), staging)
+    print(table, end="")
+    return 0
+
+
+# train ----------------------------------------------------------------------------------------------------------------
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train a generator or a segmenter",
+        description="Writes checkpoint.pt, curve.csv, samples/ and tensorboard/. The same command goes on from the "
+        "last checkpoint after an interruption.",
+        epilog="On several GPUs: torchrun --nproc-per-node 4 -m IoUSynthLib train PRESET --data DIR -o DIR; on several "
+        "nodes, torchrun's --nnodes and --rdzv-endpoint on each, and a folder that all of them see.",
+    )
+    parser.add_argument("preset", nargs="?", metavar="PRESET", help="what to train; --list shows the choice")
+    parser.add_argument("--list", action="store_true", help="list the presets")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of a simulated or prepared cohort")
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the run")
+    parser.add_argument(
+        "--predictions", type=Path, metavar="DIR", help="synthetic MRI that a segmenter learns from (default: true MRI)"
+    )
+    parser.add_argument("--steps", type=_positive, metavar="N", help="other length than the preset's, for a trial")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.set_defaults(run=_run_train)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 4294967295")
+    return int(text)
+
+
+def _run_train(options: argparse.Namespace) -> int:
+    try:
+        from .training import command
+
+        return command.run(options)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"train: the package {error.name} is not installed; install PyTorch (pytorch.org says how) and then "
+            'the rest with pip install "iousynth[train]"'
+        ) from error
+
+
+# simulate -------------------------------------------------------------------------------------------------------------
+
+
+def _add_simulate(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "simulate",
+        help="make a cohort of simulated ultrasound, MRI and labels to train and test on",
+        description="Writes a folder a case, dataset.json with heads and splits, and contact_sheet.png. Complete cases "
+        "are kept, so that the same command goes on after an interruption.",
+    )
+    parser.add_argument("-n", "--number", required=True, type=_positive, metavar="N", help="number of cases")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder of the cohort")
+    parser.add_argument(
+        "--anatomy",
+        type=Path,
+        metavar="DIR",
+        help="BrainWeb or SynthSeg label maps, or folders with real T1, T2 and FLAIR (default: the ICBM 152 head)",
+    )
+    parser.add_argument("--seed", type=_seed, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes (default: 1)")
+    parser.set_defaults(run=_run_simulate)
+
+
+def _run_simulate(options: argparse.Namespace) -> int:
+    try:
+        from .simulation.command import write_cohort
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"simulate: the package {error.name} is not installed; install PyTorch (pytorch.org says how) and then "
+            'the rest with pip install "iousynth[train]"'
+        ) from error
+    print(write_cohort(options.number, options.output, options.anatomy, options.seed, options.workers))
     return 0
