@@ -470,6 +470,9 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--predictions", type=Path, metavar="DIR", help="synthetic MRI that a segmenter learns from (default: true MRI)"
     )
+    parser.add_argument(
+        "--initial", metavar="NAME|PATH", help="model to start from, to adapt it to these data (default: from nothing)"
+    )
     parser.add_argument("--steps", type=_positive, metavar="N", help="other length than the preset's, for a trial")
     parser.add_argument("--seed", type=_seed, default=0, metavar="S", help="default: 0")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")

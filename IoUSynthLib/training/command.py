@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ..bundle import load
 from ..simulation.cohort import INDEX
 from ..volume import InputError
 from .presets import PRESETS, Preset, train
@@ -20,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     Parameters
     ----------
     options
-        ``preset``, ``list``, ``data``, ``output``, ``predictions``, ``steps``, ``seed``, ``device``.
+        ``preset``, ``list``, ``data``, ``output``, ``predictions``, ``initial``, ``steps``, ``seed``, ``device``.
 
     Raises
     ------
@@ -38,12 +39,13 @@ def run(options: argparse.Namespace) -> int:
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    initial = load(options.initial) if options.initial else None
     _check_cohort(options, PRESETS[options.preset])
     _check_writable(options.output)
     try:
         train(
             options.preset, options.data, options.output, options.predictions, options.seed, options.steps, device,
-            lambda line: print(line, flush=True),
+            lambda line: print(line, flush=True), initial,
         )
     except FloatingPointError as error:
         raise InputError(f"{options.output}: {error}") from error

@@ -54,5 +54,6 @@ def overlap_score(batches: SliceBatches) -> Score:
     return score
 
 
+@torch.no_grad()
 def _predict(network: torch.nn.Module, batch: Batch) -> torch.Tensor:
     return network(batch.image.to(next(network.parameters()).device)).cpu()

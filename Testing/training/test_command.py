@@ -163,3 +163,9 @@ def test_without_torch(monkeypatch, capsys):
     error = complaint(capsys, "--list")
     assert "the package torch is not installed; install PyTorch" in error
     assert 'pip install "iousynth[train]"' in error
+
+
+def test_a_model_that_is_not_there_cannot_be_started_from(cohort, tmp_path, capsys):
+    assert run("lesion-2.5d", "--data", cohort, "-o", tmp_path / "run", "--initial", "nowhere") == 2
+    assert "nowhere" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,176 @@
+"""Whether synthetic MRI follows the ultrasound, where there is no MRI to compare with.
+
+Real ultrasound of surgery comes without an MRI of the same brain on the same day. These measures ask of the images
+what can be asked without one, and take simulated test cases, with synthetic and with true MRI, as the scale::
+
+    python -m IoUSynthLib.evaluation.agreement --cohort COHORT --real DATA -o FOLDER
+
+``DATA`` holds ``resect/Case4-US-before.nii.gz`` and ``resect_sweep`` (RESECT, Xiao et al. 2017, CC BY 4.0). Written are
+``agreement.md``, ``agreement.json`` and a picture of every real volume.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage, stats
+
+from ..picture import write_picture
+from ..pipeline import SynthesisResult, synthesize
+from ..preprocessing import normalize_ultrasound
+from ..simulation.case import read_case
+from ..simulation.cohort import read_index
+from ..volume import InputError, Volume
+from . import realism_data
+
+#: Scale in mm of what counts as an edge and of a tissue's mean.
+SCALE = 1.6
+#: Voxels nearer than this to the rim of the field of view, in mm, are the rim.
+RIM = 3.0
+_EVERY = 7
+MEASURES = (
+    "edges", "FLAIR against ultrasound", "T2w against ultrasound", "streaks", "uncertainty against echo",
+    "uncertainty at the rim",
+)
+
+
+def measure(
+    ultrasound: np.ndarray, fan: np.ndarray, t2w: np.ndarray, flair: np.ndarray, spacing: float,
+    uncertainty: np.ndarray | None = None,
+) -> dict[str, float]:
+    """Agreement of two MR contrasts with the ultrasound of the same place.
+
+    Parameters
+    ----------
+    ultrasound, t2w, flair
+        (z, y, x), any linear scale.
+    fan
+        (z, y, x) bool.
+    spacing
+        Isotropic voxel size in mm.
+    uncertainty
+        (z, y, x) expected error, if there is one.
+
+    Returns
+    -------
+    dict
+        ``edges``: rank correlation of the gradient magnitudes of T2w and ultrasound at the scale of 1.6 mm.
+        ``FLAIR against ultrasound``, ``T2w against ultrasound``: rank correlation of the smoothed images; near -1 or 1
+        an image only repeats the ultrasound. ``streaks``: along the worst axis of the grid, the mean second difference
+        of T2w over that of the mean axis, divided by the same ratio of the ultrasound; about 1 when no axis stands
+        out. ``uncertainty against echo``: rank correlation of the expected error with the smoothed ultrasound,
+        negative when it rises in shadow. ``uncertainty at the rim``: mean expected error within 3 mm of the fan's rim
+        over that of the rest.
+    """
+    sigma = SCALE / spacing
+    core = ndimage.distance_transform_edt(fan, sampling=spacing) > RIM
+    kept = np.flatnonzero(core)[::_EVERY]
+
+    def correlate(first: np.ndarray, second: np.ndarray) -> float:
+        return float(stats.spearmanr(first.ravel()[kept], second.ravel()[kept]).statistic)
+
+    def smooth(image: np.ndarray) -> np.ndarray:
+        return ndimage.gaussian_filter(image.astype(np.float32), sigma)
+
+    def edges(image: np.ndarray) -> np.ndarray:
+        return ndimage.gaussian_gradient_magnitude(image.astype(np.float32), sigma)
+
+    echo = smooth(ultrasound)
+    values = {
+        "edges": correlate(edges(t2w), edges(ultrasound)),
+        "FLAIR against ultrasound": correlate(smooth(flair), echo),
+        "T2w against ultrasound": correlate(smooth(t2w), echo),
+        "streaks": float(np.max(_roughness(t2w, core) / _roughness(ultrasound, core))),
+    }
+    if uncertainty is not None:
+        rim = fan & ~core
+        values["uncertainty against echo"] = correlate(smooth(uncertainty), echo)
+        values["uncertainty at the rim"] = float(uncertainty[rim].mean() / uncertainty[core].mean())
+    return values
+
+
+def _roughness(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Mean absolute second difference along each axis, over the mean of the three."""
+    image = image.astype(np.float32)
+    differences = [np.abs(ndimage.correlate1d(image, (1.0, -2.0, 1.0), axis))[inside].mean() for axis in range(3)]
+    return np.array(differences) / np.mean(differences)
+
+
+def measure_result(volume: Volume, result: SynthesisResult) -> dict[str, float]:
+    """Agreement of a synthesis with its input, which must have cubic voxels."""
+    fan = result.valid.array > 0
+    t2w, flair = (result.images[name].array for name in ("T2w", "FLAIR"))
+    ultrasound = normalize_ultrasound(volume.array)
+    return measure(ultrasound, fan, t2w, flair, volume.spacing[0], result.uncertainty.array)
+
+
+def compare(cohort: Path, data: Path, output: Path, model: str | None, count: int) -> dict[str, dict[str, list[float]]]:
+    """Measure real volumes, and simulated test cases with synthetic and with true MRI.
+
+    Returns
+    -------
+    dict
+        By source and measure, the values of its volumes.
+    """
+    rows: dict[str, list[dict[str, float]]] = {}
+    for folder in read_index(cohort, "test")[:count]:
+        case = read_case(folder)
+        volume = case.images["ioUS"]
+        rows.setdefault("simulated, synthetic MRI", []).append(measure_result(volume, synthesize(volume, model)))
+        true = [np.where(case.fan.array > 0, case.images[name].array, 0) for name in ("T2w", "FLAIR")]
+        fan = case.fan.array > 0
+        ultrasound = normalize_ultrasound(volume.array)
+        rows.setdefault("simulated, true MRI", []).append(measure(ultrasound, fan, *true, volume.spacing[0]))
+    for name, (volume, *_) in realism_data.read_real(data).items():
+        result = synthesize(volume, model)
+        rows[name] = [measure_result(volume, result)]
+        write_picture(output / f"{name.lower().replace(' ', '_')}.png", volume, result, name)
+    return {
+        source: {m: [row[m] for row in values if m in row] for m in MEASURES} for source, values in rows.items()
+    }
+
+
+def table(values: dict[str, dict[str, list[float]]]) -> str:
+    """Markdown table: the median, and the 5 to 95 % range where there are several volumes."""
+    lines = ["| source | n | " + " | ".join(MEASURES) + " |", "|---|---|" + "---|" * len(MEASURES)]
+    for source, measures in values.items():
+        count = max(len(numbers) for numbers in measures.values())
+        lines.append(f"| {source} | {count} | " + " | ".join(_cell(measures[m]) for m in MEASURES) + " |")
+    return "\n".join(lines)
+
+
+def _cell(numbers: list[float]) -> str:
+    if not numbers:
+        return "-"
+    low, middle, high = np.percentile(numbers, (5, 50, 95))
+    return f"{middle:.2f}" if len(numbers) == 1 else f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the table and the pictures; 2 for bad input."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cohort", type=Path, required=True, metavar="DIR", help="simulated cohort")
+    parser.add_argument("--real", type=Path, required=True, metavar="DIR", help="folder with resect and resect_sweep")
+    parser.add_argument("--model", metavar="NAME|PATH", help="generator (default: the one that ships)")
+    parser.add_argument("-n", "--cases", type=int, default=12, help="most simulated cases (default: 12)")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    options = parser.parse_args(arguments)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+        values = compare(options.cohort, options.real, options.output, options.model, options.cases)
+    except (InputError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    (options.output / "agreement.json").write_text(json.dumps(values, indent=1) + "\n")
+    (options.output / "agreement.md").write_text(table(values) + "\n")
+    print(table(values))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

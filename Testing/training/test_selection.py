@@ -1,0 +1,67 @@
+"""What chooses a checkpoint, by networks whose worth is known."""
+
+import numpy as np
+import pytest
+import torch
+
+from IoUSynthLib.evaluation import perceptual
+from IoUSynthLib.training.data import SliceBatches, TrainingVolume
+from IoUSynthLib.training.selection import overlap_score, perceptual_score
+
+CUBE = (64, 64, 64)
+
+
+class Copy(torch.nn.Module):
+    """Gives the middle slice of the input, ``scale`` times, in every channel."""
+
+    def __init__(self, channels: int, scale: float = 1.0) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(scale))
+        self.channels = channels
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.scale * image[:, 1:2].repeat(1, self.channels, 1, 1)
+
+
+class Classes(torch.nn.Module):
+    """Calls class 1 what is above ``threshold``, class 2 what is below its negative."""
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__()
+        self.threshold = torch.nn.Parameter(torch.tensor(threshold))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        middle = image[:, 1]
+        return torch.stack([self.threshold.expand_as(middle), middle, -middle], 1)
+
+
+def batches(target: np.ndarray, image: np.ndarray) -> SliceBatches:
+    fan = np.ones(CUBE, bool)
+    volume = TrainingVolume(image[None].astype(np.float16), target.astype(np.float16), fan, np.argwhere(fan)[::999])
+    return SliceBatches([volume], 4, 64, 0, augment=False)
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.random.default_rng(0).uniform(-1, 1, CUBE)
+
+
+def test_overlap_is_0_for_the_truth_and_grows_with_the_error(image: np.ndarray) -> None:
+    truth = np.select([image > 0.5, image < -0.5], [1, 2], 0)[None]
+    score = overlap_score(batches(truth, image))
+    assert score(Classes(0.5)) == pytest.approx(0, abs=1e-3)
+    assert score(Classes(2.0)) == pytest.approx(1)
+    assert score(Classes(0.5)) < score(Classes(0.6)) < score(Classes(0.8))
+
+
+def test_lpips_is_0_for_the_truth_and_grows_with_the_error(image: np.ndarray) -> None:
+    if perceptual.load() is None:
+        pytest.skip("the weights of LPIPS are not here")
+    score = perceptual_score(batches(np.stack([image, image]), image))
+    assert score(Copy(3)) == pytest.approx(0, abs=1e-5)
+    assert 0 < score(Copy(3, 0.9)) < score(Copy(3, 0.3))
+
+
+def test_without_the_weights_of_lpips_nothing_is_chosen(image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perceptual, "load", lambda: None)
+    assert perceptual_score(batches(np.stack([image, image]), image)) is None
