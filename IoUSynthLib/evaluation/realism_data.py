@@ -6,7 +6,6 @@ the frames: virtual apex at pixel (319, 39), opening of +-44 degrees, 22 to 380 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from scipy import ndimage
 
 from ..preprocessing import field_of_view, resample_to_spacing
 from ..reconstruction import Sweep, read_sweep, reconstruct
+from ..simulation.case import read_parameters
 from ..simulation.cohort import split_heads
 from ..simulation.planes import frame_plane, frame_positions
 from ..volume import InputError, Volume, read_volume
@@ -81,13 +81,6 @@ def read_simulated(folder: Path) -> tuple[Volume, np.ndarray, list[np.ndarray], 
     grid = polar_grid(probe["face_radius"], probe["depth"], probe["half_angle"])
     planes = [frame_plane(volume, parameters, position) for position in frame_positions(probe, FRAMES)]
     return volume, inside, [_on_the_fan(plane, inside, *grid) for plane in planes], *grid
-
-
-def read_parameters(folder: Path) -> dict:
-    """What was drawn for a simulated case."""
-    if not (folder / "case.json").is_file():
-        raise InputError(f"{folder}: no case.json; make a cohort with `iousynth simulate -n 32 -o {folder.parent}`")
-    return json.loads((folder / "case.json").read_text())
 
 
 def _on_the_fan(plane: np.ndarray, inside: np.ndarray, radii: np.ndarray, angles: np.ndarray) -> np.ndarray:

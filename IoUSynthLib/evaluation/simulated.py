@@ -13,7 +13,7 @@ from ..inference import open_session, predict
 from ..pipeline import SynthesisResult, synthesize
 from ..preprocessing import normalize_ultrasound
 from ..segmentation import labels_from_probabilities, softmax, weighted
-from ..simulation.case import Case, read_case
+from ..simulation.case import Case, read_case, read_parameters
 from ..simulation.cohort import read_index
 from ..simulation.mri import TARGETS
 from .floors import Floors, fit
@@ -32,6 +32,13 @@ def fit_floors(folders: Sequence[Path]) -> dict[str, Floors]:
     return {target: fit(pairs(target)) for target in TARGETS}
 
 
+def choose_cases(folders: Sequence[Path], count: int) -> list[Path]:
+    """The first ``count`` cases, half of them after a resection, as far as there are so many; in their order."""
+    after = [folder for folder in folders if "cavity" in read_parameters(folder)["lesion"]["kind"]]
+    before = [folder for folder in folders if folder not in after]
+    return sorted([*before[: count - count // 2], *after[: count // 2]])
+
+
 def evaluate(
     cohort: Path, model: str | None, arms: dict[str, tuple[Bundle, bool]], count: int, report: Report = print
 ) -> dict:
@@ -47,7 +54,7 @@ def evaluate(
         Segmenters to compare with the pipeline's own overlay, by name; the flag says whether the segmenter reads
         the true MRI (else the synthetic one).
     count
-        Number of test cases.
+        Number of test cases, half of them after a resection.
     report
         Receives a line a case.
 
@@ -59,7 +66,7 @@ def evaluate(
     training = read_index(cohort, "train")
     floors = fit_floors(training[: max(1, len(training) // 4)])
     rows = []
-    for folder in read_index(cohort, "test")[:count]:
+    for folder in choose_cases(read_index(cohort, "test"), count):
         case = read_case(folder)
         result = synthesize(case.images["ioUS"], model)
         row = {"case": folder.name, "head": case.parameters["head"], "lesion": case.parameters["lesion"]["kind"]}

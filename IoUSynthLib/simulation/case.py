@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ import torch.nn.functional as functional
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from ..volume import Volume, read_volume, write_volume
+from ..volume import InputError, Volume, read_volume, write_volume
 from .anatomy import Head
 from .fields import sample, smooth_noise, within
 from .lesion import Lesion, draw_lesion, grow, push
 from .mri import TARGETS, draw_contrast, simulate_mri
+from .parts import check_parts, simplify
 from .tissues import BRAIN, PARENCHYMA, TUMOUR, Tissue
 from .ultrasound import draw_probe, draw_scatter, scatter_texture, simulate_ultrasound
 
@@ -115,7 +117,8 @@ def turned_points(points: torch.Tensor, turn: np.ndarray) -> torch.Tensor:
 
 
 def simulate_case(
-    head: Head, seed: int, size: int = SIZE, voxel: float = VOXEL, device: torch.device | str = "cpu"
+    head: Head, seed: int, size: int = SIZE, voxel: float = VOXEL, device: torch.device | str = "cpu",
+    without: Collection[str] = (),
 ) -> Case:
     """Simulate one case; the same head, seed and device give the same case.
 
@@ -131,13 +134,18 @@ def simulate_case(
         Voxel size in mm.
     device
         Where the tensors live.
+    without
+        Parts of the simulator to leave out, see :mod:`.parts`; everything else stays as it is with them.
     """
+    without = check_parts(without)
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     device = torch.device(device)
     pose = draw_pose(head, rng)
     lesion = draw_lesion(rng, (float(rng.normal(0, 4)), pose.lesion_depth, float(rng.normal(0, 4))))
-    probe, scatter, contrast = draw_probe(rng), draw_scatter(rng), draw_contrast(rng)
+    probe, scatter, contrast = simplify(draw_probe(rng), without), draw_scatter(rng), draw_contrast(rng)
+    if "real MRI" in without:
+        head = replace(head, signals=None)
     points = grid_points(size, voxel, device)
     healthy, measured = _field_of_view(head, pose, lesion, points, generator)
     tissues = grow(lesion, healthy, points, generator)
@@ -147,6 +155,7 @@ def simulate_case(
     share, patchiness = float(rng.uniform(0.3, 0.5)), float(rng.uniform(0.15, 0.45))
     texture = patchiness * (share**0.5 * shared + (1 - share) ** 0.5 * own)
     turn = draw_turn(rng)
+    turn = np.eye(3) if "turn" in without else turn
     voxels = turned_points(points, turn)
     ultrasound, fan = simulate_ultrasound(tissues, points, texture, probe, scatter, generator, voxels)
     partial_volume = float(rng.uniform(0.4, 0.8))
@@ -164,7 +173,7 @@ def simulate_case(
         "seed": seed, "head": head.name, "simulated": True, "lesion": asdict(lesion), "probe": asdict(probe),
         "scatter": scatter, "contrast": contrast, "texture_share": share, "patchiness": patchiness,
         "partial_volume": partial_volume, "face": pose.origin.tolist(), "axes": pose.axes.tolist(),
-        "turn": turn.tolist(),
+        "turn": turn.tolist(), "without": sorted(without),
     }
     origin = pose.origin + pose.axes @ voxels[:, 0, 0, 0].cpu().numpy()
     geometry = {"spacing": (voxel,) * 3, "origin": tuple(map(float, origin)), "direction": pose.axes @ turn}
@@ -236,5 +245,18 @@ def write_case(case: Case, folder: Path) -> None:
 def read_case(folder: Path) -> Case:
     """Read back what :func:`write_case` wrote."""
     images = {name: read_volume(folder / f"{name}.mha") for name in ("ioUS", *TARGETS)}
-    parameters = json.loads((folder / "case.json").read_text())
+    parameters = read_parameters(folder)
     return Case(images, read_volume(folder / "labels.mha"), read_volume(folder / "fan.mha"), parameters)
+
+
+def read_parameters(folder: Path) -> dict:
+    """What was drawn for a case.
+
+    Raises
+    ------
+    InputError
+        The folder holds no complete case.
+    """
+    if not (folder / "case.json").is_file():
+        raise InputError(f"{folder}: no case.json; make a cohort with `iousynth simulate -n 32 -o {folder.parent}`")
+    return json.loads((folder / "case.json").read_text())

@@ -86,7 +86,7 @@ class Preset:
 
 CLASSES = ("background", "tumour", "cavity")
 _SEGMENTER = {
-    "kind": "segmenter", "outputs": CLASSES, "schedule": Schedule(2400), "features": (24, 48, 64, 96, 128, 24),
+    "kind": "segmenter", "outputs": CLASSES, "schedule": Schedule(3000), "features": (24, 48, 64, 96, 128, 24),
     "share": 0.6,
 }
 PRESETS: dict[str, Preset] = {

@@ -18,11 +18,16 @@ WINDOW = (192, 192)
 SIZE_MULTIPLE = 16
 INTENDED_USE = "Research only, never for clinical decisions. Trained on simulated ultrasound."
 TRAINING_DATA = (
-    "Simulated ultrasound and MRI of BrainWeb heads (Aubert-Broche et al. 2006) and of the SynthSeg label maps "
-    "(Billot et al. 2023, Apache-2.0); no patient data."
+    "Simulated ultrasound of BrainWeb heads (Aubert-Broche et al. 2006), of the SynthSeg label maps (Billot et al. "
+    "2023, Apache-2.0) and of the MRI of four patients (TCGA-LGG, Pedano et al. 2016, CC BY 3.0; open_ms_data, Lesjak "
+    "et al. 2018, CC BY 4.0); no real ultrasound."
 )
 CITATION = "IoUSynth developers, 2026: synthetic T2w and FLAIR MRI from tracked intraoperative brain ultrasound."
-VERSION = "0.1.0"
+VERSION = "0.2.0"
+CHANGELOG = {
+    "0.2.0": "simulator with real MRI, turned grids, drift and loss with depth; started from the weights of 0.1.0",
+    "0.1.0": "first weights, trained on simulated cases",
+}
 CARDS = Path(__file__).parent / "cards"
 
 
@@ -75,7 +80,7 @@ def bundle_metadata(name: str, preset: Preset, operating_point: dict) -> dict:
     channels = [f"{image} slice {offset}" for image in preset.inputs for offset in ("k-1", "k", "k+1")]
     return {
         "version": VERSION,
-        "changelog": {VERSION: "first weights, trained on simulated cases"},
+        "changelog": CHANGELOG,
         "monai_version": metadata.version("monai"),
         "pytorch_version": torch.__version__.split("+")[0],
         "numpy_version": metadata.version("numpy"),
