@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import torch
 
 from .anatomy import Head, icbm_head, label_maps, read_head
 from .case import simulate_case, write_case
+from .parts import check_parts
 from .patient import FILES, is_patient, read_patient
 
 INDEX = "dataset.json"
@@ -68,6 +69,8 @@ def simulate_cohort(
     seed: int = 0,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    split: str | None = None,
+    without: Collection[str] = (),
 ) -> list[dict]:
     """Simulate ``count`` cases, spread evenly over the heads, and write them with their index.
 
@@ -85,33 +88,61 @@ def simulate_cohort(
         Number of processes.
     progress
         Called with the number of cases that are ready and the number of all.
+    split
+        Use only the heads of this split; those of all when None.
+    without
+        Parts of the simulator to leave out, see :mod:`.parts`. Without "real MRI" a label map of the same split stands
+        in for every patient; the other cases keep their heads.
 
     Returns
     -------
     list of dict
         The index's entries: name, head, split.
+
+    Raises
+    ------
+    ValueError
+        There are no anatomies, none of the split, or none that are label maps.
     """
+    without = check_parts(without)
     paths: dict[str, Path | None] = {"icbm152": None} if anatomy is None else head_paths(anatomy)
-    heads = list(paths)
-    splits = split_heads(heads)
-    entries = [
-        {"name": f"case-{number:04d}", "head": heads[number % len(heads)], "split": splits[heads[number % len(heads)]]}
-        for number in range(count)
-    ]
+    entries = _entries(count, paths, split, without)
     output.mkdir(parents=True, exist_ok=True)
     done = 0
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         jobs = []
-        for index, name in enumerate(heads):
-            numbers = list(range(index, count, len(heads)))
-            if numbers:
-                jobs.append(pool.submit(_simulate_head, paths[name], numbers, output, seed))
+        for name in dict.fromkeys(entry["head"] for entry in entries):
+            numbers = [number for number, entry in enumerate(entries) if entry["head"] == name]
+            jobs.append(pool.submit(_simulate_head, paths[name], numbers, output, seed, without))
         for job in as_completed(jobs):
             done += job.result()
             if progress:
                 progress(done, count)
     (output / INDEX).write_text(json.dumps({"simulated": True, "seed": seed, "cases": entries}, indent=1))
     return entries
+
+
+def _entries(count: int, paths: dict[str, Path | None], split: str | None, without: Collection[str]) -> list[dict]:
+    splits = split_heads(list(paths))
+    heads = [name for name in paths if split in (None, splits[name])]
+    if not heads:
+        raise ValueError(f"no anatomies for {split}; put five or more of one source into the folder")
+    labels = label_map_heads(paths)
+    entries = []
+    for number in range(count):
+        name = heads[number % len(heads)]
+        if "real MRI" in without and name not in labels:
+            others = [other for other in labels if splits[other] == splits[name]]
+            if not others:
+                raise ValueError(f"{name}: no label map can stand in for this patient; add BrainWeb or SynthSeg maps")
+            name = others[number % len(others)]
+        entries.append({"name": f"case-{number:04d}", "head": name, "split": splits[name]})
+    return entries
+
+
+def label_map_heads(paths: dict[str, Path | None]) -> list[str]:
+    """Names of the anatomies that are label maps, the ICBM 152 head among them; all others are real MRI."""
+    return [name for name, path in paths.items() if path is None or not path.is_dir()]
 
 
 def read_index(cohort: Path, split: str) -> list[Path]:
@@ -128,7 +159,9 @@ def read_index(cohort: Path, split: str) -> list[Path]:
     return [cohort / case["name"] for case in cases if case["split"] == split]
 
 
-def _simulate_head(path: Path | None, numbers: list[int], output: Path, seed: int) -> int:
+def _simulate_head(
+    path: Path | None, numbers: list[int], output: Path, seed: int, without: Collection[str]
+) -> int:
     torch.set_num_threads(1)
     head: Head | None = None
     for number in numbers:
@@ -136,5 +169,5 @@ def _simulate_head(path: Path | None, numbers: list[int], output: Path, seed: in
         if (folder / "case.json").is_file():
             continue
         head = head or load_head(path)
-        write_case(simulate_case(head, seed * 1_000_000 + number), folder)
+        write_case(simulate_case(head, seed * 1_000_000 + number, without=without), folder)
     return len(numbers)

@@ -22,11 +22,16 @@ from .tissues import PROPERTIES, Tissue
 
 LINES = 112
 SAMPLES = 208
+#: Attenuation in dB/cm/MHz that time-gain compensation assumes.
+BRAIN_ATTENUATION = 0.55
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Parameters of a sweep; lengths in mm, angles in radians, gains in dB."""
+    """Parameters of a sweep; lengths in mm, angles in radians, gains in dB.
+
+    ``even_attenuation`` is that of everything, in dB/cm/MHz; each tissue has its own where it is None.
+    """
 
     frequency: float
     depth: float
@@ -56,6 +61,7 @@ class Probe:
     compounding_blur: float
     lost_contact: tuple[float, float] | None
     reverberation: float
+    even_attenuation: float | None = None
 
 
 def draw_probe(rng: np.random.Generator) -> Probe:
@@ -161,7 +167,7 @@ def simulate_ultrasound(
         B-mode in [0, 1] (0 outside the fan) and the boolean mask of voxels that a frame covers.
     """
     sweep = _draw_sweep(probe, generator, tissues.device)
-    properties = _property_maps(tissues, texture, scatter)
+    properties = _property_maps(tissues, texture, scatter, probe.even_attenuation)
     rays, spacing = _ray_points(probe, sweep)
     sampled = sample(properties, points, rays)
     frames = _b_mode(sampled, spacing, probe, sweep, generator)
@@ -185,10 +191,13 @@ def _draw_sweep(probe: Probe, generator: torch.Generator, device: torch.device) 
     return Sweep(positions.to(device), shift.to(device), (shift + error).to(device))
 
 
-def _property_maps(tissues: torch.Tensor, texture: torch.Tensor, scatter: list[float]) -> torch.Tensor:
+def _property_maps(
+    tissues: torch.Tensor, texture: torch.Tensor, scatter: list[float], even_attenuation: float | None
+) -> torch.Tensor:
     """Impedance, attenuation, echogenicity and the size of the impedance gradient, as (4, n, n, n)."""
     index = tissues.long()
-    columns = [[p.impedance for p in PROPERTIES.values()], [p.attenuation for p in PROPERTIES.values()], scatter]
+    attenuations = [p.attenuation if even_attenuation is None else even_attenuation for p in PROPERTIES.values()]
+    columns = [[p.impedance for p in PROPERTIES.values()], attenuations, scatter]
     impedance, attenuation, echo = (torch.tensor(column, device=tissues.device)[index] for column in columns)
     impedance = blur(impedance[None], (0.6,) * 3)[0]
     gradient = torch.stack(torch.gradient(impedance)).square().sum(0).sqrt()
@@ -225,7 +234,7 @@ def _b_mode(
     loss = 2 * probe.frequency * torch.cumsum(attenuation, -1) * spacing / 10
     sliders = torch.tensor(probe.gain_curve, device=sampled.device)[None, None]
     sliders = functional.interpolate(sliders, SAMPLES, mode="linear", align_corners=True)[0, 0]
-    gain = 2 * probe.frequency * 0.55 * probe.compensation * depth + sliders
+    gain = 2 * probe.frequency * BRAIN_ATTENUATION * probe.compensation * depth + sliders
     gain = gain + probe.unevenness * _beam_gain(probe.frames, generator).to(sampled.device)[..., None]
     amplitude = transmitted * 10 ** ((gain - loss) / 20)
     scatterers = echo * _complex_noise(echo.shape, generator, echo.device)
