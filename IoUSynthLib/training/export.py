@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +16,28 @@ OPSET = 18
 TOLERANCE = 1e-3
 
 
-def export_onnx(network: torch.nn.Module, channels: int, path: Path, size_multiple: int = 16) -> float:
-    """Write a slice network as ONNX with free batch, height and width, and compare it with torch.
+def export_onnx(
+    network: torch.nn.Module, channels: int, path: Path, size_multiple: int = 16, size: Sequence[int] | None = None
+) -> float:
+    """Write a network as ONNX with free batch, and height and width free or all sizes fixed, and compare it with torch.
 
     Parameters
     ----------
     network
-        Maps (B, channels, H, W) to (B, outputs, H, W).
+        Maps (B, channels, H, W) to (B, outputs, H, W), or the same with (D, H, W) of fixed ``size``.
     channels
         Number of input channels.
     path
         File to write.
     size_multiple
-        H and W are multiples of this.
+        Free H and W are multiples of this.
+    size
+        The only (H, W) or (D, H, W) that the network will see; None leaves H and W free.
 
     Returns
     -------
     float
-        Largest absolute difference between ONNX Runtime and torch on random slices of two sizes.
+        Largest absolute difference between ONNX Runtime and torch on random images, of two sizes where they are free.
 
     Raises
     ------
@@ -41,8 +46,9 @@ def export_onnx(network: torch.nn.Module, channels: int, path: Path, size_multip
     """
     network = network.eval().to("cpu", memory_format=torch.contiguous_format)
     path.parent.mkdir(parents=True, exist_ok=True)
-    example = torch.randn(2, channels, 4 * size_multiple, 6 * size_multiple)
+    example = torch.randn(2, channels, *(size or (4 * size_multiple, 6 * size_multiple)))
     dynamic = torch.export.Dim.DYNAMIC
+    free = {0: dynamic} if size else {0: dynamic, 2: dynamic, 3: dynamic}
     torch.onnx.export(
         network,
         (example,),
@@ -51,24 +57,26 @@ def export_onnx(network: torch.nn.Module, channels: int, path: Path, size_multip
         opset_version=OPSET,
         input_names=["image"],
         output_names=["prediction"],
-        dynamic_shapes=({0: dynamic, 2: dynamic, 3: dynamic},),
+        dynamic_shapes=(free,),
         external_data=False,
+        verbose=False,
     )
-    difference = _compare(network, channels, path, size_multiple)
+    sizes = [tuple(size)] if size else [(5 * size_multiple, 5 * size_multiple), (8 * size_multiple, 4 * size_multiple)]
+    difference = _compare(network, channels, path, sizes)
     if difference > TOLERANCE:
         raise RuntimeError(f"{path}: ONNX Runtime and torch differ by {difference:.2e}, more than {TOLERANCE:.0e}")
     return difference
 
 
 @torch.no_grad()
-def _compare(network: torch.nn.Module, channels: int, path: Path, size_multiple: int) -> float:
+def _compare(network: torch.nn.Module, channels: int, path: Path, sizes: Sequence[Sequence[int]]) -> float:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
-    for batch, height, width in ((1, 5, 5), (3, 8, 4)):
-        image = torch.randn((batch, channels, height * size_multiple, width * size_multiple), generator=generator)
+    for batch, size in zip((1, 3), sizes, strict=False):
+        image = torch.randn((batch, channels, *size), generator=generator)
         (result,) = session.run(None, {"image": image.numpy()})
         worst = max(worst, float(np.abs(result - network(image).numpy()).max()))
     return worst

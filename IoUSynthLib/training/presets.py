@@ -86,8 +86,8 @@ class Preset:
 
 CLASSES = ("background", "tumour", "cavity")
 _SEGMENTER = {
-    "kind": "segmenter", "outputs": CLASSES, "schedule": Schedule(3000), "features": (24, 48, 64, 96, 128, 24),
-    "share": 0.6,
+    "kind": "segmenter", "outputs": CLASSES, "schedule": Schedule(2000), "features": (24, 48, 64, 96, 128, 24),
+    "share": 0.5,
 }
 PRESETS: dict[str, Preset] = {
     "ious2mr-2.5d": Preset("generator", ("ioUS",), (*TARGETS, "log_error"), Schedule(5500)),

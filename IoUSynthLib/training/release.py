@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ..evaluation.agreement import table as agreement_table
 from ..evaluation.tables import fidelity_table, overlap_table, uncertainty_table
 from .export import export_onnx, write_bundle
 from .operating_point import read_operating_point
@@ -42,7 +43,8 @@ def load_run(name: str, run: Path) -> torch.nn.Module:
 
 
 def release(
-    name: str, run: Path, output: Path, licence: Path, evaluation: dict | None = None, training: str = ""
+    name: str, run: Path, output: Path, licence: Path, evaluation: dict | None = None, training: str = "",
+    agreement: dict | None = None,
 ) -> Path:
     """Export a run as a bundle.
 
@@ -60,6 +62,8 @@ def release(
         What :func:`evaluation.simulated.evaluate` returned, for the card's tables.
     training
         What the weights were trained on, for how long and on what, in words for the card.
+    agreement
+        What :func:`evaluation.agreement.compare` returned, for the card's table of real ultrasound.
 
     Returns
     -------
@@ -71,7 +75,7 @@ def release(
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model.onnx"
         export_onnx(load_run(name, run), 3 * len(preset.inputs), model, SIZE_MULTIPLE)
-        card = _card(name, evaluation, training)
+        card = _card(name, evaluation, training, agreement)
         return write_bundle(output / name, model, bundle_metadata(name, preset, point), card, licence)
 
 
@@ -131,14 +135,15 @@ def _data_format(kind: str, channels: tuple[str, ...] | list[str]) -> dict:
     }
 
 
-def _card(name: str, evaluation: dict | None, training: str) -> str:
-    tables = {"fidelity": "", "overlap": "", "uncertainty": ""}
+def _card(name: str, evaluation: dict | None, training: str, agreement: dict | None) -> str:
+    tables = {"fidelity": "", "overlap": "", "uncertainty": "", "cases": ""}
     if evaluation is not None:
         tables = {
             "fidelity": fidelity_table(evaluation["summary"]),
             "overlap": overlap_table(evaluation["summary"]),
             "uncertainty": uncertainty_table(evaluation["summary"]),
+            "cases": str(len(evaluation["cases"])),
         }
+    tables["agreement"] = "Not measured." if agreement is None else agreement_table(agreement)
     text = (CARDS / f"{PRESETS[name].kind}.md").read_text(encoding="utf-8")
-    cases = "" if evaluation is None else str(len(evaluation["cases"]))
-    return text.format(training=training, cases=cases, **tables)
+    return text.format(training=training, **tables)

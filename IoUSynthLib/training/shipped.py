@@ -2,7 +2,8 @@
 
 ``python -m IoUSynthLib.training.shipped --anatomy DIR -o DIR`` simulates the cohort, trains the generator, lets it
 predict the cohort, trains the segmenter and the arms it is compared with, evaluates all on heads that training never
-saw, and writes the bundles. Each step that is finished in the output folder is kept when the command is repeated.
+saw and, with ``--real``, on real ultrasound, and writes the bundles. Each step that is finished in the output folder is
+kept when the command is repeated.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..bundle import SEARCH_VARIABLE, Bundle, load
+from ..evaluation.agreement import compare
 from ..evaluation.simulated import evaluate, write
 from ..simulation.cohort import simulate_cohort
 from .data import segmenter_volume
@@ -48,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--initial", type=Path, metavar="DIR",
         help=f"folder with earlier bundles {GENERATOR} and {SEGMENTER} to start all trainings from",
     )
+    parser.add_argument("--real", type=Path, metavar="DIR", help="folder with RESECT's resect and resect_sweep")
     parser.add_argument("--training", default="", help="what to say of the training in the model cards")
     options = parser.parse_args(arguments)
     cohort, models = options.output / "cohort", options.output / "models"
@@ -67,8 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not results.exists():
         write(evaluate(cohort, None, arms, TEST_CASES, _say), results)
     evaluation = json.loads(results.read_text())
+    agreement = _agreement(cohort, models / GENERATOR / "docs", options)
     for name in (GENERATOR, SEGMENTER):
-        release(name, options.output / "runs" / name, models, _LICENCE, evaluation, options.training)
+        run = options.output / "runs" / name
+        release(name, run, models, _LICENCE, evaluation, options.training, agreement)
         shutil.copyfile(results, models / name / "docs" / "evaluation.json")
 
 
@@ -88,6 +93,18 @@ def _trained(name: str, cohort: Path, options: argparse.Namespace, predictions: 
         write_operating_point(run, score_tumour_weights(load(bundle), volumes, SPACING_MM**3 / 1000))
         bundle = release(name, run, options.output / "models", _LICENCE)
     return bundle
+
+
+def _agreement(cohort: Path, pictures: Path, options: argparse.Namespace) -> dict | None:
+    """How the released models do on real ultrasound, where it is at hand; pictures of it go into the folder."""
+    if options.real is None:
+        return None
+    results = options.output / "agreement.json"
+    if not results.exists():
+        _say("running on real ultrasound")
+        values = compare(cohort, options.real, pictures, None, TEST_CASES // 2)
+        results.write_text(json.dumps(values, indent=1) + "\n")
+    return json.loads(results.read_text())
 
 
 def _initial(name: str, options: argparse.Namespace) -> Bundle | None:
