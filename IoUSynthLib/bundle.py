@@ -26,8 +26,14 @@ SEARCH_VARIABLE = "IOUSYNTH_MODELS"
 KINDS = ("generator", "segmenter")
 REGIMES = ("2D", "2.5D", "3D")
 INPUTS = ("ioUS", "T2w", "FLAIR")
+#: How overlapping windows are weighted, and how images smaller than the window are padded; the first is the default.
+BLENDINGS = ("hann", "hanning", "uniform")
+PADDINGS = ("multiple", "window", "centre", "reflect")
+#: Along which axes the grid lies that a network sees.
+FRAMES = ("volume", "patient")
 
-_METADATA = Path("configs", "metadata.json")
+#: Where a bundle's metadata lie in its folder.
+METADATA = Path("configs", "metadata.json")
 NETWORK_FILE = "models/model.onnx"
 
 
@@ -93,6 +99,28 @@ class Bundle:
         return tuple(float(weight) for weight in self.details.get("class_weights", [1.0] * len(self.outputs)))
 
     @property
+    def frame(self) -> str:
+        """``volume`` (the grid keeps the directions of the ultrasound) or ``patient`` (LPS: axial slices first)."""
+        return str(self.details.get("frame", FRAMES[0]))
+
+    @property
+    def stretch(self) -> bool:
+        """Whether slices are stretched to the window, whatever their shape, and predictions back."""
+        return bool(self.details.get("stretch", False))
+
+    @property
+    def blending(self) -> str:
+        """Weight of a window: ``hann`` (sampled at voxel centres), ``hanning`` (as NumPy's) or ``uniform``."""
+        return str(self.details.get("blending", BLENDINGS[0]))
+
+    @property
+    def padding(self) -> str:
+        """``multiple`` (behind, to a multiple of ``size_multiple``) or up to the window: ``window`` (behind),
+        ``centre`` (on both sides) or ``reflect`` (behind, mirrored).
+        """
+        return str(self.details.get("padding", PADDINGS[0]))
+
+    @property
     def sha256(self) -> str:
         """SHA-256 that the network's file must have."""
         return self.checksums[NETWORK_FILE]
@@ -124,7 +152,7 @@ class Bundle:
 def search_folders() -> list[Path]:
     """Return the folders that hold models, in the order in which they are searched."""
     named = [Path(part) for part in os.environ.get(SEARCH_VARIABLE, "").split(os.pathsep) if part]
-    return [*named, user_folder(), Path(__file__).resolve().parents[1] / "Resources" / "Models"]
+    return [*named, user_folder(), _shipped_folder()]
 
 
 def user_folder() -> Path:
@@ -134,6 +162,15 @@ def user_folder() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "IoUSynth" / "Models"
     return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "iousynth" / "models"
+
+
+def _shipped_folder() -> Path:
+    return Path(__file__).resolve().parents[1] / "Resources" / "Models"
+
+
+def origin(path: Path) -> str:
+    """Say how a model of :func:`bundle_paths` came to its folder."""
+    return {user_folder(): "installed", _shipped_folder(): "shipped"}.get(path.parent, f"${SEARCH_VARIABLE}")
 
 
 def list_bundles() -> list[Bundle]:
@@ -153,7 +190,7 @@ def bundle_paths() -> list[Path]:
         path.parents[1]
         for folder in search_folders()
         if folder.is_dir()
-        for path in sorted(folder.glob(f"*/{_METADATA}"))
+        for path in sorted(folder.glob(f"*/{METADATA}"))
     ]
 
 
@@ -171,7 +208,7 @@ def load(model: str | Path) -> Bundle:
         There is no such model, or its metadata are incomplete.
     """
     path = _find(model)
-    file = path / _METADATA
+    file = path / METADATA
     try:
         metadata = json.loads(file.read_text(encoding="utf-8"))
         return _parse(path, metadata)
@@ -186,9 +223,9 @@ def _find(model: str | Path) -> Path:
     path = Path(model)
     if path.parent == Path():  # a bare name
         for folder in search_folders():
-            if (folder / path / _METADATA).is_file():
+            if (folder / path / METADATA).is_file():
                 return (folder / path).resolve()
-    if (path / _METADATA).is_file():
+    if (path / METADATA).is_file():
         return path.resolve()
     names = ", ".join(dict.fromkeys(path.name for path in bundle_paths())) or "none"
     raise InputError(f"{model}: no such model (found: {names}); give one of these names or a bundle's folder")
@@ -231,6 +268,10 @@ def _problem(bundle: Bundle) -> str | None:
         and len(bundle.window) == dimensions
         and all(length > 0 and length % bundle.size_multiple == 0 for length in bundle.window),
         "overlap must be at least 0 and below 0.9": 0 <= bundle.overlap < 0.9,
+        "only slices can be stretched": not bundle.stretch or dimensions == 2,
+        f"frame must be one of {', '.join(FRAMES)}": bundle.frame in FRAMES,
+        f"blending must be one of {', '.join(BLENDINGS)}": bundle.blending in BLENDINGS,
+        f"padding must be one of {', '.join(PADDINGS)}": bundle.padding in PADDINGS,
         f"inputs must be among {', '.join(INPUTS)}": bool(bundle.inputs) and set(bundle.inputs) <= set(INPUTS),
         f"outputs do not fit a {bundle.kind}": _outputs_fit(bundle),
         "class_weights must be positive, one for each output": len(bundle.class_weights) == len(bundle.outputs)
@@ -243,4 +284,5 @@ def _problem(bundle: Bundle) -> str | None:
 def _outputs_fit(bundle: Bundle) -> bool:
     if bundle.kind == "segmenter":
         return bundle.outputs == ("background", "tumour", "cavity")
-    return "log_error" in bundle.outputs and len(set(bundle.outputs)) == len(bundle.outputs) >= 2
+    images = [name for name in bundle.outputs if name != "log_error"]
+    return bool(images) and len(set(bundle.outputs)) == len(bundle.outputs) and set(images) <= {"T2w", "FLAIR"}

@@ -137,6 +137,8 @@ def _load_models(model: str | Path | None) -> tuple[Bundle, Bundle]:
             raise InputError(f"{bundle.path}: is a {bundle.kind}, but a {kind} is needed; choose another model")
     if generator.inputs != ("ioUS",):
         raise InputError(f"{generator.path}: needs {', '.join(generator.inputs)}, not just ioUS; choose another model")
+    if "log_error" not in generator.outputs:
+        raise InputError(f"{generator.path}: does not predict its own error (log_error); choose another model")
     missing = set(segmenter.inputs) - {"ioUS", *generator.outputs}
     if missing:
         raise InputError(
@@ -151,8 +153,9 @@ def _load_models(model: str | Path | None) -> tuple[Bundle, Bundle]:
 def _prepare(volume: Volume, generator: Bundle) -> _Prepared:
     fan = preprocessing.field_of_view(volume.array)
     frame, box = preprocessing.crop_to_mask(volume, fan, margin=1)
-    grid = preprocessing.resample_to_spacing(frame, generator.spacing, fan[box])
-    share = preprocessing.resample_to_spacing(frame.with_array(fan[box]), generator.spacing)
+    turned = generator.frame == "patient"
+    grid = preprocessing.resample_to_spacing(frame, generator.spacing, fan[box], turned)
+    share = preprocessing.resample_to_spacing(frame.with_array(fan[box]), generator.spacing, None, turned)
     valid = share.array >= 0.5
     if not valid.any():
         raise InputError("input volume: the ultrasound fan is smaller than a voxel of the model; check the spacing")

@@ -249,8 +249,10 @@ def _fill_slice_holes(mask: np.ndarray) -> np.ndarray:
     return result
 
 
-def resample_to_spacing(volume: Volume, spacing: Sequence[float], mask: np.ndarray | None = None) -> Volume:
-    """Resample a volume linearly to another spacing, in its own frame: same directions, same middle.
+def resample_to_spacing(
+    volume: Volume, spacing: Sequence[float], mask: np.ndarray | None = None, patient_axes: bool = False
+) -> Volume:
+    """Resample a volume linearly to another spacing round the same middle.
 
     Before a reduction the image is smoothed by a Gaussian of ``(factor - 1) / 2`` voxels, as scikit-image does.
 
@@ -263,6 +265,9 @@ def resample_to_spacing(volume: Volume, spacing: Sequence[float], mask: np.ndarr
     mask
         Where the volume has data. Voxels without data then do not darken their neighbours, and the result is 0
         wherever less than half of a voxel has data.
+    patient_axes
+        Lay the grid along the patient's axes, x to the left, y to the back and z up, and large enough to hold the
+        volume; otherwise it keeps the volume's own directions.
 
     Returns
     -------
@@ -272,35 +277,65 @@ def resample_to_spacing(volume: Volume, spacing: Sequence[float], mask: np.ndarr
     import SimpleITK as sitk
 
     if mask is None:
-        image = _onto_spacing(volume.with_array(volume.array.astype(np.float32)), spacing)
+        image = _onto_spacing(volume.with_array(volume.array.astype(np.float32)), spacing, patient_axes)
         return Volume.from_sitk(image, volume.notes)
     weight = volume.with_array(mask.astype(np.float32))
-    share = sitk.GetArrayFromImage(_onto_spacing(weight, spacing))
-    image = _onto_spacing(volume.with_array(volume.array.astype(np.float32) * weight.array), spacing)
+    share = sitk.GetArrayFromImage(_onto_spacing(weight, spacing, patient_axes))
+    image = _onto_spacing(volume.with_array(volume.array.astype(np.float32) * weight.array), spacing, patient_axes)
     array = sitk.GetArrayFromImage(image)
     array = np.where(share >= 0.5, array / np.maximum(share, 0.5), 0.0).astype(np.float32)
     resampled = Volume.from_sitk(image, volume.notes)
     return resampled.with_array(array)
 
 
-def _onto_spacing(volume: Volume, spacing: Sequence[float]) -> sitk.Image:
+def _onto_spacing(volume: Volume, spacing: Sequence[float], patient_axes: bool) -> sitk.Image:
     import SimpleITK as sitk
 
     old, new = np.asarray(volume.spacing), np.asarray(spacing, dtype=np.float64)
+    direction = np.eye(3) if patient_axes else volume.direction
+    turn = volume.direction.T @ direction
     size = np.asarray(volume.size)
-    new_size = np.maximum(np.ceil(size * old / new - 1e-3).astype(int), 1)
-    start = ((size - 1) * old - (new_size - 1) * new) / 2.0
+    new_size = np.maximum(np.ceil(np.abs(turn.T) @ (size * old) / new - 1e-3).astype(int), 1)
+    middle = volume.direction @ ((size - 1) * old / 2.0) + volume.origin
     image = volume.to_sitk()
-    sigma = np.maximum(new / old - 1.0, 0.0) / 2.0
+    sigma = np.maximum(np.linalg.norm(turn * new, axis=1) / old - 1.0, 0.0) / 2.0
     if sigma.max() > 0.1:
         image = sitk.DiscreteGaussian(image, (sigma**2).tolist(), useImageSpacing=False)
     resampler = sitk.ResampleImageFilter()
     resampler.SetSize(new_size.tolist())
     resampler.SetOutputSpacing(new.tolist())
-    resampler.SetOutputOrigin((volume.direction @ start + volume.origin).tolist())
-    resampler.SetOutputDirection(volume.direction.ravel().tolist())
-    resampler.UseNearestNeighborExtrapolatorOn()  # the outermost half voxel lies beyond the old voxel centres
+    resampler.SetOutputOrigin((middle - direction @ ((new_size - 1) * new / 2.0)).tolist())
+    resampler.SetOutputDirection(direction.ravel().tolist())
+    if not patient_axes:  # the outermost half voxel lies beyond the old voxel centres
+        resampler.UseNearestNeighborExtrapolatorOn()
     return resampler.Execute(image)
+
+
+def stretch(images: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Interpolate slices linearly to another number of pixels, corner pixels onto corner pixels.
+
+    Parameters
+    ----------
+    images
+        (..., height, width).
+    shape
+        Wanted height and width; the aspect is not kept.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, as ``scipy.ndimage.zoom`` of order 1 gives.
+    """
+    result = np.asarray(images, dtype=np.float32)
+    for axis, length in zip((-2, -1), shape, strict=True):
+        if result.shape[axis] == length:
+            continue
+        position = np.linspace(0.0, result.shape[axis] - 1, length)
+        lower = np.minimum(position.astype(int), max(result.shape[axis] - 2, 0))
+        upper = np.minimum(lower + 1, result.shape[axis] - 1)
+        share = (position - lower).astype(np.float32).reshape(-1, *[1] * (-1 - axis))
+        result = result.take(lower, axis) * (1.0 - share) + result.take(upper, axis) * share
+    return result
 
 
 def resample_like(volume: Volume, reference: Volume, nearest: bool = False) -> Volume:

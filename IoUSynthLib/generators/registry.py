@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING
-
-from . import unet
 
 if TYPE_CHECKING:
     import torch
 
 REGIMES = ("2D", "2.5D", "2D+3D-refine", "3D")
-FAMILIES: dict[str, Callable[..., torch.nn.Module]] = {"unet": unet.build}
+
+
+def _family(module: str) -> Callable[..., torch.nn.Module]:
+    """Return a family's ``build``; its module, and with it torch, is imported at the first call."""
+
+    def build_family(regime: str, targets: Sequence[str], **size: object) -> torch.nn.Module:
+        return import_module(f".{module}", __package__).build(regime, targets, **size)
+
+    return build_family
+
+
+FAMILIES: dict[str, Callable[..., torch.nn.Module]] = {
+    name: _family(name) for name in ("unet", "pix2pix", "swin_pix2pix", "cyclegan", "cut", "resvit", "syndiff")
+}
 
 
 def build(family: str, regime: str, targets: Sequence[str] = ("T2w",), **size: object) -> torch.nn.Module:

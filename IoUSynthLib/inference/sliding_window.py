@@ -1,8 +1,8 @@
 """One sliding-window loop for 2D, 2.5D and 3D networks.
 
 A 3D volume is cut into items: its slices along an axis, or itself. Each item is covered by overlapping windows;
-predictions are blended with a Hann weight and divided by its sum. Windows without a valid voxel are skipped. Since a
-valid voxel lies in no skipped window, the sum of weights is separable: one short vector for each axis.
+predictions are blended with a weight (a bundle says which) and divided by its sum. Windows without a valid voxel are
+skipped. Since a valid voxel lies in no skipped window, the sum of weights is separable: one short vector for each axis.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..bundle import Bundle
+from ..preprocessing import stretch
 from .session import Session
 
 #: Intensity outside the fan, also used for padding.
@@ -24,6 +25,8 @@ _BATCH_PIXELS = {"cpu": 1 << 17, "cuda": 1 << 20}
 
 #: Keeps the corners of an image, which one window sees with a weight near zero, well defined.
 _SMALLEST_WEIGHT = 1e-3
+#: The benchmark's released code divides by no less than this, which pulls the rim of a "hanning" volume towards 0.
+_SMALLEST_SUM = {"hanning": 1e-6}
 
 Activation = Callable[[np.ndarray], np.ndarray]
 Progress = Callable[[float], None]
@@ -35,8 +38,9 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True)
 class _Tiling:
-    """Windows along the axes of an item: padded size, window size and first voxels, one entry an axis."""
+    """Windows along the axes of an item: voxels added in front, padded size, window size and first voxels."""
 
+    front: tuple[int, ...]
     padded: tuple[int, ...]
     window: tuple[int, ...]
     starts: tuple[tuple[int, ...], ...]
@@ -97,13 +101,19 @@ class _Pass:
 
     def __init__(self, session: Session, images: np.ndarray, valid: np.ndarray, bundle: Bundle) -> None:
         self.session, self.bundle = session, bundle
+        self.original = valid.shape[1:]
+        if bundle.stretch:
+            images = stretch(images, bundle.window)
+            valid = np.broadcast_to(valid.any(axis=(1, 2))[:, None, None], (len(valid), *bundle.window))
         self.shape = valid.shape[1:]
         self.tiling = tile(self.shape, bundle)
-        padding = [(0, after - before) for before, after in zip(self.shape, self.tiling.padded, strict=True)]
-        self.images = np.pad(images, [(0, 0), (0, 0), *padding], constant_values=OUTSIDE)
+        sizes = zip(self.shape, self.tiling.front, self.tiling.padded, strict=True)
+        padding = [(front, after - before - front) for before, front, after in sizes]
+        how = {"mode": "reflect"} if bundle.padding == "reflect" else {"constant_values": OUTSIDE}
+        self.images = np.pad(images, [(0, 0), (0, 0), *padding], **how)
         self.valid = np.pad(valid, [(0, 0), *padding])
         self.pieces = list(self._pieces())
-        self.weights = [hann(length) for length in self.tiling.window]
+        self.weights = [blending_weight(bundle.blending, length) for length in self.tiling.window]
         self.sum = np.zeros((len(bundle.outputs), *self.valid.shape), dtype=np.float32)
 
     def _pieces(self) -> Iterator[tuple[int, tuple[slice, ...]]]:
@@ -146,21 +156,37 @@ class _Pass:
             for start in starts:
                 total[start : start + len(weight)] += weight
             totals.append(total)
-        inner = tuple(slice(0, length) for length in self.shape)
-        return (self.sum / _outer(totals))[(slice(None), slice(None), *inner)]
+        inner = tuple(slice(a, a + length) for a, length in zip(self.tiling.front, self.shape, strict=True))
+        total = np.maximum(_outer(totals), _SMALLEST_SUM.get(self.bundle.blending, 0.0))
+        result = (self.sum / total)[(slice(None), slice(None), *inner)]
+        return stretch(result, self.original) if self.bundle.stretch else result
 
 
 def tile(shape: tuple[int, ...], bundle: Bundle) -> _Tiling:
     """Cover an item with windows; where the window is at least as large as the item, one covers it."""
-    padded, window, starts = [], [], []
+    front, padded, window, starts = [], [], [], []
     for length, largest in zip(shape, bundle.window, strict=True):
-        full = -(-length // bundle.size_multiple) * bundle.size_multiple
+        if bundle.padding == "multiple":
+            full = -(-length // bundle.size_multiple) * bundle.size_multiple
+        else:
+            full = max(length, largest)
         size = min(largest, full)
         step = max(1, round(size * (1.0 - bundle.overlap)))
+        front.append((full - length) // 2 if bundle.padding == "centre" else 0)
         padded.append(full)
         window.append(size)
         starts.append(tuple(sorted({*range(0, full - size, step), full - size})))
-    return _Tiling(tuple(padded), tuple(window), tuple(starts))
+    return _Tiling(tuple(front), tuple(padded), tuple(window), tuple(starts))
+
+
+def blending_weight(name: str, length: int) -> np.ndarray:
+    """Return the weight of a window along an axis, by one of ``bundle.BLENDINGS``."""
+    if name == "uniform":
+        return np.ones(length, dtype=np.float32)
+    if name == "hann":
+        return hann(length)
+    weight = np.maximum(np.hanning(length), _SMALLEST_WEIGHT)
+    return (weight / weight.max()).astype(np.float32)
 
 
 def hann(length: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from tiny_models import TINY_ERROR
+from tiny_models import TINY_ERROR, generator_network, write_bundle
 
 from IoUSynthLib import pipeline, preprocessing
 from IoUSynthLib.inference import Cancelled
@@ -44,6 +44,24 @@ def test_known_answers(result, ultrasound):
     assert result.images["FLAIR"].array[ventricle] == pytest.approx(250.0, abs=1.0)
     assert result.segmentation.array[26, 28, 34] == 1, "the bright lesion is tumour"
     assert result.segmentation.array[ventricle] == 2, "the black hole is cavity"
+
+
+def test_a_generator_on_the_patients_axes(tiny_models, ultrasound, tmp_path):
+    """The sweep is oblique, the network sees a grid that is not, and all comes back onto the input's grid."""
+    path = write_bundle(tmp_path / "axial", generator_network(), frame="patient", slice_axes=[0])
+    result = pipeline.synthesize(ultrasound, path, device="cpu")
+    fan = result.valid.array > 0
+    assert result.images["T2w"].same_grid(ultrasound, 0.0)
+    total = result.images["T2w"].array + result.images["FLAIR"].array
+    assert np.allclose(total[fan], 1000.0, atol=0.1)
+    assert result.images["FLAIR"].array[28, 44, 30] == pytest.approx(250.0, abs=1.0)
+    assert result.segmentation.array[26, 28, 34] == 1, "the bright lesion stays in its place"
+
+
+def test_a_generator_that_does_not_know_its_error_is_refused(tiny_models, ultrasound, tmp_path):
+    path = write_bundle(tmp_path / "published", generator_network(), outputs=["T2w", "FLAIR"])
+    with pytest.raises(InputError, match="does not predict its own error"):
+        pipeline.synthesize(ultrasound, path, device="cpu")
 
 
 def test_input_is_left_alone(tiny_models, ultrasound):

@@ -142,6 +142,26 @@ def test_resampling_keeps_the_oblique_frame_and_comes_back():
     assert np.allclose(back.array[inner], volume.array[inner], atol=1e-3)
 
 
+def test_resampling_onto_the_patients_axes():
+    volume = Volume(np.zeros((20, 24, 28)), (0.5, 0.6, 0.7), (5.0, 6.0, 7.0), oblique_direction())
+    volume = volume.with_array(ramp(volume))
+    grid = pre.resample_to_spacing(volume, (0.6, 0.6, 0.9), np.ones(volume.array.shape, dtype=bool), patient_axes=True)
+    assert np.array_equal(grid.direction, np.eye(3))
+    middle = [(np.array(v.ijk_to_lps) @ [*(np.array(v.size) - 1) / 2, 1]) for v in (grid, volume)]
+    assert np.allclose(*middle)
+    inner = (slice(3, -3),) * 3
+    core = np.zeros(volume.array.shape)
+    core[inner] = 1
+    deep, near = (
+        pre.resample_to_spacing(volume.with_array(array), (0.6, 0.6, 0.9), None, True).array
+        for array in (core, np.ones(volume.array.shape))
+    )
+    assert np.allclose(grid.array[deep > 0.999], ramp(grid)[deep > 0.999], atol=1e-2)
+    assert not grid.array[near == 0].any()
+    back = pre.resample_like(grid, volume)
+    assert np.allclose(back.array[inner], volume.array[inner], atol=1e-1), "the grid holds the whole volume"
+
+
 def test_resampling_does_not_darken_the_rim():
     mask = np.zeros((24, 24, 24), dtype=bool)
     mask[5:17, 6:19, 4:20] = True
