@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import NOTICE, __version__
-from .bundle import DEFAULT_GENERATOR, SEARCH_VARIABLE, bundle_paths, load, search_folders
+from .bundle import DEFAULT_GENERATOR, SEARCH_VARIABLE, bundle_paths, load, origin, search_folders
+from .generators import FAMILIES, REGIMES
 from .reconstruction import AXES, COMPOUNDING, DEFAULT_FILL_MM, DEFAULT_SPACING_MM, INTERPOLATION
 from .volume import InputError, Volume, case_name, check_input, read_volume, write_volume
 
@@ -329,11 +330,11 @@ def _volume_name(output: Path) -> tuple[str, str]:
 def _add_models(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "models",
-        help="list, describe or verify models",
+        help="list, describe, verify, install, remove or import models",
         description=f"Models are searched in ${SEARCH_VARIABLE}, the user's model folder, and Resources/Models.",
     )
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="list the models that are found")
+    listing = actions.add_parser("list", help="list the models that are found, and where each comes from")
     listing.set_defaults(run=_list_models)
     info = actions.add_parser("info", help="print a model's metadata")
     info.add_argument("model", metavar="NAME|PATH")
@@ -341,20 +342,66 @@ def _add_models(commands: argparse._SubParsersAction) -> None:
     verify = actions.add_parser("verify", help="compare checksums, of all models when none is named")
     verify.add_argument("models", nargs="*", metavar="NAME|PATH")
     verify.set_defaults(run=_verify_models)
+    install = actions.add_parser(
+        "install",
+        help="put a model into the user's model folder",
+        description="Checks metadata, checksums and licence first. Needs no network; nothing in the model is executed.",
+    )
+    install.add_argument("source", type=Path, metavar="FOLDER|ARCHIVE", help="a bundle, or a .zip or .tar.gz of one")
+    install.add_argument("--replace", action="store_true", help="replace or hide a different model of the same name")
+    install.set_defaults(run=_install_model)
+    remove = actions.add_parser("remove", help="remove a model that was installed")
+    remove.add_argument("name", metavar="NAME")
+    remove.set_defaults(run=_remove_model)
+    importing = actions.add_parser("import", help="make a bundle of published weights (.pth, .weights.h5)")
+    importing.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="file; nothing in it is executed")
+    importing.add_argument("--family", required=True, choices=[name for name in FAMILIES if name != "unet"])
+    importing.add_argument("--regime", required=True, choices=REGIMES)
+    importing.add_argument("--targets", required=True, nargs="+", metavar="TARGET", help="T2w, or T2w FLAIR")
+    importing.add_argument("--accept-licence", action="store_true", help="SynDiff: non-commercial research only")
+    importing.add_argument("-o", "--output", required=True, type=Path, metavar="BUNDLE", help="folder to make")
+    importing.set_defaults(run=_import_model)
+
+
+def _import_model(options: argparse.Namespace) -> int:
+    try:
+        from .published import command
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"models import: the package {error.name} is not installed; install PyTorch (pytorch.org says how), and "
+            'the rest with pip install "iousynth[train]"'
+        ) from error
+    return command.run(options)
 
 
 def _list_models(options: argparse.Namespace) -> int:
     paths = bundle_paths()
     if not paths:
         folders = ", ".join(str(folder) for folder in search_folders())
-        raise InputError(f"models: none found in {folders}; copy a bundle into one of these folders")
+        raise InputError(f"models: none found in {folders}; install one with 'models install'")
     return _for_each(paths, _line_about)
 
 
 def _line_about(path: Path) -> str:
     bundle = load(path)
     images = f"{', '.join(bundle.inputs)} -> {', '.join(bundle.outputs)}"
-    return f"{bundle.name}  {bundle.version}  {bundle.kind} {bundle.regime}  {images}  {bundle.licence}  {bundle.path}"
+    source = f"{bundle.licence}  {origin(path)}  {bundle.path}"
+    return f"{bundle.name}  {bundle.version}  {bundle.kind} {bundle.regime}  {images}  {source}"
+
+
+def _install_model(options: argparse.Namespace) -> int:
+    from .installing import install
+
+    bundle, outcome = install(options.source, options.replace)
+    print(f"{bundle.name}  {bundle.version}  {bundle.licence}  {bundle.path}: {outcome}")
+    return 0
+
+
+def _remove_model(options: argparse.Namespace) -> int:
+    from .installing import remove
+
+    print(f"{options.name}: removed from {remove(options.name)}")
+    return 0
 
 
 def _describe_model(options: argparse.Namespace) -> int:
