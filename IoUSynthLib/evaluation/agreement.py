@@ -129,7 +129,7 @@ def compare(cohort: Path, data: Path, output: Path, model: str | None, count: in
     for name, (volume, *_) in realism_data.read_real(data).items():
         result = synthesize(volume, model)
         rows[name] = [measure_result(volume, result)]
-        write_picture(output / f"{name.lower().replace(' ', '_')}.png", volume, result, name)
+        write_picture(output / f"{name.lower().replace(' ', '_')}.png", volume, result, name=name)
     return {
         source: {m: [row[m] for row in values if m in row] for m in MEASURES} for source, values in rows.items()
     }

@@ -65,13 +65,21 @@ def test_the_evaluated_generator_beats_every_floor(summary, target, floor):
     assert mean("generator", "SSIM fan") > mean(floor, "SSIM fan")
     assert mean("generator", "SSIM") > mean(floor, "SSIM")
     assert mean("generator", "MAE") < mean(floor, "MAE")
+    assert mean("generator", "LPIPS") < mean(floor, "LPIPS")
 
 
 def test_the_evaluated_overlay_finds_tumours(summary):
-    """Before resection. The figure over all cases, residual tumour beside a cavity included, is in the card: 0.47."""
+    """Before resection. With residual tumour beside a cavity, which it finds poorly, the mean is 0.47; see the card."""
     before = summary["Dice/overlay/tumour before resection"]
-    assert before["n"] >= 12
+    assert before["n"] >= 10
     assert before["mean"] > 0.5
+    for other in ("synthetic MRI alone", "ioUS alone"):
+        assert summary["Dice/overlay/tumour"]["mean"] > summary[f"Dice/{other}/tumour"]["mean"]
+
+
+def test_the_evaluated_uncertainty_is_useful(summary):
+    assert summary["uncertainty/rank correlation"]["mean"] >= 0.45
+    assert summary["uncertainty/error saved by dropping a fifth"]["mean"] > 0.19
 
 
 def test_checksums_of_the_sample_case():
