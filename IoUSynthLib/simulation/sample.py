@@ -2,7 +2,7 @@
 
 The case in Resources/SampleData was made from SynthSeg's training label map 15, one of the heads held out for testing::
 
-    python -m IoUSynthLib.simulation.sample training_seg_15.nii.gz --seed 237 -o Resources/SampleData \\
+    python -m IoUSynthLib.simulation.sample training_seg_15.nii.gz --seed 1441 -o Resources/SampleData \\
         --attribution "Anatomy: SynthSeg training label map 15 (Billot et al. 2023), Apache-2.0"
 """
 
