@@ -74,11 +74,14 @@ def measure(
     def correlate(first: np.ndarray, second: np.ndarray) -> float:
         return float(stats.spearmanr(first.ravel()[kept], second.ravel()[kept]).statistic)
 
+    weight = ndimage.gaussian_filter(fan.astype(np.float32), sigma).clip(1e-6)
+
     def smooth(image: np.ndarray) -> np.ndarray:
-        return ndimage.gaussian_filter(image.astype(np.float32), sigma)
+        """Mean over the voxels of the fan alone: beyond it there is no data that could darken the rim."""
+        return ndimage.gaussian_filter(np.where(fan, image, 0).astype(np.float32), sigma) / weight
 
     def edges(image: np.ndarray) -> np.ndarray:
-        return ndimage.gaussian_gradient_magnitude(image.astype(np.float32), sigma)
+        return np.sqrt(sum(np.square(slope) for slope in np.gradient(smooth(image))))
 
     echo = smooth(ultrasound)
     values = {

@@ -1,16 +1,22 @@
 """Agreement of synthetic MRI with the ultrasound, by images whose agreement is known."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from IoUSynthLib.evaluation.agreement import MEASURES, measure, table
+from IoUSynthLib.evaluation import realism_data
+from IoUSynthLib.evaluation.agreement import MEASURES, main, measure, table
+from IoUSynthLib.preprocessing import field_of_view
+from IoUSynthLib.simulation.case import Case, write_case
+from IoUSynthLib.volume import Volume
 
 SPACING = 0.8
 
 
 @pytest.fixture(scope="module")
-def ultrasound() -> np.ndarray:
+def speckle() -> np.ndarray:
     noise = np.random.default_rng(0).standard_normal((48, 48, 48))
     return ndimage.gaussian_filter(noise, 2).astype(np.float32)
 
@@ -22,39 +28,66 @@ def fan() -> np.ndarray:
     return mask
 
 
-def test_an_image_that_repeats_the_ultrasound(ultrasound, fan):
-    values = measure(ultrasound, fan, 3 * ultrasound + 1, -ultrasound, SPACING)
+def test_an_image_that_repeats_the_ultrasound(speckle, fan):
+    values = measure(speckle, fan, 3 * speckle + 1, -speckle, SPACING)
     assert values["edges"] == pytest.approx(1, abs=1e-3)
     assert values["T2w against ultrasound"] == pytest.approx(1, abs=1e-3)
     assert values["FLAIR against ultrasound"] == pytest.approx(-1, abs=1e-3)
     assert values["streaks"] == pytest.approx(1, abs=1e-3)
 
 
-def test_an_image_of_something_else(ultrasound, fan):
+def test_an_image_of_something_else(speckle, fan):
     other = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal(fan.shape), 2)
-    values = measure(ultrasound, fan, other, other, SPACING)
+    values = measure(speckle, fan, other, other, SPACING)
     assert abs(values["edges"]) < 0.15
     assert abs(values["T2w against ultrasound"]) < 0.25
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_steps_between_slices_are_streaks(ultrasound, fan, axis):
-    steps = np.random.default_rng(2).standard_normal(48) * ultrasound.std()
+def test_steps_between_slices_are_streaks(speckle, fan, axis):
+    steps = np.random.default_rng(2).standard_normal(48) * speckle.std()
     shape = [1, 1, 1]
     shape[axis] = 48
-    assert measure(ultrasound, fan, ultrasound + steps.reshape(shape), ultrasound, SPACING)["streaks"] > 1.5
+    assert measure(speckle, fan, speckle + steps.reshape(shape), speckle, SPACING)["streaks"] > 1.5
 
 
-def test_uncertainty_in_shadow_and_at_the_rim(ultrasound, fan):
+def test_uncertainty_in_shadow_and_at_the_rim(speckle, fan):
     depth = ndimage.distance_transform_edt(fan, sampling=SPACING)
     expected = np.where(depth <= 3, 2.0, 1.0)
-    values = measure(ultrasound, fan, ultrasound, ultrasound, SPACING, expected)
+    values = measure(speckle, fan, speckle, speckle, SPACING, expected)
     assert values["uncertainty at the rim"] == pytest.approx(2)
-    shadow = measure(ultrasound, fan, ultrasound, ultrasound, SPACING, -ultrasound)
+    shadow = measure(speckle, fan, speckle, speckle, SPACING, -speckle)
     assert shadow["uncertainty against echo"] == pytest.approx(-1, abs=1e-3)
 
 
-def test_table_has_a_row_for_each_source(ultrasound, fan):
-    values = measure(ultrasound, fan, ultrasound, ultrasound, SPACING)
+def test_table_has_a_row_for_each_source(speckle, fan):
+    values = measure(speckle, fan, speckle, speckle, SPACING)
     rows = {"real": {m: [values[m]] if m in values else [] for m in MEASURES}}
     assert table(rows).splitlines()[-1].startswith("| real | 1 | 1.00 | ")
+
+
+def test_command_measures_simulated_and_real_volumes(tiny_models, ultrasound, tmp_path, monkeypatch, capsys):
+    """The tiny generator's FLAIR repeats the ultrasound, its T2w inverts it; a real volume gets a picture."""
+    cubic = Volume(ultrasound.array, (0.8,) * 3, ultrasound.origin, ultrasound.direction)
+    fan = field_of_view(cubic.array)
+    images = {"ioUS": cubic, "T2w": cubic.with_array(1000 - cubic.array), "FLAIR": cubic}
+    labels = cubic.with_array(np.zeros(fan.shape, np.uint8))
+    case = Case(images, labels, cubic.with_array(fan.astype(np.uint8)), {"simulated": True})
+    write_case(case, tmp_path / "cohort" / "case-0000")
+    index = {"cases": [{"name": "case-0000", "head": "h", "split": "test"}]}
+    (tmp_path / "cohort" / "dataset.json").write_text(json.dumps(index))
+    monkeypatch.setattr(realism_data, "read_real", lambda data: {"RESECT case 4": (cubic,)})
+    arguments = ["--cohort", str(tmp_path / "cohort"), "--real", str(tmp_path), "-o", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    values = json.loads((tmp_path / "out" / "agreement.json").read_text())
+    for source in ("simulated, synthetic MRI", "RESECT case 4"):
+        assert values[source]["FLAIR against ultrasound"][0] > 0.95
+        assert values[source]["T2w against ultrasound"][0] < -0.95
+    assert values["simulated, true MRI"]["uncertainty against echo"] == []
+    assert (tmp_path / "out" / "resect_case_4.png").stat().st_size > 1000
+    assert "| RESECT case 4 | 1 |" in capsys.readouterr().out
+
+
+def test_command_names_what_is_missing(tmp_path, capsys):
+    assert main(["--cohort", str(tmp_path), "--real", str(tmp_path), "-o", str(tmp_path / "out")]) == 2
+    assert "no dataset.json; make a cohort with" in capsys.readouterr().err
