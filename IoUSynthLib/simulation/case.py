@@ -20,7 +20,14 @@ from .lesion import Lesion, draw_lesion, grow, push
 from .mri import TARGETS, draw_contrast, simulate_mri
 from .parts import check_parts, simplify
 from .tissues import BRAIN, PARENCHYMA, TUMOUR, Tissue
-from .ultrasound import draw_probe, draw_scatter, scatter_texture, simulate_ultrasound
+from .ultrasound import (
+    draw_probe,
+    draw_scatter,
+    draw_sulcal_filling,
+    limit_penetration,
+    scatter_texture,
+    simulate_ultrasound,
+)
 
 SIZE = 128
 VOXEL = 0.8
@@ -156,8 +163,9 @@ def simulate_case(
     texture = patchiness * (share**0.5 * shared + (1 - share) ** 0.5 * own)
     turn = draw_turn(rng)
     turn = np.eye(3) if "turn" in without else turn
+    probe, filling = limit_penetration(probe, rng), draw_sulcal_filling(rng)
     voxels = turned_points(points, turn)
-    ultrasound, fan = simulate_ultrasound(tissues, points, texture, probe, scatter, generator, voxels)
+    ultrasound, fan = simulate_ultrasound(tissues, points, texture, probe, scatter, generator, voxels, filling)
     partial_volume = float(rng.uniform(0.4, 0.8))
     signals = torch.stack([
         simulate_mri(
@@ -171,8 +179,8 @@ def simulate_case(
     tissues = sample(tissues[None].float(), points, voxels, "nearest")[0].to(torch.uint8) * known
     parameters = {
         "seed": seed, "head": head.name, "simulated": True, "lesion": asdict(lesion), "probe": asdict(probe),
-        "scatter": scatter, "contrast": contrast, "texture_share": share, "patchiness": patchiness,
-        "partial_volume": partial_volume, "face": pose.origin.tolist(), "axes": pose.axes.tolist(),
+        "scatter": scatter, "contrast": contrast, "sulcal_filling": filling, "texture_share": share,
+        "patchiness": patchiness, "partial_volume": partial_volume, "face": pose.origin.tolist(), "axes": pose.axes.tolist(),
         "turn": turn.tolist(), "without": sorted(without),
     }
     origin = pose.origin + pose.axes @ voxels[:, 0, 0, 0].cpu().numpy()

@@ -11,13 +11,13 @@ probe moved too fast and a ragged outline.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from .fields import blur, sample, smooth_noise, within
+from .fields import blur, middle_sheet, sample, smooth_noise, within
 from .tissues import PROPERTIES, Tissue
 
 LINES = 112
@@ -87,7 +87,7 @@ def draw_probe(rng: np.random.Generator) -> Probe:
         specularity=float(rng.uniform(1, 6)),
         noise_floor=float(rng.uniform(-50, -30)),
         reject=float(rng.uniform(0, 0.1)) if rng.random() < 0.5 else 0.0,
-        gamma=float(rng.uniform(0.8, 1.7)),
+        gamma=float(rng.uniform(0.8, 2.4)),
         brightness=float(rng.uniform(0.6, 1.0)),
         sweep_half_length=float(rng.uniform(16, 40)),
         tilt_pivot=float(rng.uniform(15, 60)) if rng.random() < 0.4 else None,
@@ -97,7 +97,7 @@ def draw_probe(rng: np.random.Generator) -> Probe:
         unsteadiness=float(rng.uniform(0.0, 0.5)),
         tracking_error=float(rng.uniform(0.0, 0.4)),
         longest_gap=float(rng.uniform(1.2, 3.0)),
-        compounding_blur=float(rng.uniform(0.0, 0.8)),
+        compounding_blur=float(rng.uniform(0.0, 0.6)),
         lost_contact=lost,
         reverberation=float(rng.uniform(0, 0.5)) if rng.random() < 0.4 else 0.0,
     )
@@ -107,6 +107,15 @@ def _draw_gain_curve(rng: np.random.Generator) -> tuple[float, ...]:
     """Gain in dB at equally spaced depths: a random setting of the sliders about a slope that loses with depth."""
     slope = rng.uniform(-22, 3)
     return tuple(float(slope * depth + rng.normal(0, 2)) for depth in np.linspace(0, 1, 5))
+
+
+def limit_penetration(probe: Probe, rng: np.random.Generator) -> Probe:
+    """One time in four, the sound does not reach the bottom: there the image is dark whatever lies there."""
+    lost = rng.uniform(10, 40)
+    if rng.random() < 0.75:
+        return probe
+    *upper, lower, lowest = probe.gain_curve
+    return replace(probe, gain_curve=(*upper, float(lower - lost / 2), float(lowest - lost)))
 
 
 def _draw_face(rng: np.random.Generator) -> tuple[float, float]:
@@ -126,6 +135,11 @@ def draw_scatter(rng: np.random.Generator) -> list[float]:
     return [float(value) for value in values]
 
 
+def draw_sulcal_filling(rng: np.random.Generator) -> float:
+    """Echo of a sulcus off its middle, see :func:`simulate_ultrasound`: half of the heads show lines, not bands."""
+    return float(rng.uniform(0.1, 0.5) if rng.random() < 0.5 else rng.uniform(0.5, 1))
+
+
 @dataclass(frozen=True, eq=False)
 class Sweep:
     """Poses of the frames: along the sweep (mm, or radians for a tilt), and lateral and in depth (2, frames) in mm.
@@ -140,7 +154,7 @@ class Sweep:
 
 def simulate_ultrasound(
     tissues: torch.Tensor, points: torch.Tensor, texture: torch.Tensor, probe: Probe, scatter: list[float],
-    generator: torch.Generator, voxels: torch.Tensor | None = None,
+    generator: torch.Generator, voxels: torch.Tensor | None = None, sulcal_filling: float = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Reconstructed B-mode volume of a field of view.
 
@@ -160,6 +174,8 @@ def simulate_ultrasound(
         Source of scatterers, noise and freehand motion.
     voxels
         (3, ...) like ``points``: where to reconstruct, if not there.
+    sulcal_filling
+        Echogenicity of a sulcus off its middle sheet, as a fraction of its mean; what is missing there is added on it.
 
     Returns
     -------
@@ -167,7 +183,7 @@ def simulate_ultrasound(
         B-mode in [0, 1] (0 outside the fan) and the boolean mask of voxels that a frame covers.
     """
     sweep = _draw_sweep(probe, generator, tissues.device)
-    properties = _property_maps(tissues, texture, scatter, probe.even_attenuation)
+    properties = _property_maps(tissues, texture, scatter, probe.even_attenuation, sulcal_filling)
     rays, spacing = _ray_points(probe, sweep)
     sampled = sample(properties, points, rays)
     frames = _b_mode(sampled, spacing, probe, sweep, generator)
@@ -192,13 +208,18 @@ def _draw_sweep(probe: Probe, generator: torch.Generator, device: torch.device) 
 
 
 def _property_maps(
-    tissues: torch.Tensor, texture: torch.Tensor, scatter: list[float], even_attenuation: float | None
+    tissues: torch.Tensor, texture: torch.Tensor, scatter: list[float], even_attenuation: float | None,
+    sulcal_filling: float,
 ) -> torch.Tensor:
     """Impedance, attenuation, echogenicity and the size of the impedance gradient, as (4, n, n, n)."""
     index = tissues.long()
     attenuations = [p.attenuation if even_attenuation is None else even_attenuation for p in PROPERTIES.values()]
     columns = [[p.impedance for p in PROPERTIES.values()], attenuations, scatter]
     impedance, attenuation, echo = (torch.tensor(column, device=tissues.device)[index] for column in columns)
+    # Pia and vessels, which echo, line a narrow cleft whose label is as wide as a voxel of the MRI it came from.
+    sulcus = tissues == Tissue.SULCUS
+    sheet = torch.where(middle_sheet(sulcus), 2 - sulcal_filling, sulcal_filling)
+    echo = torch.where(sulcus, echo * sheet, echo)
     impedance = blur(impedance[None], (0.6,) * 3)[0]
     gradient = torch.stack(torch.gradient(impedance)).square().sum(0).sqrt()
     return torch.stack([impedance, attenuation, echo * torch.exp(texture), gradient])

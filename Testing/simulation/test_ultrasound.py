@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from IoUSynthLib.simulation.case import STANDOFF
+from IoUSynthLib.simulation.fields import middle_sheet
 from IoUSynthLib.simulation.tissues import PROPERTIES, Tissue
-from IoUSynthLib.simulation.ultrasound import simulate_ultrasound
+from IoUSynthLib.simulation.ultrasound import limit_penetration, simulate_ultrasound
 
 ECHO = [0.3] * len(Tissue)
 
@@ -91,3 +92,38 @@ def test_a_reflector_appears_at_its_depth(white_matter, points, probe):
     volume, _ = scan(white_matter, points, probe, bright)
     profile = volume[40:56, :, 46:50].mean((0, 2))
     assert abs(float(profile.argmax()) - STANDOFF - 40) <= 1
+
+
+def test_the_middle_sheet_of_a_band_is_thin_wherever_the_band_turns():
+    band = torch.zeros((40, 40, 40), dtype=torch.bool)
+    band[10:15, :30] = True
+    band[10:30, 25:30] = True
+    sheet = middle_sheet(band)
+    assert not (sheet & ~band).any()
+    assert sheet[:, 10, 20].nonzero().flatten().tolist() == [12]
+    assert sheet[25, :, 20].nonzero().flatten().tolist() == [27]
+
+
+def test_a_wide_sulcus_is_a_line_where_only_its_middle_echoes(white_matter, points, probe):
+    white_matter[(points[1] - 40).abs() < 2.5] = int(Tissue.SULCUS)
+    echo = list(ECHO)
+    echo[Tissue.SULCUS] = 3.0
+    contrasts = []
+    for filling in (1.0, 0.1):
+        volume, _ = simulate_ultrasound(
+            white_matter, points, torch.zeros(white_matter.shape), probe, echo, torch.Generator().manual_seed(3),
+            sulcal_filling=filling,
+        )
+        middle, side = (volume[column(points, (40 + off - 0.5, 40 + off + 0.5))].mean() for off in (0.0, 2.0))
+        contrasts.append(float(middle - side))
+    assert abs(contrasts[0]) < 0.03 < 0.06 < contrasts[1]
+
+
+def test_limited_penetration_takes_gain_from_the_lower_half_alone(probe):
+    sliders = replace(probe, gain_curve=(0.0, -1.0, -2.0, -3.0, -4.0))
+    rng = np.random.default_rng(0)
+    drawn = [limit_penetration(sliders, rng) for _ in range(400)]
+    limited = [p.gain_curve for p in drawn if p is not sliders]
+    assert 70 < len(limited) < 130
+    assert {curve[:3] for curve in limited} == {(0.0, -1.0, -2.0)}
+    assert all(-44 <= lowest <= -14 and lower == pytest.approx(-3 + (lowest + 4) / 2) for *_, lower, lowest in limited)
