@@ -109,8 +109,8 @@ class IoUSynthParameterNode:
     """The choices that are saved with the scene.
 
     inputVolume - The intraoperative ultrasound.
-    preoperativeVolume - The MRI that is shown beside the result, if there is one.
-    t2wVolume, flairVolume, uncertaintyVolume, segmentation - Outputs; made when not selected.
+    preoperativeVolume - The MRI that is shown beside the result, if there is one; some models take its grid, too.
+    t2wVolume, flairVolume, uncertaintyVolume, segmentation - Outputs; made when not selected, if the model has them.
     model - Name of the model, empty for the default.
     device - Where the model runs.
     showOverlay - Whether tumour and resection cavity are outlined in the views.
@@ -204,13 +204,14 @@ class IoUSynthLogic(ScriptedLoadableModuleLogic):
         """Make the synthetic images of a volume.
 
         :param inputVolumeNode: intraoperative ultrasound; it is only read.
-        :param preoperativeVolumeNode: MRI to show beside the result.
+        :param preoperativeVolumeNode: MRI to show beside the result; published models take its axes and voxel size.
         :param model: name or folder of a model; the default one if left out.
         :param device: "auto", "cpu" or "cuda".
-        :param outputs: ``outputs`` of an earlier job on the same input, to be filled again instead of new nodes.
+        :param outputs: ``outputs`` of an earlier job on the same input, to be filled again instead of new nodes, or
+          removed where the model does not give them.
         :param wait: if False, return at once; :meth:`poll` then brings the run to its end.
-        :return: the job, with ``outputs`` (``images["T2w"]``, ``images["FLAIR"]``, ``uncertainty``,
-          ``segmentation``) and ``report``.
+        :return: the job, with ``outputs`` (``images["T2w"]``, ``images["FLAIR"]`` and ``uncertainty`` if the model
+          gives them, ``segmentation``) and ``report``.
         :raises InputError: the input cannot be worked on, or a package is missing; says what to do.
         :raises RuntimeError: the run failed; says why and what to do.
         """
@@ -418,10 +419,11 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         elif not (self._parameterNode and self._parameterNode.inputVolume):
             enabled, toolTip = False, _("Select the intraoperative ultrasound volume first")
         else:
-            enabled, toolTip = True, _("Make synthetic T2w and FLAIR images and outline tumour and resection cavity")
+            enabled, toolTip = True, _("Make synthetic MR images and outline tumour and resection cavity")
         self.ui.applyButton.enabled = enabled
         self.ui.applyButton.toolTip = toolTip
-        hasResult = bool(self._parameterNode and self._parameterNode.inputVolume and self._parameterNode.t2wVolume)
+        parameters = self._parameterNode
+        hasResult = bool(parameters and parameters.inputVolume and (parameters.t2wVolume or parameters.flairVolume))
         self.ui.showButton.enabled = hasResult and self.state is State.IDLE
 
     def onApplyButton(self, _checked: bool = False) -> None:
@@ -540,7 +542,7 @@ def stageText(stage: str) -> str:
     texts = {
         "checking": _("Checking input and models"),
         "preparing": _("Preparing the ultrasound"),
-        "synthesizing": _("Synthesizing T2w and FLAIR"),
+        "synthesizing": _("Synthesizing the MR images"),
         "segmenting": _("Outlining tumour and resection cavity"),
         "finishing": _("Finishing"),
     }

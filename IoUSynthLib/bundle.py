@@ -11,7 +11,7 @@ import json
 import math
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,10 @@ FRAMES = ("volume", "patient")
 #: Where a bundle's metadata lie in its folder.
 METADATA = Path("configs", "metadata.json")
 NETWORK_FILE = "models/model.onnx"
+#: The second network of 2D + 3D-refine.
+REFINER_FILE = "models/refiner.onnx"
+#: Channel in which a generator predicts the logarithm of its own error.
+LOG_ERROR = "log_error"
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class Bundle:
         SHA-256 of the bundle's files, by path within the bundle.
     details
         The whole section ``iousynth`` of the metadata.
+    network
+        The ONNX file, by its path within the bundle.
     """
 
     path: Path
@@ -82,6 +88,7 @@ class Bundle:
     outputs: tuple[str, ...]
     checksums: dict[str, str]
     details: dict[str, Any]
+    network: str = NETWORK_FILE
 
     @property
     def name(self) -> str:
@@ -99,9 +106,48 @@ class Bundle:
         return tuple(float(weight) for weight in self.details.get("class_weights", [1.0] * len(self.outputs)))
 
     @property
+    def images(self) -> tuple[str, ...]:
+        """The MR contrasts among the outputs."""
+        return tuple(name for name in self.outputs if name != LOG_ERROR)
+
+    @property
+    def generator(self) -> str:
+        """Of a segmenter: name of the generator whose synthetic MRI it was trained on."""
+        return str(self.details.get("generator", DEFAULT_GENERATOR))
+
+    @property
     def frame(self) -> str:
-        """``volume`` (the grid keeps the directions of the ultrasound) or ``patient`` (LPS: axial slices first)."""
+        """``volume`` (the grid keeps the directions of the ultrasound) or ``patient`` (axial slices first: the axes of
+        the preoperative MRI where there is one, else LPS).
+        """
         return str(self.details.get("frame", FRAMES[0]))
+
+    @property
+    def fixed_spacing(self) -> bool:
+        """Whether a grid in the patient's frame has ``spacing`` even where there is a preoperative MRI with another."""
+        return bool(self.details.get("fixed_spacing", False))
+
+    @property
+    def refiner(self) -> Bundle | None:
+        """The second stage of 2D + 3D-refine, or None: a 3D network that sees the images of the first and returns them
+        corrected. The entry ``refiner`` of the metadata says how its windows are cut (``window``, ``overlap``,
+        ``size_multiple``, ``blending``, ``padding``) and what it sees (``inputs``, by default the images alone).
+        """
+        section = self.details.get("refiner")
+        if section is None:
+            return None
+        return replace(
+            self,
+            regime="3D",
+            slice_axes=(),
+            window=tuple(int(length) for length in section["window"]),
+            overlap=float(section["overlap"]),
+            size_multiple=int(section["size_multiple"]),
+            inputs=tuple(section.get("inputs", self.images)),
+            outputs=self.images,
+            details=section,
+            network=REFINER_FILE,
+        )
 
     @property
     def stretch(self) -> bool:
@@ -123,7 +169,7 @@ class Bundle:
     @property
     def sha256(self) -> str:
         """SHA-256 that the network's file must have."""
-        return self.checksums[NETWORK_FILE]
+        return self.checksums[self.network]
 
     def describe(self) -> dict[str, str]:
         """Return what a report says about the model."""
@@ -136,7 +182,7 @@ class Bundle:
 
     def read_network(self) -> bytes:
         """Return the verified content of the ONNX file: what was checked is what the session is made of."""
-        return self._read_verified(NETWORK_FILE)
+        return self._read_verified(self.network)
 
     def _read_verified(self, name: str) -> bytes:
         file = self.path / name
@@ -219,6 +265,29 @@ def load(model: str | Path) -> Bundle:
         raise InputError(f"{file}: is not the metadata of an IoUSynth model ({reason}); install it again") from error
 
 
+def partner(segmenter: Bundle) -> Bundle:
+    """Load the generator that a segmenter was trained with: the one beside it, else the first that is found.
+
+    Raises
+    ------
+    InputError
+        It is not there, or it is none that the segmenter can read: its contrasts or its grid are others.
+    """
+    beside = segmenter.path.parent / segmenter.generator
+    try:
+        generator = load(beside if (beside / METADATA).is_file() else segmenter.generator)
+    except InputError as error:
+        raise InputError(f"{segmenter.path}: was trained with another model, and {error}") from error
+    missing = set(segmenter.inputs) - {*INPUTS[:1], *generator.images}
+    right_kind = generator.kind == "generator"
+    if missing or not right_kind:
+        lack = f"does not predict {', '.join(sorted(missing))}" if right_kind else f"is a {generator.kind}"
+        raise InputError(f"{generator.path}: {lack}, and {segmenter.name} needs it; install both models again")
+    if (segmenter.spacing, segmenter.frame) != (generator.spacing, generator.frame):
+        raise InputError(f"{segmenter.path}: works on another grid than {generator.name}; install both models again")
+    return generator
+
+
 def _find(model: str | Path) -> Path:
     path = Path(model)
     if path.parent == Path():  # a bare name
@@ -272,17 +341,30 @@ def _problem(bundle: Bundle) -> str | None:
         f"frame must be one of {', '.join(FRAMES)}": bundle.frame in FRAMES,
         f"blending must be one of {', '.join(BLENDINGS)}": bundle.blending in BLENDINGS,
         f"padding must be one of {', '.join(PADDINGS)}": bundle.padding in PADDINGS,
+        "generator must be the name of a model, and only a segmenter has one": _names_generator(bundle),
         f"inputs must be among {', '.join(INPUTS)}": bool(bundle.inputs) and set(bundle.inputs) <= set(INPUTS),
         f"outputs do not fit a {bundle.kind}": _outputs_fit(bundle),
         "class_weights must be positive, one for each output": len(bundle.class_weights) == len(bundle.outputs)
         and min(bundle.class_weights) > 0,
-        f"checksums must hold {NETWORK_FILE}": NETWORK_FILE in bundle.checksums,
+        f"checksums must hold {bundle.network}": bundle.network in bundle.checksums,
+        "only a generator has a refiner": bundle.kind == "generator" or bundle.refiner is None,
     }
-    return next((message for message, fine in checks.items() if not fine), None)
+    problem = next((message for message, fine in checks.items() if not fine), None)
+    if problem or bundle.refiner is None:
+        return problem
+    problem = _problem(bundle.refiner)
+    return f"refiner: {problem}" if problem else None
+
+
+def _names_generator(bundle: Bundle) -> bool:
+    if "generator" not in bundle.details:
+        return True
+    name = bundle.details["generator"]
+    return bundle.kind == "segmenter" and isinstance(name, str) and name not in ("", "..") and Path(name).name == name
 
 
 def _outputs_fit(bundle: Bundle) -> bool:
     if bundle.kind == "segmenter":
         return bundle.outputs == ("background", "tumour", "cavity")
-    images = [name for name in bundle.outputs if name != "log_error"]
-    return bool(images) and len(set(bundle.outputs)) == len(bundle.outputs) and set(images) <= {"T2w", "FLAIR"}
+    images = bundle.images
+    return bool(images) and len(set(bundle.outputs)) == len(bundle.outputs) and set(images) <= set(INPUTS[1:])

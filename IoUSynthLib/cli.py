@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from . import NOTICE, __version__
 from .bundle import DEFAULT_GENERATOR, SEARCH_VARIABLE, bundle_paths, load, origin, search_folders
 from .generators import FAMILIES, REGIMES
+from .outputs import output_names, remove_stale, staging_folder, write_outputs
 from .reconstruction import AXES, COMPOUNDING, DEFAULT_FILL_MM, DEFAULT_SPACING_MM, INTERPOLATION
 from .volume import InputError, Volume, case_name, check_input, read_volume, write_volume
-
-if TYPE_CHECKING:
-    from .pipeline import SynthesisResult
 
 #: Exit code for bad input.
 BAD_INPUT = 2
@@ -59,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_synthesize(commands)
     _add_reconstruct(commands)
+    _add_register(commands)
     _add_models(commands)
     _add_doctor(commands)
     _add_evaluate(commands)
@@ -75,7 +73,8 @@ def _add_synthesize(commands: argparse._SubParsersAction) -> None:
         "synthesize",
         help="predict T2w and FLAIR, uncertainty, tumour and cavity",
         description="Writes CASE_T2w.nii.gz, CASE_FLAIR.nii.gz, CASE_uncertainty.nii.gz, CASE_segmentation.nii.gz, "
-        "CASE_report.json and CASE.png for every input, all on the input's own grid.",
+        "CASE_report.json and CASE.png for every input, all on the input's own grid; no FLAIR or uncertainty where the "
+        "model does not predict it.",
         epilog=NOTICE,
     )
     parser.add_argument(
@@ -88,19 +87,30 @@ def _add_synthesize(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     parser.add_argument("--model", metavar="NAME|PATH", help=f"generator (default: {DEFAULT_GENERATOR})")
     parser.add_argument("--preoperative", type=Path, metavar="MRI", help="preoperative MRI to show in the picture")
+    parser.add_argument(
+        "--mri",
+        type=Path,
+        metavar="FILE",
+        help="MRI whose axes and voxel size a model in the patient's frame takes, such as the published ones, in the "
+        "coordinates of the inputs (default: that of --preoperative, else LPS and the model's own voxel size)",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     parser.add_argument("--json", action="store_true", help="print the reports as JSON instead of a line for each case")
     parser.set_defaults(run=_run_synthesize)
 
 
 def _run_synthesize(options: argparse.Namespace) -> int:
+    from .preprocessing import axial
+
     _check_names(options.inputs, options.output)
     load(options.model or DEFAULT_GENERATOR)  # a wrong name fails here once, not for each input
     preoperative = _read_checked(options.preoperative) if options.preoperative else None
+    mri = _read_checked(options.mri) if options.mri else preoperative
+    mr_grid = axial(mri) if mri is not None else None
     reports, code = [], 0
     for path in options.inputs:
         try:
-            report, files = _synthesize_file(path, options, preoperative)
+            report, files = _synthesize_file(path, options, preoperative, mr_grid)
         except InputError as error:
             code = _complain(error)
             continue
@@ -126,12 +136,6 @@ def _check_names(inputs: Sequence[Path], output: Path) -> None:
             raise InputError(f"{path}: would be overwritten by a result; choose another output folder")
 
 
-def output_names(case: str) -> list[str]:
-    """Return the names of the six files of a case."""
-    images = [f"{case}_{kind}.nii.gz" for kind in ("T2w", "FLAIR", "uncertainty", "segmentation")]
-    return [*images, f"{case}_report.json", f"{case}.png"]
-
-
 def _read_checked(path: Path) -> Volume:
     volume = read_volume(path)
     check_input(volume, str(path))
@@ -139,7 +143,7 @@ def _read_checked(path: Path) -> Volume:
 
 
 def _synthesize_file(
-    path: Path, options: argparse.Namespace, preoperative: Volume | None
+    path: Path, options: argparse.Namespace, preoperative: Volume | None, mr_grid: Volume | None
 ) -> tuple[dict[str, Any], list[str]]:
     from .pipeline import synthesize
 
@@ -150,10 +154,10 @@ def _synthesize_file(
     reading = round(time.perf_counter() - started, 3)
     with staging_folder(options.output) as staging:
         try:
-            result = synthesize(volume, options.model, options.device, progress)
+            result = synthesize(volume, options.model, options.device, progress, mr_grid)
         except InputError as error:
             raise InputError(str(error).replace("input volume", str(path), 1)) from error
-        if preoperative is not None and not _covers(preoperative, result.valid):
+        if any(image is not None and not _covers(image, result.valid) for image in (preoperative, mr_grid)):
             result.report["warnings"].append("The preoperative MRI does not cover the ultrasound: another patient?")
         result.report["input"] = {"file": path.name, **result.report["input"]}
         seconds = result.report["seconds"]
@@ -161,6 +165,7 @@ def _synthesize_file(
         for warning in result.report["warnings"]:
             print(f"{case_name(path)}: warning: {warning}", file=sys.stderr, flush=True)
         files = write_outputs(staging, case_name(path), volume, result, preoperative)
+    remove_stale(options.output, case_name(path), files)
     return result.report, files
 
 
@@ -183,66 +188,6 @@ class _StagePrinter:
         if stage != self.stage:
             self.stage = stage
             print(f"{self.case}: {stage} ...", file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def staging_folder(output: Path) -> Iterator[Path]:
-    """Give a temporary folder inside ``output``; move its files there at the end, or leave nothing behind on failure.
-
-    Raises
-    ------
-    InputError
-        ``output`` cannot be made or written, which is found out before the work begins.
-    """
-    missing = [folder for folder in (output, *output.parents) if not folder.exists()]
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".iousynth-", dir=output))
-    except OSError as error:
-        _remove_empty(missing)
-        raise InputError(f"{output}: cannot be written ({error.strerror}); choose another output folder") from error
-    try:
-        yield staging
-        for file in sorted(staging.iterdir()):
-            os.replace(file, output / file.name)
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror}); free space or choose another") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        _remove_empty(missing)
-
-
-def _remove_empty(folders: Sequence[Path]) -> None:
-    """Remove folders that were made for nothing, innermost first."""
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-
-
-def write_outputs(
-    folder: Path, case: str, volume: Volume, result: SynthesisResult, preoperative: Volume | None = None
-) -> list[str]:
-    """Write the files of a case into a folder and return their names.
-
-    Use :func:`staging_folder` round it, so that all of them appear or none.
-    """
-    from .picture import write_picture
-
-    images = {**result.images, "uncertainty": result.uncertainty, "segmentation": result.segmentation}
-    names = []
-    for kind, image in images.items():
-        names.append(f"{case}_{kind}.nii.gz")
-        write_volume(folder / names[-1], image, image_header(kind, result.report["model"]))
-    names += [f"{case}_report.json", f"{case}.png"]
-    (folder / names[-2]).write_text(json.dumps(result.report, indent=1) + "\n", encoding="utf-8")
-    write_picture(folder / names[-1], volume, result, preoperative, case)
-    return names
-
-
-def image_header(kind: str, model: dict[str, str]) -> dict[str, str]:
-    """Return what an image's file header says; NIfTI has room for 79 characters in ``descrip``."""
-    text = f"SYNTHETIC - NOT ACQUIRED; {kind}; IoUSynth {__version__}; {model['name']} {model['version']}"
-    return {"descrip": text[:79]}
 
 
 # reconstruct ----------------------------------------------------------------------------------------------------------
@@ -324,13 +269,31 @@ def _volume_name(output: Path) -> tuple[str, str]:
     raise InputError(f"{output}: has no suffix that is written; name it .nrrd, .nii.gz or .mha")
 
 
+# register -------------------------------------------------------------------------------------------------------------
+
+
+def _add_register(commands: argparse._SubParsersAction) -> None:
+    from .registration import command
+
+    parser = commands.add_parser(
+        "register",
+        help="register a preoperative MRI to the ultrasound",
+        description="Writes the transform (ITK convention: from the ultrasound's LPS points to the MRI's; loaded into "
+        "3D Slicer as the MRI's parent it moves the MRI onto the ultrasound), and beside it NAME_CONTRAST.nii.gz, "
+        "NAME_report.json and NAME.png.",
+        epilog=NOTICE,
+    )
+    command.add_arguments(parser)
+    parser.set_defaults(run=command.run)
+
+
 # models ---------------------------------------------------------------------------------------------------------------
 
 
 def _add_models(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "models",
-        help="list, describe, verify, install, remove or import models",
+        help="list, describe, verify, install, remove, import or export models",
         description=f"Models are searched in ${SEARCH_VARIABLE}, the user's model folder, and Resources/Models.",
     )
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
@@ -358,20 +321,32 @@ def _add_models(commands: argparse._SubParsersAction) -> None:
     importing.add_argument("--family", required=True, choices=[name for name in FAMILIES if name != "unet"])
     importing.add_argument("--regime", required=True, choices=REGIMES)
     importing.add_argument("--targets", required=True, nargs="+", metavar="TARGET", help="T2w, or T2w FLAIR")
+    importing.add_argument("--refiner", type=Path, metavar="FILE", help="second stage of 2D+3D-refine, where published")
     importing.add_argument("--accept-licence", action="store_true", help="SynDiff: non-commercial research only")
     importing.add_argument("-o", "--output", required=True, type=Path, metavar="BUNDLE", help="folder to make")
     importing.set_defaults(run=_import_model)
+    exporting = actions.add_parser("export", help="make a bundle (ONNX, TorchScript) of a trained run")
+    exporting.add_argument("run_folder", type=Path, metavar="RUN", help="folder that train wrote for a family's preset")
+    exporting.add_argument("-o", "--output", required=True, type=Path, metavar="BUNDLE", help="folder to make")
+    exporting.set_defaults(run=_export_model)
 
 
 def _import_model(options: argparse.Namespace) -> int:
+    return _with_torch("models import", ".published.command", options)
+
+
+def _export_model(options: argparse.Namespace) -> int:
+    return _with_torch("models export", ".training.family_bundle", options)
+
+
+def _with_torch(command: str, module: str, options: argparse.Namespace) -> int:
     try:
-        from .published import command
+        return importlib.import_module(module, __package__).run(options)
     except ModuleNotFoundError as error:
         raise InputError(
-            f"models import: the package {error.name} is not installed; install PyTorch (pytorch.org says how), and "
-            'the rest with pip install "iousynth[train]"'
+            f"{command}: the package {error.name} is not installed; install PyTorch (pytorch.org says how), and the "
+            'rest with pip install "iousynth[train]"'
         ) from error
-    return command.run(options)
 
 
 def _list_models(options: argparse.Namespace) -> int:

@@ -98,7 +98,8 @@ def write_picture(
 
     Rows are the three planes of the ultrasound's own grid through the middle of the tumour, else of the cavity, else of
     the fan; columns are the preoperative MRI (resampled onto the ultrasound as it lies, without registration), the
-    ultrasound, the synthetic images and the uncertainty (black 0 to white 30 % of the intensity range).
+    ultrasound, the synthetic images and, if there is one, the uncertainty (black 0 to white 30 % of the intensity
+    range).
 
     Raises
     ------
@@ -165,8 +166,9 @@ def _columns(
     columns.append(_Column("IOUS", False, _grey(volume.array[box], valid), valid))
     for key, image in result.images.items():
         columns.append(_Column(key.upper(), True, _grey(image.array[box], valid), valid))
-    uncertainty = np.clip(result.uncertainty.array[box] / 0.3, 0, 1)
-    columns.append(_Column("EXPECTED ERROR", True, _heat(uncertainty), valid))
+    if result.uncertainty is not None:
+        uncertainty = np.clip(result.uncertainty.array[box] / 0.3, 0, 1)
+        columns.append(_Column("EXPECTED ERROR", True, _heat(uncertainty), valid))
     return columns
 
 
@@ -245,7 +247,8 @@ def _write_legend(picture: np.ndarray, top: int, result: SynthesisResult) -> Non
         text = f"{title} {result.report.get('volumes_ml', {}).get(name, 0.0):.1f} ML"
         _write(picture, text, top, left + 20, 1, _TEXT)
         left += 20 + _text_width(text, 1) + 24
-    _write(picture, "DARK GREY: NO DATA.  EXPECTED ERROR: BLACK 0, WHITE 30 %", top, left, 1, _TEXT)
+    error = "NOT ESTIMATED" if result.uncertainty is None else "BLACK 0, WHITE 30 %"
+    _write(picture, f"DARK GREY: NO DATA.  EXPECTED ERROR: {error}", top, left, 1, _TEXT)
 
 
 def _text_width(text: str, scale: int) -> int:

@@ -249,8 +249,22 @@ def _fill_slice_holes(mask: np.ndarray) -> np.ndarray:
     return result
 
 
+def axial(volume: Volume) -> Volume:
+    """Reorder and flip a volume's axes, without resampling, so that they lie nearest to the patient's.
+
+    Then i runs mostly to the left, j to the back and k up, whatever the scanner stored first, and its slices are the
+    axial ones.
+    """
+    import SimpleITK as sitk
+
+    return Volume.from_sitk(sitk.DICOMOrient(volume.to_sitk(), "LPS"), volume.notes)
+
+
 def resample_to_spacing(
-    volume: Volume, spacing: Sequence[float], mask: np.ndarray | None = None, patient_axes: bool = False
+    volume: Volume,
+    spacing: Sequence[float],
+    mask: np.ndarray | None = None,
+    direction: np.ndarray | None = None,
 ) -> Volume:
     """Resample a volume linearly to another spacing round the same middle.
 
@@ -265,9 +279,9 @@ def resample_to_spacing(
     mask
         Where the volume has data. Voxels without data then do not darken their neighbours, and the result is 0
         wherever less than half of a voxel has data.
-    patient_axes
-        Lay the grid along the patient's axes, x to the left, y to the back and z up, and large enough to hold the
-        volume; otherwise it keeps the volume's own directions.
+    direction
+        3x3 matrix of other axes to lay the grid along, as ``Volume.direction``; it is then large enough to hold the
+        whole volume.
 
     Returns
     -------
@@ -277,22 +291,23 @@ def resample_to_spacing(
     import SimpleITK as sitk
 
     if mask is None:
-        image = _onto_spacing(volume.with_array(volume.array.astype(np.float32)), spacing, patient_axes)
+        image = _onto_spacing(volume.with_array(volume.array.astype(np.float32)), spacing, direction)
         return Volume.from_sitk(image, volume.notes)
     weight = volume.with_array(mask.astype(np.float32))
-    share = sitk.GetArrayFromImage(_onto_spacing(weight, spacing, patient_axes))
-    image = _onto_spacing(volume.with_array(volume.array.astype(np.float32) * weight.array), spacing, patient_axes)
+    share = sitk.GetArrayFromImage(_onto_spacing(weight, spacing, direction))
+    image = _onto_spacing(volume.with_array(volume.array.astype(np.float32) * weight.array), spacing, direction)
     array = sitk.GetArrayFromImage(image)
     array = np.where(share >= 0.5, array / np.maximum(share, 0.5), 0.0).astype(np.float32)
     resampled = Volume.from_sitk(image, volume.notes)
     return resampled.with_array(array)
 
 
-def _onto_spacing(volume: Volume, spacing: Sequence[float], patient_axes: bool) -> sitk.Image:
+def _onto_spacing(volume: Volume, spacing: Sequence[float], direction: np.ndarray | None) -> sitk.Image:
     import SimpleITK as sitk
 
     old, new = np.asarray(volume.spacing), np.asarray(spacing, dtype=np.float64)
-    direction = np.eye(3) if patient_axes else volume.direction
+    turned = direction is not None
+    direction = direction if turned else volume.direction
     turn = volume.direction.T @ direction
     size = np.asarray(volume.size)
     new_size = np.maximum(np.ceil(np.abs(turn.T) @ (size * old) / new - 1e-3).astype(int), 1)
@@ -306,7 +321,7 @@ def _onto_spacing(volume: Volume, spacing: Sequence[float], patient_axes: bool) 
     resampler.SetOutputSpacing(new.tolist())
     resampler.SetOutputOrigin((middle - direction @ ((new_size - 1) * new / 2.0)).tolist())
     resampler.SetOutputDirection(direction.ravel().tolist())
-    if not patient_axes:  # the outermost half voxel lies beyond the old voxel centres
+    if not turned:  # the outermost half voxel lies beyond the old voxel centres
         resampler.UseNearestNeighborExtrapolatorOn()
     return resampler.Execute(image)
 
@@ -338,7 +353,9 @@ def stretch(images: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return result
 
 
-def resample_like(volume: Volume, reference: Volume, nearest: bool = False) -> Volume:
+def resample_like(
+    volume: Volume, reference: Volume, nearest: bool = False, transform: sitk.Transform | None = None
+) -> Volume:
     """Resample a volume onto the grid of another, by world coordinates; 0 where it has no data.
 
     Parameters
@@ -349,10 +366,13 @@ def resample_like(volume: Volume, reference: Volume, nearest: bool = False) -> V
         The grid to fill; its voxels are not looked at.
     nearest
         Take the nearest voxel instead of interpolating linearly: for labels.
+    transform
+        From LPS points of the reference to LPS points of the volume; the identity when None.
     """
     import SimpleITK as sitk
 
     resampler = sitk.ResampleImageFilter()
+    resampler.SetTransform(transform or sitk.Transform())
     resampler.SetSize([int(length) for length in reference.size])
     resampler.SetOutputSpacing(reference.spacing)
     resampler.SetOutputOrigin(reference.origin)

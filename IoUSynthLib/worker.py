@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .pipeline import SynthesisResult
 
 #: Number of the protocol between parent and child.
-PROTOCOL = 1
+PROTOCOL = 2
 
 #: Seconds that a cancelled child has to stop by itself before it is killed.
 PATIENCE = 1.5
@@ -96,8 +96,14 @@ class Worker:
         """Whether a job is under way, a cancelled one included until :meth:`poll` has told its end."""
         return self._busy
 
-    def submit(self, volume: Volume, model: str | Path | None = None, device: str = "auto") -> None:
-        """Start a job, and the child when there is none.
+    def submit(
+        self,
+        volume: Volume,
+        model: str | Path | None = None,
+        device: str = "auto",
+        mr_grid: Volume | None = None,
+    ) -> None:
+        """Start a job, and the child when there is none; the arguments are those of :func:`pipeline.synthesize`.
 
         Raises
         ------
@@ -114,6 +120,7 @@ class Worker:
         self._job += 1
         self._volume = volume
         command = {"command": "run", "job": self._job, "device": device, "model": _from_anywhere(model)}
+        command["mr_grid"] = None if mr_grid is None else _geometry(mr_grid)
         try:
             command["input"] = _write_volume(self._child.folder, f"input-{self._job}", volume)
         except OSError as error:
@@ -312,14 +319,15 @@ def _write_volume(folder: Path, name: str, volume: Volume) -> dict[str, Any]:
         shared = np.memmap(folder / name, dtype=array.dtype, mode="w+", shape=array.shape)
         shared[...] = array
         shared.flush()
+    entry = {"file": name, "shape": list(array.shape), "type": array.dtype.str, "notes": list(volume.notes)}
+    return {**entry, **_geometry(volume)}
+
+
+def _geometry(volume: Volume) -> dict[str, Any]:
     return {
-        "file": name,
-        "shape": list(array.shape),
-        "type": array.dtype.str,
         "spacing": list(volume.spacing),
         "origin": list(volume.origin),
         "direction": volume.direction.ravel().tolist(),
-        "notes": list(volume.notes),
     }
 
 
@@ -339,7 +347,7 @@ def _read_result(folder: Path, line: dict[str, Any], volume: Volume) -> Synthesi
 
     return SynthesisResult(
         images={name: read(name) for name in line["images"]},
-        uncertainty=read("uncertainty"),
+        uncertainty=read("uncertainty") if "uncertainty" in line["volumes"] else None,
         segmentation=read("segmentation"),
         valid=read("valid"),
         report=line["report"],
@@ -409,9 +417,11 @@ def _run(job: dict[str, Any], commands: _Commands, protocol: TextIO) -> dict[str
             _read_array(commands.folder, entry), entry["spacing"], entry["origin"], entry["direction"], entry["notes"]
         )
         (commands.folder / entry["file"]).unlink(missing_ok=True)
-        result = synthesize(volume, job["model"], job["device"], progress)
-        volumes = {**result.images, "uncertainty": result.uncertainty}
-        volumes |= {"segmentation": result.segmentation, "valid": result.valid}
+        mr_grid = Volume(np.zeros((1, 1, 1)), **job["mr_grid"]) if job["mr_grid"] else None
+        result = synthesize(volume, job["model"], job["device"], progress, mr_grid)
+        volumes = {**result.images, "segmentation": result.segmentation, "valid": result.valid}
+        if result.uncertainty is not None:
+            volumes["uncertainty"] = result.uncertainty
         written = {name: _write_volume(commands.folder, f"{name}-{job['job']}", volumes[name]) for name in volumes}
     except Cancelled:
         return {"event": "cancelled"}

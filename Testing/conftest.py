@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_models import SHARED, generator_network, oblique_direction, segmenter_network, write_bundle
+from tiny_models import SHARED, generator_network, oblique_direction, segmenter_network, write_bundle, write_kind
 
 from IoUSynthLib.volume import Volume, write_volume
 
@@ -25,13 +25,16 @@ def resect_case_4() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the default generator and segmenter, tiny, and "slow-2.5d", which takes minutes."""
+    """A folder with the default generator and segmenter, tiny, "slow-2.5d", which takes minutes, and "published-2d",
+    which gives T2w alone, without its error, from axial slices in the patient's frame.
+    """
     pytest.importorskip("onnx")
     folder = tmp_path_factory.mktemp("models")
     write_bundle(folder / "ious2mr-2.5d", generator_network())
     write_bundle(folder / "slow-2.5d", generator_network(repeats=60))
+    write_kind(folder / "published-2d", "stretched")
     segmenter = {"kind": "segmenter", "inputs": ["ioUS", "T2w", "FLAIR"], "outputs": ["background", "tumour", "cavity"]}
-    write_bundle(folder / "lesion-2.5d", segmenter_network(), **segmenter)
+    write_bundle(folder / "lesion-2.5d", segmenter_network(), generator="ious2mr-2.5d", **segmenter)
     return folder
 
 

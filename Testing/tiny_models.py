@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,72 @@ def generator_network(repeats: int = 0) -> bytes:
     weights = np.zeros((3, 3, 3, 3))
     weights[0, 1, 1, 1], weights[1, 1, 1, 1] = -0.5, 0.5
     return convolution_model(weights, np.array([0.0, 0.0, math.log(TINY_ERROR)]), repeats)
+
+
+def image_network(regime: str, images: int = 1, scale: float = -0.5) -> bytes:
+    """Return a network without an estimate of its error: T2w = scale * ioUS, FLAIR = -scale * ioUS."""
+    channels, dimensions = (3 if regime == "2.5D" else 1), (3 if regime == "3D" else 2)
+    weights = np.zeros((images, channels, *[3] * dimensions))
+    for number in range(images):
+        weights[(number, channels // 2, *[1] * dimensions)] = scale * (-1) ** number
+    return convolution_model(weights, np.zeros(images))
+
+
+def refiner_network(images: int, scale: float = -1.0) -> bytes:
+    """Return a second stage that multiplies each image by a number."""
+    weights = np.zeros((images, images, 3, 3, 3))
+    weights[(range(images), range(images), 1, 1, 1)] = scale
+    return convolution_model(weights, np.zeros(images))
+
+
+_PUBLISHED = {"frame": "patient", "spacing": [0.94, 0.94, 2.0]}
+#: How generators of all kinds are run, as the section ``iousynth`` of their metadata says it.
+KINDS: dict[str, dict[str, object]] = {
+    "2D": {"regime": "2D", "slice_axes": [0]},
+    "2.5D": {"regime": "2.5D", "slice_axes": [0]},
+    "3D": {"regime": "3D", "slice_axes": [], "window": [16, 24, 24]},
+    "stretched": {**_PUBLISHED, "regime": "2D", "slice_axes": [0], "window": [48, 48], "stretch": True},
+    "triplanar": {
+        **_PUBLISHED,
+        "regime": "2.5D",
+        "spacing": [0.5, 0.5, 2.0],
+        "fixed_spacing": True,
+        "window": [48, 48],
+        "overlap": 0.5,
+        "blending": "uniform",
+        "padding": "window",
+    },
+    "3D in the patient's frame": {
+        **_PUBLISHED,
+        "regime": "3D",
+        "slice_axes": [],
+        "window": [24, 40, 40],
+        "blending": "hanning",
+        "padding": "centre",
+    },
+}
+
+
+def write_kind(folder: Path, kind: str, images: Sequence[str] = ("T2w",), **section: object) -> Path:
+    """Write a bundle of one of :data:`KINDS` that does not predict its error."""
+    plan = {**KINDS[kind], "outputs": list(images), **section}
+    return write_bundle(folder, image_network(str(plan["regime"]), len(images)), **plan)
+
+
+def write_refined(
+    folder: Path, images: Sequence[str] = ("T2w",), second: bytes | None = None, **refiner: object
+) -> Path:
+    """Write a bundle of 2D+3D-refine; its own two stages together give T2w = 0.5 ioUS, FLAIR = -0.5 ioUS."""
+    second = second or refiner_network(len(images))
+    plan = {"window": [16, 24, 24], "overlap": 0.5, "size_multiple": 4, "blending": "uniform", "padding": "reflect"}
+    first = image_network("2D", len(images))
+    files = {"models/model.onnx": first, "models/refiner.onnx": second}
+    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    write_bundle(
+        folder, first, regime="2D", slice_axes=[0], outputs=list(images), checksums=checksums, refiner=plan | refiner
+    )
+    (folder / "models" / "refiner.onnx").write_bytes(second)
+    return folder
 
 
 def segmenter_network() -> bytes:

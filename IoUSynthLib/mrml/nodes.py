@@ -248,7 +248,8 @@ def add_result(
         The nodes it was made from and will be compared with; both are only referenced.
     outputs
         Nodes of an earlier result. Those that IoUSynth made from the same input are filled again, so that a second run
-        leaves no duplicates; any other node is left alone and a new one is made instead.
+        leaves no duplicates, or removed where this result has nothing to fill them with, so that no image of another
+        model passes for one of this. Any other node is left alone and a new one is made instead.
     grid
         The input's grid when its voxels were read, if that was earlier.
 
@@ -258,17 +259,21 @@ def add_result(
         The result does not lie on the grid. Nothing is then added; the same holds for any failure on the way.
     """
     grid = grid or Grid.of(input_node)
-    volumes = [*result.images.values(), result.uncertainty, result.segmentation]
+    volumes = [*result.images.values(), result.segmentation]
+    if result.uncertainty is not None:
+        volumes.append(result.uncertainty)
     if any(volume.size != grid.dimensions for volume in volumes):
         sizes = [volume.size for volume in volumes]
         raise ValueError(f"result of size {sizes} does not fit the grid {grid.dimensions}")
     writer = _ResultWriter(result, input_node, preoperative_node, outputs or OutputNodes(), grid)
     with _batch(input_node.GetScene()):
         try:
-            return writer.write()
+            written = writer.write()
         except Exception:
             remove_nodes(writer.created)
             raise
+        remove_nodes(writer.stale(written))
+        return written
 
 
 @contextlib.contextmanager
@@ -306,14 +311,25 @@ class _ResultWriter:
         for name, volume in self.result.images.items():
             written.images[name] = self._write_volume(self.outputs.images.get(name), name, volume)
             _show_as_mri(written.images[name])
-        written.uncertainty = self._write_volume(self.outputs.uncertainty, "uncertainty", self.result.uncertainty)
-        _show_as_uncertainty(written.uncertainty)
+        if self.result.uncertainty is not None:
+            written.uncertainty = self._write_volume(self.outputs.uncertainty, "uncertainty", self.result.uncertainty)
+            _show_as_uncertainty(written.uncertainty)
         written.segmentation = self._write_segmentation()
         for node in written.all():
             self._place(node)
         # After parenting: the segmentation takes the geometry relative to the transform both share.
         written.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(next(iter(written.images.values())))
         return written
+
+    def stale(self, written: OutputNodes) -> list[slicer.vtkMRMLNode]:
+        """Return the earlier outputs of this input that the result did not fill."""
+        earlier = {**self.outputs.images, "uncertainty": self.outputs.uncertainty}
+        filled = written.all()
+        return [
+            node
+            for kind, node in earlier.items()
+            if node not in filled and self._may_fill(node, kind, "vtkMRMLScalarVolumeNode")
+        ]
 
     def _node(self, reusable: slicer.vtkMRMLNode | None, kind: str, class_name: str) -> slicer.vtkMRMLNode:
         """Return the node to fill: the earlier output if it is of this input and kind, else a new one."""
@@ -324,7 +340,9 @@ class _ResultWriter:
             return reusable
         node = self.scene.CreateNodeByClass(class_name)
         node.UnRegister(None)  # the scene holds it from now on
-        node.SetName(self.scene.GenerateUniqueName(name))
+        # The scene would number a name that it has ever seen, even if the node of an earlier run is gone.
+        taken = self.scene.GetFirstNodeByName(name) is not None
+        node.SetName(self.scene.GenerateUniqueName(name) if taken else name)
         self._mark(node, kind)  # before it is added: selectors look at the attributes when a node appears
         self.scene.AddNode(node)
         self.created.append(node)
@@ -388,7 +406,7 @@ class _ResultWriter:
 
 def _provenance(report: dict[str, Any], input_node: slicer.vtkMRMLNode) -> dict[str, str]:
     """Return the attributes that say with what a node was made."""
-    model, segmenter = report.get("model", {}), report.get("segmenter", {})
+    model, segmenter, companion = (report.get(key) or {} for key in ("model", "segmenter", "companion"))
     transform = input_node.GetParentTransformNode()
     return {
         "Synthetic": "true",
@@ -397,6 +415,8 @@ def _provenance(report: dict[str, Any], input_node: slicer.vtkMRMLNode) -> dict[
         "ModelSHA256": str(model.get("sha256", "")),
         "Segmenter": f"{segmenter.get('name', '')} {segmenter.get('version', '')}".strip(),
         "SegmenterSHA256": str(segmenter.get("sha256", "")),
+        "OutlinedOn": f"{companion.get('name', '')} {companion.get('version', '')}".strip(),
+        "OutlinedOnSHA256": str(companion.get("sha256", "")),
         "Versions": json.dumps(report.get("versions", {}), sort_keys=True),
         "Device": str(report.get("device", {}).get("used", "")),
         "Created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

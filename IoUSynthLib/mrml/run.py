@@ -9,11 +9,12 @@ import importlib.util
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..volume import InputError, case_name, check_input, read_volume
+from ..bundle import DEFAULT_GENERATOR, load
+from ..volume import InputError, Volume, case_name, check_input, read_volume
 from ..worker import Event, Worker
 from . import nodes
 
@@ -85,8 +86,9 @@ class SceneRunner:
         volume = nodes.volume_from_node(input_node)
         if preoperative_node is input_node:
             preoperative_node = None
+        mr_grid, notes = _patient_grid(input_node, preoperative_node, model)
         self.job = Job(input_node, preoperative_node, outputs, nodes.Grid.of(input_node))
-        self._submit(volume, model, device)
+        self._submit(replace(volume, notes=(*volume.notes, *notes)), model, device, mr_grid)
 
     def poll(self) -> list[Event]:
         """Return what happened since the last call; never waits.
@@ -143,13 +145,14 @@ class SceneRunner:
         return outcome
 
     def _run_file(self, path: Path, output_folder: Path, model: str | None, device: str) -> None:
-        from ..cli import staging_folder, write_outputs
+        from ..outputs import remove_stale, staging_folder, write_outputs
 
         with staging_folder(output_folder) as staging:
             volume = read_volume(path)
             check_input(volume, str(path))
             self._submit(volume, model, device)
-            write_outputs(staging, case_name(path), volume, self._wait(self._worker.poll))
+            files = write_outputs(staging, case_name(path), volume, self._wait(self._worker.poll))
+        remove_stale(output_folder, case_name(path), files)
 
     def _check_ready(self) -> None:
         if self.busy:
@@ -160,10 +163,10 @@ class SceneRunner:
                 "console, then try again."
             )
 
-    def _submit(self, volume: Any, model: str | None, device: str) -> None:
+    def _submit(self, volume: Volume, model: str | None, device: str, mr_grid: Volume | None = None) -> None:
         if self._worker is None:
             self._worker = Worker(python=self._python)
-        self._worker.submit(volume, model=model or None, device=device)
+        self._worker.submit(volume, model=model or None, device=device, mr_grid=mr_grid)
 
     def _wait(self, poll: Callable[[], list[Event]]) -> SynthesisResult:
         try:
@@ -196,6 +199,23 @@ class SceneRunner:
             return _error(f"The result could not be added to the scene ({error}); the scene is as it was. Start again.")
         job.report = event.result.report
         return event
+
+
+def _patient_grid(
+    input_node: slicer.vtkMRMLScalarVolumeNode,
+    preoperative_node: slicer.vtkMRMLScalarVolumeNode | None,
+    model: str | None,
+) -> tuple[Volume | None, tuple[str, ...]]:
+    """Return the patient's grid, and notes about it, for a model that wants it."""
+    try:
+        bundle = load(model or DEFAULT_GENERATOR)
+    except InputError:
+        return None, ()  # the child will say so
+    if bundle.frame != "patient":
+        return None, ()
+    from .patient import patient_grid
+
+    return patient_grid(input_node, preoperative_node, bundle.spacing)
 
 
 def _error(message: str) -> Event:

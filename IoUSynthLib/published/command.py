@@ -21,7 +21,7 @@ from ..generators.regimes import ReversedAxes
 from ..training.export import export_onnx, write_bundle
 from ..volume import InputError
 from . import gan, resvit, syndiff
-from .plans import plan
+from .plans import plan, refiner_plan
 
 TARGETS = ("T2w", "FLAIR")
 INTENDED_USE = "Research only, never for clinical decisions."
@@ -32,21 +32,36 @@ TRAINING_DATA = (
 _GAN_CITATION = (
     "Benchmark of intraoperative ultrasound to MRI synthesis on ReMIND, weights: doi:10.5281/zenodo.22213625"
 )
-_TEXTS = {
-    "Apache-2.0": "Apache License, Version 2.0: https://www.apache.org/licenses/LICENSE-2.0",
-    syndiff.LICENCE: f"{syndiff.LICENCE_TERMS} Text: the file LICENSE of github.com/NVlabs/denoising-diffusion-gan",
+#: Full texts of the licences, by identifier, and what goes before them.
+_LICENCES = {
+    "Apache-2.0": ("Apache-2.0.txt", "Copyright the authors of the benchmark."),
+    syndiff.LICENCE: ("NVIDIA-Source-Code-License-NC.txt", f"{syndiff.LICENCE_TERMS} {syndiff.NOTICES}"),
+}
+_REFINED = "2D+3D-refine"
+#: Why a bundle of 2D+3D-refine can hold the first stage alone.
+_NO_REFINER = {
+    "resvit": "No refinement head of ResViT was published: this is its 2D network alone, as the released code ran it. ",
+    "syndiff": "SynDiff's refinement head cannot be read, because its layers were not released: this is the first "
+    "stage alone. ",
 }
 
 
 @dataclass(frozen=True)
-class _Origin:
-    """What a checkpoint is, and under which terms."""
+class _Checkpoint:
+    """What was read: the networks in this library's order of axes, what they are, and under which terms."""
 
     title: str
     licence: str
     citation: str
-    sha256: str
+    sha256: dict[str, str]
     known: bool
+    network: torch.nn.Module
+    refiner: torch.nn.Module | None = None
+
+    @property
+    def standing(self) -> str:
+        """Whether the authors published the file, in words."""
+        return "as published" if self.known else "no published file, but one that fits"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -55,12 +70,12 @@ def run(options: argparse.Namespace) -> int:
     Parameters
     ----------
     options
-        ``checkpoint``, ``family``, ``regime``, ``targets``, ``accept_licence``, ``output``.
+        ``checkpoint``, ``family``, ``regime``, ``targets``, ``refiner``, ``accept_licence``, ``output``.
 
     Raises
     ------
     InputError
-        The file is damaged, another one than was said, or needs its licence accepted; nothing is written then.
+        A file is damaged, another one than was said, or needs its licence accepted; nothing is written then.
     """
     output = options.output
     if output.exists():
@@ -72,21 +87,25 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(
             f"targets {' '.join(options.targets)}: there are weights for T2w and for T2w FLAIR; choose one"
         )
-    origin, network = _load(options.checkpoint, options.family, options.regime, targets)
+    source = _load(options.checkpoint, options.family, options.regime, targets, options.refiner)
     section = plan(options.family, options.regime)
     with _staged(output) as folder:
-        difference = _export(options.checkpoint, network, section, folder / "model.onnx")
-        bundle = folder / output.name
+        difference = _export(options.checkpoint, source.network, section, folder / "model.onnx")
+        refiner = None
+        if source.refiner is not None:
+            section["refiner"] = refiner_plan(options.family)
+            refiner = folder / "refiner.onnx"
+            _export_refiner(options.refiner, source.refiner, len(targets), section["refiner"], refiner)
         text = folder / "LICENSE"
-        text.write_text(f"{_TEXTS[origin.licence]}\n\nCite: {origin.citation}\n", encoding="utf-8")
-        write_bundle(
-            bundle, folder / "model.onnx", _metadata(output.name, origin, section, targets), _card(origin), text
-        )
+        text.write_text(_licence_text(source), encoding="utf-8")
+        bundle = folder / output.name
+        metadata = _metadata(output.name, source, section, targets)
+        write_bundle(bundle, folder / "model.onnx", metadata, _card(source), text, refiner)
         os.replace(bundle, output)
-    known = "a published file" if origin.known else "no published file, but one that fits"
+    remark = _NO_REFINER[options.family] if options.regime == _REFINED and source.refiner is None else ""
     print(
-        f"{output}: {origin.title}, {known}; ONNX Runtime and torch differ by {difference:.1e}; {origin.licence}. "
-        f"Cite: {origin.citation}"
+        f"{output}: {source.title}, {source.standing}; ONNX Runtime and torch differ by {difference:.1e}; "
+        f"{source.licence}. {remark}Cite: {source.citation}"
     )
     return 0
 
@@ -105,51 +124,111 @@ def _staged(output: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _load(checkpoint: Path, family: str, regime: str, targets: Sequence[str]) -> tuple[_Origin, torch.nn.Module]:
-    """Read and check the weights, and give the network this library's order of axes."""
+def _load(
+    checkpoint: Path, family: str, regime: str, targets: Sequence[str], refiner: Path | None
+) -> _Checkpoint:
+    """Read and check the weights, and give the networks this library's order of axes."""
     title = f"{family} in {regime} for {' and '.join(targets)}"
-    if family == "resvit":
-        network = ReversedAxes(resvit.load_resvit(checkpoint, regime, targets))
-        sha256 = _checksum(checkpoint)
-        published = resvit.PUBLISHED.get(sha256)
-        if published not in (None, (regime, tuple(targets))):
-            raise InputError(
-                f"{checkpoint}: is the published ResViT in {published[0]} for {' and '.join(published[1])}"
-            )
-        return _Origin(title, resvit.LICENCE, resvit.CITATION, sha256, published is not None), network
-    if family == "syndiff":
-        step = syndiff.load_syndiff(checkpoint, regime, targets)
-        sampler = Sampler(step, len(targets), plan(family, regime)["window"]).eval()
-        # The authors transposed slices before SynDiff saw them, which is this library's order already.
-        network = ReversedAxes(sampler) if regime == "3D" else sampler
-        return _Origin(title, syndiff.LICENCE, syndiff.CITATION, _checksum(checkpoint), False), network
-    if regime == "2D+3D-refine":
+    if refiner is not None and regime != _REFINED:
+        raise InputError(f"{refiner}: a refiner belongs to {_REFINED}, and the regime is {regime}; leave it away")
+    sha256 = {"sha256": _checksum(checkpoint)}
+    if refiner is not None:
+        sha256["refiner_sha256"] = _checksum(refiner)
+    load = {"resvit": _load_resvit, "syndiff": _load_syndiff}.get(family, _load_gan)
+    networks, known, terms = load(checkpoint, family, regime, targets, refiner, sha256["sha256"])
+    return _Checkpoint(title, *terms, sha256, known, *networks)
+
+
+_Loaded = tuple[tuple[torch.nn.Module, ...], bool, tuple[str, str]]
+
+
+def _load_resvit(
+    checkpoint: Path, family: str, regime: str, targets: Sequence[str], refiner: Path | None, sha256: str
+) -> _Loaded:
+    networks = [ReversedAxes(resvit.load_resvit(checkpoint, regime, targets))]
+    published = resvit.PUBLISHED.get(sha256)
+    if published is not None:
+        _check_published(checkpoint, "ResViT", ((published[0],), published[1]), regime, targets)
+    if refiner is not None:
+        networks.append(ReversedAxes(resvit.load_resvit_refiner(refiner, targets)))
+    return tuple(networks), published is not None and refiner is None, (resvit.LICENCE, resvit.CITATION)
+
+
+def _load_syndiff(
+    checkpoint: Path, family: str, regime: str, targets: Sequence[str], refiner: Path | None, sha256: str
+) -> _Loaded:
+    if refiner is not None:
+        raise InputError(f"{refiner}: cannot be read, because its layers were not released; leave it away")
+    step = syndiff.load_syndiff(checkpoint, regime, targets)
+    published = syndiff.PUBLISHED.get(sha256)
+    if published is not None:
+        _check_published(checkpoint, "SynDiff", published, regime, targets)
+    sampler = Sampler(step, len(targets), plan(family, regime)["window"]).eval()
+    # Slices were transposed before SynDiff saw them, which is this library's order already.
+    network = ReversedAxes(sampler) if regime == "3D" else sampler
+    return (network,), published is not None, (syndiff.LICENCE, syndiff.CITATION)
+
+
+def _load_gan(
+    checkpoint: Path, family: str, regime: str, targets: Sequence[str], refiner: Path | None, sha256: str
+) -> _Loaded:
+    network = gan.load_gan(checkpoint, family, regime, targets, refiner)
+    networks = (network.slice_network, network.refiner) if refiner is not None else (network,)
+    known = all(gan.identify(file) is not None for file in (checkpoint, refiner) if file is not None)
+    return tuple(map(ReversedAxes, networks)), known, ("Apache-2.0", _GAN_CITATION)
+
+
+def _check_published(
+    checkpoint: Path,
+    family: str,
+    published: tuple[tuple[str, ...], tuple[str, ...]],
+    regime: str,
+    targets: Sequence[str],
+) -> None:
+    """Refuse a published file under another name than its own."""
+    regimes, contrasts = published
+    if regime not in regimes or tuple(targets) != contrasts:
         raise InputError(
-            f"{checkpoint}: a bundle holds one network, and {family} in 2D+3D-refine is two; import the first with "
-            "--regime 2D"
+            f"{checkpoint}: is the published {family} in {' or '.join(regimes)} for {' and '.join(contrasts)}; say so "
+            "with --regime and --targets"
         )
-    network = ReversedAxes(gan.load_gan(checkpoint, family, regime, targets))
-    known = gan.identify(checkpoint) is not None
-    return _Origin(title, "Apache-2.0", _GAN_CITATION, _checksum(checkpoint), known), network
 
 
 def _checksum(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
+    try:
+        with path.open("rb") as file:
+            while part := file.read(1 << 20):
+                digest.update(part)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     return digest.hexdigest()
 
 
 def _export(checkpoint: Path, network: torch.nn.Module, section: dict, path: Path) -> float:
     channels = 3 if section["regime"] == "2.5D" else 1
-    try:
+    with _export_errors(checkpoint):
         return export_onnx(network.eval(), channels, path, size=section["window"])
+
+
+def _export_refiner(file: Path, network: torch.nn.Module, channels: int, section: dict, path: Path) -> None:
+    with _export_errors(file):
+        if section["padding"] == "multiple":  # it sees grids of any size
+            export_onnx(network.eval(), channels, path, 4 * section["size_multiple"], dimensions=3)
+        else:
+            export_onnx(network.eval(), channels, path, size=section["window"])
+
+
+@contextlib.contextmanager
+def _export_errors(file: Path) -> Iterator[None]:
+    try:
+        yield
     except RuntimeError as error:
-        raise InputError(f"{checkpoint}: cannot be exported ({error}); check the installation of torch") from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{file}: cannot be exported ({reason}); check the installation of torch") from error
 
 
-def _metadata(name: str, origin: _Origin, section: dict, targets: Sequence[str]) -> dict:
+def _metadata(name: str, source: _Checkpoint, section: dict, targets: Sequence[str]) -> dict:
     """Content of metadata.json: MONAI's keys, and the section that IoUSynth reads."""
     return {
         "version": "1.0.0",
@@ -159,9 +238,9 @@ def _metadata(name: str, origin: _Origin, section: dict, targets: Sequence[str])
         "numpy_version": metadata.version("numpy"),
         "name": name,
         "task": f"synthesis of {' and '.join(targets)} MRI from intraoperative ultrasound",
-        "description": origin.title,
+        "description": source.title,
         "authors": "the authors of the benchmark",
-        "copyright": f"the authors of the benchmark, {origin.licence}",
+        "copyright": f"the authors of the benchmark, {source.licence}",
         "data_source": TRAINING_DATA,
         "intended_use": INTENDED_USE,
         "iousynth": {
@@ -169,19 +248,30 @@ def _metadata(name: str, origin: _Origin, section: dict, targets: Sequence[str])
             **section,
             "inputs": ["ioUS"],
             "outputs": list(targets),
-            "licence": origin.licence,
-            "citation": origin.citation,
+            "licence": source.licence,
+            "citation": source.citation,
             "training_data": TRAINING_DATA,
             "intended_use": INTENDED_USE,
-            "source": {"sha256": origin.sha256, "published": origin.known},
+            "source": {**source.sha256, "published": source.known},
         },
     }
 
 
-def _card(origin: _Origin) -> str:
+def _licence_text(source: _Checkpoint) -> str:
+    """Return what stands in the bundle's LICENSE: notices, citation, and the licence in full."""
+    file, notice = _LICENCES[source.licence]
+    doubt = "" if source.known else (
+        "\nThe imported file is none of the published ones: make sure that its own terms are these.\n"
+    )
+    text = (Path(__file__).parent / "licences" / file).read_text(encoding="utf-8")
+    return f"Weights: {source.title}. {source.licence}\n{notice}\nCite: {source.citation}\n{doubt}\n{'-' * 80}\n{text}"
+
+
+def _card(source: _Checkpoint) -> str:
+    checksums = ", ".join(f"`{value}`" for value in source.sha256.values())
     return (
-        f"# {origin.title}\n\n**{INTENDED_USE}** Its images are synthetic. Imported from a checkpoint with SHA-256 "
-        f"`{origin.sha256}`{', as published' if origin.known else ', which is not one of the published files'}; "
-        f"`configs/metadata.json` says how it is run.\n\nTraining data: {TRAINING_DATA}.\n\n"
-        f"Licence: {origin.licence}. {_TEXTS[origin.licence]}\n\nCite: {origin.citation}\n"
+        f"# {source.title}\n\n**{INTENDED_USE}** Its images are synthetic, and it does not predict its own error. "
+        f"Imported from {checksums} (SHA-256), {source.standing}; `configs/metadata.json` says how it is run.\n\n"
+        f"Training data: {TRAINING_DATA}.\n\nLicence: {source.licence}, see `LICENSE`. "
+        f"{_LICENCES[source.licence][1]}\n\nCite: {source.citation}\n"
     )

@@ -180,8 +180,8 @@ def simulate_case(
     parameters = {
         "seed": seed, "head": head.name, "simulated": True, "lesion": asdict(lesion), "probe": asdict(probe),
         "scatter": scatter, "contrast": contrast, "sulcal_filling": filling, "texture_share": share,
-        "patchiness": patchiness, "partial_volume": partial_volume, "face": pose.origin.tolist(), "axes": pose.axes.tolist(),
-        "turn": turn.tolist(), "without": sorted(without),
+        "patchiness": patchiness, "partial_volume": partial_volume, "face": pose.origin.tolist(),
+        "axes": pose.axes.tolist(), "turn": turn.tolist(), "without": sorted(without),
     }
     origin = pose.origin + pose.axes @ voxels[:, 0, 0, 0].cpu().numpy()
     geometry = {"spacing": (voxel,) * 3, "origin": tuple(map(float, origin)), "direction": pose.axes @ turn}

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
-from tiny_models import generator_network, write_bundle
+from tiny_models import generator_network, write_bundle, write_refined
 
 from IoUSynthLib import bundle
 from IoUSynthLib.inference import open_session
 from IoUSynthLib.volume import InputError
+
+SEGMENTER = {"kind": "segmenter", "inputs": ["ioUS", "T2w"], "outputs": ["background", "tumour", "cavity"]}
+REFINER = {"window": [8, 8, 8], "overlap": 0.5, "size_multiple": 4}
 
 
 def test_metadata_are_read(tiny_models):
@@ -67,6 +71,15 @@ def test_unknown_model_lists_those_there(tiny_models):
         ({"class_weights": [1.0, 0.0, 1.0]}, "class_weights must be positive"),
         ({"class_weights": [1.0, 2.0]}, "class_weights must be positive"),
         ({"checksums": {}}, "checksums must hold"),
+        ({"generator": "ious2mr-2.5d"}, "generator must be the name of a model, and only a segmenter has one"),
+        ({**SEGMENTER, "generator": ""}, "generator must be the name of a model"),
+        ({**SEGMENTER, "generator": "../other"}, "generator must be the name of a model"),
+        ({**SEGMENTER, "generator": 3}, "generator must be the name of a model"),
+        ({"refiner": REFINER}, "refiner: checksums must hold models/refiner.onnx"),
+        ({"refiner": {**REFINER, "window": [8, 8]}}, "refiner: window must be 3 multiples"),
+        ({"refiner": {**REFINER, "padding": "none"}}, "refiner: padding must be one of"),
+        ({"refiner": {"window": [8, 8, 8]}}, "not the metadata"),
+        ({**SEGMENTER, "refiner": REFINER}, "only a generator has a refiner"),
         ({"checksums": None}, "not the metadata"),
         ({"window": "large"}, "not the metadata"),
     ],
@@ -85,6 +98,49 @@ def test_damaged_metadata_are_refused_and_not_listed(tiny_bundles, tmp_path, mon
             bundle.load(path)
     monkeypatch.setenv("IOUSYNTH_MODELS", str(tmp_path))
     assert "bad" not in {model.name for model in bundle.list_bundles()}
+
+
+def test_the_second_stage_is_described_as_a_bundle_of_its_own(tmp_path):
+    model = bundle.load(write_refined(tmp_path / "refined", ("T2w", "FLAIR")))
+    second = model.refiner
+    assert (model.regime, second.regime, second.window, second.slice_axes) == ("2D", "3D", (16, 24, 24), ())
+    assert second.inputs == second.outputs == ("T2w", "FLAIR")
+    assert (second.blending, second.padding) == ("uniform", "reflect")
+    assert second.sha256 != model.sha256
+    assert open_session(second).run(np.ones((1, 2, 4, 4, 4), np.float32))[0, 0, 0, 0, 0] == -1
+    model.verify()
+    (model.path / "models" / "refiner.onnx").write_bytes(b"another")
+    with pytest.raises(InputError, match=r"refiner\.onnx: its checksum does not match"):
+        model.verify()
+
+
+def test_the_partner_of_a_segmenter_lies_beside_it(tmp_path, tiny_models):
+    """Not the first one of its name that is found, which the segmenter was not trained with."""
+    path = write_bundle(tmp_path / "lesion", b"", **SEGMENTER, generator="pair")
+    with pytest.raises(InputError, match=r"lesion: was trained with another model, and pair: no such model"):
+        bundle.partner(bundle.load(path))
+    write_bundle(tmp_path / "pair", b"")
+    assert bundle.partner(bundle.load(path)).path == tmp_path / "pair"
+    write_bundle(tmp_path / "ious2mr-2.5d", b"")
+    default = write_bundle(tmp_path / "older", b"", **SEGMENTER)  # names none: that of the default model
+    assert bundle.partner(bundle.load(default)).path == tmp_path / "ious2mr-2.5d"
+    assert bundle.load("ious2mr-2.5d").path == (tiny_models / "ious2mr-2.5d").resolve()
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"outputs": ["FLAIR", "log_error"]}, "pair: does not predict T2w, and lesion needs it"),
+        (SEGMENTER, "pair: is a segmenter, and lesion needs it"),
+        ({"spacing": [1, 1, 1]}, "lesion: works on another grid than pair"),
+        ({"frame": "patient"}, "lesion: works on another grid than pair"),
+    ],
+)
+def test_a_partner_that_does_not_fit_is_named(tmp_path, change, cause):
+    path = write_bundle(tmp_path / "lesion", b"", **{**SEGMENTER, "inputs": ["T2w"]}, generator="pair")
+    write_bundle(tmp_path / "pair", b"", **change)
+    with pytest.raises(InputError, match=cause):
+        bundle.partner(bundle.load(path))
 
 
 def test_changed_weights_never_reach_a_session(tmp_path):

@@ -46,6 +46,45 @@ def test_six_files_that_say_synthetic(ultrasound_file, tmp_path, capsys):
     assert report["summary"] in captured.out
 
 
+def test_a_model_that_gives_less_leaves_nothing_of_an_earlier_one(ultrasound_file, tmp_path, capsys):
+    """T2w alone, without its error: what the default model has left of the case goes, an acquired image does not."""
+    output = tmp_path / "out"
+    assert cli.main(["synthesize", str(ultrasound_file), "-o", str(output)]) == 0
+    write_volume(output / "other_FLAIR.nii.gz", read_volume(ultrasound_file))
+    shutil.copy(output / "other_FLAIR.nii.gz", output / "case_FLAIR.nii.gz")
+    capsys.readouterr()
+    arguments = ["synthesize", str(ultrasound_file), "-o", str(output), "--model", "published-2d"]
+    assert cli.main(arguments) == 0
+    written = ["case_T2w.nii.gz", "case_segmentation.nii.gz", "case_report.json", "case.png"]
+    captured = capsys.readouterr()
+    assert f"case: wrote {', '.join(written)} in {output}. Tumour" in captured.out
+    assert "expected error not estimated: published-2d does not predict its own error" in captured.out
+    acquired = {"case_FLAIR.nii.gz", "other_FLAIR.nii.gz"}
+    assert {path.name for path in output.iterdir()} == {*written, *acquired}
+    headers = [sitk.ReadImage(str(output / name)).GetMetaData("descrip") for name in written[:2]]
+    assert "published-2d 0.0.1" in headers[0]
+    assert "ious2mr-2.5d 0.0.1" in headers[1], "whose images the outlines were made on"
+
+
+def test_the_grid_of_the_patients_mri(ultrasound_file, ultrasound, tmp_path, capsys):
+    """Stored as sagittal slices; --preoperative serves where --mri is not given."""
+    direction = ultrasound.direction[:, [1, 2, 0]]
+    middle = ultrasound.ijk_to_lps @ [*(np.array(ultrasound.size) / 2), 1.0]
+    origin = middle[:3] - direction @ (np.array([2.0, 2.0, 2.5]) * 15)
+    voxels = np.random.default_rng(0).random((30, 30, 30)) + 1
+    write_volume(tmp_path / "mri.nii.gz", Volume(voxels, (2, 2, 2.5), origin, direction))
+    for option in ("--mri", "--preoperative"):
+        arguments = ["synthesize", str(ultrasound_file), "-o", str(tmp_path / "out"), "--model", "published-2d"]
+        assert cli.main([*arguments, option, str(tmp_path / "mri.nii.gz"), "--json"]) == 0
+        captured = capsys.readouterr()
+        assert "warning" not in captured.err
+        grid = json.loads(captured.out)["grid"]
+        assert grid["axes"] == "preoperative MRI"
+        assert np.allclose(grid["spacing_mm"], [2.5, 2, 2])
+    assert cli.main([*arguments, "--mri", str(tmp_path / "none.nrrd")]) == 2
+    assert "none.nrrd: no such file" in capsys.readouterr().err
+
+
 def test_json(ultrasound_file, tmp_path, capsys):
     assert cli.main(["synthesize", str(ultrasound_file), "-o", str(tmp_path / "out"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["model"]["name"] == "ious2mr-2.5d"

@@ -38,6 +38,13 @@ def test_words_are_burned_in(result, ultrasound):
     assert not contains(image, "PREOPERATIVE MRI", 2, picture._TEXT)
 
 
+def test_without_an_estimate_of_the_error(tiny_models, ultrasound):
+    image = picture.draw_picture(ultrasound, pipeline.synthesize(ultrasound, "published-2d"))
+    assert contains(image, "EXPECTED ERROR: NOT ESTIMATED", 1, picture._TEXT)
+    assert not contains(image, "EXPECTED ERROR", 2, picture._TEXT)
+    assert not contains(image, "FLAIR", 2, picture._TEXT)
+
+
 def test_outlines_and_no_data(result, ultrasound):
     image = picture.draw_picture(ultrasound, result)
     for colour in (*picture.COLOURS.values(), picture._NO_DATA):

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from IoUSynthLib.volume import Volume
+
 ROOT = Path(__file__).resolve().parents[2]
 
 IMPORT_MODULE = """
@@ -54,6 +56,45 @@ def test_script_waits_for_the_nodes(scene, logic, add, ultrasound):
     assert job.report["model"]["name"] == "ious2mr-2.5d"
     again = logic.synthesize(node, outputs=job.outputs)
     assert again.outputs.images["T2w"] is job.outputs.images["T2w"]
+
+
+def test_script_with_a_model_in_the_patients_frame(scene, logic, add, ultrasound):
+    """It takes axes and voxel size of the preoperative MRI, and of the earlier outputs leaves only what it fills."""
+    import slicer
+
+    node = add(ultrasound, "Case")
+    mri = add(Volume(ultrasound.array, (1.3, 1.2, 2.5), ultrasound.origin), "Preop T2w")
+    first = logic.synthesize(node, mri)
+    assert first.report["grid"]["axes"] == "ultrasound"
+    job = logic.synthesize(node, mri, model="published-2d", outputs=first.outputs)
+    assert job.report["grid"]["axes"] == "preoperative MRI"
+    assert np.allclose(job.report["grid"]["spacing_mm"], (1.3, 1.2, 2.5))
+    assert job.report["notes"] == []
+    assert job.outputs.uncertainty is None
+    names = [image.GetName() for image in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
+    assert names == ["Case", "Preop T2w", "Case T2w (synthetic)"]
+    logic.showResult(job.outputs, node, mri)
+    assert "IoUSynthFLAIR" not in {cell.name for cell in slicer.app.layoutManager().cells()}
+    bent = scene.AddNewNodeByClass("vtkMRMLTransformNode", "BrainShift")
+    bent.SetAndObserveTransformToParent(_bend())
+    mri.SetAndObserveTransformNodeID(bent.GetID())
+    job = logic.synthesize(node, mri, model="published-2d", outputs=job.outputs)
+    assert job.report["grid"]["axes"] == "patient"
+    assert "Non-linear transforms lie between" in job.report["notes"][0]
+
+
+def _bend():
+    import vtk
+
+    source, target = vtk.vtkPoints(), vtk.vtkPoints()
+    for point in np.random.default_rng(1).uniform(-80, 80, (8, 3)):
+        source.InsertNextPoint(*point)
+        target.InsertNextPoint(*(point * [1.0, 1.1, 0.9] + 0.001 * point**2))
+    spline = vtk.vtkThinPlateSplineTransform()
+    spline.SetSourceLandmarks(source)
+    spline.SetTargetLandmarks(target)
+    spline.SetBasisToR()
+    return spline
 
 
 def test_script_gets_an_error_with_the_remedy(scene, logic, add, ultrasound):

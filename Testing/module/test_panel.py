@@ -164,6 +164,34 @@ def test_another_input_keeps_the_first_result(scene, panel, case, add, ultrasoun
     assert snapshot(first) == before
 
 
+def test_a_model_without_flair_and_without_its_error(scene, panel, case):
+    """The quality line says that there is no estimate, and nothing of the earlier result stays beside the new one."""
+    import slicer
+
+    click(panel)
+    assert "expected error 10% of the intensity range" in panel.ui.qualityLabel.text
+    panel.ui.modelSelector.setCurrentText("published-2d")
+    click(panel)
+    assert message(panel) == ""
+    quality = panel.ui.qualityLabel.text
+    assert "expected error not estimated: published-2d does not predict its own error" in quality
+    assert "outlined on the images of ious2mr-2.5d" in quality
+    parameters = panel.logic.getParameterNode()
+    assert parameters.t2wVolume.GetAttribute("IoUSynth.Model") == "published-2d 0.0.1"
+    assert parameters.segmentation.GetAttribute("IoUSynth.OutlinedOn") == "ious2mr-2.5d 0.0.1"
+    assert (parameters.flairVolume, parameters.uncertaintyVolume) == (None, None)
+    assert panel.ui.flairSelector.currentNode() is None
+    synthetic = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if node is not case]
+    assert synthetic == [parameters.t2wVolume]
+    cells = {cell.name for cell in slicer.app.layoutManager().cells()}
+    assert cells == {"IoUSynthUltrasound", "IoUSynthT2w"}
+    assert panel.ui.showButton.enabled
+    panel.ui.modelSelector.setCurrentIndex(0)
+    click(panel)
+    assert parameters.flairVolume.GetName() == "Case ioUS FLAIR (synthetic)"
+    assert "expected error 10%" in panel.ui.qualityLabel.text
+
+
 def start_slow_run(panel):
     """Start a run that takes minutes and wait until it is inside the network."""
     panel.ui.modelSelector.setCurrentText("slow-2.5d")

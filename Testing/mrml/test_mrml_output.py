@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -228,6 +229,35 @@ def test_second_run_fills_the_same_nodes(scene, ultrasound_node, result_of):
     assert np.array_equal(slicer.util.arrayFromVolume(second.images["T2w"]), result.images["FLAIR"].array)
     assert second.images["T2w"].GetAttribute("IoUSynth.Model") == "ious2mr-2.5d 0.9"
     assert second.segmentation.GetSegmentation().GetNumberOfSegments() == 2
+
+
+def test_nothing_of_an_earlier_model_passes_for_the_new_result(scene, ultrasound, ultrasound_node, result_of, add):
+    """A model that gives T2w alone: the earlier FLAIR and uncertainty go, with their helpers; other nodes stay."""
+    from IoUSynthLib.mrml import nodes as mrml
+
+    result = result_of(mrml.volume_from_node(ultrasound_node))
+    other = mrml.add_result(result, add(ultrasound, "Other"))
+    before = node_ids(scene)
+    first = mrml.add_result(result, ultrasound_node)
+    stale = {first.images["FLAIR"].GetID(), first.uncertainty.GetID()}
+    stale |= {first.images["FLAIR"].GetDisplayNodeID(), first.uncertainty.GetDisplayNodeID()}
+    left = [identifier for identifier in node_ids(scene) if identifier not in stale]
+    report = {**result.report, "companion": result.report["model"]}
+    less = replace(result, images={"T2w": result.images["T2w"]}, uncertainty=None, report=report)
+    second = mrml.add_result(less, ultrasound_node, outputs=first)
+    assert node_ids(scene) == left
+    assert second.uncertainty is None
+    assert list(second.images) == ["T2w"]
+    assert second.images["T2w"] is first.images["T2w"]
+    assert second.all() == [second.images["T2w"], second.segmentation]
+    assert second.segmentation.GetAttribute("IoUSynth.OutlinedOn") == "ious2mr-2.5d 0.1.0"
+    assert second.segmentation.GetAttribute("IoUSynth.OutlinedOnSHA256") == "ab12"
+    acquired = add(ultrasound, "Preop FLAIR")
+    # What belongs to another input, or is no output at all, is never removed.
+    wanted = mrml.OutputNodes({"T2w": second.images["T2w"], "FLAIR": acquired}, other.uncertainty, None)
+    mrml.add_result(less, ultrasound_node, outputs=wanted)
+    assert set(before) <= set(node_ids(scene))
+    assert acquired.GetScene() is scene
 
 
 def test_never_fills_an_acquired_image_or_another_result(scene, ultrasound, ultrasound_node, result_of, add):

@@ -142,10 +142,24 @@ def test_resampling_keeps_the_oblique_frame_and_comes_back():
     assert np.allclose(back.array[inner], volume.array[inner], atol=1e-3)
 
 
+def test_axial_slices_of_an_image_that_is_stored_otherwise():
+    """A sagittal acquisition: i runs to the back, j down, k to the left. Every voxel keeps its place."""
+    turn = oblique_direction()
+    stored = turn[:, [1, 2, 0]] * [1, -1, 1]
+    volume = Volume(np.zeros((4, 6, 5)), (0.9, 0.8, 2.5), (5.0, -6.0, 7.0), stored)
+    volume = volume.with_array(ramp(volume))
+    result = pre.axial(volume)
+    assert np.allclose(result.direction, turn)
+    assert result.spacing == (2.5, 0.9, 0.8)
+    assert np.allclose(result.array, ramp(result))
+    assert sorted(result.array.ravel()) == sorted(volume.array.ravel())
+
+
 def test_resampling_onto_the_patients_axes():
     volume = Volume(np.zeros((20, 24, 28)), (0.5, 0.6, 0.7), (5.0, 6.0, 7.0), oblique_direction())
     volume = volume.with_array(ramp(volume))
-    grid = pre.resample_to_spacing(volume, (0.6, 0.6, 0.9), np.ones(volume.array.shape, dtype=bool), patient_axes=True)
+    everywhere = np.ones(volume.array.shape, dtype=bool)
+    grid = pre.resample_to_spacing(volume, (0.6, 0.6, 0.9), everywhere, direction=np.eye(3))
     assert np.array_equal(grid.direction, np.eye(3))
     middle = [(np.array(v.ijk_to_lps) @ [*(np.array(v.size) - 1) / 2, 1]) for v in (grid, volume)]
     assert np.allclose(*middle)
@@ -153,7 +167,7 @@ def test_resampling_onto_the_patients_axes():
     core = np.zeros(volume.array.shape)
     core[inner] = 1
     deep, near = (
-        pre.resample_to_spacing(volume.with_array(array), (0.6, 0.6, 0.9), None, True).array
+        pre.resample_to_spacing(volume.with_array(array), (0.6, 0.6, 0.9), None, np.eye(3)).array
         for array in (core, np.ones(volume.array.shape))
     )
     assert np.allclose(grid.array[deep > 0.999], ramp(grid)[deep > 0.999], atol=1e-2)

@@ -74,6 +74,18 @@ def test_the_child_gives_what_the_pipeline_gives(running, ultrasound):
     assert not running.busy
 
 
+def test_a_model_without_an_estimate_of_its_error_on_the_grid_of_an_mri(running, ultrasound, temporary):
+    mri = Volume(np.zeros((1, 1, 1)), (1.2, 1.1, 1.7), (4.0, 5.0, 6.0), ultrasound.direction)
+    running.submit(ultrasound, "published-2d", mr_grid=mri)
+    result = wait(running)[-1].result
+    expected = pipeline.synthesize(ultrasound, "published-2d", mr_grid=mri)
+    assert result.uncertainty is None
+    assert list(result.images) == ["T2w"]
+    assert np.array_equal(result.images["T2w"].array, expected.images["T2w"].array)
+    assert result.report["grid"] == expected.report["grid"]
+    assert {path.name for path in next(temporary.iterdir()).iterdir()} == {"stdout", "stderr"}
+
+
 def test_the_child_stays_warm_and_keeps_no_arrays(running, ultrasound, temporary):
     running.submit(ultrasound)
     wait(running)

@@ -1,0 +1,151 @@
+"""From the input's grid to the grid that a network works on, and back.
+
+A sweep is cropped to its fan once. Each network then gets it at its own voxel size and along its own axes: those of the
+sweep, or those of the patient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import preprocessing
+from .bundle import Bundle
+from .volume import InputError, Volume
+
+#: More voxels than any network's grid needs: the preoperative MRI's spacing would be wrong.
+_MOST_VOXELS = 2**27
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The input and its field of view, where all networks begin and end.
+
+    Attributes
+    ----------
+    volume
+        The input.
+    fan
+        bool, on the input's grid: what the ultrasound saw.
+    box
+        The fan's place on that grid.
+    frame
+        The input within the box.
+    """
+
+    volume: Volume
+    fan: np.ndarray
+    box: preprocessing.Box
+    frame: Volume
+
+    @classmethod
+    def of(cls, volume: Volume) -> Sweep:
+        """Find the fan."""
+        fan = preprocessing.field_of_view(volume.array)
+        frame, box = preprocessing.crop_to_mask(volume, fan, margin=1)
+        return cls(volume, fan, box, frame)
+
+    def embed(self, array: np.ndarray) -> Volume:
+        """Put voxels of the box onto the input's grid; 0 outside the fan."""
+        whole = np.zeros(self.volume.array.shape, dtype=array.dtype)
+        whole[self.box] = np.where(self.fan[self.box], array, 0).astype(array.dtype)
+        return Volume(whole, self.volume.spacing, self.volume.origin, self.volume.direction)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The ultrasound as a network sees it.
+
+    Attributes
+    ----------
+    image
+        At the network's spacing, normalised to [-1, 1] by eq. 1.
+    valid
+        bool, on the same grid: where a prediction is wanted.
+    box
+        The part of the grid that the network sees.
+    axes
+        Whose axes the grid follows, in words.
+    """
+
+    image: Volume
+    valid: np.ndarray
+    box: preprocessing.Box
+    axes: str
+
+    def describe(self) -> dict[str, object]:
+        """Return what a report says about the grid."""
+        size = [part.stop - part.start for part in reversed(self.box)]
+        return {"size": size, "spacing_mm": list(self.image.spacing), "axes": self.axes}
+
+
+def prepare(sweep: Sweep, bundle: Bundle, mr_grid: Volume | None = None) -> Prepared:
+    """Bring a sweep onto the grid of a network.
+
+    In the frame ``volume`` that grid follows the sweep. In the frame ``patient`` it is the preoperative MRI's, cropped
+    to the fan, as the benchmark prepared ReMIND: its axes and, unless the bundle's spacing is fixed, its voxel size.
+    Without an MRI it lies along LPS at the bundle's spacing.
+
+    Parameters
+    ----------
+    sweep
+        The input.
+    bundle
+        Says frame and spacing.
+    mr_grid
+        A volume whose spacing and direction are the MRI's, in the input's coordinates, with axial slices
+        (:func:`preprocessing.axial`). Its voxels are not looked at.
+
+    Raises
+    ------
+    InputError
+        The fan holds no voxel of that grid, or far too many.
+    """
+    direction, spacing, axes = None, bundle.spacing, "ultrasound"
+    if bundle.frame == "patient":
+        direction, axes = (np.eye(3), "patient") if mr_grid is None else (mr_grid.direction, "preoperative MRI")
+        if mr_grid is not None and not bundle.fixed_spacing:
+            spacing = mr_grid.spacing
+    fan, frame = sweep.fan[sweep.box], sweep.frame
+    extent = np.prod(np.multiply(frame.size, frame.spacing) / spacing)
+    if extent > _MOST_VOXELS:
+        raise InputError(f"input volume: its fan holds {extent:.1e} voxels of {spacing} mm; check the spacings")
+    image = preprocessing.resample_to_spacing(frame, spacing, fan, direction)
+    share = preprocessing.resample_to_spacing(frame.with_array(fan), spacing, None, direction)
+    valid = share.array >= 0.5
+    if not valid.any():
+        raise InputError("input volume: the ultrasound fan is smaller than a voxel of the model; check the spacing")
+    # A slice that is stretched to a square must end where the fan ends, as it did in training.
+    box = preprocessing.bounding_box(valid if bundle.frame == "patient" else np.ones_like(valid))
+    return Prepared(image.with_array(preprocessing.normalize_ultrasound(image.array)), valid, box, axes)
+
+
+def back(array: np.ndarray, prepared: Prepared, sweep: Sweep) -> np.ndarray:
+    """Interpolate a prediction (z, y, x) linearly onto the sweep's box."""
+    extended = prepared.image.with_array(extend(array, prepared.valid))
+    return preprocessing.resample_like(extended, sweep.frame).array
+
+
+def extend(array: np.ndarray, valid: np.ndarray, steps: int = 3) -> np.ndarray:
+    """Continue an image beyond its valid voxels by means of neighbours, so that interpolation at the rim sees no edge.
+
+    Parameters
+    ----------
+    array
+        (z, y, x); voxels outside ``valid`` are not looked at.
+    valid
+        (z, y, x) bool.
+    steps
+        How many voxels to go.
+    """
+    import SimpleITK as sitk
+
+    result = np.where(valid, array, 0).astype(np.float32)
+    known = valid.astype(np.float32)
+    for _ in range(steps):
+        total, weight = (sitk.GetArrayFromImage(sitk.Mean(sitk.GetImageFromArray(a), [1] * 3)) for a in (result, known))
+        fresh = (known == 0) & (weight > 1e-6)
+        result[fresh] = total[fresh] / weight[fresh]
+        known[fresh] = 1.0
+    return result

@@ -1,0 +1,153 @@
+"""``iousynth register``: what the command does once its options are read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from ..outputs import staging_folder
+from ..pipeline import synthesize
+from ..segmentation import LABELS
+from ..stages import Progress
+from ..volume import InputError, Volume, case_name, check_input, read_volume, write_volume
+from .landmarks import read_landmark_pairs
+from .overlay import write_overlay
+from .workflow import RegistrationResult, register
+
+#: Formats that a transform is written in; a displacement field needs the first.
+_SUFFIXES = (".h5", ".tfm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("moving", type=Path, metavar="MOVING", help="preoperative MRI: file or DICOM folder")
+    parser.add_argument("fixed", type=Path, metavar="FIXED", help="reconstructed 3D ultrasound")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="TRANSFORM", help="file: .h5 or .tfm")
+    parser.add_argument(
+        "--contrast", metavar="NAME", help="T2w, FLAIR, or any other (default: by the name of the file)"
+    )
+    parser.add_argument("--also", type=Path, metavar="MRI", help="second contrast of the same frame, to use both")
+    parser.add_argument(
+        "--synthetic", type=Path, metavar="DIR", help="folder that synthesize wrote for FIXED (default: synthesize now)"
+    )
+    parser.add_argument("--model", metavar="NAME|PATH", help="generator to synthesize with")
+    parser.add_argument("--affine", action="store_true", help="refine with scale and shear, at most 6 %%")
+    parser.add_argument("--deformable", action="store_true", help="find a displacement field too (for research)")
+    parser.add_argument(
+        "--landmarks",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="a .tag of MRI and ultrasound, or a .mrk.json or .fcsv of each, MRI first: prints the TRE",
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="of the synthesis")
+    parser.add_argument("--json", action="store_true", help="print the report instead of a line")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Register, write the files, and return the exit code: 0, also for a doubtful or failed verdict.
+
+    Raises
+    ------
+    InputError
+        Something is missing or wrong; nothing is written then.
+    """
+    started = time.perf_counter()
+    name = _output_name(options)
+    landmarks = read_landmark_pairs(options.landmarks) if options.landmarks else None
+    files = [options.moving, *([options.also] if options.also else [])]
+    moving = _read_contrasts(files, options.contrast)
+    ultrasound = read_volume(options.fixed)
+    check_input(ultrasound, str(options.fixed))
+    progress = _stage_printer(name)
+    with staging_folder(options.output.parent) as staging:
+        synthetic, fan, cavity = _synthetic(options, ultrasound, progress)
+        result = register(
+            moving, ultrasound, synthetic, fan, cavity, options.affine, options.deformable, landmarks, None, progress
+        )
+        result.report = {
+            "moving": [path.name for path in files], "fixed": options.fixed.name,
+            "seconds_with_files": round(time.perf_counter() - started, 3), **result.report,
+        }
+        _write(staging, name, options.output.name, ultrasound, synthetic, moving, result)
+    print(json.dumps(result.report, indent=1) if options.json else f"{options.output}: {result.report['summary']}")
+    return 0
+
+
+def _output_name(options: argparse.Namespace) -> str:
+    name = options.output.name
+    suffix = next((suffix for suffix in _SUFFIXES if name.endswith(suffix) and len(name) > len(suffix)), None)
+    if suffix is None:
+        raise InputError(f"{options.output}: has no suffix that is written; name it .h5 or .tfm")
+    if options.deformable and suffix != ".h5":
+        raise InputError(f"{options.output}: cannot hold a displacement field; name it .h5")
+    return name.removesuffix(suffix)
+
+
+def _read_contrasts(files: list[Path], contrast: str | None) -> dict[str, Volume]:
+    names = [contrast or guess_contrast(files[0]), *(guess_contrast(path) for path in files[1:])]
+    if len(set(names)) < len(names):
+        raise InputError(f"{files[1]}: looks like {names[1]}, as {files[0]} does; name the first one with --contrast")
+    volumes = {}
+    for name, path in zip(names, files, strict=True):
+        volumes[name] = read_volume(path)
+        check_input(volumes[name], str(path))
+    return volumes
+
+
+def guess_contrast(path: Path) -> str:
+    """The contrast that a file's name tells: FLAIR, T2w, T1w, or "MRI"."""
+    name = case_name(path).lower()
+    return next((kind for kind, word in (("FLAIR", "flair"), ("T2w", "t2"), ("T1w", "t1")) if word in name), "MRI")
+
+
+def _synthetic(
+    options: argparse.Namespace, ultrasound: Volume, progress: Progress
+) -> tuple[dict[str, Volume], Volume | None, Volume | None]:
+    """Synthetic contrasts, fan and resection cavity, read or made."""
+    if options.synthetic is None:
+        made = synthesize(ultrasound, options.model, options.device, progress)
+        cavity = made.segmentation.with_array(made.segmentation.array == LABELS["cavity"])
+        return made.images, made.valid, cavity
+    case = case_name(options.fixed)
+    paths = {kind: options.synthetic / f"{case}_{kind}.nii.gz" for kind in ("T2w", "FLAIR", "segmentation")}
+    found = {kind: read_volume(path) for kind, path in paths.items() if path.is_file()}
+    segmentation = found.pop("segmentation", None)
+    if not found:
+        raise InputError(f"{paths['T2w']}: is missing; synthesize {options.fixed} into {options.synthetic} first")
+    cavity = None if segmentation is None else segmentation.with_array(segmentation.array == LABELS["cavity"])
+    return found, None, cavity
+
+
+def _write(
+    folder: Path, name: str, transform: str, ultrasound: Volume, synthetic: dict[str, Volume],
+    moving: dict[str, Volume], result: RegistrationResult,
+) -> None:
+    import SimpleITK as sitk
+
+    try:
+        sitk.WriteTransform(result.transform, str(folder / transform))
+    except RuntimeError as error:
+        raise InputError(f"{folder.parent / transform}: cannot be written; free space or choose another") from error
+    for contrast, image in result.resampled.items():
+        header = {"descrip": f"preoperative {contrast} registered to ultrasound: {result.verdict.name}"[:79]}
+        write_volume(folder / f"{name}_{contrast}.nii.gz", image, header)
+    (folder / f"{name}_report.json").write_text(json.dumps(result.report, indent=1) + "\n", encoding="utf-8")
+    contrast = next((kind for kind in moving if kind in synthetic), next(iter(moving)))
+    shown = synthetic.get(contrast, next(iter(synthetic.values())))
+    write_overlay(folder / f"{name}.png", ultrasound, shown, moving[contrast], result, contrast)
+
+
+def _stage_printer(name: str) -> Progress:
+    last = ""
+
+    def tell(stage: str, fraction: float) -> None:
+        nonlocal last
+        if stage != last:
+            last = stage
+            print(f"{name}: {stage} ...", file=sys.stderr, flush=True)
+
+    return tell

@@ -1,0 +1,278 @@
+"""The whole registration: preoperative MRI and today's ultrasound in, transform, verdict and report out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import NOTICE
+from ..preprocessing import field_of_view, resample_like
+from ..report import versions
+from ..stages import Progress, Stages, Tell
+from ..volume import InputError, Volume, check_input
+from . import landmarks as points
+from .deformable import Deformation, register_deformable
+from .level import Pair
+from .rigid import Search, Solution, bounded, rotation_degrees, to_sitk
+from .similarity import local_ncc, mind_distance
+from .verdict import Verdict, judge, reconcile
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+#: Voxels nearer to the rim of the fan than this, in mm, are left out.
+RIM_MM = 3.0
+#: Stages of the work and the overall fraction at which each begins.
+STAGES = {"checking": 0.0, "searching": 0.05, "comparing": 0.6, "deforming": 0.75, "finishing": 0.95}
+#: What a written transform does.
+DIRECTION = (
+    "maps LPS points of the ultrasound to LPS points of the preoperative MRI, as ITK resampling needs; loaded into "
+    "3D Slicer and set as the MRI's parent transform, it moves the MRI onto the ultrasound"
+)
+
+
+@dataclass
+class RegistrationResult:
+    """What :func:`register` returns.
+
+    Attributes
+    ----------
+    transform
+        From LPS points of the ultrasound to LPS points of the MRI, displacement included.
+    matrix
+        Its rigid or affine part, 4x4.
+    deformation
+        Its displacement field, where one was asked for.
+    verdict
+        Whether it can be believed.
+    resampled
+        Every moving contrast on the ultrasound's grid.
+    report
+        All figures, warnings, and a summary in one line.
+    """
+
+    transform: sitk.Transform
+    matrix: np.ndarray
+    deformation: Deformation | None
+    verdict: Verdict
+    resampled: dict[str, Volume]
+    report: dict[str, Any]
+
+
+def register(
+    moving: Mapping[str, Volume],
+    ultrasound: Volume,
+    synthetic: Mapping[str, Volume],
+    fan: Volume | None = None,
+    cavity: Volume | None = None,
+    affine: bool = False,
+    deformable: bool = False,
+    landmarks: tuple[np.ndarray, np.ndarray] | None = None,
+    initial: np.ndarray | None = None,
+    progress: Progress | None = None,
+) -> RegistrationResult:
+    """Register preoperative MRI to the brain that the ultrasound shows.
+
+    Parameters
+    ----------
+    moving
+        Preoperative MRI by contrast, all in one frame. ``T2w`` and ``FLAIR`` are compared with the synthetic image of
+        the same name; any other contrast with all of them, by correlation of either sign.
+    ultrasound
+        The reconstructed 3D ultrasound. Nothing that is given is changed.
+    synthetic
+        Synthetic MRI by contrast, on the ultrasound's grid.
+    fan
+        Above 0 inside the ultrasound fan, on its grid; found here when None.
+    cavity
+        Above 0 in the resection cavity, on its grid: left out of the deformable step.
+    affine
+        Refine with scale and shear, at most 6 %.
+    deformable
+        Find a displacement field too, on synthetic MRI and ultrasound together. For research: it follows the synthetic
+        image, errors included.
+    landmarks
+        (n, 3) LPS points of the MRI and of the ultrasound, for the TRE.
+    initial
+        4x4 matrix from ultrasound to MRI to start from; the identity by default.
+    progress
+        Called with the stage and the overall fraction in [0, 1]; may raise :class:`inference.Cancelled`.
+
+    Raises
+    ------
+    InputError
+        The images cannot be used or do not overlap, the mask is empty, or the landmarks do not correspond.
+    """
+    stages = Stages(STAGES, progress)
+    with stages.stage("checking"):
+        mask, fan = _check(moving, ultrasound, synthetic, fan, cavity)
+        if landmarks is not None:
+            points.check_pairs(*landmarks)
+        pairs = synthetic_pairs(moving, synthetic)
+        searches = (Search(pairs, mask, initial), Search([ultrasound_pair(moving, ultrasound)], mask, initial))
+    with stages.stage("searching") as tell:
+        answers = _side_by_side(searches, tell)
+    with stages.stage("comparing"):
+        answers = reconcile(*searches, answers)
+        verdict = judge(searches[0], *answers)
+        solution = searches[0].polish(answers[0].matrix, affine=True) if affine else answers[0]
+    deformation = None
+    if deformable:
+        with stages.stage("deforming") as tell:
+            both = [*pairs, ultrasound_pair(moving, ultrasound)]  # alone, each leads astray where it errs
+            deformation = register_deformable(both, mask, fan, solution.matrix, cavity, tell)
+    with stages.stage("finishing"):
+        transform = deformation.after_rigid(solution.matrix) if deformation else to_sitk(solution.matrix)
+        resampled = {name: resample_like(image, ultrasound, transform=transform) for name, image in moving.items()}
+    report = _report(searches[0], solution, verdict, deformation, landmarks, transform, stages.seconds)
+    stages.tell("finishing", 1.0)
+    return RegistrationResult(transform, solution.matrix, deformation, verdict, resampled, report)
+
+
+def synthetic_pairs(moving: Mapping[str, Volume], synthetic: Mapping[str, Volume]) -> list[Pair]:
+    """What is compared of synthetic and preoperative MRI: equal contrasts, else each with each."""
+    equal = [Pair(synthetic[name], (moving[name],), positive=True) for name in moving if name in synthetic]
+    return equal or [Pair(image, tuple(moving.values())) for image in synthetic.values()]
+
+
+def ultrasound_pair(moving: Mapping[str, Volume], ultrasound: Volume) -> Pair:
+    """Raw ultrasound and all preoperative contrasts with their gradients: LC2."""
+    return Pair(ultrasound, tuple(moving.values()), gradient=True)
+
+
+def _check(
+    moving: Mapping[str, Volume], ultrasound: Volume, synthetic: Mapping[str, Volume], fan: Volume | None,
+    cavity: Volume | None,
+) -> tuple[Volume, Volume]:
+    """Return the eroded mask and the fan, or say what is wrong with the input."""
+    if not moving or not synthetic:
+        raise InputError("registration: needs a preoperative MRI and a synthetic MRI; choose both")
+    check_input(ultrasound, "ultrasound")
+    for name, image in moving.items():
+        check_input(image, f"preoperative {name}")
+    if fan is None:
+        fan = ultrasound.with_array(field_of_view(ultrasound.array).astype(np.uint8))
+    given = {**{f"synthetic {name}": image for name, image in synthetic.items()}, "mask": fan, "cavity": cavity}
+    for name, image in given.items():
+        if image is not None and not image.same_grid(ultrasound, 1e-3):
+            raise InputError(f"{name}: does not lie on the ultrasound's grid; synthesize this ultrasound again")
+    if not (fan.array > 0).any():
+        raise InputError("mask: is empty; choose the ultrasound volume that holds the image")
+    return eroded(fan, RIM_MM), fan
+
+
+def eroded(mask: Volume, distance: float) -> Volume:
+    """Take ``distance`` mm off a mask on all sides.
+
+    Raises
+    ------
+    InputError
+        Nothing is left.
+    """
+    import SimpleITK as sitk
+
+    padded = sitk.ConstantPad(mask.with_array((mask.array > 0).astype(np.uint8)).to_sitk(), [1] * 3, [1] * 3, 0)
+    depth = sitk.SignedMaurerDistanceMap(padded, insideIsPositive=True, squaredDistance=False, useImageSpacing=True)
+    inside = sitk.GetArrayFromImage(depth)[1:-1, 1:-1, 1:-1] > distance
+    if not inside.any():
+        raise InputError(
+            f"mask: nothing is left {distance:g} mm inside the rim of the ultrasound; check its voxel size, or "
+            "reconstruct the whole sweep"
+        )
+    return mask.with_array(inside.astype(np.uint8))
+
+
+def _side_by_side(searches: tuple[Search, Search], tell: Tell) -> tuple[Solution, Solution]:
+    """Run both searches, each in its own thread, and report from this one: it may raise to cancel them."""
+    fractions, stop = [0.0, 0.0], threading.Event()
+
+    def run(number: int) -> Solution:
+        def note(fraction: float) -> None:
+            fractions[number] = fraction
+            if stop.is_set():
+                raise RuntimeError("cancelled")
+
+        return searches[number].run(note)
+
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(run, number) for number in range(2)]
+        try:
+            while wait(jobs, timeout=0.1).not_done:
+                tell(min(fractions))
+        except BaseException:
+            stop.set()
+            raise
+    first, second = (job.result() for job in jobs)
+    return first, second
+
+
+def _report(
+    search: Search, solution: Solution, verdict: Verdict, deformation: Deformation | None,
+    landmarks: tuple[np.ndarray, np.ndarray] | None, transform: sitk.Transform, seconds: dict[str, float],
+) -> dict[str, Any]:
+    warnings = list(verdict.reasons)
+    values = np.linalg.svd(solution.matrix[:3, :3], compute_uv=False)
+    rigid = bounded(solution.matrix, search.points.mean(axis=0), 0.0)
+    report: dict[str, Any] = {
+        "notice": NOTICE,
+        "direction": DIRECTION,
+        "verdict": verdict.name,
+        "reasons": list(verdict.reasons),
+        "answers_apart_mm": verdict.distance_mm,
+        "moved_mm": verdict.moved_mm,
+        "rotation_degrees": round(rotation_degrees(rigid), 3),
+        "scales": [round(float(value), 4) for value in values],
+        "similarity": {"synthetic": verdict.synthetic, "ultrasound": verdict.ultrasound},
+        "measures": {"before": _measures(search, to_sitk(search.initial)), "after": _measures(search, transform)},
+        "matrix_lps": solution.matrix.tolist(),
+        "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
+        "versions": versions(),
+    }
+    if deformation is not None:
+        displacement = np.linalg.norm(deformation.field, axis=-1)
+        report["deformation"] = {
+            "largest_mm": round(float(displacement.max()), 3),
+            "mean_in_fan_mm": round(float(displacement[deformation.grid.array >= 1].mean()), 3),
+            "least_jacobian": round(deformation.least_jacobian, 4),
+            "similarity": {"before": round(deformation.before, 4), "after": round(deformation.after, 4)},
+        }
+    if landmarks is not None:
+        before = points.target_registration_errors(to_sitk(search.initial), *landmarks)
+        after = points.target_registration_errors(transform, *landmarks)
+        report["TRE"] = {
+            "landmarks": len(before), "before": points.summarise(before), "after": points.summarise(after),
+        }
+        if after.mean() > before.mean():
+            warnings.append("The landmarks lie further apart than before.")
+    report["warnings"] = warnings
+    report["summary"] = _summary(report)
+    return report
+
+
+def _measures(search: Search, transform: sitk.Transform) -> dict[str, float]:
+    """Local correlation and MIND-SSC distance of the first pair, which the search did not optimise."""
+    level = search.fine
+    term = level.terms[0]
+    warped = level.warp(term, transform)[0]
+    known = np.isfinite(warped) & level.mask
+    warped, fixed = np.where(known, warped, 0), term.measure.image
+    if not known.any():
+        return {}
+    values = {"local_ncc": local_ncc(fixed, warped, known), "mind_ssc_distance": mind_distance(fixed, warped, known)}
+    return {name: round(value, 4) for name, value in values.items()}
+
+
+def _summary(report: dict[str, Any]) -> str:
+    words = {"agrees": "the two answers agree", "doubtful": "DOUBTFUL", "failed": "FAILED, do not use"}
+    line = f"{words[report['verdict']]} ({report['answers_apart_mm']:.1f} mm apart)"
+    line += f"; MRI moved {report['moved_mm']:.1f} mm"
+    if "TRE" in report:
+        before, after = (report["TRE"][key]["mean_mm"] for key in ("before", "after"))
+        line += f"; TRE of {report['TRE']['landmarks']} landmarks {before:.2f} mm before, {after:.2f} mm after"
+    line += f"; {report['seconds']['total']:.1f} s"
+    return " ".join([line, *report["warnings"]]) if report["warnings"] else line

@@ -1,0 +1,130 @@
+"""What a result says about itself: models, versions, device, seconds, volumes, quality, warnings."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import NOTICE, __version__, preprocessing, segmentation
+from .volume import Volume
+
+if TYPE_CHECKING:
+    from .pipeline import Models, SynthesisResult
+
+#: Expected errors above this fraction of the intensity range are called high.
+HIGH_UNCERTAINTY = 0.15
+
+
+def make_report(
+    result: SynthesisResult, volume: Volume, models: Models, device: dict[str, str], seconds: dict[str, float]
+) -> dict[str, Any]:
+    """Describe a result in words and numbers that JSON can hold.
+
+    Parameters
+    ----------
+    result
+        Images, uncertainty, segmentation and fan; its own report is not looked at.
+    volume
+        The input.
+    models
+        What made it.
+    device
+        Which was requested, and which was used.
+    seconds
+        Of each stage.
+    """
+    fan = result.valid.array > 0
+    plausible, reason = preprocessing.looks_like_ultrasound(volume, fan)
+    warnings = [] if plausible else [f"The input does not look like ultrasound: {reason}"]
+    total = round(sum(seconds.values()), 3)
+    volumes = segmentation.volumes_ml(result.segmentation.array, volume.voxel_volume_ml)
+    quality = _quality(result, fan, volume.voxel_volume_ml, models.generator.name)
+    return {
+        "synthetic": True,
+        "notice": NOTICE,
+        "model": models.generator.describe(),
+        "segmenter": models.segmenter.describe(),
+        # The generator that the outline was made with, where that is another than the model.
+        "companion": models.companion.describe() if models.companion else None,
+        "versions": versions(),
+        "device": device,
+        "input": _describe_input(volume),
+        "warnings": warnings,
+        "notes": list(volume.notes),
+        "seconds": {**seconds, "total": total},
+        "peak_memory_mib": peak_memory_mib(),
+        "volumes_ml": volumes,
+        "quality": quality,
+        "summary": _summary(volumes, quality, models, total, device["used"], len(warnings)),
+    }
+
+
+def _quality(result: SynthesisResult, fan: np.ndarray, voxel_volume_ml: float, model: str) -> dict[str, Any]:
+    quality: dict[str, Any] = {"fan_ml": round(float(fan.sum()) * voxel_volume_ml, 1)}
+    if result.uncertainty is None:
+        return {**quality, "uncertainty": f"not estimated: {model} does not predict its own error"}
+    uncertainty = result.uncertainty.array[fan]
+    return {
+        **quality,
+        "mean_uncertainty": round(float(uncertainty.mean()), 4),
+        "high_uncertainty_fraction": round(float((uncertainty > HIGH_UNCERTAINTY).mean()), 4),
+        "high_uncertainty_threshold": HIGH_UNCERTAINTY,
+    }
+
+
+def _describe_input(volume: Volume) -> dict[str, Any]:
+    return {
+        "size": list(volume.size),
+        "spacing_mm": list(volume.spacing),
+        "origin_lps_mm": list(volume.origin),
+        "direction_lps": volume.direction.ravel().tolist(),
+        "minimum": float(volume.array.min()),
+        "maximum": float(volume.array.max()),
+    }
+
+
+def _summary(
+    volumes: dict[str, float], quality: dict[str, Any], models: Models, seconds: float, device: str, warnings: int
+) -> str:
+    parts = [f"Tumour {volumes['tumour']:.1f} ml, resection cavity {volumes['cavity']:.1f} ml"]
+    if models.companion:
+        parts[0] += f" (outlined on the images of {models.companion.name})"
+    if "mean_uncertainty" in quality:
+        parts.append(
+            f"expected error {quality['mean_uncertainty']:.0%} of the intensity range, "
+            f"high in {quality['high_uncertainty_fraction']:.0%} of the {quality['fan_ml']:.0f} ml fan"
+        )
+    else:
+        parts.append(f"expected error {quality['uncertainty']}; {quality['fan_ml']:.0f} ml fan")
+    parts.append(f"{seconds:.1f} s on the {'GPU' if device == 'cuda' else 'CPU'}")
+    if warnings:
+        parts.append(f"{warnings} warning{'s' if warnings > 1 else ''}")
+    return "; ".join(parts)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of everything that computes."""
+    import SimpleITK as sitk
+
+    from .inference.session import load_runtime
+
+    return {
+        "iousynth": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "onnxruntime": load_runtime().__version__,
+        "SimpleITK": sitk.Version.VersionString(),
+    }
+
+
+def peak_memory_mib() -> float | None:
+    """Return the largest resident size of this process so far, or None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(size / (1024.0**2 if sys.platform == "darwin" else 1024.0), 1)

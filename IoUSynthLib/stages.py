@@ -1,0 +1,43 @@
+"""Progress through the stages of a long work, and the seconds that each took."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+#: Receives the stage and the overall fraction in [0, 1]; may raise :class:`inference.Cancelled` to stop the work.
+Progress = Callable[[str, float], None]
+#: Receives the fraction of one piece of the work.
+Tell = Callable[[float], None]
+
+
+class Stages:
+    """Tells the caller which stage has begun and how far it is, and keeps the seconds of each.
+
+    Parameters
+    ----------
+    begins
+        The stages in their order, and the overall fraction at which each begins.
+    progress
+        What is told, if anybody wants to know.
+    """
+
+    def __init__(self, begins: Mapping[str, float], progress: Progress | None) -> None:
+        self.begins, self.progress = begins, progress
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[Tell]:
+        """Begin a stage and give what tells its own fraction."""
+        begin = self.begins[name]
+        end = min((start for start in self.begins.values() if start > begin), default=1.0)
+        self.tell(name, begin)
+        started = time.perf_counter()
+        yield lambda fraction: self.tell(name, begin + fraction * (end - begin))
+        self.seconds[name] = round(time.perf_counter() - started, 3)
+
+    def tell(self, name: str, fraction: float) -> None:
+        """Tell the overall fraction."""
+        if self.progress is not None:
+            self.progress(name, fraction)

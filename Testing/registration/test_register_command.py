@@ -1,0 +1,95 @@
+"""``iousynth register`` from files to files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from phantom import displaced, displacement, field_of_view, head, points_of
+
+from IoUSynthLib.cli import main
+from IoUSynthLib.registration.command import guess_contrast
+from IoUSynthLib.registration.overlay import checkerboard
+from IoUSynthLib.volume import Volume, read_volume, write_volume
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """us.nrrd, T2.nii.gz, FLAIR.nii.gz, pairs.tag and synthetic/, displaced by 7 mm."""
+    folder = tmp_path_factory.mktemp("files")
+    images = head()
+    ultrasound, synthetic, fan = field_of_view(images)
+    truth = displacement(4, 7)
+    write_volume(folder / "us.nrrd", ultrasound)
+    moving = displaced(images, truth)
+    write_volume(folder / "T2.nii.gz", moving["T2w"])
+    write_volume(folder / "FLAIR.nii.gz", moving["FLAIR"])
+    (folder / "synthetic").mkdir()
+    for name, image in synthetic.items():
+        write_volume(folder / "synthetic" / f"us_{name}.nii.gz", image)
+    fixed = points_of(fan, 5)
+    mri = fixed @ truth[:3, :3].T + truth[:3, 3]
+    lines = [" ".join(map(str, [*(a * (-1, -1, 1)), *(b * (-1, -1, 1))])) for a, b in zip(mri, fixed, strict=True)]
+    (folder / "pairs.tag").write_text("MNI Tag Point File\nVolumes = 2;\nPoints =\n" + "\n".join(lines) + ";\n")
+    return folder
+
+
+def test_files_are_written_and_say_what_was_found(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(files / "T2.nii.gz"), str(files / "us.nrrd"), "-o", str(tmp_path / "ToMRI.h5")]
+    arguments += ["--also", str(files / "FLAIR.nii.gz"), "--synthetic", str(files / "synthetic")]
+    assert main(["register", *arguments, "--landmarks", str(files / "pairs.tag"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "ToMRI.h5", "ToMRI.png", "ToMRI_FLAIR.nii.gz", "ToMRI_T2w.nii.gz", "ToMRI_report.json",
+    ]
+    assert json.loads((tmp_path / "ToMRI_report.json").read_text()) == report
+    assert report["verdict"] == "agrees"
+    assert report["TRE"]["after"]["mean_mm"] < 0.5 < 5 < report["TRE"]["before"]["mean_mm"]
+    point = (12.0, -20.0, 35.0)
+    mapped = sitk.ReadTransform(str(tmp_path / "ToMRI.h5")).TransformPoint(point)
+    np.testing.assert_allclose(mapped, (np.array(report["matrix_lps"]) @ [*point, 1])[:3], atol=1e-6)
+    resampled = read_volume(tmp_path / "ToMRI_T2w.nii.gz")
+    assert resampled.same_grid(read_volume(files / "us.nrrd"), 1e-3)
+    picture = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "ToMRI.png")))
+    assert picture.shape[2] == 3
+    assert picture.std() > 20
+
+
+@pytest.mark.parametrize(("output", "extra", "message"), [
+    ("t.txt", [], "name it .h5 or .tfm"),
+    ("t.tfm", ["--deformable"], "cannot hold a displacement field"),
+    ("t.h5", ["--synthetic", "nowhere"], "is missing; synthesize"),
+    ("t.h5", ["--landmarks", "one.tag"], "has 1 point"),
+    ("t.h5", ["--also", "T2.nii.gz"], "looks like T2w"),
+])
+def test_bad_input_is_one_line_and_leaves_nothing(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str, extra: list[str], message: str
+) -> None:
+    (files / "one.tag").write_text("MNI Tag Point File\nVolumes = 2;\nPoints =\n 1 2 3 4 5 6;\n")
+    extra = [str(files / word) if "." in word or word == "nowhere" else word for word in extra]
+    code = main(["register", str(files / "T2.nii.gz"), str(files / "us.nrrd"), "-o", str(tmp_path / output), *extra])
+    errors = capsys.readouterr().err
+    assert code == 2
+    assert message in errors
+    assert len(errors.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_contrast_is_guessed_by_the_name() -> None:
+    assert guess_contrast(Path("sub-01_FLAIR.nii.gz")) == "FLAIR"
+    assert guess_contrast(Path("3DAXT2SPACE.nrrd")) == "T2w"
+    assert guess_contrast(Path("T1_postcontrast.nii")) == "T1w"
+    assert guess_contrast(Path("brain.mha")) == "MRI"
+
+
+def test_checkerboard_squares_are_10_mm() -> None:
+    squares = checkerboard(Volume(np.zeros((4, 20, 30)), (1.0, 2.0, 5.0)))
+    assert squares[0, 0, 0]
+    assert not squares[0, 0, 10]
+    assert squares[0, 5, 10]
+    assert not squares[2, 0, 0]
