@@ -14,6 +14,7 @@ import torch
 from . import cyclegan, pix2pix
 from .blocks import INPUTS, dimensions_of
 
+Result = torch.Tensor | tuple[torch.Tensor, list[torch.Tensor]]
 #: Sizes must be multiples of this, as for the U-Net.
 SIZE_MULTIPLE = pix2pix.SIZE_MULTIPLE
 
@@ -38,6 +39,10 @@ def build(regime: str, targets: Sequence[str], width: int | None = None) -> Slic
 
 class SliceGenerator(pix2pix.AttentionUNet):
     """The 2D and 2.5D generator."""
+
+    def forward(self, image: torch.Tensor, with_features: bool = False) -> Result:
+        """Translate an image; with features as :meth:`forward_with_features`, for training on several processes."""
+        return self.forward_with_features(image) if with_features else super().forward(image)
 
     def forward_with_features(self, image: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Return the image, and the features of the stem, the first two encoder blocks and the bottleneck."""

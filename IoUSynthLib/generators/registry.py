@@ -50,3 +50,13 @@ def build(family: str, regime: str, targets: Sequence[str] = ("T2w",), **size: o
     if regime not in REGIMES:
         raise ValueError(f"unknown regime {regime!r}; choose from {', '.join(REGIMES)}")
     return FAMILIES[family](regime, tuple(targets), **size)
+
+
+def build_refiner(family: str, targets: Sequence[str] = ("T2w",), **size: object) -> torch.nn.Module:
+    """Build the untrained second stage of a family's 2D+3D-refine, which maps (B, targets, D, H, W) to the same.
+
+    ResViT and SynDiff have refiners of their own; all other families share that of :mod:`.regimes`. SynDiff's takes
+    the ultrasound as a further channel.
+    """
+    module = family if family in ("resvit", "syndiff") else "regimes"
+    return import_module(f".{module}", __package__).build_refiner(tuple(targets), **size)

@@ -73,6 +73,53 @@ def build(
     return network(_SLICES[regime], len(targets), **plan)
 
 
+def build_refiner(targets: Sequence[str], filters: int = 24) -> Refiner:
+    """Build the untrained second stage of 2D+3D-refine; ``filters`` is 24 as published."""
+    return Refiner(len(targets), filters)
+
+
+class Refiner(nn.Module):
+    """Residual 3D network that corrects an assembled prediction and sees the ultrasound, too (section 2.4.3).
+
+    A 7-wide convolution, six residual blocks with instance normalisation, and another that ends in tanh: 211,633
+    parameters for one target. The correction is added and the sum clipped.
+    """
+
+    def __init__(self, targets: int, filters: int) -> None:
+        super().__init__()
+        self.targets = targets
+        self.entry = nn.Conv3d(targets + 1, filters, 7, padding=3)
+        self.blocks = nn.ModuleList(_RefinerBlock(filters) for _ in range(_REFINER_BLOCKS))
+        self.exit = nn.Conv3d(filters, targets, 7, padding=3)
+
+    def forward(self, stack: torch.Tensor) -> torch.Tensor:
+        """(B, targets + 1, D, H, W), predictions and ultrasound, to corrected predictions (B, targets, D, H, W)."""
+        features = F.relu(self.entry(stack))
+        for block in self.blocks:
+            features = block(features)
+        return (stack[:, : self.targets] + torch.tanh(self.exit(features))).clamp(-1.0, 1.0)
+
+
+_REFINER_BLOCKS = 6
+
+
+class _RefinerBlock(nn.Module):
+    """Two convolutions with instance normalisation beside the identity."""
+
+    def __init__(self, filters: int) -> None:
+        super().__init__()
+        self.path = nn.Sequential(
+            nn.Conv3d(filters, filters, 3, padding=1),
+            nn.InstanceNorm3d(filters),
+            nn.ReLU(),
+            nn.Conv3d(filters, filters, 3, padding=1),
+            nn.InstanceNorm3d(filters),
+        )
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features + self.path(features)
+
+
 class SliceNetwork(nn.Module):
     """NCSN++ for slices: a U-Net of residual blocks into which the shrunken input is fed again at every size.
 
@@ -188,7 +235,7 @@ class _SliceBlock(nn.Module):
         self.GroupNorm_1 = _AdaptiveNorm(outputs)
         self.Conv_1 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.Conv_2 = nn.Conv2d(inputs, outputs, 1) if resampling or inputs != outputs else nn.Identity()
-        self.resample = {"": nn.Identity, "down": _Halve, "up": _Double}[resampling]()
+        self.resample = {"": nn.Identity, "down": Halve, "up": _Double}[resampling]()
 
     def forward(self, features: torch.Tensor, time: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
         branch = self.Conv_0(self.resample(F.silu(self.GroupNorm_0(features, style))))
@@ -263,7 +310,7 @@ class _Blur(nn.Module):
         return F.conv2d(image, kernel, stride=self.stride, padding=self.padding, groups=channels)
 
 
-class _Halve(_Blur):
+class Halve(_Blur):
     """Half the size: blur, then every second pixel."""
 
     def __init__(self) -> None:
@@ -289,7 +336,7 @@ class VolumeNetwork(nn.Module):
         self, slices: int, targets: int, filters: int, multipliers: Sequence[int], blocks: int, attention_level: int
     ) -> None:
         super().__init__()
-        self.filters, self.blocks = filters, blocks
+        self.targets, self.filters, self.blocks = targets, filters, blocks
         self.levels, self.attention_level = len(multipliers), attention_level
         widths = [filters * multiplier for multiplier in multipliers]
         self.time_mlp = nn.Sequential(nn.Linear(filters, 4 * filters), nn.SiLU(), nn.Linear(4 * filters, 4 * filters))

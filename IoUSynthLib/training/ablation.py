@@ -168,7 +168,7 @@ def _train(
         SliceBatches(load_volumes(folders, generator_volume), preset.batch_size, preset.size, seed, augment)
         for folders, augment in ((training, True), (validation, False))
     ]
-    return Trainer(preset.network(), preset.loss(), *batches, preset.schedule, run, device).run(report)
+    return Trainer(preset.network(), preset.objective(), *batches, preset.schedule, run, device).run(report)
 
 
 def _export(network: torch.nn.Module, preset: Preset, arm: str, folder: Path) -> Path:

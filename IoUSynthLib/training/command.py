@@ -12,6 +12,7 @@ import torch
 from ..bundle import load
 from ..simulation.cohort import INDEX
 from ..volume import InputError
+from .families import FamilyPreset
 from .presets import PRESETS, Preset, train
 
 
@@ -39,6 +40,8 @@ def run(options: argparse.Namespace) -> int:
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if options.initial and isinstance(PRESETS[options.preset], FamilyPreset):
+        raise InputError(f"--initial: {options.preset} starts from random weights; leave the option out")
     initial = load(options.initial) if options.initial else None
     _check_cohort(options, PRESETS[options.preset])
     _check_writable(options.output)
@@ -60,12 +63,16 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _line_about(name: str, preset: Preset) -> str:
+def _line_about(name: str, preset: Preset | FamilyPreset) -> str:
     images = f"{', '.join(preset.inputs)} -> {', '.join(preset.outputs)}"
-    return f"{name:30}  {preset.kind:9}  {preset.schedule.steps:6} steps  {images}"
+    line = f"{name:36}  {preset.kind:9}  {preset.schedule.steps:6} steps  {images}"
+    if isinstance(preset, FamilyPreset):
+        first = f"; first {preset.first.steps} steps, {preset.first.describe()}" if preset.first else ""
+        line = f"{line}  {preset.recipe.describe()}{first}"
+    return line
 
 
-def _check_cohort(options: argparse.Namespace, preset: Preset) -> None:
+def _check_cohort(options: argparse.Namespace, preset: Preset | FamilyPreset) -> None:
     """Refuse a cohort, or predictions of it, that the preset cannot learn from."""
     index = options.data / INDEX
     if not index.is_file():

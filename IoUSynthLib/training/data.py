@@ -1,10 +1,11 @@
-"""Slices for training, cut on the fly from volumes in memory."""
+"""Slices and patches for training, cut on the fly from volumes in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ import torch
 from ..preprocessing import normalize_ultrasound
 from ..simulation.case import read_case, to_network_range
 from ..simulation.mri import TARGETS
+
+#: Intensity where there is no data.
+OUTSIDE = -1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +25,7 @@ class TrainingVolume:
     Attributes
     ----------
     image
-        (C, n, n, n) float16 in [-1, 1], the network's inputs, ultrasound first.
+        (C, n, n, n) float16 in [-1, 1], the network's inputs; ultrasound first, but for refiners last.
     target
         (T, n, n, n) float16: MR in [-1, 1], or one channel of labels.
     fan
@@ -38,20 +42,38 @@ class TrainingVolume:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Slices: ``image`` (B, 3C, H, W), ``target`` (B, T, H, W), ``fan`` (B, 1, H, W) float32."""
+    """Slices or patches, float32: ``image`` (B, C, ...), for 2.5D three a channel; ``target`` (B, T, ...), NaN where
+    missing; ``fan`` (B, 1, ...).
+    """
 
     image: torch.Tensor
     target: torch.Tensor
     fan: torch.Tensor
 
 
-def generator_volume(folder: Path) -> TrainingVolume:
+class Batches(Protocol):
+    """Batches by number: the same number gives the same batch, whatever came before."""
+
+    def draw(self, step: int) -> Batch:
+        """Batch number ``step``."""
+
+
+def generator_volume(folder: Path, targets: Sequence[str] = TARGETS) -> TrainingVolume:
     """Ultrasound in, MR out."""
     case = read_case(folder)
     fan = case.fan.array > 0
     image = normalize_ultrasound(case.images["ioUS"].array)[None]
-    target = np.stack([to_network_range(case.images[t].array.astype(np.float32) / 1000) for t in TARGETS])
+    target = np.stack([to_network_range(case.images[t].array.astype(np.float32) / 1000) for t in targets])
     return TrainingVolume(image.astype(np.float16), target.astype(np.float16), fan, _some(fan))
+
+
+def refiner_volume(folder: Path, predictions: Path, targets: Sequence[str], ultrasound: bool) -> TrainingVolume:
+    """Synthetic MR, written by :func:`.predictions.predict_cohort`, and ultrasound if wanted, in; true MR out."""
+    volume = generator_volume(folder, targets)
+    synthetic = np.stack([np.load(predictions / f"{folder.name}_{target}.npy") for target in targets])
+    image = np.where(volume.fan, synthetic, np.float16(OUTSIDE))
+    image = np.concatenate([image, volume.image]) if ultrasound else image
+    return TrainingVolume(image, volume.target, volume.fan, volume.centres)
 
 
 def segmenter_volume(folder: Path, inputs: Sequence[str], predictions: Path | None = None) -> TrainingVolume:
@@ -83,10 +105,30 @@ def _some(mask: np.ndarray, most: int = 4000) -> np.ndarray:
 
 
 class SliceBatches:
-    """Random 2.5D slices of a list of volumes; batch number n is the same for the same seed, whatever came before."""
+    """Random slices of a list of volumes; batch number n is the same for the same seed, whatever came before.
 
-    def __init__(self, volumes: Sequence[TrainingVolume], batch_size: int, size: int, seed: int, augment: bool) -> None:
-        self.volumes = volumes
+    Parameters
+    ----------
+    volumes
+        The cases; those smaller than the window are padded behind.
+    batch_size, size
+        Number of slices, and their edge in voxels.
+    seed
+        Of all batches.
+    augment
+        Whether the ultrasound is varied.
+    context
+        Neighbours on either side that come as further channels: 1 in 2.5D, 0 in 2D.
+    axes
+        Axes along which slices are cut.
+    """
+
+    def __init__(
+        self, volumes: Sequence[TrainingVolume], batch_size: int, size: int, seed: int, augment: bool,
+        context: int = 1, axes: Sequence[int] = (0, 1, 2),
+    ) -> None:
+        self.volumes = [_padded(volume, [size] * 3) for volume in volumes]
+        self.context, self.axes = context, tuple(axes)
         self.batch_size = batch_size
         self.size = size
         self.seed = seed
@@ -95,18 +137,17 @@ class SliceBatches:
     def draw(self, step: int) -> Batch:
         """Batch number ``step``."""
         rng = np.random.default_rng((self.seed, step))
-        slices = [self._slice(rng) for _ in range(self.batch_size)]
-        image, target, fan = (torch.from_numpy(np.stack(part).astype(np.float32)) for part in zip(*slices, strict=True))
-        return Batch(image, target, fan)
+        return _stack([self._slice(rng) for _ in range(self.batch_size)])
 
     def _slice(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         volume = self.volumes[rng.integers(len(self.volumes))]
-        axis = int(rng.integers(3))
+        axis = self.axes[int(rng.integers(len(self.axes)))]
         centre = volume.centres[rng.integers(len(volume.centres))]
         flips = [slice(None, None, int(step)) for step in rng.choice((-1, 1), 3)]
         transposed = bool(rng.random() < 0.5)
         count = volume.fan.shape[axis]
-        neighbours = np.clip(centre[axis] + np.array((-1, 0, 1)), 0, count - 1)[flips[0]]
+        offsets = np.arange(-self.context, self.context + 1)
+        neighbours = np.clip(centre[axis] + offsets, 0, count - 1)[flips[0]]
 
         def cut(array: np.ndarray, indices: np.ndarray) -> np.ndarray:
             """Slices of the (C, n, n, n) array as (C * len(indices), size, size)."""
@@ -116,33 +157,92 @@ class SliceBatches:
             return plane.reshape(-1, self.size, self.size)
 
         in_plane = [i for i in range(3) if i != axis]
-        window = [self._window(int(centre[i]), volume.fan.shape[i], rng) for i in in_plane]
+        window = [_window(int(centre[i]), volume.fan.shape[i], self.size, rng) for i in in_plane]
         image = cut(volume.image, neighbours).astype(np.float32)
-        target, fan = cut(volume.target, neighbours[1:2]), cut(volume.fan[None], neighbours[1:2])
+        middle = neighbours[self.context : self.context + 1]
+        target, fan = cut(volume.target, middle), cut(volume.fan[None], middle)
         if self.augment:
-            image = augment_ultrasound(image, rng)
+            image = augment_ultrasound(image, rng, len(neighbours))
         return image, target, fan
 
-    def _window(self, centre: int, count: int, rng: np.random.Generator) -> slice:
-        start = centre - self.size // 2 + int(rng.integers(-self.size // 4, self.size // 4 + 1))
-        start = min(max(start, 0), count - self.size)
-        return slice(start, start + self.size)
+
+class PatchBatches:
+    """Random 3D patches of a list of volumes, flipped at random; numbered and seeded as :class:`SliceBatches` are.
+
+    Parameters
+    ----------
+    volumes
+        The cases; those smaller than a patch are padded behind.
+    batch_size, size
+        Number of patches, and their size in voxels along z, y and x.
+    seed
+        Of all batches.
+    augment
+        Whether the ultrasound, the only channel then, is varied.
+    """
+
+    def __init__(
+        self, volumes: Sequence[TrainingVolume], batch_size: int, size: Sequence[int], seed: int, augment: bool
+    ) -> None:
+        self.volumes = [_padded(volume, size) for volume in volumes]
+        self.batch_size, self.size = batch_size, tuple(size)
+        self.seed, self.augment = seed, augment
+
+    def draw(self, step: int) -> Batch:
+        """Batch number ``step``."""
+        rng = np.random.default_rng((self.seed, step))
+        return _stack([self._patch(rng) for _ in range(self.batch_size)])
+
+    def _patch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        volume = self.volumes[rng.integers(len(self.volumes))]
+        centre = volume.centres[rng.integers(len(volume.centres))]
+        places = zip(centre, volume.fan.shape, self.size, strict=True)
+        window = [_window(int(place), count, size, rng) for place, count, size in places]
+        flips = [slice(None, None, int(step)) for step in rng.choice((-1, 1), 3)]
+        parts = (volume.image, volume.target, volume.fan[None])
+        image, target, fan = (part[(slice(None), *window)][(slice(None), *flips)] for part in parts)
+        image = image.astype(np.float32)
+        image = augment_ultrasound(image, rng) if self.augment else image
+        return image, target, fan
 
 
-def augment_ultrasound(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Vary gain curve, noise and sharpness of the ultrasound, the first three channels of (C, H, W) in [-1, 1]."""
-    ultrasound = (image[:3] + 1) / 2
+def _stack(items: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Batch:
+    image, target, fan = (torch.from_numpy(np.stack(part).astype(np.float32)) for part in zip(*items, strict=True))
+    return Batch(image, target, fan)
+
+
+def _window(centre: int, count: int, size: int, rng: np.random.Generator) -> slice:
+    """A window that holds the centre, as a rule, away from the middle by up to a quarter of its size."""
+    start = centre - size // 2 + int(rng.integers(-size // 4, size // 4 + 1))
+    start = min(max(start, 0), count - size)
+    return slice(start, start + size)
+
+
+def _padded(volume: TrainingVolume, size: Sequence[int]) -> TrainingVolume:
+    """The volume, or one with more voxels behind, none of which is in the fan."""
+    missing = [(0, max(wanted - count, 0)) for wanted, count in zip(size, volume.fan.shape, strict=True)]
+    if not any(behind for _, behind in missing):
+        return volume
+    image, target = (
+        np.pad(part, [(0, 0), *missing], constant_values=OUTSIDE) for part in (volume.image, volume.target)
+    )
+    return TrainingVolume(image, target, np.pad(volume.fan, missing), volume.centres)
+
+
+def augment_ultrasound(image: np.ndarray, rng: np.random.Generator, channels: int = 3) -> np.ndarray:
+    """Vary gain curve, noise and sharpness of the ultrasound, the first channels of (C, ..., H, W) in [-1, 1]."""
+    ultrasound = (image[:channels] + 1) / 2
     outside = ultrasound == 0
     ultrasound = ultrasound ** np.exp(rng.normal(0, 0.25)) * np.exp(rng.normal(0, 0.1))
     if rng.random() < 0.3:
         ultrasound += rng.normal(0, rng.uniform(0, 0.06), ultrasound.shape)
     if rng.random() < 0.3:
         weight = rng.uniform(0.1, 0.25)
-        neighbours = sum(np.roll(ultrasound, shift, axis) for axis in (1, 2) for shift in (-1, 1))
+        neighbours = sum(np.roll(ultrasound, shift, axis) for axis in (-2, -1) for shift in (-1, 1))
         ultrasound = (1 - 4 * weight / 2) * ultrasound + weight / 2 * neighbours
     ultrasound = np.clip(ultrasound, 0, 1)
     ultrasound[outside] = 0
-    return np.concatenate([ultrasound * 2 - 1, image[3:]]).astype(np.float32)
+    return np.concatenate([ultrasound * 2 - 1, image[channels:]]).astype(np.float32)
 
 
 def load_volumes(folders: Sequence[Path], load: Callable[[Path], TrainingVolume]) -> list[TrainingVolume]:

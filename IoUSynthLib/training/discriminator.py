@@ -1,9 +1,17 @@
-"""A critic of patches, which sees the ultrasound beside the MRI."""
+"""Critics of patches and of whole images, which tell synthetic MRI from acquired."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as functional
+from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
+
+from ..generators.blocks import ChannelNorm, leaky
+from ..generators.syndiff import Halve, step_embedding
 
 
 def patch_discriminator(inputs: int, width: int = 32, layers: int = 2) -> torch.nn.Module:
@@ -35,3 +43,170 @@ def patch_discriminator(inputs: int, width: int = 32, layers: int = 2) -> torch.
         if isinstance(module, torch.nn.Conv2d):
             spectral_norm(module)
     return network
+
+
+class MultiScale(nn.Module):
+    """Discriminators of the same kind for an image at full size, half, a quarter ... (Wang et al. 2018, section 3.2).
+
+    Maps an image to a list of what each gives. MONAI's class of a similar name deepens the networks instead.
+    """
+
+    def __init__(self, scales: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(scales)
+
+    def forward(self, image: torch.Tensor) -> list[list[torch.Tensor]]:
+        """Return the layers of every scale."""
+        pool = functional.avg_pool3d if image.ndim == 5 else functional.avg_pool2d
+        found = []
+        for number, scale in enumerate(self.scales):
+            image = pool(image, 2) if number else image
+            found.append(scale(image))
+        return found
+
+
+class PatchGAN(nn.Module):
+    """Four-wide convolutions of which the first three halve the image; a list of layers, the last the judgement.
+
+    Parameters
+    ----------
+    dimensions
+        2 or 3.
+    inputs
+        Number of channels.
+    widths
+        Channels of the layers before the judgement; those beyond the third keep the size.
+    spectral
+        As the benchmark's GAN families have it (``src/gan`` of smcch/ious2mr-benchmark): spectral normalisation, layer
+        normalisation over the channels of a voxel, and a bias in the last layer alone. Without it as ResViT has it
+        (``src/resvit``): biases, and instance normalisation without weights. Neither normalises the first layer.
+    """
+
+    def __init__(self, dimensions: int, inputs: int, widths: Sequence[int], spectral: bool) -> None:
+        super().__init__()
+        kind = nn.Conv3d if dimensions == 3 else nn.Conv2d
+        instance = nn.InstanceNorm3d if dimensions == 3 else nn.InstanceNorm2d
+
+        def layer(before: int, after: int, number: int) -> nn.Module:
+            last = number == len(widths)
+            conv = kind(before, after, 4, 2 if number < 3 else 1, padding=1, bias=last or not spectral)
+            nn.init.normal_(conv.weight, std=0.02)
+            conv = spectral_norm(conv) if spectral else conv
+            if last:
+                return conv
+            norm = ChannelNorm(after) if spectral else instance(after)
+            return nn.Sequential(conv, nn.Identity() if number == 0 else norm, leaky())
+
+        pairs = itertools.pairwise((inputs, *widths, 1))
+        self.layers = nn.ModuleList(layer(before, after, number) for number, (before, after) in enumerate(pairs))
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """(B, inputs, ...) to a list of (B, C, ...); the last is (B, 1, ...)."""
+        found = []
+        for layer in self.layers:
+            image = layer(image)
+            found.append(image)
+        return found
+
+
+def gan_discriminator(dimensions: int, inputs: int, conditional: bool, width: int = 64) -> MultiScale:
+    """The discriminator of the benchmark's GAN families: two scales in 2D, one in 3D.
+
+    Its text (section 2.4.1) gives all of them layers of 64, 128, 256 and 512 channels; in the released code, and by the
+    published counts, the unconditional ones of CycleGAN and CUT lack the last.
+    """
+    widths = [width << number for number in range(4 if conditional else 3)]
+    scales = 1 if dimensions == 3 else 2
+    return MultiScale([PatchGAN(dimensions, inputs, widths, spectral=True) for _ in range(scales)])
+
+
+def resvit_discriminator(dimensions: int, inputs: int, width: int | None = None) -> MultiScale:
+    """ResViT's discriminator, one scale; 64 channels wide in 2D and 48 in 3D, and nowhere more than 512."""
+    width = width or (48 if dimensions == 3 else 64)
+    widths = [min(width << number, 512) for number in range(4)]
+    return MultiScale([PatchGAN(dimensions, inputs, widths, spectral=False)])
+
+
+class StepDiscriminator(nn.Module):
+    """Judge of a step of adversarial diffusion: (B, 2 T, ...) and the step to one number an image, (B,).
+
+    After the publications (Xiao et al. 2022, appendix C; Karras et al. 2020 for the deviation within the batch), with
+    the widths that the published counts need: 7,216,705 parameters in 2D and 9,119,089 in 3D. That in 3D takes a step
+    embedding of 128 channels, where the benchmark's text (section 2.4.3) has 256, and six halvings in 2D, where it has
+    five. Blocks in 2D blur before they halve; in 3D, as in the generator, they average.
+
+    Parameters
+    ----------
+    dimensions
+        2 or 3.
+    inputs
+        Channels of x_t and x_{t+1} together.
+    filters
+        Half the width at full size; 32 in 2D and 24 in 3D.
+    multipliers
+        Widths after each halving, in multiples of ``filters``.
+    embedding
+        Width of the step's embedding; 256 in 2D and 128 in 3D.
+    """
+
+    def __init__(
+        self, dimensions: int, inputs: int, filters: int | None = None, multipliers: Sequence[int] | None = None,
+        embedding: int | None = None,
+    ) -> None:
+        super().__init__()
+        kind = nn.Conv3d if dimensions == 3 else nn.Conv2d
+        filters = filters or (24 if dimensions == 3 else 32)
+        multipliers = multipliers or (_STEPS_3D if dimensions == 3 else _STEPS_2D)
+        self.embedding = embedding or (128 if dimensions == 3 else 256)
+        widths = [filters * multiplier for multiplier in (2, *multipliers)]
+        self.time = nn.Sequential(
+            nn.Linear(self.embedding, self.embedding), leaky(), nn.Linear(self.embedding, self.embedding)
+        )
+        self.stem = kind(inputs, widths[0], 1)
+        self.blocks = nn.ModuleList(
+            _StepBlock(kind, before, after, self.embedding) for before, after in itertools.pairwise(widths)
+        )
+        self.last = kind(widths[-1] + 1, widths[-1], 3, padding=1)
+        self.judge = nn.Linear(widths[-1], 1)
+
+    def forward(self, images: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        """Judge x_t and x_{t+1}, stacked as channels, at steps (B,) int64; larger is more like acquired."""
+        time = functional.leaky_relu(self.time(step_embedding(step, self.embedding)), _SLOPE)
+        features = self.stem(images)
+        for block in self.blocks:
+            features = block(features, time)
+        features = self.last(torch.cat([features, _deviation(features)], 1))
+        return self.judge(functional.leaky_relu(features, _SLOPE).flatten(2).sum(2))[:, 0]
+
+
+_STEPS_2D = (4, 8, 8, 8, 8, 8)
+_STEPS_3D = (4, 8, 8, 8, 8)
+_SLOPE = 0.2
+
+
+class _StepBlock(nn.Module):
+    """Two convolutions, the step added between them, beside a shortcut, at half the size."""
+
+    def __init__(self, kind: type[nn.Module], inputs: int, outputs: int, embedding: int) -> None:
+        super().__init__()
+        self.first = kind(inputs, outputs, 3, padding=1)
+        self.second = kind(outputs, outputs, 3, padding=1)
+        self.time = nn.Linear(embedding, outputs)
+        self.shortcut = kind(inputs, outputs, 1, bias=False)
+        self.halve = nn.AvgPool3d(2) if kind is nn.Conv3d else Halve()
+
+    def forward(self, features: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        branch = self.first(functional.leaky_relu(features, _SLOPE))
+        branch = branch + self.time(time).reshape(*branch.shape[:2], *[1] * (branch.ndim - 2))
+        branch = self.second(self.halve(functional.leaky_relu(branch, _SLOPE)))
+        return (branch + self.shortcut(self.halve(features))) / 2**0.5
+
+
+def _deviation(features: torch.Tensor, most: int = 4) -> torch.Tensor:
+    """(B, 1, ...): how much images differ within groups of up to ``most``, one number a group (Karras et al. 2018)."""
+    batch = features.shape[0]
+    size = next(size for size in range(min(batch, most), 0, -1) if batch % size == 0)
+    groups = features.reshape(size, batch // size, -1)
+    spread = (groups.var(0, unbiased=False) + 1e-8).sqrt().mean(1)
+    spread = spread.repeat(size).reshape(batch, *[1] * (features.ndim - 1))
+    return spread.expand(batch, 1, *features.shape[2:])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -98,13 +98,26 @@ class World:
         """Give all processes the mean of their floating-point buffers, that is of batch normalisation's statistics."""
         if self.size == 1:
             return
-        buffers = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
-        if buffers:
-            flat = torch.cat([buffer.flatten() for buffer in buffers])
-            group.all_reduce(flat)
-            parts = (flat / self.size).split([buffer.numel() for buffer in buffers])
-            for buffer, part in zip(buffers, parts, strict=True):
-                buffer.copy_(part.view_as(buffer))
+        self._average([buffer for buffer in network.buffers() if buffer.is_floating_point()])
+
+    def _average(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replace tensors by their means over the processes."""
+        if not tensors:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        group.all_reduce(flat)
+        parts = (flat / self.size).split([tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    @torch.no_grad()
+    def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Give all processes the mean of their gradients, of networks that :meth:`parallel` does not look after.
+
+        Their weights must be the same from the start, as they are after the same seed.
+        """
+        if self.size > 1:
+            self._average([parameter.grad for parameter in parameters if parameter.grad is not None])
 
     def sum(self, values: dict[str, float]) -> dict[str, float]:
         """Add up the numbers of all processes, which must have the same names."""
@@ -121,6 +134,12 @@ class World:
         parts = [torch.empty_like(tensor) for _ in range(self.size)]
         group.all_gather(parts, tensor)
         return torch.stack(parts)
+
+
+def place(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """Move a network; of slices, its weights are laid out with the channels last, which is faster."""
+    volumes = any(parameter.ndim == 5 for parameter in network.parameters())
+    return network.to(device) if volumes else network.to(device, memory_format=torch.channels_last)
 
 
 _VARIABLES = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}

@@ -11,15 +11,28 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..bundle import NETWORK_FILE, REFINER_FILE
+
 OPSET = 18
 #: Largest difference between ONNX Runtime and torch that an export may show, in units of the network's output.
 TOLERANCE = 1e-3
 
+#: Where a bundle keeps its networks as TorchScript, if it does.
+TORCHSCRIPT_FILE, REFINER_TORCHSCRIPT_FILE = "models/model.ts", "models/refiner.ts"
+
+#: Sizes of the example that an export is traced with, and of the two on which it is checked, in multiples.
+_FREE_SIZES = ((4, 6, 5), (5, 5, 4), (8, 4, 6))
+
 
 def export_onnx(
-    network: torch.nn.Module, channels: int, path: Path, size_multiple: int = 16, size: Sequence[int] | None = None
+    network: torch.nn.Module,
+    channels: int,
+    path: Path,
+    size_multiple: int = 16,
+    size: Sequence[int] | None = None,
+    dimensions: int = 2,
 ) -> float:
-    """Write a network as ONNX with free batch, and height and width free or all sizes fixed, and compare it with torch.
+    """Write a network as ONNX with free batch, and all other sizes free or fixed, and compare it with torch.
 
     Parameters
     ----------
@@ -30,9 +43,11 @@ def export_onnx(
     path
         File to write.
     size_multiple
-        Free H and W are multiples of this.
+        Free sizes are multiples of this.
     size
-        The only (H, W) or (D, H, W) that the network will see; None leaves H and W free.
+        The only (H, W) or (D, H, W) that the network will see; None leaves them free.
+    dimensions
+        2 or 3, where the sizes are free.
 
     Returns
     -------
@@ -46,9 +61,10 @@ def export_onnx(
     """
     network = network.eval().to("cpu", memory_format=torch.contiguous_format)
     path.parent.mkdir(parents=True, exist_ok=True)
-    example = torch.randn(2, channels, *(size or (4 * size_multiple, 6 * size_multiple)))
+    shapes = [tuple(count * size_multiple for count in counts[:dimensions]) for counts in _FREE_SIZES]
+    example = torch.randn(2, channels, *(size or shapes[0]))
     dynamic = torch.export.Dim.DYNAMIC
-    free = {0: dynamic} if size else {0: dynamic, 2: dynamic, 3: dynamic}
+    free = dict.fromkeys([0] if size else [0, *range(2, 2 + dimensions)], dynamic)
     torch.onnx.export(
         network,
         (example,),
@@ -61,8 +77,7 @@ def export_onnx(
         external_data=False,
         verbose=False,
     )
-    sizes = [tuple(size)] if size else [(5 * size_multiple, 5 * size_multiple), (8 * size_multiple, 4 * size_multiple)]
-    difference = _compare(network, channels, path, sizes)
+    difference = _compare(network, channels, path, [tuple(size)] if size else shapes[1:])
     if difference > TOLERANCE:
         raise RuntimeError(f"{path}: ONNX Runtime and torch differ by {difference:.2e}, more than {TOLERANCE:.0e}")
     return difference
@@ -82,7 +97,40 @@ def _compare(network: torch.nn.Module, channels: int, path: Path, sizes: Sequenc
     return worst
 
 
-def write_bundle(folder: Path, model: Path, metadata: dict, card: str, licence: Path) -> Path:
+@torch.no_grad()
+def export_torchscript(network: torch.nn.Module, channels: int, path: Path, size: Sequence[int]) -> float:
+    """Write a network as TorchScript for images of one size, and compare what is read back with torch.
+
+    Parameters
+    ----------
+    network, channels, path, size
+        As in :func:`export_onnx`; the number of images stays free.
+
+    Returns
+    -------
+    float
+        Largest absolute difference on random images, other ones and another number than it was traced with.
+
+    Raises
+    ------
+    RuntimeError
+        The difference exceeds ``TOLERANCE``.
+    """
+    network = network.eval().to("cpu", memory_format=torch.contiguous_format)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(1)
+    example, other = (torch.randn((count, channels, *size), generator=generator) for count in (2, 1))
+    torch.jit.trace(network, example, check_trace=False).save(str(path))
+    difference = float((torch.jit.load(str(path))(other) - network(other)).abs().max())
+    if difference > TOLERANCE:
+        raise RuntimeError(f"{path}: TorchScript and torch differ by {difference:.2e}, more than {TOLERANCE:.0e}")
+    return difference
+
+
+def write_bundle(
+    folder: Path, model: Path, metadata: dict, card: str, licence: Path, refiner: Path | None = None,
+    torchscript: Path | None = None, refiner_torchscript: Path | None = None,
+) -> Path:
     """Lay out a bundle as MONAI does: configs/metadata.json, models/model.onnx, docs/README.md, LICENSE.
 
     Parameters
@@ -92,19 +140,31 @@ def write_bundle(folder: Path, model: Path, metadata: dict, card: str, licence: 
     model
         ONNX file.
     metadata
-        Content of metadata.json; the model's SHA-256 is added to its "iousynth" section.
+        Content of metadata.json; the checksums are added to its "iousynth" section.
     card
         Text of the model card.
     licence
         Text of the licence.
+    refiner
+        ONNX file of the second stage of 2D + 3D-refine, which the section's entry "refiner" describes.
+    torchscript, refiner_torchscript
+        The same networks as TorchScript, for other programs than this.
     """
     for part in ("configs", "models", "docs"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    target = folder / "models" / "model.onnx"
-    if model.resolve() != target.resolve():
-        shutil.copyfile(model, target)
-    checksum = hashlib.sha256(target.read_bytes()).hexdigest()
-    section = {**metadata["iousynth"], "checksums": {"models/model.onnx": checksum}}
+    checksums = {}
+    files = {
+        NETWORK_FILE: model, REFINER_FILE: refiner, TORCHSCRIPT_FILE: torchscript,
+        REFINER_TORCHSCRIPT_FILE: refiner_torchscript,
+    }
+    for name, source in files.items():
+        target = folder / name
+        if source is None:
+            continue
+        if source.resolve() != target.resolve():
+            shutil.copyfile(source, target)
+        checksums[name] = hashlib.sha256(target.read_bytes()).hexdigest()
+    section = {**metadata["iousynth"], "checksums": checksums}
     text = json.dumps({**metadata, "iousynth": section}, indent=2, ensure_ascii=False)
     (folder / "configs" / "metadata.json").write_text(text + "\n", encoding="utf-8")
     (folder / "docs" / "README.md").write_text(card, encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -14,17 +15,16 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from ..volume import InputError
-from .adversary import Adversary
 from .curves import Board, Curve, Progress
-from .data import Batch, SliceBatches
-from .distributed import World
+from .data import Batch, Batches
+from .distributed import World, place
+from .objectives.objective import Objective, Output
 
 if TYPE_CHECKING:
     import numpy as np
 
     from .samples import Picture
 
-Loss = Callable[[torch.Tensor, Batch], dict[str, torch.Tensor]]
 #: Measures the averaged network on validation heads; lower is better.
 Score = Callable[[torch.nn.Module], float]
 #: Process r draws the batches from r times this number on, so that no two processes share one.
@@ -34,7 +34,28 @@ _STATE = ("network", "average", "optimizer", "rates")
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to learn: ``steps`` batches, a one-cycle rate that peaks at ``rate``."""
+    """How long and how fast to learn.
+
+    Attributes
+    ----------
+    steps
+        Number of batches.
+    rate
+        Peak of the learning rate, after a linear warm-up.
+    warm_up
+        Steps to the peak.
+    course
+        What the rate does then: "cycle" (stays, and falls to a thousandth over the last 60 %), "cosine" (falls to
+        ``floor`` along half a wave) or "constant".
+    floor
+        The rate at the end of a cosine.
+    average
+        Decay of the moving average of the weights; 0 for the weights themselves.
+    betas, decay
+        Of AdamW, which without decay is Adam.
+    mixed
+        Whether the networks run in bfloat16 where that is safe.
+    """
 
     steps: int
     rate: float = 2e-3
@@ -42,6 +63,23 @@ class Schedule:
     average: float = 0.999
     checkpoint_every: int = 500
     validation_batches: int = 16
+    course: str = "cycle"
+    floor: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    decay: float = 1e-4
+    mixed: bool = True
+
+    def factor(self, step: int) -> float:
+        """The learning rate at a step, as a multiple of its peak."""
+        warm = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
+        if self.course == "constant":
+            return warm
+        if self.course == "cosine":
+            passed = min(1.0, max(0.0, (step - self.warm_up) / max(1, self.steps - self.warm_up)))
+            lowest = self.floor / self.rate
+            return warm * (lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * passed)))
+        left = max(0.0, 1 - step / self.steps)
+        return warm * min(1.0, left / 0.6) ** 1.5 + 1e-3
 
 
 def is_finished(folder: Path, schedule: Schedule) -> bool:
@@ -70,7 +108,7 @@ def moving_average(decay: float) -> Callable[[list[torch.Tensor], list[torch.Ten
 
 
 class Trainer:
-    """Trains one network on slices and keeps what it learns in a folder.
+    """Trains one network on slices or patches and keeps what it learns in a folder.
 
     The folder holds ``checkpoint.pt`` (all that is needed to go on), ``best.pt`` (the averaged weights with the lowest
     score), ``curve.csv``, ``samples/step-<n>.png`` and ``tensorboard/``. Training goes on from the folder's checkpoint
@@ -84,36 +122,38 @@ class Trainer:
 
     Parameters
     ----------
-    network, loss, train, validation, schedule
-        What learns, from what, and how.
+    network, objective, train, validation, schedule
+        What learns, for what, from what, and how. Discriminators and the like are the objective's, and part of the
+        checkpoint.
     folder
         Folder of the run.
     device
         "cpu" or "cuda"; under torchrun "cuda" is one GPU for each process.
-    adversary
-        Discriminator that adds its terms to the loss; its weights are part of the checkpoint.
     score
-        Called with the averaged network, in evaluation mode, at every checkpoint, in the first process; the lowest
-        value makes ``best.pt``. NaN is never the best.
+        Called with the averaged network that makes images, in evaluation mode, at every checkpoint, in the first
+        process; the lowest value makes ``best.pt``. NaN is never the best.
     picture
         Draws the averaged network's output for the first validation batch.
     """
 
     def __init__(
-        self, network: torch.nn.Module, loss: Loss, train: SliceBatches, validation: SliceBatches, schedule: Schedule,
-        folder: Path, device: torch.device | str = "cpu", adversary: Adversary | None = None,
-        score: Score | None = None, picture: Picture | None = None,
+        self, network: torch.nn.Module, objective: Objective, train: Batches, validation: Batches, schedule: Schedule,
+        folder: Path, device: torch.device | str = "cpu", score: Score | None = None, picture: Picture | None = None,
     ) -> None:
         self.world = World.from_environment()
         self.device = self.world.device(device)
-        self.network = network.to(self.device, memory_format=torch.channels_last)
+        self.network = place(network, self.device)
         self.parallel = self.network
         self.average = AveragedModel(self.network, multi_avg_fn=moving_average(schedule.average), use_buffers=True)
-        self.loss, self.train_batches, self.validation_batches = loss, train, validation
+        self.objective, self.train_batches, self.validation_batches = objective, train, validation
         self.schedule, self.folder = schedule, folder
-        self.adversary, self.score, self.picture = adversary, score, picture
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), schedule.rate, weight_decay=1e-4)
-        self.rates = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        self.score, self.picture = score, picture
+        trained = (parameter for parameter in self.network.parameters() if parameter.requires_grad)
+        self.trained = [*trained, *objective.parameters()]
+        self.optimizer = torch.optim.AdamW(
+            self.trained, schedule.rate, betas=schedule.betas, weight_decay=schedule.decay
+        )
+        self.rates = torch.optim.lr_scheduler.LambdaLR(self.optimizer, schedule.factor)
         self.step = 0
         self.best = float("inf")
 
@@ -134,8 +174,7 @@ class Trainer:
         """
         with self.world.joined(self.device):
             self.parallel = self.world.parallel(self.network, self.device)
-            if self.adversary is not None:
-                self.adversary.prepare(self.device, self.world, self._rate)
+            self.objective.prepare(self.device, self.world, self.schedule.factor)
             self._resume()
             recorder = _Recorder(self, report) if self.world.is_first else None
             try:
@@ -143,6 +182,7 @@ class Trainer:
             finally:
                 if recorder is not None:
                     recorder.close()
+                self.parallel = self.network  # what connects the processes must go before they part
         return self.average.module
 
     def _train(self, recorder: _Recorder | None) -> None:
@@ -159,37 +199,37 @@ class Trainer:
     def _batch_number(self) -> int:
         return self.step + self.world.rank * BATCHES_OF_A_PROCESS
 
-    def _rate(self, step: int) -> float:
-        warm = min(1.0, (step + 1) / self.schedule.warm_up)
-        left = max(0.0, 1 - step / self.schedule.steps)
-        return warm * min(1.0, left / 0.6) ** 1.5 + 1e-3
+    def _on_device(self, batch: Batch) -> Batch:
+        layout = torch.channels_last if batch.image.ndim == 4 else torch.contiguous_format
+        image = batch.image.to(self.device, memory_format=layout)
+        return Batch(image, batch.target.to(self.device), batch.fan.to(self.device))
 
-    def _forward(self, network: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, Batch]:
-        """Output and batch on the device."""
-        image = batch.image.to(self.device, memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            output = network(image)
-        return output.float(), Batch(image, batch.target.to(self.device), batch.fan.to(self.device))
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.schedule.mixed)
+
+    def _predict(self, batch: Batch) -> torch.Tensor:
+        """What the averaged network makes of a batch on the device."""
+        generator = self.objective.generator(self.average.module, batch.image).eval()
+        with self._precision():
+            return generator(batch.image).float()
 
     def _learn(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """One step; returns the sum of the loss as "training", and the adversary's terms."""
+        """One step; returns the sum of the loss as "training", its terms, and the discriminators' losses."""
         self.network.train()
-        output, on_device = self._forward(self.parallel, batch)
-        total = sum(self.loss(output, on_device).values())
-        terms = {}
-        prediction = output[:, : batch.target.shape[1]]
-        if self.adversary is not None:
-            terms = self.adversary.terms(prediction, on_device)
-            total = total + sum(terms.values())
+        batch = self._on_device(batch)
+        with self._precision():
+            output = _in_full_precision(self.objective.forward(self.parallel, batch))
+        terms = self.objective.terms(output, batch)
+        total = sum(terms.values())
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.world.average_gradients(self.objective.parameters())
+        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimizer.step()
         self.rates.step()
         self.world.average_buffers(self.network)
         self.average.update_parameters(self.network)
-        if self.adversary is not None:
-            terms["discriminator"] = self.adversary.learn(prediction, on_device)
+        terms |= self.objective.learn(output, batch)
         return {"training": total.detach(), **{name: value.detach() for name, value in terms.items()}}
 
     def _means(self, terms: list[dict[str, torch.Tensor]]) -> dict[str, float]:
@@ -212,8 +252,8 @@ class Trainer:
         for number in range(self.world.rank, max(count, self.world.size), self.world.size):
             # A process without a batch of its own takes part with weight 0, so that all have the same terms.
             weight = (number < count) / count
-            output, batch = self._forward(self.average, self.validation_batches.draw(number))
-            for name, value in self.loss(output, batch).items():
+            batch = self._on_device(self.validation_batches.draw(number))
+            for name, value in self.objective.loss(self._predict(batch), batch).items():
                 sums[name] = sums.get(name, 0.0) + weight * float(value)
         return self.world.sum(sums)
 
@@ -238,12 +278,13 @@ class Trainer:
     def _draw(self) -> np.ndarray | None:
         if self.picture is None:
             return None
-        output, batch = self._forward(self.average, self.validation_batches.draw(0))
-        return self.picture(output, batch)
+        batch = self._on_device(self.validation_batches.draw(0))
+        return self.picture(self._predict(batch), batch)
 
     def _measure(self) -> float:
+        image = self.validation_batches.draw(0).image.to(self.device)
         with torch.no_grad():
-            return float(self.score(self.average.module))
+            return float(self.score(self.objective.generator(self.average.module, image).eval()))
 
     def _generators(self) -> dict[str, torch.Tensor]:
         """State of torch's random number generators in every process, which dropout draws from."""
@@ -254,8 +295,7 @@ class Trainer:
 
     def _state(self, generators: dict[str, torch.Tensor]) -> dict[str, Any]:
         state = {name: getattr(self, name).state_dict() for name in _STATE}
-        if self.adversary is not None:
-            state["adversary"] = self.adversary.state_dict()
+        state["objective"] = self.objective.state_dict()
         return {"step": self.step, "best": self.best, "generators": generators, **state}
 
     def _resume(self) -> None:
@@ -281,8 +321,7 @@ class Trainer:
     def _load(self, state: dict[str, Any]) -> None:
         for name in _STATE:
             getattr(self, name).load_state_dict(state[name])
-        if self.adversary is not None:
-            self.adversary.load_state_dict(state["adversary"])
+        self.objective.load_state_dict(state["objective"])
         self.step, self.best = state["step"], state["best"]
         for kind, states in state["generators"].items():
             own = states[self.world.rank % len(states)]
@@ -290,6 +329,10 @@ class Trainer:
                 torch.set_rng_state(own)
             elif self.device.type == kind:
                 torch.cuda.set_rng_state(own, self.device)
+
+
+def _in_full_precision(output: Output) -> Output:
+    return {name: value.float() if value.is_floating_point() else value for name, value in output.items()}
 
 
 class _Recorder:

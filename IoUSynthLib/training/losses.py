@@ -1,27 +1,32 @@
-"""Losses on slices, all restricted to the fan and to the targets that a case has."""
+"""Losses on slices and patches, all restricted to the fan and to the targets that a case has.
+
+Images are (B, C, H, W) or (B, C, D, H, W) in [-1, 1], masks (B, 1, ...) or (B, C, ...) of 0 and 1.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
 
-from .data import Batch
+from .data import OUTSIDE, Batch
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean of (B, C, H, W) over the voxels of a (B, 1, H, W) or (B, C, H, W) mask or weight."""
+    """Mean of (B, C, ...) over the voxels of a (B, 1, ...) or (B, C, ...) mask or weight."""
     return (values * mask).sum() / (mask.sum() * (values.shape[1] // mask.shape[1])).clamp_min(1)
 
 
 def known_targets(target: torch.Tensor) -> torch.Tensor:
-    """Which channels of the slices have a target: (B, T, 1, 1) of 1, or of 0 where the channel holds NaN."""
-    return target.isfinite().all(3, keepdim=True).all(2, keepdim=True).to(target.dtype)
+    """Which channels have a target: (B, T, 1, 1) or (B, T, 1, 1, 1) of 1, or of 0 where the channel holds NaN."""
+    known = target.isfinite().flatten(2).all(2)
+    return known.reshape(*known.shape, *[1] * (target.ndim - 2)).to(target.dtype)
 
 
 def fill_missing(image: torch.Tensor, known: torch.Tensor, value: float = 0.0) -> torch.Tensor:
-    """Replace the channels of (B, T, H, W) that are not known by a constant, without gradient and without NaN."""
+    """Replace the channels of (B, T, ...) that are not known by a constant, without gradient and without NaN."""
     return torch.where(known > 0, image, torch.full_like(image, value))
 
 
@@ -42,12 +47,13 @@ def structural_similarity(prediction: torch.Tensor, target: torch.Tensor, window
 
 
 def gradient_difference(prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean absolute difference of the finite differences along rows and columns."""
+    """Mean absolute difference of the finite differences along all spatial axes."""
     total = prediction.new_zeros(())
-    for axis in (2, 3):
+    axes = range(2, prediction.ndim)
+    for axis in axes:
         inside = mask.narrow(axis, 1, mask.shape[axis] - 1) * mask.narrow(axis, 0, mask.shape[axis] - 1)
         total = total + masked_mean((prediction.diff(dim=axis) - target.diff(dim=axis)).abs(), inside)
-    return total / 2
+    return total / len(axes)
 
 
 def error_likelihood(log_error: torch.Tensor, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -116,7 +122,7 @@ def least_squares(score: torch.Tensor, goal: float, mask: torch.Tensor) -> torch
     mask
         (B, 1, H, W) of 0 and 1; every patch weighs as much as its part of the mask.
     """
-    return 0.5 * masked_mean((score - goal) ** 2, functional.adaptive_avg_pool2d(mask, score.shape[2:]))
+    return 0.5 * masked_mean((score - goal) ** 2, shrink(mask, score))
 
 
 def feature_matching(
@@ -133,6 +139,132 @@ def feature_matching(
     """
     total = mask.new_zeros(())
     for ours, theirs in zip(fake, real, strict=True):
-        weight = functional.adaptive_avg_pool2d(mask, ours.shape[2:])
-        total = total + masked_mean((ours - theirs.detach()).abs(), weight)
+        total = total + masked_mean((ours - theirs.detach()).abs(), shrink(mask, ours))
     return total
+
+
+def shrink(mask: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Share of the mask (B, 1, ...) in each cell of a coarser image of the same extent."""
+    pool = functional.adaptive_avg_pool3d if mask.ndim == 5 else functional.adaptive_avg_pool2d
+    return pool(mask, like.shape[2:])
+
+
+def gaussian_similarity(prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean SSIM (Wang et al. 2004) of images brought to [0, 1], as TensorFlow computes it, which the benchmark used.
+
+    The window is Gaussian, 11 pixels wide with deviation 1.5, and lies wholly in the image; its middle must be in the
+    mask. Volumes are compared slice by slice along their first axis, the axial one, as in the benchmark.
+
+    Parameters
+    ----------
+    prediction, target
+        (B, C, H, W) or (B, C, D, H, W) in [-1, 1], at least 11 pixels high and wide.
+    mask
+        (B, 1, ...) or (B, C, ...).
+    """
+    if prediction.ndim == 5:
+        prediction, target, mask = (image.transpose(1, 2).flatten(0, 1) for image in (prediction, target, mask))
+    place = torch.arange(_SIMILARITY_WINDOW, device=target.device, dtype=target.dtype) - _SIMILARITY_WINDOW // 2
+    weight = torch.exp(-(place**2) / (2 * _SIMILARITY_DEVIATION**2))
+    kernel = torch.outer(weight, weight)
+    kernel = (kernel / kernel.sum())[None, None]
+
+    def mean(image: torch.Tensor) -> torch.Tensor:
+        return functional.conv2d(image.flatten(0, 1)[:, None], kernel).reshape(*image.shape[:2], *inner)
+
+    inner = [length - _SIMILARITY_WINDOW + 1 for length in prediction.shape[2:]]
+    first, second = (prediction + 1) / 2, (target + 1) / 2
+    mean_p, mean_t = mean(first), mean(second)
+    variance = mean(first**2 + second**2) - mean_p**2 - mean_t**2
+    covariance = mean(first * second) - mean_p * mean_t
+    luminance = (2 * mean_p * mean_t + 0.01**2) / (mean_p**2 + mean_t**2 + 0.01**2)
+    half = _SIMILARITY_WINDOW // 2
+    middle = mask[..., half : half + inner[0], half : half + inner[1]]
+    return masked_mean(luminance * (2 * covariance + 0.03**2) / (variance + 0.03**2), middle)
+
+
+_SIMILARITY_WINDOW = 11
+_SIMILARITY_DEVIATION = 1.5
+
+
+@dataclass(frozen=True)
+class WeightedLoss:
+    """The supervised part of a generator's loss (benchmark, eq. 4): weighted terms that compare with the true MRI.
+
+    Attributes
+    ----------
+    absolute
+        Weight of the mean absolute difference, over the channels that are known (benchmark, section 2.4.2).
+    structure
+        Weight of 1 - SSIM, by :func:`gaussian_similarity`.
+    gradient
+        Weight of :func:`gradient_difference`.
+    """
+
+    absolute: float
+    structure: float = 0.0
+    gradient: float = 0.0
+
+    def __call__(self, prediction: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
+        """Return the weighted terms for a prediction like ``batch.target``; missing targets take part in none."""
+        known = known_targets(batch.target)
+        mask = batch.fan * known
+        inside = mask.expand_as(prediction) > 0
+        prediction, target = (torch.where(inside, image, OUTSIDE) for image in (prediction, batch.target))
+        terms = {"absolute": self.absolute * masked_mean((prediction - target).abs(), mask)}
+        if self.structure:
+            terms["structure"] = self.structure * (1 - gaussian_similarity(prediction, target, mask))
+        if self.gradient:
+            terms["gradient"] = self.gradient * gradient_difference(prediction, target, mask)
+        return terms
+
+
+def visible(image: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """MRI as discriminators see it: blank outside the fan and where the case has no such target."""
+    known = known_targets(batch.target)
+    return torch.where((batch.fan * known).expand_as(image) > 0, image, torch.full_like(image, OUTSIDE))
+
+
+def uncertainty_weighted(losses: torch.Tensor, log_variances: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Losses of several targets, each weighted by how well it can be known (Kendall, Gal and Cipolla 2018).
+
+    ``sum(exp(-v) L + v)`` with v = log sigma^2, as the benchmark's released code has it; its eq. 6 halves both parts,
+    which has the same minimum.
+
+    Parameters
+    ----------
+    losses, log_variances
+        (T,) each.
+    known
+        (T,): 0 for a target that the whole batch lacks and that must not pull at its variance.
+    """
+    return ((torch.exp(-log_variances) * losses + log_variances) * known).sum()
+
+
+def gradient_penalty(scores: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """R1 (Mescheder et al. 2018, eq. 9, without the factor): mean over the batch of the squared gradient.
+
+    Parameters
+    ----------
+    scores
+        All judgements of true images, of any shape; their sum is differentiated.
+    image
+        (B, ...) true images that the scores were computed from, with ``requires_grad``.
+    """
+    (gradient,) = torch.autograd.grad(scores.sum(), image, create_graph=True)
+    return gradient.square().flatten(1).sum(1).mean()
+
+
+def patch_contrast(query: torch.Tensor, key: torch.Tensor, temperature: float = 0.07) -> torch.Tensor:
+    """PatchNCE (Park et al. 2020, eq. 4; benchmark, eq. 5): find each place's own feature among those of an image.
+
+    Parameters
+    ----------
+    query, key
+        (B, N, C) of unit length, row n of both from the same place; no gradient flows to the key.
+    temperature
+        Divides the similarities.
+    """
+    logits = query @ key.detach().transpose(1, 2) / temperature
+    goal = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[0], -1)
+    return functional.cross_entropy(logits.flatten(0, 1), goal.flatten())

@@ -1,4 +1,4 @@
-"""Synthetic MRI of a cohort, which segmenters learn from as they will see it in the operating room."""
+"""Synthetic MRI of a cohort: what segmenters learn from, as they will see it later, and what refiners correct."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from ..bundle import Bundle
 from ..inference import open_session, predict
 from ..preprocessing import normalize_ultrasound
 from ..simulation.case import read_case
-from ..simulation.mri import TARGETS
 
 
 def predict_cohort(
@@ -21,14 +20,14 @@ def predict_cohort(
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write ``<case>_T2w.npy`` and ``<case>_FLAIR.npy`` (float16 in [-1, 1]) of every case; files that are there stay.
+    """Write ``<case>_T2w.npy`` and the like (float16 in [-1, 1]) of every case; files that are there stay.
 
     Parameters
     ----------
     folders
         Folders of simulated cases on the generator's voxel size.
     generator
-        The bundle to run.
+        The bundle to run; each of its images is written.
     output
         Folder to write to.
     device
@@ -37,13 +36,41 @@ def predict_cohort(
         Called with the number of cases that are ready and the number of all.
     """
     output.mkdir(parents=True, exist_ok=True)
-    session = open_session(generator, device)
     for number, folder in enumerate(folders, start=1):
-        if not (output / f"{folder.name}_{TARGETS[-1]}.npy").exists():
+        if not (output / f"{folder.name}_{generator.images[-1]}.npy").exists():
             case = read_case(folder)
-            image = normalize_ultrasound(case.images["ioUS"].array)[None]
-            values = dict(zip(generator.outputs, predict(session, image, case.fan.array > 0, generator), strict=True))
-            for target in TARGETS:
-                np.save(output / f"{folder.name}_{target}.npy", np.clip(values[target], -1, 1).astype(np.float16))
+            images = predict_images(
+                generator, normalize_ultrasound(case.images["ioUS"].array), case.fan.array > 0, device
+            )
+            for name, image in images.items():
+                np.save(output / f"{folder.name}_{name}.npy", image.astype(np.float16))
         if progress:
             progress(number, len(folders))
+
+
+def predict_images(
+    generator: Bundle, ultrasound: np.ndarray, fan: np.ndarray, device: str = "auto"
+) -> dict[str, np.ndarray]:
+    """Run a generator, and its refiner if it has one: (z, y, x) in [-1, 1] by contrast, 0 outside the fan.
+
+    Parameters
+    ----------
+    generator
+        The bundle.
+    ultrasound
+        (z, y, x) on the bundle's voxel size, in [-1, 1], -1 outside the fan.
+    fan
+        (z, y, x) bool.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+    """
+    values = predict(open_session(generator, device), ultrasound[None], fan, generator)
+    named = dict(zip(generator.outputs, values, strict=True))
+    images = {name: np.clip(named[name], -1, 1) for name in generator.images}
+    refiner = generator.refiner
+    if refiner is None:
+        return images
+    seen = {"ioUS": ultrasound, **images}
+    stack = np.stack([np.where(fan, seen[name], np.float32(-1)) for name in refiner.inputs])
+    refined = np.clip(predict(open_session(refiner, device), stack, fan, refiner), -1, 1)
+    return dict(zip(generator.images, refined, strict=True))

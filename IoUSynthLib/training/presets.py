@@ -14,12 +14,14 @@ from ..generators import build
 from ..generators.unet import FEATURES, slice_network
 from ..simulation.cohort import read_index
 from ..simulation.mri import TARGETS
-from .adversary import CONDITION, Adversary
 from .data import SliceBatches, TrainingVolume, generator_volume, load_volumes, segmenter_volume
 from .discriminator import patch_discriminator
+from .families import FAMILY_PRESETS, FamilyPreset, train_family
 from .initial import start_from
-from .loop import Loss, Schedule, Score, Trainer
+from .loop import Schedule, Score, Trainer
 from .losses import generator_loss, segmenter_loss
+from .objectives.adversary import CONDITION, Adversary
+from .objectives.objective import Adversarial, Objective
 from .samples import Picture, draw_generator, draw_segmenter
 from .selection import overlap_score, perceptual_score
 
@@ -65,13 +67,12 @@ class Preset:
             return build("unet", "2.5D", TARGETS, features=self.features)
         return slice_network(3 * len(self.inputs), len(self.outputs), self.features)
 
-    def loss(self) -> Loss:
-        """The loss of its kind."""
-        return generator_loss if self.kind == "generator" else segmenter_loss
-
-    def adversary(self) -> Adversary | None:
-        """The untrained discriminator, or None."""
-        return Adversary(patch_discriminator(CONDITION + len(TARGETS))) if self.adversarial else None
+    def objective(self) -> Objective:
+        """What the network learns for, with an untrained discriminator where one takes part."""
+        if self.kind == "segmenter":
+            return Objective(segmenter_loss)
+        discriminator = patch_discriminator(len(CONDITION) + len(TARGETS)) if self.adversarial else None
+        return Adversarial(generator_loss, Adversary(discriminator) if discriminator else None)
 
     def score(self, validation: SliceBatches) -> Score | None:
         """What chooses the checkpoint that is kept."""
@@ -86,11 +87,11 @@ class Preset:
 
 CLASSES = ("background", "tumour", "cavity")
 _SEGMENTER = {
-    "kind": "segmenter", "outputs": CLASSES, "schedule": Schedule(2000), "features": (24, 48, 64, 96, 128, 24),
+    "kind": "segmenter", "outputs": CLASSES, "schedule": Schedule(2200), "features": (24, 48, 64, 96, 128, 24),
     "share": 0.5,
 }
-PRESETS: dict[str, Preset] = {
-    "ious2mr-2.5d": Preset("generator", ("ioUS",), (*TARGETS, "log_error"), Schedule(5500)),
+PRESETS: dict[str, Preset | FamilyPreset] = {
+    "ious2mr-2.5d": Preset("generator", ("ioUS",), (*TARGETS, "log_error"), Schedule(4000)),
     # For a GPU: texture that a discriminator asks for takes many more steps to learn.
     "ious2mr-2.5d-adversarial": Preset(
         "generator", ("ioUS",), (*TARGETS, "log_error"), Schedule(20000, rate=1e-3), adversarial=True
@@ -100,6 +101,7 @@ PRESETS: dict[str, Preset] = {
     "lesion-2.5d-ultrasound-only": Preset(inputs=("ioUS",), **_SEGMENTER),
     "lesion-2.5d-synthetic-only": Preset(inputs=TARGETS, **_SEGMENTER),
     "lesion-2.5d-true-mri": Preset(inputs=TARGETS, **_SEGMENTER),
+    **FAMILY_PRESETS,
 }
 
 
@@ -135,7 +137,7 @@ def train(
     report
         Receives a line at every checkpoint.
     initial
-        Bundle to start from; random weights without it.
+        Bundle to start from; random weights without it, and for the benchmark's families.
 
     Raises
     ------
@@ -145,6 +147,9 @@ def train(
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; choose from {', '.join(PRESETS)}")
     preset = PRESETS[name]
+    if isinstance(preset, FamilyPreset):
+        preset = preset if steps is None else preset.shortened(steps)
+        return train_family(preset, cohort, output, seed, device, report)
     schedule = preset.schedule if steps is None else Schedule(steps, checkpoint_every=max(1, steps // 2))
     torch.manual_seed(seed)
     load = generator_volume if preset.kind == "generator" else partial(
@@ -158,8 +163,8 @@ def train(
     if initial is not None:
         start_from(network, preset.inputs, initial, train_batches)
     trainer = Trainer(
-        network, preset.loss(), train_batches, validation, schedule, output, device, preset.adversary(),
-        preset.score(validation), preset.picture(),
+        network, preset.objective(), train_batches, validation, schedule, output, device, preset.score(validation),
+        preset.picture(),
     )
     return trainer.run(report)
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import torch
 
+from ..bundle import DEFAULT_GENERATOR
 from ..evaluation.agreement import table as agreement_table
 from ..evaluation.tables import fidelity_table, overlap_table, uncertainty_table
 from .export import export_onnx, write_bundle
+from .families import average_weights
 from .operating_point import read_operating_point
 from .presets import PRESETS, Preset
 
@@ -24,8 +26,9 @@ TRAINING_DATA = (
     "et al. 2018, CC BY 4.0); no real ultrasound."
 )
 CITATION = "IoUSynth developers, 2026: synthetic T2w and FLAIR MRI from tracked intraoperative brain ultrasound."
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 CHANGELOG = {
+    "0.3.0": "simulator with thin sulci and limited penetration; started from the weights of 0.2.0",
     "0.2.0": "simulator with real MRI, turned grids, drift and loss with depth; started from the weights of 0.1.0",
     "0.1.0": "first weights, trained on simulated cases",
 }
@@ -34,12 +37,9 @@ CARDS = Path(__file__).parent / "cards"
 
 def load_run(name: str, run: Path) -> torch.nn.Module:
     """The averaged network of a run's best checkpoint, or of the last when none was scored, ready for inference."""
-    from torch.optim.swa_utils import AveragedModel
-
-    average = AveragedModel(PRESETS[name].network(), use_buffers=True)
-    chosen = run / "best.pt" if (run / "best.pt").exists() else run / "checkpoint.pt"
-    average.load_state_dict(torch.load(chosen, map_location="cpu", weights_only=True)["average"])
-    return average.module.eval()
+    network = PRESETS[name].network()
+    network.load_state_dict(average_weights(run, network))
+    return network.eval()
 
 
 def release(
@@ -113,6 +113,7 @@ def bundle_metadata(name: str, preset: Preset, operating_point: dict) -> dict:
             "inputs": list(preset.inputs),
             "outputs": list(preset.outputs),
             **operating_point,
+            **({"generator": DEFAULT_GENERATOR} if preset.kind == "segmenter" else {}),
             "licence": "Apache-2.0",
             "citation": CITATION,
             "training_data": TRAINING_DATA,

@@ -22,23 +22,29 @@ _FULL_ERROR = 0.6
 
 
 def draw_generator(output: torch.Tensor, batch: Batch, inputs: Sequence[str], targets: Sequence[str]) -> np.ndarray:
-    """Ultrasound, synthetic and true MRI, and the expected error (black 0 to white 30 % of the range).
+    """Inputs, synthetic and true MRI, and the expected error if there is one (black 0 to white 30 % of the range).
 
     Parameters
     ----------
     output
-        (B, T + 1, H, W): targets in [-1, 1] and the logarithm of the error.
+        (B, T, ...): targets in [-1, 1], or (B, T + 1, ...), the last being the logarithm of the error.
     batch
-        Its slices; targets that a case lacks are drawn as no data.
+        Its slices, or patches, of which the middle one along the first axis is drawn; targets that a case lacks are
+        drawn as no data.
     inputs, targets
         Names for the titles.
     """
+    if output.ndim == 5:
+        middle = output.shape[2] // 2
+        batch = Batch(batch.image[:, :, middle], batch.target[:, :, middle], batch.fan[:, :, middle])
+        output = output[:, :, middle]
     columns = _inputs(batch, inputs)
     for number, name in enumerate(targets):
         columns.append((f"{name} synthetic", _grey(output[:, number])))
         columns.append((f"{name} true", _grey(batch.target[:, number])))
-    error = np.clip(np.exp(_array(output[:, -1])) / _FULL_ERROR, 0, 1)
-    columns.append(("expected error", _heat(error)))
+    if output.shape[1] > len(targets):
+        error = np.clip(np.exp(_array(output[:, -1])) / _FULL_ERROR, 0, 1)
+        columns.append(("expected error", _heat(error)))
     return _grid(columns, batch)
 
 
@@ -51,8 +57,9 @@ def draw_segmenter(output: torch.Tensor, batch: Batch, inputs: Sequence[str]) ->
 
 
 def _inputs(batch: Batch, names: Sequence[str]) -> list[tuple[str, np.ndarray]]:
-    """The middle one of the three slices of each input."""
-    return [(name, _grey(batch.image[:, 3 * number + 1])) for number, name in enumerate(names)]
+    """The middle one of the slices of each input."""
+    count = batch.image.shape[1] // len(names)
+    return [(name, _grey(batch.image[:, count * number + count // 2])) for number, name in enumerate(names)]
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

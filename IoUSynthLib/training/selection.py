@@ -11,15 +11,15 @@ import logging
 import torch
 
 from ..evaluation import perceptual
-from .data import Batch, SliceBatches
+from .data import Batch, Batches, SliceBatches
 from .loop import Score
 
 _BATCHES = 6
 _LOG = logging.getLogger(__name__)
 
 
-def perceptual_score(batches: SliceBatches) -> Score | None:
-    """LPIPS of all targets, mean over slices that are blanked outside the fan; None where its weights are missing."""
+def perceptual_score(batches: Batches) -> Score | None:
+    """LPIPS of all targets, mean over slices, also those of patches, blanked outside the fan; None without weights."""
     distance = perceptual.load()
     if distance is None:
         _LOG.warning("no checkpoint is chosen by LPIPS: the last one counts")
@@ -30,7 +30,9 @@ def perceptual_score(batches: SliceBatches) -> Score | None:
         for number in range(_BATCHES):
             batch = batches.draw(number)
             output = _predict(network, batch)[:, : batch.target.shape[1]].clamp(-1, 1)
-            pair = [torch.where(batch.fan > 0, image, -1).flatten(0, 1).numpy() for image in (output, batch.target)]
+            pair = [
+                torch.where(batch.fan > 0, image, -1).flatten(0, -3).numpy() for image in (output, batch.target)
+            ]
             values.append(float(distance(*pair).mean()))
         return sum(values) / len(values)
 

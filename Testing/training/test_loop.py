@@ -15,6 +15,7 @@ from IoUSynthLib.training.data import SliceBatches, TrainingVolume, augment_ultr
 from IoUSynthLib.training.export import export_onnx
 from IoUSynthLib.training.loop import Schedule, Trainer, moving_average
 from IoUSynthLib.training.losses import generator_loss
+from IoUSynthLib.training.objectives.objective import Objective
 from IoUSynthLib.training.presets import PRESETS, train
 from IoUSynthLib.training.samples import draw_generator
 from IoUSynthLib.volume import InputError
@@ -79,7 +80,7 @@ def trainer(batches, folder, steps=4, **optional):
     torch.manual_seed(0)
     network = build("unet", "2.5D", ("T2w", "FLAIR"), features=FEATURES)
     schedule = Schedule(steps, warm_up=2, checkpoint_every=2, validation_batches=1)
-    return Trainer(network, generator_loss, batches, batches, schedule, folder, **optional)
+    return Trainer(network, Objective(generator_loss), batches, batches, schedule, folder, **optional)
 
 
 def test_a_killed_run_resumes_to_the_same_weights(batches, tmp_path):
@@ -145,7 +146,7 @@ def test_a_resumed_run_remembers_the_best(batches, tmp_path):
 
 def test_a_checkpoint_of_another_network_is_refused(batches, tmp_path):
     trainer(batches, tmp_path, steps=2).run(lambda line: None)
-    other = Trainer(torch.nn.Conv2d(3, 3, 1), generator_loss, batches, batches, Schedule(4), tmp_path)
+    other = Trainer(torch.nn.Conv2d(3, 3, 1), Objective(generator_loss), batches, batches, Schedule(4), tmp_path)
     with pytest.raises(InputError, match=r"checkpoint\.pt: cannot be gone on from .* choose another output folder"):
         other.run()
     (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
@@ -155,7 +156,7 @@ def test_a_checkpoint_of_another_network_is_refused(batches, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_the_checkpoint(batches, tmp_path):
     run = trainer(batches, tmp_path, steps=4)
-    run.loss = lambda output, batch: {"absolute": output.sum() * (float("nan") if run.step > 2 else 1.0)}
+    run.objective.loss = lambda output, batch: {"absolute": output.sum() * (float("nan") if run.step > 2 else 1.0)}
     with pytest.raises(FloatingPointError, match="within the 2 steps before step 4"):
         run.run(lambda line: None)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2

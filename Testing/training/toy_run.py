@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from IoUSynthLib.training.adversary import Adversary
 from IoUSynthLib.training.data import Batch, SliceBatches, TrainingVolume
 from IoUSynthLib.training.discriminator import patch_discriminator
 from IoUSynthLib.training.loop import BATCHES_OF_A_PROCESS, Schedule, Trainer
 from IoUSynthLib.training.losses import generator_loss
+from IoUSynthLib.training.objectives.adversary import Adversary
+from IoUSynthLib.training.objectives.objective import Adversarial
 
 EVERY = 3
 
@@ -61,7 +62,8 @@ def main(folder: Path, steps: int, mode: str = "") -> None:
     adversary = None if mode else Adversary(patch_discriminator(5, width=4))
     schedule = Schedule(steps, warm_up=2, checkpoint_every=EVERY, validation_batches=3)
     validation = SliceBatches([volume()], 2, 32, 1, augment=False)
-    trainer = Trainer(network(bool(mode)), generator_loss, batches, validation, schedule, folder, adversary=adversary)
+    objective = Adversarial(generator_loss, adversary)
+    trainer = Trainer(network(bool(mode)), objective, batches, validation, schedule, folder)
     trainer.run(lambda line: None)
     state = {"network": trainer.network.state_dict(), "average": trainer.average.state_dict()}
     if adversary is not None:

@@ -1,0 +1,154 @@
+"""A discriminator, its optimizer, and what it demands of the generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from ..data import Batch
+from ..distributed import World, place
+from ..losses import feature_matching, gradient_penalty, known_targets, least_squares, visible
+
+#: Channels of the input that the U-Net's discriminator sees beside the MRI: the three slices of the ultrasound.
+CONDITION = (0, 1, 2)
+
+
+class Adversary:
+    """Judges a generator's images patch by patch and learns to tell them from the true ones.
+
+    Images are blanked outside the fan, as are targets that the case lacks; a patch weighs as much as its part of the
+    fan, and a slice without any target not at all.
+
+    Parameters
+    ----------
+    discriminator
+        Maps (B, condition + T, ...), channels of the ultrasound and the targets, to a list of layers of which the last
+        is the judgement, or to a list of such lists, one a scale (:mod:`..discriminator`). It works in full precision.
+    rate
+        Peak of its learning rate, which follows the generator's schedule.
+    adversarial, matching
+        Weights of the two terms: the least-squares loss, mean over the scales, and feature matching, summed over all
+        layers. The defaults keep the proportions to the absolute error of Isola et al. 2017 (1 to 100) and to each
+        other of Wang et al. 2018 (1 to 10).
+    condition
+        Channels of the ultrasound that it sees; none for a judge of the MRI alone.
+    betas
+        Of its Adam optimizer.
+    penalty, every
+        Weight of R1 (:func:`.losses.gradient_penalty`), which makes a step of its own every so many steps; 0 for none.
+        As in the benchmark's released code it is not multiplied by the interval.
+    clip
+        Largest norm of the gradient.
+    """
+
+    def __init__(
+        self,
+        discriminator: torch.nn.Module,
+        rate: float = 2e-4,
+        adversarial: float = 0.01,
+        matching: float = 0.1,
+        *,
+        condition: Sequence[int] = CONDITION,
+        betas: tuple[float, float] = (0.5, 0.999),
+        penalty: float = 0.0,
+        every: int = 16,
+        clip: float = float("inf"),
+    ) -> None:
+        self.discriminator = discriminator
+        self.world = World()
+        self.optimizer = torch.optim.Adam(discriminator.parameters(), rate, betas=betas)
+        self.adversarial, self.matching = adversarial, matching
+        self.condition = list(condition)
+        self.penalty, self.every, self.clip = penalty, every, clip
+
+    def prepare(self, device: torch.device, world: World, rate: Callable[[int], float]) -> None:
+        """Move to the device and join the other processes.
+
+        Parameters
+        ----------
+        device, world
+            Where and with whom the generator trains.
+        rate
+            Factor of the learning rate at a step.
+        """
+        self.world = world
+        place(self.discriminator, device)
+        self.rates = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
+
+    def terms(self, prediction: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
+        """Terms of the generator's loss, for a prediction (B, T, ...); the discriminator gets no gradient."""
+        fake, real, mask = self._pairs(prediction, batch)
+        # In evaluation mode spectral normalisation makes no step of its own, so both images meet the same network.
+        self.discriminator.eval()
+        self.discriminator.requires_grad_(False)
+        scales = _scales(self.discriminator(fake))
+        terms = {"adversarial": self.adversarial * _mean(least_squares(layers[-1], 1.0, mask) for layers in scales)}
+        if self.matching:
+            with torch.no_grad():
+                goals = _scales(self.discriminator(real))
+            matching = [
+                feature_matching(layers[:-1], goal[:-1], mask) for layers, goal in zip(scales, goals, strict=True)
+            ]
+            terms["matching"] = self.matching * torch.stack(matching).sum()
+        self.discriminator.requires_grad_(True)
+        return terms
+
+    def learn(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """One step of the discriminator; returns its loss, 0.25 where it cannot tell the images apart."""
+        self.discriminator.train()
+        fake, real, mask = self._pairs(prediction.detach(), batch)
+        losses = []
+        for layers in _scales(self.discriminator(torch.cat([fake, real]))):
+            scores = layers[-1].chunk(2)
+            losses.append(least_squares(scores[0], 0.0, mask) + least_squares(scores[1], 1.0, mask))
+        loss = _mean(losses)
+        self._step(loss)
+        self.rates.step()
+        if self.penalty and self.rates.last_epoch % self.every == 0:
+            self._step(self.penalty * self._gradient_penalty(batch))
+        return loss.detach()
+
+    def _gradient_penalty(self, batch: Batch) -> torch.Tensor:
+        """R1 at the true MRI, of the sum of all scales' judgements."""
+        real = visible(batch.target, batch).requires_grad_()
+        scales = _scales(self.discriminator(torch.cat([batch.image[:, self.condition], real], 1)))
+        return gradient_penalty(torch.cat([layers[-1].flatten() for layers in scales]), real)
+
+    def _step(self, loss: torch.Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        # DistributedDataParallel cannot differentiate a gradient, as R1 does; so gradients are averaged here.
+        self.world.average_gradients(self.discriminator.parameters())
+        torch.nn.utils.clip_grad_norm_(self.discriminator.parameters(), self.clip)
+        self.optimizer.step()
+
+    def _pairs(self, prediction: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Ultrasound with synthetic and with true MRI, (B, condition + T, ...), and where they count, (B, 1, ...)."""
+        fake, real = (
+            torch.cat([batch.image[:, self.condition], visible(image, batch)], 1)
+            for image in (prediction, batch.target)
+        )
+        return fake, real, batch.fan * known_targets(batch.target).amax(1, keepdim=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimizer and learning rate."""
+        return {name: getattr(self, name).state_dict() for name in _STATE}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        for name in _STATE:
+            getattr(self, name).load_state_dict(state[name])
+
+
+_STATE = ("discriminator", "optimizer", "rates")
+
+
+def _scales(layers: list) -> list[list[torch.Tensor]]:
+    """What a discriminator gave, as a list of scales."""
+    return [layers] if isinstance(layers[0], torch.Tensor) else layers
+
+
+def _mean(values: object) -> torch.Tensor:
+    return torch.stack(list(values)).mean()

@@ -1,0 +1,94 @@
+"""CUT: a judge of the MRI alone, and features that know their place (Park et al. 2020; benchmark section 2.4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from torch import nn
+
+from ..data import Batch
+from ..distributed import World
+from ..losses import patch_contrast, visible
+from .adversary import Adversary
+from .objective import Adversarial, Loss, Output
+
+#: Channels that features are projected to, and places that are compared in an image.
+PROJECTED = 128
+PLACES = 256
+
+
+class Contrastive(Adversarial):
+    """CUT's objective.
+
+    The paper (eq. 5), and Park et al., compare features of the ultrasound with those of the synthetic MRI. The
+    benchmark's released code compares features of the ultrasound in training with those of the same ultrasound in
+    evaluation. Its encoder has neither dropout nor batch statistics, so that both are the same features: what is
+    learned is to tell places of one image apart. The code decides, and one pass gives query and key. It leaves the
+    term out in 3D altogether.
+
+    Parameters
+    ----------
+    loss, adversary
+        The supervised terms, and a judge of the MRI alone.
+    channels
+        Channels of the feature maps that ``network(image, with_features=True)`` gives.
+    contrast
+        Weight of PatchNCE, mean over the feature maps.
+    identity
+        Weight of the same for the features of the true MRI; only for one slice in and one target, else 0.
+    """
+
+    def __init__(
+        self, loss: Loss, adversary: Adversary, channels: Sequence[int], contrast: float, identity: float = 0.0
+    ) -> None:
+        super().__init__(loss, adversary)
+        self.contrast, self.identity = contrast, identity
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, PROJECTED)) for width in channels
+        )
+
+    def prepare(self, device: torch.device, world: World, rate: Callable[[int], float]) -> None:
+        """Move to the device and join the other processes."""
+        super().prepare(device, world, rate)
+        self.heads.to(device)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The projections of the features."""
+        return list(self.heads.parameters())
+
+    def forward(self, network: nn.Module, batch: Batch) -> Output:
+        """Synthesize, and compare features."""
+        image, features = network(batch.image, with_features=True)
+        output = {"prediction": image, "contrast": self._contrast(features)}
+        if self.identity:
+            _, features = network(visible(batch.target, batch), with_features=True)
+            output["identity"] = self._contrast(features)
+        return output
+
+    def _contrast(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
+        values = []
+        for head, layer in zip(self.heads, features, strict=True):
+            tokens = layer.flatten(2).transpose(1, 2)
+            places = torch.randperm(tokens.shape[1], device=tokens.device)[:PLACES]
+            query = functional.normalize(head(tokens[:, places]).float(), dim=2)
+            values.append(patch_contrast(query, query))
+        return torch.stack(values).mean()
+
+    def terms(self, output: Output, batch: Batch) -> dict[str, torch.Tensor]:
+        """Supervised, adversarial and contrastive terms."""
+        terms = {**super().terms(output, batch), "contrast": self.contrast * output["contrast"]}
+        if self.identity:
+            terms["identity"] = self.identity * output["identity"]
+        return terms
+
+    def state_dict(self) -> dict[str, Any]:
+        """Discriminator and projections."""
+        return {**super().state_dict(), "heads": self.heads.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        super().load_state_dict(state)
+        self.heads.load_state_dict(state["heads"])

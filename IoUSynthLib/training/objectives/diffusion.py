@@ -1,0 +1,122 @@
+"""SynDiff: adversarial diffusion, conditioned on the paired ultrasound (benchmark section 2.4.3, eq. 7 to 9).
+
+The benchmark's trainer of the paired network was not released; this follows its text and the publications it builds on
+(Xiao et al. 2022, Ozbey et al. 2023). The part of SynDiff that does not diffuse, a pair of translators for unpaired
+images, is left out there and here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from torch import nn
+
+from ...generators.diffusion import LATENT, Sampler, diffuse_pair, schedule, step_back
+from ..data import Batch
+from ..distributed import World, place
+from ..losses import gradient_penalty, known_targets, visible
+from .objective import Loss, Objective, Output
+
+
+class AdversarialDiffusion(Objective):
+    """The generator estimates the clean image; a discriminator compares steps of the true and of the estimated one.
+
+    Parameters
+    ----------
+    loss
+        Supervised terms of the estimate.
+    discriminator
+        Maps x_t and x_{t+1} as channels, and t, to one number an image (:class:`..discriminator.StepDiscriminator`).
+    rate, betas
+        Of its Adam optimizer.
+    penalty, every
+        Weight gamma of R1, which is added, halved (eq. 8), to the loss of every so many steps.
+    """
+
+    def __init__(
+        self, loss: Loss, discriminator: nn.Module, rate: float, betas: tuple[float, float], penalty: float, every: int
+    ) -> None:
+        super().__init__(loss)
+        self.plan = schedule()
+        self.discriminator = discriminator
+        self.optimizer = torch.optim.Adam(discriminator.parameters(), rate, betas=betas)
+        self.penalty, self.every = penalty, every
+        self.world = World()
+
+    def prepare(self, device: torch.device, world: World, rate: Callable[[int], float]) -> None:
+        """Move to the device and join the other processes."""
+        self.world = world
+        place(self.discriminator, device)
+        self.rates = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
+
+    def forward(self, network: nn.Module, batch: Batch) -> Output:
+        """Draw a step and its noise for every image, and estimate the clean one."""
+        clean = visible(batch.target, batch)
+        count = clean.shape[0]
+        step = torch.randint(self.plan.steps, (count,), device=clean.device)
+        noise = torch.randn_like(clean), torch.randn_like(clean)
+        earlier, noisy = diffuse_pair(self.plan, clean, step, noise)
+        latent = torch.randn(count, LATENT, device=clean.device)
+        return {
+            "prediction": network(noisy, batch.image, step, latent),
+            "step": step,
+            "earlier": earlier,
+            "noisy": noisy,
+            "noise": torch.randn_like(clean),
+        }
+
+    def terms(self, output: Output, batch: Batch) -> dict[str, torch.Tensor]:
+        """Supervised terms, and that the estimate's step deceives the discriminator (eq. 9)."""
+        self.discriminator.requires_grad_(False)
+        score = self._judge(self._estimated(output, batch), output)
+        self.discriminator.requires_grad_(True)
+        return {**self.loss(output["prediction"], batch), "adversarial": _mean(functional.softplus(-score), batch)}
+
+    def learn(self, output: Output, batch: Batch) -> dict[str, torch.Tensor]:
+        """One step of the discriminator (eq. 8)."""
+        due = bool(self.penalty) and self.rates.last_epoch % self.every == 0
+        real = output["earlier"].detach().requires_grad_(due)
+        true = self._judge(real, output)
+        fake = self._judge(self._estimated(output, batch).detach(), output)
+        loss = _mean(functional.softplus(-true), batch) + _mean(functional.softplus(fake), batch)
+        total = loss + 0.5 * self.penalty * gradient_penalty(true, real) if due else loss
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        self.world.average_gradients(self.discriminator.parameters())
+        self.optimizer.step()
+        self.rates.step()
+        return {"discriminator": loss.detach()}
+
+    def _estimated(self, output: Output, batch: Batch) -> torch.Tensor:
+        """x_t as the posterior gives it for the estimate, blank where the true one is."""
+        clean = visible(output["prediction"], batch)
+        return step_back(self.plan, clean, output["noisy"], output["step"], output["noise"])
+
+    def _judge(self, earlier: torch.Tensor, output: Output) -> torch.Tensor:
+        return self.discriminator(torch.cat([earlier, output["noisy"]], 1), output["step"])
+
+    def generator(self, network: nn.Module, image: torch.Tensor) -> nn.Module:
+        """The sampler of images of this size, round the network."""
+        targets = network.targets
+        return Sampler(network, targets, image.shape[2:]).to(image.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Discriminator, its optimizer and learning rate."""
+        return {name: getattr(self, name).state_dict() for name in _STATE}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        for name in _STATE:
+            getattr(self, name).load_state_dict(state[name])
+
+
+_STATE = ("discriminator", "optimizer", "rates")
+
+
+def _mean(values: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Mean over the images that have a target."""
+    known = known_targets(batch.target).flatten(1).amax(1)
+    return (values * known).sum() / known.sum().clamp_min(1)

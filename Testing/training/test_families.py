@@ -1,0 +1,276 @@
+"""All 48 presets at toy size: each learns, is exported, reloaded, and synthesizes a volume through the pipeline."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxscript")
+
+from IoUSynthLib import cli, pipeline  # noqa: E402
+from IoUSynthLib.bundle import load  # noqa: E402
+from IoUSynthLib.generators import REGIMES  # noqa: E402
+from IoUSynthLib.inference import open_session, predict  # noqa: E402
+from IoUSynthLib.simulation.case import Case, write_case  # noqa: E402
+from IoUSynthLib.training import families, loop  # noqa: E402
+from IoUSynthLib.training.families import FAMILIES, FAMILY_PRESETS, SLICES, train_family  # noqa: E402
+from IoUSynthLib.training.family_bundle import export_run  # noqa: E402
+from IoUSynthLib.volume import Volume  # noqa: E402
+
+EDGE = 40
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """A case for training and one for validation: T2w is the ultrasound inverted, FLAIR its square."""
+    folder, rng = tmp_path_factory.mktemp("cohort"), np.random.default_rng(0)
+    fan = np.zeros((EDGE,) * 3, np.uint8)
+    fan[3:-3, 3:-3, 3:-3] = 1
+    entries = []
+    for number, split in enumerate(("train", "validation")):
+        texture = ndimage.gaussian_filter(rng.normal(size=fan.shape), 3)
+        texture = (texture - texture.min()) / np.ptp(texture)
+        images = {
+            "ioUS": Volume(((20 + 235 * texture) * fan).astype(np.uint8)),
+            "T2w": Volume((1000 * (1 - texture)).astype(np.int16)),
+            "FLAIR": Volume((1000 * texture**2).astype(np.int16)),
+        }
+        write_case(Case(images, Volume(0 * fan), Volume(fan), {"simulated": True}), folder / f"case-{number:04d}")
+        entries.append({"name": f"case-{number:04d}", "head": "noise", "split": split})
+    (folder / "dataset.json").write_text(json.dumps({"simulated": True, "seed": 0, "cases": entries}))
+    return folder
+
+
+class _NoBoard:
+    """TensorBoard's place, for speed."""
+
+    def __init__(self, *arguments):
+        pass
+
+    def add(self, *arguments):
+        pass
+
+    def close(self):
+        pass
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "Board", _NoBoard)
+        patch.setattr(families, "perceptual_score", lambda batches: None)
+        yield
+
+
+def losses(folder):
+    """The supervised loss of the averaged network on the fixed validation batch, by checkpoint."""
+    lines = (folder / "curve.csv").read_text().splitlines()
+    names = lines[0].split(",")
+    columns = [names.index(name) for name in ("absolute", "structure", "gradient") if name in names]
+    return [sum(float(line.split(",")[column]) for column in columns) for line in lines[1:]]
+
+
+def untrained_loss(preset, cohort, run):
+    """The same loss of the network before it has learned anything."""
+    torch.manual_seed(0)
+    predictions = run / families.PREDICTIONS if preset.first else None
+    batches = [families._batches(preset, cohort, split, predictions, 0, False) for split in ("train", "validation")]
+    trainer = families._trainer(preset, preset.network(), preset.objective(), tuple(batches), "main", run, "cpu")
+    trainer.average.eval()
+    return sum(trainer._validate().values())
+
+
+def toy(name):
+    return FAMILY_PRESETS[name].toy(STEPS)
+
+
+def learn(preset, cohort, run):
+    """Train, and check that the loss falls."""
+    network = train_family(preset, cohort, run, report=lambda line: None)
+    before, after = untrained_loss(preset, cohort, run), losses(run)[-1]
+    assert np.isfinite(after)
+    assert after < before
+    return network
+
+
+@pytest.fixture(scope="module")
+def slice_runs(cohort, tmp_path_factory):
+    """Runs of the 2D presets with their bundles, each made when it is first asked for: also stages of 2D+3D-refine."""
+    runs = {}
+
+    def get(name):
+        if name not in runs:
+            run = tmp_path_factory.mktemp("slices") / name
+            learn(toy(name), cohort, run)
+            assert export_run(run, run / families.BUNDLE, toy(name)) < 1e-3
+            runs[name] = run
+        return runs[name]
+
+    return get
+
+
+@pytest.fixture
+def sweep(tiny_models, ultrasound):
+    """A part of the fan, small and oblique; the outlines are made with the tiny default models."""
+    return Volume(ultrasound.array[16:36, 18:42, 20:44], ultrasound.spacing, ultrasound.origin, ultrasound.direction)
+
+
+@pytest.mark.parametrize("name", [name for name, preset in FAMILY_PRESETS.items() if preset.regime == "2D"])
+def test_slices(name, slice_runs, sweep):
+    check_bundle(toy(name), slice_runs(name) / families.BUNDLE, sweep)
+
+
+@pytest.mark.parametrize("name", [name for name, preset in FAMILY_PRESETS.items() if preset.regime in ("2.5D", "3D")])
+def test_slices_with_neighbours_and_volumes(name, cohort, sweep, tmp_path):
+    run, bundle = tmp_path / "run", tmp_path / "bundle"
+    network = learn(toy(name), cohort, run)
+    weights = families.average_weights(run, toy(name).network())
+    assert all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
+    assert export_run(run, bundle, toy(name)) < 1e-3
+    check_bundle(toy(name), bundle, sweep)
+
+
+@pytest.mark.parametrize("name", [name for name, preset in FAMILY_PRESETS.items() if preset.first])
+def test_refinement(name, cohort, slice_runs, sweep, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(slice_runs(name.replace("2d+3d-refine", "2d")), run / SLICES)  # a first stage that is finished
+    network = learn(toy(name), cohort, run)
+    check_refined(toy(name), network, run, tmp_path / "bundle")
+    check_images(toy(name), tmp_path / "bundle", sweep)
+
+
+def check_bundle(preset, folder, sweep):
+    """The bundle is valid, of the preset's regime, and synthesizes."""
+    bundle = load(folder)
+    bundle.verify()
+    assert bundle.outputs == preset.targets
+    assert bundle.regime == preset.regime
+    assert (folder / "models" / "model.ts").is_file()
+    check_images(preset, folder, sweep)
+
+
+def check_images(preset, folder, sweep):
+    """The pipeline makes the preset's images: finite, not constant, on the input's grid, outlined by the default."""
+    result = pipeline.synthesize(sweep, folder, "cpu")
+    fan = result.valid.array > 0
+    assert tuple(result.images) == preset.targets
+    assert result.report["companion"]["name"] == "ious2mr-2.5d"
+    for image in result.images.values():
+        assert image.same_grid(sweep, 0.0)
+        assert np.isfinite(image.array).all()
+        assert image.array[fan].std() > 0
+
+
+def check_refined(preset, network, run, folder):
+    """The first stage's bundle made the cached predictions; the whole has both stages, and the refiner's is this."""
+    for target in preset.targets:
+        cached = np.load(run / families.PREDICTIONS / f"case-0000_{target}.npy")
+        assert cached.shape == (EDGE,) * 3
+        assert np.abs(cached).max() <= 1
+    first = load(run / SLICES / "bundle")
+    assert (first.regime, first.refiner) == ("2D", None)
+    export_run(run, folder, preset)
+    bundle = load(folder)
+    bundle.verify()
+    assert (bundle.regime, bundle.sha256) == ("2D", first.sha256)
+    inputs = (*preset.targets, "ioUS") if preset.family == "syndiff" else preset.targets
+    assert (bundle.refiner.inputs, bundle.refiner.outputs) == (inputs, preset.targets)
+    assert (folder / "models" / "refiner.ts").is_file()
+    images = np.random.default_rng(0).uniform(-1, 1, (len(inputs), 32, 32, 32)).astype(np.float32)
+    found = predict(open_session(bundle.refiner, "cpu"), images, np.ones((32, 32, 32), bool), bundle.refiner)
+    with torch.no_grad():
+        expected = network.eval()(torch.from_numpy(images)[None])[0].numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_there_are_48_presets():
+    assert len(FAMILY_PRESETS) == 48
+    assert {(preset.family, preset.regime) for preset in FAMILY_PRESETS.values()} == {
+        (family, regime) for family in FAMILIES for regime in REGIMES
+    }
+    assert "swin-pix2pix-2d+3d-refine-t2w-flair" in FAMILY_PRESETS
+
+
+def test_figures_of_the_table():
+    """As published: rates, steps, batches and weights, and where presets of a family differ."""
+
+    def recipe(name):
+        return FAMILY_PRESETS[name].recipe
+
+    pix2pix = recipe("pix2pix-2d-t2w")
+    assert (pix2pix.rate, pix2pix.discriminator_rate, pix2pix.steps, pix2pix.batch_size) == (2e-4, 5e-5, 20_000, 16)
+    assert (pix2pix.absolute, pix2pix.structure, pix2pix.gradient, pix2pix.matching) == (10, 8, 5, 2)
+    assert (pix2pix.penalty, pix2pix.every, pix2pix.weighed) == (10, 16, False)
+    assert recipe("pix2pix-2.5d-t2w-flair").weighed
+    assert not recipe("pix2pix-3d-t2w-flair").weighed
+    assert recipe("swin-pix2pix-3d-t2w").window == (32, 64, 64)
+    assert (recipe("swin-pix2pix-3d-t2w").penalty, recipe("swin-pix2pix-3d-t2w").steps) == (0, 50_000)
+    assert recipe("cyclegan-2d-t2w").batch_size == 4
+    identity = [recipe(f"cyclegan-{kind}").identity for kind in ("2d-t2w", "2.5d-t2w", "2d-t2w-flair", "3d-t2w")]
+    assert identity == [5, 0, 0, 5]
+    cut = recipe("cut-2d-t2w")
+    assert (cut.contrast, cut.identity, cut.batch_size) == (1, 0.5, 8)
+    assert recipe("cut-3d-t2w").contrast == 0
+    resvit = recipe("resvit-2.5d-t2w")
+    assert (resvit.pretraining_rate, resvit.rate, resvit.absolute, resvit.matching) == (2e-4, 1e-4, 100, 10)
+    assert recipe("resvit-3d-t2w").window == (96, 96, 96)
+    assert (recipe("syndiff-2d-t2w").steps, recipe("syndiff-2d-t2w-flair").steps) == (300 * 736, 200 * 736)
+    assert (recipe("syndiff-2d-t2w").every, recipe("syndiff-3d-t2w").every) == (64, 32)
+    refined = FAMILY_PRESETS["cut-2d+3d-refine-t2w"]
+    assert (refined.recipe.steps, refined.recipe.rate, refined.recipe.absolute) == (10_000, 1e-4, 10)
+    assert refined.first == recipe("cut-2d-t2w")
+
+
+def test_resvit_learns_in_two_phases(cohort, tmp_path):
+    """The first phase leaves the transformer branches alone, and the second starts from its weights."""
+    preset = FAMILY_PRESETS["resvit-2d-t2w"].toy(STEPS)
+    torch.manual_seed(0)
+    fresh = preset.network().state_dict()
+    trained = train_family(preset, cohort, tmp_path, report=lambda line: None)
+    assert trained.transformer
+    early = torch.load(tmp_path / families.PRETRAINING / "checkpoint.pt", weights_only=True)["network"]
+    late = trained.state_dict()
+    branch = [name for name in early if ".trans." in name and name.endswith("weight")]
+    assert branch
+    for name in branch:
+        assert torch.equal(early[name], fresh[name])
+        assert not torch.equal(late[name], early[name])
+    assert not torch.equal(early["enc.1.weight"], fresh["enc.1.weight"])
+
+
+def test_a_finished_run_is_not_trained_again(cohort, tmp_path):
+    preset = FAMILY_PRESETS["cut-2d-t2w"].toy(2)
+    first = train_family(preset, cohort, tmp_path, report=lambda line: None).state_dict()
+    lines = []
+    again = train_family(preset, cohort, tmp_path, report=lines.append).state_dict()
+    assert not lines
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_from_the_command_line(cohort, tmp_path, monkeypatch, capsys):
+    """Train for a step, export, and refuse what is no run or would overwrite."""
+    from IoUSynthLib.training.presets import PRESETS
+
+    name = "cut-3d-t2w"
+    toy = FAMILY_PRESETS[name].toy(1, patch=16)
+    monkeypatch.setitem(PRESETS, name, toy)
+    monkeypatch.setitem(FAMILY_PRESETS, name, toy)
+    run, bundle = tmp_path / "run", tmp_path / "bundle"
+    arguments = ["train", name, "--data", str(cohort), "--device", "cpu", "-o", str(run)]
+    assert cli.main(arguments) == 0
+    assert cli.main([*arguments, "--initial", "ious2mr-2.5d"]) == 2
+    assert "--initial: cut-3d-t2w starts from random weights" in capsys.readouterr().err
+    assert cli.main(["models", "export", str(run), "-o", str(bundle)]) == 0
+    assert "ONNX Runtime, TorchScript and torch differ by" in capsys.readouterr().out
+    assert load(bundle).regime == "3D"
+    assert cli.main(["models", "export", str(run), "-o", str(bundle)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert cli.main(["models", "export", str(cohort), "-o", str(tmp_path / "other")]) == 2
+    assert "is no run of a family's preset" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
