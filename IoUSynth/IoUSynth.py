@@ -2,23 +2,25 @@
 
 # ruff: noqa: PT009  the self-test runs under unittest, as Slicer's do
 
-import enum
 import html
-import importlib
 import json
 import logging
 import shutil
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import qt
 import slicer
 import vtk
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from IoUSynthPanel.library import importLibrary, resourcesFolder
+from IoUSynthPanel.registration import RegisterSection, RegistrationLogic
+from IoUSynthPanel.stages import State, progressText
+from IoUSynthPanel.startup import registerSampleData, registerTerminology
+from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
@@ -29,28 +31,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-
-
-def importLibrary(name: str) -> Any:
-    """Import a module of IoUSynthLib when it is first needed.
-
-    Once installed, the library lies beside this file, where Python finds it. In the source tree it lies one folder up,
-    which Slicer does not search.
-    """
-    try:
-        return importlib.import_module(f"IoUSynthLib.{name}")
-    except ModuleNotFoundError as error:
-        if error.name != "IoUSynthLib":
-            raise
-    sys.path.append(str(Path(__file__).resolve().parent.parent))
-    return importlib.import_module(f"IoUSynthLib.{name}")
-
-
-def resourcesFolder() -> Path:
-    """Return the folder Resources: beside this file once installed, beside its folder in the source tree."""
-    here = Path(__file__).resolve().parent
-    return here / "Resources" if (here / "Resources").is_dir() else here.parent / "Resources"
-
 
 #
 # IoUSynth
@@ -83,23 +63,6 @@ Synthetic images. Research use only, not for clinical decisions.
 
 
 #
-# Sample data and terminology
-#
-
-
-def registerSampleData() -> None:
-    """Add the simulated case to the Sample Data module. Its files come with the extension; nothing is downloaded."""
-    importLibrary("mrml.sample").register(resourcesFolder())
-
-
-def registerTerminology() -> None:
-    """Make the code of the resection cavity known, which Slicer's own lists do not have."""
-    if hasattr(slicer.modules, "terminologies"):
-        file = resourcesFolder() / "Terminology" / "IoUSynth.term.json"
-        slicer.modules.terminologies.logic().LoadTerminologyFromFile(str(file))
-
-
-#
 # IoUSynthParameterNode
 #
 
@@ -115,6 +78,9 @@ class IoUSynthParameterNode:
     device - Where the model runs.
     showOverlay - Whether tumour and resection cavity are outlined in the views.
     plane - Plane of the ultrasound volume that is shown: the one of the probe's fan, or the nearest to a named one.
+    movingVolume - The preoperative MRI that is registered.
+    mriLandmarks, ultrasoundLandmarks - Corresponding points, in the same order, for the target registration error.
+    affine, deformable - Whether the registration may scale and shear, and deform.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -127,6 +93,11 @@ class IoUSynthParameterNode:
     device: Annotated[str, Choice(["auto", "cpu", "cuda"])] = "auto"
     showOverlay: bool = True
     plane: Annotated[str, Choice(["Ultrasound fan", "Axial", "Coronal", "Sagittal"])] = "Ultrasound fan"
+    movingVolume: vtkMRMLScalarVolumeNode
+    mriLandmarks: vtkMRMLMarkupsFiducialNode
+    ultrasoundLandmarks: vtkMRMLMarkupsFiducialNode
+    affine: bool = False
+    deformable: bool = False
 
 
 #
@@ -134,7 +105,7 @@ class IoUSynthParameterNode:
 #
 
 
-class IoUSynthLogic(ScriptedLoadableModuleLogic):
+class IoUSynthLogic(RegistrationLogic, ScriptedLoadableModuleLogic):
     """The module without its panel; free of Qt.
 
     The computation runs in a child process that stays warm between runs, so that a crash there leaves Slicer alive.
@@ -144,6 +115,8 @@ class IoUSynthLogic(ScriptedLoadableModuleLogic):
         logic = slicer.util.getModuleLogic("IoUSynth")
         job = logic.synthesize(slicer.util.getNode("Case4-US-before"))
         job.outputs.images["T2w"], job.outputs.segmentation, job.report["volumes_ml"]
+        registration = logic.register(slicer.util.getNode("Preop T2w"), job.input_node, job.outputs)
+        registration.transform_node, registration.report["verdict"]
     """
 
     def __init__(self) -> None:
@@ -240,14 +213,6 @@ class IoUSynthLogic(ScriptedLoadableModuleLogic):
 #
 
 
-class State(enum.Enum):
-    """What the panel is doing."""
-
-    IDLE = enum.auto()
-    RUNNING = enum.auto()
-    CANCELLING = enum.auto()
-
-
 class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel. It starts the logic, asks it from a timer how far it is, and shows what it answers."""
 
@@ -258,6 +223,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic: IoUSynthLogic | None = None
         self.state = State.IDLE
+        self.registering = False  # what the run is, or the last one was
         self._parameterNode: IoUSynthParameterNode | None = None
         self._parameterNodeGuiTag: Any = None
         self._startTime = 0.0
@@ -279,13 +245,16 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
 
         self.logic = IoUSynthLogic()
+        self.registerSection = RegisterSection(self)
         self.timer = qt.QTimer()
         self.timer.setInterval(self.POLL_MILLISECONDS)
         self.timer.connect("timeout()", self.onTimer)
 
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.showButton.connect("clicked(bool)", self.onShowButton)
         self.ui.planeSelector.connect("activated(int)", self.onShowButton)
@@ -300,11 +269,12 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.timer.stop()
         self.logic.close()
         self.setParameterNode(None)
+        self.registerSection.cleanup()
         self.removeObservers()
 
     def onReload(self) -> None:
         """Take a changed library, too, when a developer reloads the module."""
-        for name in [name for name in sys.modules if name.split(".")[0] == "IoUSynthLib"]:
+        for name in [name for name in sys.modules if name.split(".")[0] in ("IoUSynthLib", "IoUSynthPanel")]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
 
@@ -323,11 +293,13 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.state is not State.IDLE:
             self.logic.cancel()
             self._setState(State.CANCELLING)
+        self.registerSection.cleanup()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller: Any, event: Any) -> None:
         """Begin anew if the module is shown."""
         self._showQuality("")
+        self.registerSection.showVerdict(None)
         if self.parent.isEntered:
             self.initializeParameterNode()
 
@@ -335,6 +307,12 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Choose an ultrasound volume that has just been loaded, if none is chosen yet."""
         if self._parameterNode and not self._parameterNode.inputVolume:
             self._selectDefaultVolumes()
+        self.onNodeRemoved(caller, event)
+
+    def onNodeRemoved(self, caller: Any, event: Any) -> None:
+        """List anew what can move along with the MRI."""
+        if self._parameterNode and not slicer.mrmlScene.IsBatchProcessing():
+            self.registerSection.update()
 
     def initializeParameterNode(self) -> None:
         """Observe the parameter node, and choose volumes if none are chosen."""
@@ -357,6 +335,10 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onParametersChanged(self, caller: Any = None, event: Any = None) -> None:
         """Follow the choices: what can be clicked, and whether the outlines are shown."""
+        parameters = self._parameterNode
+        if parameters and parameters.preoperativeVolume and not parameters.movingVolume:
+            parameters.movingVolume = parameters.preoperativeVolume  # which leads here again
+            return
         self._checkCanApply()
         segmentation = self._parameterNode.segmentation if self._parameterNode else None
         if segmentation and segmentation.GetDisplayNode():
@@ -396,15 +378,19 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     # --- A run
 
+    @property
+    def parameters(self) -> IoUSynthParameterNode | None:
+        """The choices; None while another module is open."""
+        return self._parameterNode
+
     def _setState(self, state: State) -> None:
         self.state = state
         running = state is not State.IDLE
         self.ui.progressBar.setVisible(running)
         self.ui.statusLabel.setVisible(running)
-        self.ui.inputsCollapsibleButton.enabled = not running
-        self.ui.outputsCollapsibleButton.enabled = not running
-        self.ui.advancedCollapsibleButton.enabled = not running
-        self.ui.applyButton.text = _("Cancel") if running else _("Synthesize MRI")
+        for section in ("inputs", "outputs", "advanced"):
+            getattr(self.ui, f"{section}CollapsibleButton").enabled = not running
+        self.ui.applyButton.text = _("Cancel") if running and not self.registering else _("Synthesize MRI")
         if running:
             self.timer.start()
         else:
@@ -412,7 +398,9 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._checkCanApply()
 
     def _checkCanApply(self) -> None:
-        if self.state is State.RUNNING:
+        if self.state is not State.IDLE and self.registering:
+            enabled, toolTip = False, _("Wait for the end of the registration")
+        elif self.state is State.RUNNING:
             enabled, toolTip = True, _("Stop; the scene stays as it was")
         elif self.state is State.CANCELLING:
             enabled, toolTip = False, _("Stopping")
@@ -425,49 +413,62 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode
         hasResult = bool(parameters and parameters.inputVolume and (parameters.t2wVolume or parameters.flairVolume))
         self.ui.showButton.enabled = hasResult and self.state is State.IDLE
+        self.registerSection.update()
 
     def onApplyButton(self, _checked: bool = False) -> None:
-        """Start a run, or cancel the one that is under way."""
+        """Start a synthesis, or cancel the one that is under way."""
         if self.state is State.IDLE:
             self._start()
-        elif self.state is State.RUNNING:
+        else:
+            self.cancelRun()
+
+    def cancelRun(self) -> None:
+        """Cancel the run that is under way."""
+        if self.state is State.RUNNING:
             self.logic.cancel()
             self._setState(State.CANCELLING)
             self.ui.statusLabel.text = _("Cancelling")
 
     def _start(self) -> None:
         parameters = self._parameterNode
-        self._showMessage("")
         self._showQuality("")
         self._log(_("Input: {name}").format(name=parameters.inputVolume.GetName()))
-        try:
-            self.logic.startSynthesis(
+        self.startRun(
+            lambda: self.logic.startSynthesis(
                 parameters.inputVolume,
                 parameters.preoperativeVolume,
                 parameters.model,
                 parameters.device,
-                self._selectedOutputs(),
+                self.selectedOutputs(),
             )
+        )
+
+    def startRun(self, start: Callable[[], None], registering: bool = False) -> None:
+        """Start a synthesis or a registration, and watch it; say so if it cannot start."""
+        self._showMessage("")
+        try:
+            start()
         except Exception as error:  # the panel says it; nothing has been changed
             self._fail(str(error), "" if isinstance(error, ValueError) else traceback.format_exc())
             return
+        self.registering = registering
         self._startTime = time.monotonic()
-        self._showProgress(_("Starting"), 0.0)
+        self._showProgress("starting", 0.0)
         self._setState(State.RUNNING)
 
-    def _selectedOutputs(self) -> Any:
+    def selectedOutputs(self) -> Any:
+        """Return the selected output nodes, as ``OutputNodes``."""
         parameters = self._parameterNode
         images = {"T2w": parameters.t2wVolume, "FLAIR": parameters.flairVolume}
-        return importLibrary("mrml.nodes").OutputNodes(
-            {name: node for name, node in images.items() if node}, parameters.uncertaintyVolume, parameters.segmentation
-        )
+        images = {name: node for name, node in images.items() if node}
+        return importLibrary("mrml.nodes").OutputNodes(images, parameters.uncertaintyVolume, parameters.segmentation)
 
     def onTimer(self) -> None:
         """Ask the logic what happened."""
         for event in self.logic.poll():
             if event.kind == "progress":
                 if self.state is State.RUNNING:
-                    self._showProgress(stageText(event.stage), event.fraction)
+                    self._showProgress(event.stage, event.fraction)
                 continue
             self._setState(State.IDLE)
             if event.kind == "result":
@@ -481,6 +482,9 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _finish(self) -> None:
         job, report = self.logic.runner.job, self.logic.runner.job.report
         self._log(_("Report: {report}").format(report=json.dumps(report, indent=1, default=str)))
+        if self.registering:
+            self.registerSection.finish(job)
+            return
         self._showQuality(report.get("summary", ""))
         self._showMessage("\n".join(report.get("warnings", [])), warning=True)
         parameters = self._parameterNode or self.logic.getParameterNode()  # another module may be open by now
@@ -488,18 +492,20 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters.flairVolume = job.outputs.images.get("FLAIR")
         parameters.uncertaintyVolume = job.outputs.uncertainty
         parameters.segmentation = job.outputs.segmentation
-        self._show(job.outputs, job.input_node, job.preoperative_node)
+        self.show(job.outputs, job.input_node, job.preoperative_node)
 
     def onShowButton(self, _argument: Any = None) -> None:
         """Bring the side-by-side views back, or turn them to another plane."""
         if self.ui.showButton.enabled:
             parameters = self._parameterNode
-            self._show(self._selectedOutputs(), parameters.inputVolume, parameters.preoperativeVolume)
+            self.show(self.selectedOutputs(), parameters.inputVolume, parameters.preoperativeVolume)
 
-    def _show(self, outputs: Any, inputVolumeNode: Any, preoperativeVolumeNode: Any) -> None:
+    def show(self, outputs: Any, inputVolumeNode: Any, preoperativeVolumeNode: Any) -> None:
+        """Lay out the views, with the MRI laid over them as chosen."""
         try:
             plane = self.logic.getParameterNode().plane
             self.logic.showResult(outputs, inputVolumeNode, preoperativeVolumeNode, plane)
+            self.registerSection.onCompare()
         except Exception as error:  # the images are in the scene, whatever the views do
             logging.exception("IoUSynth: the views could not be arranged")
             self._showMessage(_("The images are in the scene, but could not be shown: {error}").format(error=error))
@@ -508,13 +514,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _showProgress(self, stage: str, fraction: float) -> None:
         self.ui.progressBar.value = round(100 * fraction)
-        elapsed = time.monotonic() - self._startTime
-        if fraction > 0.05 and elapsed > 0.5:
-            seconds = max(1, round(elapsed * (1 - fraction) / fraction))
-            text = _("{stage}, about {seconds} s left").format(stage=stage, seconds=seconds)
-        else:
-            text = stage
-        self.ui.statusLabel.text = text
+        self.ui.statusLabel.text = progressText(stage, fraction, time.monotonic() - self._startTime)
 
     def _showMessage(self, text: str, warning: bool = False) -> None:
         if warning and text:
@@ -537,18 +537,6 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.logTextEdit.appendPlainText(text)
 
 
-def stageText(stage: str) -> str:
-    """Return what the panel says of a stage of the pipeline."""
-    texts = {
-        "checking": _("Checking input and models"),
-        "preparing": _("Preparing the ultrasound"),
-        "synthesizing": _("Synthesizing the MR images"),
-        "segmenting": _("Outlining tumour and resection cavity"),
-        "finishing": _("Finishing"),
-    }
-    return texts.get(stage, stage)
-
-
 #
 # IoUSynthTest
 #
@@ -566,7 +554,7 @@ class IoUSynthTest(ScriptedLoadableModuleTest):
         def ijkToRas(node: Any) -> list[list[float]]:
             matrix = vtk.vtkMatrix4x4()
             node.GetIJKToRASMatrix(matrix)
-            return [[matrix.GetElement(row, column) for column in range(4)] for row in range(4)]
+            return slicer.util.arrayFromVTKMatrix(matrix).tolist()
 
         self.delayDisplay("Loading the simulated case")
         nodes = importLibrary("mrml.sample").load()

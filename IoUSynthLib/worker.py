@@ -1,4 +1,4 @@
-"""The main job in a child process that stays warm, so that the host lives when the work dies.
+"""Synthesis and registration in a child process that stays warm, so that the host lives when the work dies.
 
 Parent and child exchange JSON lines over the child's stdin and stdout. Arrays travel through memory-mapped files in a
 private temporary folder, which needs no resource tracker: that one would start another Slicer. The child's stdout and
@@ -25,6 +25,7 @@ import threading
 import time
 import traceback
 import weakref
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
@@ -36,9 +37,10 @@ from .volume import InputError, Volume
 
 if TYPE_CHECKING:
     from .pipeline import SynthesisResult
+    from .registration.deformable import Deformation
 
 #: Number of the protocol between parent and child.
-PROTOCOL = 2
+PROTOCOL = 3
 
 #: Seconds that a cancelled child has to stop by itself before it is killed.
 PATIENCE = 1.5
@@ -46,6 +48,25 @@ PATIENCE = 1.5
 _STDERR_TAIL = 4000
 
 _CHILD_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from IoUSynthLib import worker; worker.serve(sys.argv[2])"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Registered:
+    """What the child found of a registration.
+
+    Attributes
+    ----------
+    matrix
+        4x4, from LPS points of the ultrasound to LPS points of the MRI.
+    deformation
+        The displacement that comes before it, where one was asked for.
+    report
+        That of :func:`registration.register`.
+    """
+
+    matrix: np.ndarray
+    deformation: Deformation | None
+    report: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,13 +90,13 @@ class Event:
     kind: str
     stage: str = ""
     fraction: float = 0.0
-    result: SynthesisResult | None = None
+    result: SynthesisResult | Registered | None = None
     message: str = ""
     details: str = ""
 
 
 class Worker:
-    """A child process that runs :func:`pipeline.synthesize`, one job at a time.
+    """A child process that runs :func:`pipeline.synthesize` and :func:`registration.register`, one job at a time.
 
     Parameters
     ----------
@@ -89,7 +110,6 @@ class Worker:
         self._job = 0
         self._busy = False
         self._kill_at: float | None = None
-        self._volume: Volume | None = None  # lends its grid to the result
 
     @property
     def busy(self) -> bool:
@@ -112,21 +132,55 @@ class Worker:
         InputError
             The child cannot be started, or its folder cannot be written.
         """
+        grid = None if mr_grid is None else _geometry(mr_grid)
+        self._start("synthesize", {"input": volume}, device=device, model=_from_anywhere(model), mr_grid=grid)
+
+    def submit_registration(
+        self,
+        moving: Mapping[str, Volume],
+        ultrasound: Volume,
+        synthetic: Mapping[str, Volume],
+        cavity: Volume | None = None,
+        affine: bool = False,
+        deformable: bool = False,
+        landmarks: tuple[np.ndarray, np.ndarray] | None = None,
+        initial: np.ndarray | None = None,
+    ) -> None:
+        """Start a registration; the arguments are those of :func:`registration.register`, and its result is a
+        :class:`Registered`.
+
+        Raises
+        ------
+        RuntimeError, InputError
+            As :meth:`submit`.
+        """
+        volumes = {"ultrasound": ultrasound} | ({} if cavity is None else {"cavity": cavity})
+        volumes |= {f"{kind}-{name}": volume for kind, images in (("moving", moving), ("synthetic", synthetic))
+                    for name, volume in images.items()}  # fmt: skip
+        self._start(
+            "register",
+            volumes,
+            affine=affine,
+            deformable=deformable,
+            landmarks=None if landmarks is None else [points.tolist() for points in landmarks],
+            initial=None if initial is None else initial.tolist(),
+        )
+
+    def _start(self, command: str, volumes: Mapping[str, Volume], **options: Any) -> None:
         if self._busy:
             raise RuntimeError("the worker is busy: wait for its result, or cancel it")
         if self._child is None or not self._child.alive:
             self.close()
             self._child = _Child(self._python)
         self._job += 1
-        self._volume = volume
-        command = {"command": "run", "job": self._job, "device": device, "model": _from_anywhere(model)}
-        command["mr_grid"] = None if mr_grid is None else _geometry(mr_grid)
+        folder = self._child.folder
         try:
-            command["input"] = _write_volume(self._child.folder, f"input-{self._job}", volume)
+            files = {name: _write_volume(folder, f"{name}-{self._job}", volume) for name, volume in volumes.items()}
         except OSError as error:
-            raise InputError(f"{self._child.folder}: cannot be written ({error}); free space in this folder") from error
+            raise InputError(f"{folder}: cannot be written ({error}); free space in this folder") from error
         self._busy, self._kill_at = True, None
-        self._child.send(command)  # a child that died meanwhile is noticed by the next poll
+        # A child that died meanwhile is noticed by the next poll.
+        self._child.send({"command": command, "job": self._job, "volumes": files, **options})
 
     def poll(self) -> list[Event]:
         """Return what has happened since the last call; never blocks. Also enforces the deadline of a cancel."""
@@ -152,7 +206,7 @@ class Worker:
     def close(self) -> None:
         """Kill the child with all its children and remove its files. The next :meth:`submit` starts a fresh one."""
         self._discard_child()
-        self._busy, self._kill_at, self._volume = False, None, None
+        self._busy, self._kill_at = False, None
 
     def _discard_child(self) -> None:
         if self._child is not None:
@@ -160,7 +214,7 @@ class Worker:
             self._child = None
 
     def _end(self, event: Event) -> Event:
-        self._busy, self._kill_at, self._volume = False, None, None
+        self._busy, self._kill_at = False, None
         return event
 
     def _translate(self, line: dict[str, Any]) -> list[Event]:
@@ -172,7 +226,7 @@ class Worker:
         if kind == "progress":
             return [] if self._kill_at else [Event("progress", line["stage"], line["fraction"])]
         if kind == "result":
-            result = None if self._kill_at else _read_result(self._child.folder, line, self._volume)
+            result = None if self._kill_at else _read_result(self._child.folder, line)
             _remove_files(self._child.folder, line)
             return [self._end(Event("cancelled") if result is None else Event("result", "finishing", 1.0, result))]
         if kind == "error" and not self._kill_at:
@@ -309,6 +363,10 @@ def _end_child(process: subprocess.Popen, stdout: BinaryIO, folder: Path) -> Non
     shutil.rmtree(folder, ignore_errors=True)
 
 
+#: Files of a displacement field: its components along L, P and S.
+_AXES = ("field-L", "field-P", "field-S")
+
+
 # Volumes in files -----------------------------------------------------------------------------------------------------
 
 
@@ -338,20 +396,34 @@ def _read_array(folder: Path, entry: dict[str, Any]) -> np.ndarray:
     return np.array(np.memmap(folder / entry["file"], dtype=entry["type"], mode="r", shape=tuple(entry["shape"])))
 
 
-def _read_result(folder: Path, line: dict[str, Any], volume: Volume) -> SynthesisResult:
+def _read_volume(folder: Path, entry: dict[str, Any]) -> Volume:
+    return Volume(
+        _read_array(folder, entry), entry["spacing"], entry["origin"], entry["direction"], tuple(entry["notes"])
+    )
+
+
+def _read_result(folder: Path, line: dict[str, Any]) -> SynthesisResult | Registered:
+    volumes = {name: _read_volume(folder, entry) for name, entry in line["volumes"].items()}
+    if "matrix" in line:
+        return Registered(np.array(line["matrix"]), _read_deformation(line, volumes), line["report"])
     from .pipeline import SynthesisResult
 
-    def read(name: str) -> Volume:
-        array = _read_array(folder, line["volumes"][name])
-        return Volume(array, volume.spacing, volume.origin, volume.direction)
-
     return SynthesisResult(
-        images={name: read(name) for name in line["images"]},
-        uncertainty=read("uncertainty") if "uncertainty" in line["volumes"] else None,
-        segmentation=read("segmentation"),
-        valid=read("valid"),
+        images={name: volumes[name] for name in line["images"]},
+        uncertainty=volumes.get("uncertainty"),
+        segmentation=volumes["segmentation"],
+        valid=volumes["valid"],
         report=line["report"],
     )
+
+
+def _read_deformation(line: dict[str, Any], volumes: dict[str, Volume]) -> Deformation | None:
+    if "taper" not in volumes:
+        return None
+    from .registration.deformable import Deformation
+
+    field = np.stack([volumes[axis].array for axis in _AXES], axis=-1)
+    return Deformation(field, volumes["taper"], *line["similarity"])
 
 
 def _remove_files(folder: Path, line: dict[str, Any]) -> None:
@@ -404,25 +476,18 @@ def _say(stream: TextIO, **message: Any) -> None:
 def _run(job: dict[str, Any], commands: _Commands, protocol: TextIO) -> dict[str, Any]:
     """Do a job and return its last message."""
     from .inference import Cancelled
-    from .pipeline import synthesize
 
     def progress(stage: str, fraction: float) -> None:
         if job["job"] in commands.cancelled:
             raise Cancelled
         _say(protocol, event="progress", job=job["job"], stage=stage, fraction=fraction)
 
-    entry = job["input"]
+    work, name = {"synthesize": (_synthesize, "synthesis"), "register": (_register, "registration")}[job["command"]]
     try:
-        volume = Volume(
-            _read_array(commands.folder, entry), entry["spacing"], entry["origin"], entry["direction"], entry["notes"]
-        )
-        (commands.folder / entry["file"]).unlink(missing_ok=True)
-        mr_grid = Volume(np.zeros((1, 1, 1)), **job["mr_grid"]) if job["mr_grid"] else None
-        result = synthesize(volume, job["model"], job["device"], progress, mr_grid)
-        volumes = {**result.images, "segmentation": result.segmentation, "valid": result.valid}
-        if result.uncertainty is not None:
-            volumes["uncertainty"] = result.uncertainty
-        written = {name: _write_volume(commands.folder, f"{name}-{job['job']}", volumes[name]) for name in volumes}
+        volumes = {key: _read_volume(commands.folder, entry) for key, entry in job["volumes"].items()}
+        _remove_files(commands.folder, job)
+        message, results = work(job, volumes, progress)
+        written = {key: _write_volume(commands.folder, f"{key}-{job['job']}", results[key]) for key in results}
     except Cancelled:
         return {"event": "cancelled"}
     except InputError as error:
@@ -431,6 +496,47 @@ def _run(job: dict[str, Any], commands: _Commands, protocol: TextIO) -> dict[str
         message = "The volume needs more memory than is free; crop it to the fan, or close other programs."
         return {"event": "error", "message": message, "details": traceback.format_exc()}
     except Exception as error:  # whatever it is, the host must be told and the child must go on
-        message = f"The synthesis failed ({type(error).__name__}: {error}); see the details, and report this."
+        message = f"The {name} failed ({type(error).__name__}: {error}); see the details, and report this."
         return {"event": "error", "message": " ".join(message.split()), "details": traceback.format_exc()}
-    return {"event": "result", "images": list(result.images), "volumes": written, "report": result.report}
+    return {"event": "result", "volumes": written, **message}
+
+
+#: What a job adds to its last message, and the volumes that go with it.
+_Outcome = tuple[dict[str, Any], dict[str, Volume]]
+
+
+def _synthesize(job: dict[str, Any], volumes: dict[str, Volume], progress: Callable[[str, float], None]) -> _Outcome:
+    from .pipeline import synthesize
+
+    mr_grid = Volume(np.zeros((1, 1, 1)), **job["mr_grid"]) if job["mr_grid"] else None
+    result = synthesize(volumes["input"], job["model"], job["device"], progress, mr_grid)
+    results = {**result.images, "segmentation": result.segmentation, "valid": result.valid}
+    if result.uncertainty is not None:
+        results["uncertainty"] = result.uncertainty
+    return {"images": list(result.images), "report": result.report}, results
+
+
+def _register(job: dict[str, Any], volumes: dict[str, Volume], progress: Callable[[str, float], None]) -> _Outcome:
+    from .registration import register
+
+    def images(kind: str) -> dict[str, Volume]:
+        return {key.partition("-")[2]: volume for key, volume in volumes.items() if key.startswith(f"{kind}-")}
+
+    landmarks = job["landmarks"] and tuple(np.array(points).reshape(-1, 3) for points in job["landmarks"])
+    result = register(
+        images("moving"),
+        volumes["ultrasound"],
+        images("synthetic"),
+        cavity=volumes.get("cavity"),
+        affine=job["affine"],
+        deformable=job["deformable"],
+        landmarks=landmarks,
+        initial=job["initial"] and np.array(job["initial"]),
+        progress=progress,
+    )
+    message = {"matrix": result.matrix.tolist(), "report": result.report}
+    found = result.deformation
+    if found is None:
+        return message, {}
+    components = {axis: found.grid.with_array(found.field[..., number]) for number, axis in enumerate(_AXES)}
+    return {**message, "similarity": [found.before, found.after]}, {"taper": found.grid, **components}

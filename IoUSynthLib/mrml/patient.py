@@ -10,6 +10,7 @@ import vtk
 
 from ..preprocessing import axial
 from ..volume import Volume
+from .transforms import linear_between
 
 _FLIP = np.diag([-1.0, -1.0, 1.0])
 
@@ -37,7 +38,7 @@ def patient_grid(
         the two are not linear, which a grid cannot follow, None and a note.
     """
     above = mri_node.GetParentTransformNode() if mri_node is not None else None
-    to_input = _linear_part(above, input_node.GetParentTransformNode())
+    to_input = linear_between(above, input_node.GetParentTransformNode())
     if to_input is None:
         what = "patient" if mri_node is None else f'preoperative MRI "{mri_node.GetName()}"'
         note = (
@@ -46,7 +47,7 @@ def patient_grid(
         )
         return None, (note,)
     steps = np.diag(np.asarray(spacing, dtype=np.float64)) if mri_node is None else _axial_steps(mri_node)
-    steps = _FLIP @ to_input @ _FLIP @ steps
+    steps = _FLIP @ to_input[:3, :3] @ _FLIP @ steps
     lengths = np.linalg.norm(steps, axis=0)
     left, _, right = np.linalg.svd(steps / lengths)  # the nearest right-angled frame, should a transform shear
     return Volume(np.zeros((1, 1, 1)), tuple(lengths), direction=left @ right), ()
@@ -62,15 +63,3 @@ def _axial_steps(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
     direction = np.array([[matrix.GetElement(row, column) for column in range(3)] for row in range(3)])
     grid = axial(Volume(np.zeros((1, 1, 1)), node.GetSpacing(), direction=_FLIP @ direction))
     return grid.direction * np.asarray(grid.spacing)
-
-
-def _linear_part(
-    source: slicer.vtkMRMLTransformNode | None, target: slicer.vtkMRMLTransformNode | None
-) -> np.ndarray | None:
-    """Return the 3x3 part (RAS) of the transforms between two nodes, or None where one of them is not linear."""
-    transform, linear = vtk.vtkGeneralTransform(), vtk.vtkTransform()
-    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(source, target, transform)
-    if not slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(transform, linear):
-        return None
-    matrix = linear.GetMatrix()
-    return np.array([[matrix.GetElement(row, column) for column in range(3)] for row in range(3)])

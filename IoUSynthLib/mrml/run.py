@@ -1,4 +1,4 @@
-"""The main job for nodes of the scene: from the input node, through the child process, to the output nodes.
+"""Synthesis and registration of nodes of the scene: from the nodes, through the child process, to new nodes.
 
 Free of Qt: a timer of the panel or a loop of a script calls :meth:`SceneRunner.poll`.
 """
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
     import slicer
 
     from ..pipeline import SynthesisResult
+    from ..worker import Registered
+    from .registration import RegistrationJob
 
 _POLL_SECONDS = 0.02
 
 
 @dataclass
 class Job:
-    """One run, from the click to its nodes.
+    """One synthesis, from the click to its nodes.
 
     Attributes
     ----------
@@ -47,6 +49,19 @@ class Job:
     cancelled: bool = False
     report: dict[str, Any] = field(default_factory=dict)
 
+    def problem(self) -> str:
+        """Say what has changed in the scene so that the result cannot be used, or return the empty text."""
+        if self.input_node.GetScene() is None:
+            return "The input volume was removed while the images were made; select a volume and start again."
+        return ""
+
+    def add(self, result: SynthesisResult) -> None:
+        """Put the result into the scene; nothing is added if that fails on the way."""
+        if self.preoperative_node is not None and self.preoperative_node.GetScene() is None:
+            self.preoperative_node = None
+        self.outputs = nodes.add_result(result, self.input_node, self.preoperative_node, self.outputs, self.grid)
+        self.report = result.report
+
 
 class SceneRunner:
     """Runs one job at a time in a child process that stays warm between jobs.
@@ -58,7 +73,7 @@ class SceneRunner:
     """
 
     def __init__(self, python: str) -> None:
-        self.job: Job | None = None
+        self.job: Job | RegistrationJob | None = None
         self._python = python
         self._worker: Worker | None = None
 
@@ -82,7 +97,7 @@ class SceneRunner:
         InputError
             The input cannot be worked on, another job is running, or a package is missing.
         """
-        self._check_ready()
+        self._check_ready("onnxruntime")
         volume = nodes.volume_from_node(input_node)
         if preoperative_node is input_node:
             preoperative_node = None
@@ -90,10 +105,23 @@ class SceneRunner:
         self.job = Job(input_node, preoperative_node, outputs, nodes.Grid.of(input_node))
         self._submit(replace(volume, notes=(*volume.notes, *notes)), model, device, mr_grid)
 
+    def start_registration(self, job: RegistrationJob) -> None:
+        """Start a registration and return at once.
+
+        Raises
+        ------
+        InputError
+            The nodes cannot be used, another job is running, or a package is missing.
+        """
+        self._check_ready("SimpleITK")
+        arguments = job.prepare()
+        self.job = job
+        self._made_worker().submit_registration(**arguments)
+
     def poll(self) -> list[Event]:
         """Return what happened since the last call; never waits.
 
-        With the event "result" the nodes are in the scene and in ``job.outputs``.
+        With the event "result" the nodes are in the scene and in ``job``.
         """
         return [self._receive(event) for event in self._worker.poll()] if self._worker is not None else []
 
@@ -111,7 +139,7 @@ class SceneRunner:
             self._worker = None
         self.job = None
 
-    def wait(self) -> Job:
+    def wait(self) -> Job | RegistrationJob:
         """Wait for the job's end.
 
         Raises
@@ -132,7 +160,7 @@ class SceneRunner:
         dict
             For each path the empty text, or why it has no result; one failure does not stop the others.
         """
-        self._check_ready()
+        self._check_ready("onnxruntime")
         self.job = None
         outcome = {}
         for path in paths:
@@ -154,28 +182,31 @@ class SceneRunner:
             files = write_outputs(staging, case_name(path), volume, self._wait(self._worker.poll))
         remove_stale(output_folder, case_name(path), files)
 
-    def _check_ready(self) -> None:
+    def _check_ready(self, package: str) -> None:
         if self.busy:
-            raise InputError("A synthesis is already running; cancel it or wait for its end.")
-        if importlib.util.find_spec("onnxruntime") is None:
+            raise InputError("A run is already under way; cancel it or wait for its end.")
+        if importlib.util.find_spec(package) is None:
             raise InputError(
-                'The package onnxruntime is not installed; run slicer.util.pip_install("onnxruntime") in the Python '
+                f'The package {package} is not installed; run slicer.util.pip_install("{package}") in the Python '
                 "console, then try again."
             )
 
-    def _submit(self, volume: Volume, model: str | None, device: str, mr_grid: Volume | None = None) -> None:
+    def _made_worker(self) -> Worker:
         if self._worker is None:
             self._worker = Worker(python=self._python)
-        self._worker.submit(volume, model=model or None, device=device, mr_grid=mr_grid)
+        return self._worker
 
-    def _wait(self, poll: Callable[[], list[Event]]) -> SynthesisResult:
+    def _submit(self, volume: Volume, model: str | None, device: str, mr_grid: Volume | None = None) -> None:
+        self._made_worker().submit(volume, model=model or None, device=device, mr_grid=mr_grid)
+
+    def _wait(self, poll: Callable[[], list[Event]]) -> SynthesisResult | Registered:
         try:
             while True:
                 for event in poll():
                     if event.kind == "result":
                         return event.result
                     if event.kind != "progress":
-                        raise RuntimeError(event.message or "The synthesis was cancelled.")
+                        raise RuntimeError(event.message or "The run was cancelled.")
                 time.sleep(_POLL_SECONDS)
         except KeyboardInterrupt:
             self.cancel()
@@ -188,16 +219,13 @@ class SceneRunner:
             return event
         if job is None or job.cancelled:
             return Event(kind="cancelled")
-        if job.input_node.GetScene() is None:
-            return _error("The input volume was removed while the images were made; select a volume and start again.")
-        if job.preoperative_node is not None and job.preoperative_node.GetScene() is None:
-            job.preoperative_node = None
+        if job.problem():
+            return _error(job.problem())
         try:
-            job.outputs = nodes.add_result(event.result, job.input_node, job.preoperative_node, job.outputs, job.grid)
+            job.add(event.result)
         except Exception as error:
             logging.exception("IoUSynth: the result could not be added to the scene")
             return _error(f"The result could not be added to the scene ({error}); the scene is as it was. Start again.")
-        job.report = event.result.report
         return event
 
 

@@ -104,6 +104,13 @@ def _set_background(composite: slicer.vtkMRMLSliceCompositeNode, volume: slicer.
     composite.SetHotLinkedControl(True)
 
 
+def compared_views() -> list[slicer.vtkMRMLSliceCompositeNode]:
+    """Return what the module's views of ultrasound and synthetic MRI show, where they have been laid out."""
+    names = (_ULTRASOUND_VIEW, *(_image_view(name) for name in ("T2w", "FLAIR")))
+    logics = [slicer.app.applicationLogic().GetSliceLogicByLayoutName(name) for name in names]
+    return [logic.GetSliceCompositeNode() for logic in logics if logic is not None]
+
+
 class _Caption:
     """Writes at the edges of a view what is shown and which sides of the patient they are.
 
@@ -133,6 +140,9 @@ class _Caption:
         """Write it anew."""
         volume = slicer.mrmlScene.GetNodeByID(self.composite.GetBackgroundVolumeID() or "")
         title, color = _title(volume)
+        overlay = slicer.mrmlScene.GetNodeByID(self.composite.GetForegroundVolumeID() or "")
+        if overlay is not None and self.composite.GetForegroundOpacity() > 0:
+            title = f"{title}\nunder {overlay.GetName()}"
         right, up = _orientation(self.slice_node)[:, :2].T
         annotation = self.view.cornerAnnotation()
         annotation.SetMaximumFontSize(_FONT_SIZE)
@@ -171,7 +181,7 @@ class _Plane:
     def __init__(self, outputs: OutputNodes, input_node: slicer.vtkMRMLScalarVolumeNode, name: str = FAN) -> None:
         image = next(iter(outputs.images.values()))
         valid = slicer.util.arrayFromVolume(image) > 0
-        self.lesion = _lesion(outputs.segmentation, image)
+        self.lesion = segment_mask(outputs.segmentation, image)
         self.to_world = _to_world(input_node)
         low, high = _bounds(valid if valid.any() else np.ones_like(valid))
         self.corners = np.array(np.meshgrid(*np.stack([low, high], axis=1))).reshape(3, -1).T
@@ -240,16 +250,20 @@ class _Plane:
         return focus
 
 
-def _lesion(
-    segmentation_node: slicer.vtkMRMLSegmentationNode | None, image: slicer.vtkMRMLScalarVolumeNode
+def segment_mask(
+    segmentation_node: slicer.vtkMRMLSegmentationNode | None,
+    image: slicer.vtkMRMLScalarVolumeNode,
+    identifier: str | None = None,
 ) -> np.ndarray:
-    """Return the mask of all segments on the grid of a volume under the same transform, as bool ``[z, y, x]``."""
+    """Return the mask of a segment, or of all, on the grid of a volume under the same transform: bool ``[z, y, x]``."""
     mask = np.zeros(image.GetImageData().GetDimensions()[::-1], dtype=bool)
     if segmentation_node is None:
         return mask
     segmentation = segmentation_node.GetSegmentation()
     ras_to_ijk = np.linalg.inv(Grid.of(image).ijk_to_ras)
     for index in range(segmentation.GetNumberOfSegments()):
+        if identifier not in (None, segmentation.GetNthSegmentID(index)):
+            continue
         labels = segmentation.GetNthSegment(index).GetRepresentation("Binary labelmap")
         if labels is None or labels.IsEmpty():
             continue

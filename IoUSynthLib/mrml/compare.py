@@ -1,0 +1,81 @@
+"""Preoperative MRI over ultrasound and synthetic MRI: faded in, or in the squares of a checkerboard."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+
+from .nodes import PREFIX, Grid, remove_nodes
+from .transforms import voxels_between
+from .views import compared_views
+
+#: Side of a square of the checkerboard in mm.
+SQUARE_MM = 10.0
+#: Node attribute of the volume whose voxels are the MRI's in every other square.
+_CHECKERBOARD = PREFIX + "Checkerboard"
+
+
+def fade(mri_node: slicer.vtkMRMLScalarVolumeNode | None, opacity: float) -> None:
+    """Lay the MRI over ultrasound and synthetic MRI in the module's views, with an opacity from 0 to 1."""
+    _remove_checkerboard()
+    _lay_over(mri_node, opacity)
+
+
+def checkerboard(
+    mri_node: slicer.vtkMRMLScalarVolumeNode, ultrasound_node: slicer.vtkMRMLScalarVolumeNode
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Show the MRI in every other square of the views of ultrasound and synthetic MRI.
+
+    Slicer blends slices but has no checkerboard of them. So the MRI, as it lies now, is resampled onto the ultrasound's
+    grid, and the other squares are cut out by the display's threshold. The volume is neither saved nor listed.
+    """
+    _remove_checkerboard()
+    grid = Grid.of(ultrasound_node)
+    parent = ultrasound_node.GetParentTransformNode()
+    voxels = voxels_between(mri_node, grid.ijk_to_ras, parent, grid.dimensions[::-1])
+    steps = [np.arange(n) * s // SQUARE_MM for n, s in zip(grid.dimensions, grid.spacing, strict=True)]
+    i, j, k = (step.astype(int) for step in steps)
+    shown = (k[:, None, None] + j[None, :, None] + i[None, None]) % 2 == 0
+    lowest = float(voxels.min())
+    scene = ultrasound_node.GetScene()
+    node = scene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
+    node.UnRegister(None)  # the scene holds it from now on
+    node.SetName(f"{mri_node.GetName()} checkerboard")
+    node.SetAttribute(_CHECKERBOARD, "true")
+    node.SetHideFromEditors(True)
+    node.SetSaveWithScene(False)
+    scene.AddNode(node)
+    slicer.util.updateVolumeFromArray(node, np.where(shown & (voxels != 0), voxels, lowest - 2).astype(np.float32))
+    grid.apply(node)
+    node.SetAndObserveTransformNodeID(ultrasound_node.GetTransformNodeID())
+    _copy_display(mri_node, node, lowest - 1)
+    _lay_over(node, 1.0)
+    return node
+
+
+def _copy_display(
+    source: slicer.vtkMRMLScalarVolumeNode, node: slicer.vtkMRMLScalarVolumeNode, threshold: float
+) -> None:
+    """Show a volume as another is shown, with voxels below the threshold transparent."""
+    node.CreateDefaultDisplayNodes()
+    display, example = node.GetDisplayNode(), source.GetDisplayNode()
+    display.SetSaveWithScene(False)
+    display.SetInterpolate(False)  # between the shown squares and the others there is nothing to interpolate
+    if example is not None:
+        display.SetAndObserveColorNodeID(example.GetColorNodeID())
+        display.AutoWindowLevelOff()
+        display.SetWindowLevelMinMax(example.GetWindowLevelMin(), example.GetWindowLevelMax())
+    display.AutoThresholdOff()
+    display.SetThreshold(threshold, 1e9)
+    display.ApplyThresholdOn()
+
+
+def _lay_over(node: slicer.vtkMRMLScalarVolumeNode | None, opacity: float) -> None:
+    for composite in compared_views():
+        composite.SetForegroundVolumeID(None if node is None else node.GetID())
+        composite.SetForegroundOpacity(opacity)
+
+
+def _remove_checkerboard() -> None:
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    remove_nodes(node for node in volumes if node.GetAttribute(_CHECKERBOARD) == "true")

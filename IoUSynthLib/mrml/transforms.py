@@ -1,0 +1,122 @@
+"""Chains of parent transforms: what lies between two nodes, what lies under a transform, and who writes to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util import numpy_support
+
+#: Singular values of a rigid matrix lie within this of 1: a fifth of a millimetre over a brain.
+_RIGID = 1e-3
+
+
+def between(
+    source: slicer.vtkMRMLTransformNode | None, target: slicer.vtkMRMLTransformNode | None
+) -> vtk.vtkGeneralTransform:
+    """Return the transform from points under one node to points under another; None is the world."""
+    transform = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(source, target, transform)
+    return transform
+
+
+def linear_between(
+    source: slicer.vtkMRMLTransformNode | None, target: slicer.vtkMRMLTransformNode | None
+) -> np.ndarray | None:
+    """Return the same as a 4x4 matrix (RAS), or None where a transform between the two is not linear."""
+    linear = vtk.vtkTransform()
+    if not slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(between(source, target), linear):
+        return None
+    return slicer.util.arrayFromVTKMatrix(linear.GetMatrix())
+
+
+def is_rigid(matrix: np.ndarray) -> bool:
+    """Tell whether a 4x4 matrix only turns and shifts."""
+    linear = matrix[:3, :3]
+    return bool(np.linalg.det(linear) > 0) and np.allclose(np.linalg.svd(linear, compute_uv=False), 1.0, atol=_RIGID)
+
+
+def mapped(transform: vtk.vtkAbstractTransform, points: np.ndarray) -> np.ndarray:
+    """Return (n, 3) points after a transform."""
+    return np.array([transform.TransformPoint(point) for point in points.tolist()]).reshape(-1, 3)
+
+
+def parents(node: slicer.vtkMRMLTransformableNode) -> Iterator[slicer.vtkMRMLTransformNode]:
+    """Give the transforms above a node, the nearest first."""
+    parent = node.GetParentTransformNode()
+    while parent is not None:
+        yield parent
+        parent = parent.GetParentTransformNode()
+
+
+def children(
+    scene: slicer.vtkMRMLScene, parent: slicer.vtkMRMLTransformNode | None
+) -> list[slicer.vtkMRMLTransformableNode]:
+    """Return the nodes directly under a transform, or those under none."""
+    nodes = (scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes()))
+    return [
+        node for node in nodes if node.IsA("vtkMRMLTransformableNode") and node.GetParentTransformNode() is parent
+    ]
+
+
+def is_driven(transform: slicer.vtkMRMLTransformNode) -> bool:
+    """Tell whether a tracker (OpenIGTLink) or the replay of a sequence writes to a transform."""
+    scene = transform.GetScene()
+    for connector in _nodes(scene, "vtkMRMLIGTLConnectorNode"):  # of the extension SlicerOpenIGTLink
+        count = connector.GetNumberOfIncomingMRMLNodes()
+        if any(connector.GetIncomingMRMLNode(index) is transform for index in range(count)):
+            return True
+    browsers = _nodes(scene, "vtkMRMLSequenceBrowserNode")
+    return any(browser.IsProxyNodeID(transform.GetID()) for browser in browsers)
+
+
+def _nodes(scene: slicer.vtkMRMLScene, class_name: str) -> list[slicer.vtkMRMLNode]:
+    return [scene.GetNthNodeByClass(index, class_name) for index in range(scene.GetNumberOfNodesByClass(class_name))]
+
+
+def voxels_between(
+    node: slicer.vtkMRMLVolumeNode, ijk_to_ras: np.ndarray, frame: slicer.vtkMRMLTransformNode | None,
+    shape: tuple[int, int, int],
+) -> np.ndarray:
+    """Resample a volume node through all transforms between it and a grid.
+
+    Parameters
+    ----------
+    node
+        Scalar volume.
+    ijk_to_ras
+        4x4 matrix of the grid in its own frame.
+    frame
+        The transform above the grid; None for the world.
+    shape
+        Voxels of the grid (z, y, x).
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 ``[z, y, x]``, linearly interpolated; 0 where the node has no data.
+    """
+    ras_to_ijk = vtk.vtkMatrix4x4()
+    node.GetRASToIJKMatrix(ras_to_ijk)
+    steps = vtk.vtkGeneralTransform()
+    steps.PostMultiply()
+    steps.Concatenate(slicer.util.vtkMatrixFromArray(ijk_to_ras))
+    steps.Concatenate(between(frame, node.GetParentTransformNode()))
+    steps.Concatenate(ras_to_ijk)
+    image = vtk.vtkImageData()  # in voxels: a node's image carries no geometry
+    image.ShallowCopy(node.GetImageData())
+    image.SetSpacing(1.0, 1.0, 1.0)
+    image.SetOrigin(0.0, 0.0, 0.0)
+    reslice = vtk.vtkImageReslice()
+    reslice.SetInputData(image)
+    reslice.SetResliceTransform(steps)
+    reslice.SetInterpolationModeToLinear()
+    reslice.SetOutputScalarType(vtk.VTK_FLOAT)
+    reslice.SetOutputSpacing(1.0, 1.0, 1.0)
+    reslice.SetOutputOrigin(0.0, 0.0, 0.0)
+    reslice.SetOutputExtent(0, shape[2] - 1, 0, shape[1] - 1, 0, shape[0] - 1)
+    reslice.Update()
+    scalars = numpy_support.vtk_to_numpy(reslice.GetOutput().GetPointData().GetScalars())
+    return scalars.reshape(*shape, -1)[..., 0].copy()
