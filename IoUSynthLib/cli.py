@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_train(commands)
     _add_simulate(commands)
+    _add_prepare(commands)
     return parser
 
 
@@ -558,3 +559,22 @@ def _run_simulate(options: argparse.Namespace) -> int:
         ) from error
     print(write_cohort(options.number, options.output, options.anatomy, options.seed, options.workers))
     return 0
+
+
+# prepare --------------------------------------------------------------------------------------------------------------
+
+
+def _add_prepare(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "prepare",
+        help="make a cohort to train on of patients' ultrasound and MRI",
+        description="Registers each MRI to its ultrasound and writes what simulate does, of patients. Finished cases "
+        "are kept, so that the same command goes on after an interruption.",
+    )
+    parser.add_argument(
+        "cohort", type=Path, metavar="COHORT", help="RESECT, or a folder a patient with ioUS, T2w, FLAIR in file names"
+    )
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder of the prepared cohort")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="S", help="of the split; default: 0")
+    parser.add_argument("--no-registration", dest="register", action="store_false", help="the images fit already")
+    parser.set_defaults(run=lambda options: _with_torch("prepare", ".cohort.command", options))

@@ -1,4 +1,7 @@
-"""A simulated case: paired ioUS, T2w, FLAIR and labels of one field of view, and its files."""
+"""A simulated case: paired ioUS, T2w, FLAIR and labels of one field of view, and its files.
+
+Cases that :mod:`IoUSynthLib.cohort` prepares of patients have the same files, except for targets that a patient lacks.
+"""
 
 from __future__ import annotations
 
@@ -34,24 +37,28 @@ VOXEL = 0.8
 STANDOFF = 5.0
 TUMOUR_LABEL = 1
 CAVITY_LABEL = 2
+#: Label of all voxels of a patient whose tumour and cavity nobody has outlined.
+UNLABELLED = 255
 # Signal (relative to CSF in T2w) that maps to +1 in the networks' range; 0 maps to -1.
 FULL_SCALE = 1.1
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One simulated case on a common oblique grid.
+    """One case on a common oblique grid: simulated, or prepared of a patient's images.
 
     Attributes
     ----------
     images
-        "ioUS" (uint8 range 0 to 255), "T2w" and "FLAIR" (signal relative to CSF in T2w, times 1000).
+        "ioUS" (uint8 range 0 to 255; a patient's in its own units), "T2w" and "FLAIR" (signal relative to CSF in T2w,
+        times 1000; a patient's normalised, in the same range), of which a patient may lack one.
     labels
-        0 background, 1 tumour, 2 resection cavity.
+        0 background, 1 tumour, 2 resection cavity; ``UNLABELLED`` where they are not known.
     fan
         1 where a frame covers the voxel.
     parameters
-        Everything that was drawn, with the seed and the head's name.
+        Everything that was drawn, with the seed and the head's name; of a patient, what was done and which targets
+        there are.
     """
 
     images: dict[str, Volume]
@@ -72,6 +79,11 @@ class Pose:
 def to_network_range(signal: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
     """MR signal relative to CSF in T2w as the networks see it, in [-1, 1]."""
     return (signal * (2 / FULL_SCALE) - 1).clip(-1, 1)
+
+
+def from_network_range(image: np.ndarray) -> np.ndarray:
+    """The signal that :func:`to_network_range` maps to ``image`` in [-1, 1]."""
+    return (image + 1) * (FULL_SCALE / 2)
 
 
 def draw_pose(head: Head, rng: np.random.Generator) -> Pose:
@@ -244,7 +256,8 @@ def _case(
 def write_case(case: Case, folder: Path) -> None:
     """Write the case as MetaImages and ``case.json``, last, so that a folder with it is complete."""
     folder.mkdir(parents=True, exist_ok=True)
-    header = {"Synthetic": "true", "Modality": "simulated"}
+    simulated = case.parameters.get("simulated", True)
+    header = {"Synthetic": "true", "Modality": "simulated"} if simulated else {"Synthetic": "false"}
     for name, volume in {**case.images, "labels": case.labels, "fan": case.fan}.items():
         write_volume(folder / f"{name}.mha", volume, header)
     (folder / "case.json").write_text(json.dumps(case.parameters, indent=1))
@@ -252,8 +265,8 @@ def write_case(case: Case, folder: Path) -> None:
 
 def read_case(folder: Path) -> Case:
     """Read back what :func:`write_case` wrote."""
-    images = {name: read_volume(folder / f"{name}.mha") for name in ("ioUS", *TARGETS)}
     parameters = read_parameters(folder)
+    images = {name: read_volume(folder / f"{name}.mha") for name in ("ioUS", *parameters.get("targets", TARGETS))}
     return Case(images, read_volume(folder / "labels.mha"), read_volume(folder / "fan.mha"), parameters)
 
 

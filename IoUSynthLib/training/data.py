@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from ..preprocessing import normalize_ultrasound
-from ..simulation.case import read_case, to_network_range
+from ..simulation.case import UNLABELLED, Case, read_case, to_network_range
 from ..simulation.mri import TARGETS
+from ..volume import InputError
 
 #: Intensity where there is no data.
 OUTSIDE = -1.0
@@ -27,7 +28,7 @@ class TrainingVolume:
     image
         (C, n, n, n) float16 in [-1, 1], the network's inputs; ultrasound first, but for refiners last.
     target
-        (T, n, n, n) float16: MR in [-1, 1], or one channel of labels.
+        (T, n, n, n) float16: MR in [-1, 1], NaN throughout a contrast that the case lacks, or one channel of labels.
     fan
         (n, n, n) bool.
     centres
@@ -59,11 +60,11 @@ class Batches(Protocol):
 
 
 def generator_volume(folder: Path, targets: Sequence[str] = TARGETS) -> TrainingVolume:
-    """Ultrasound in, MR out."""
+    """Ultrasound in, MR out; NaN for a target that a patient lacks."""
     case = read_case(folder)
     fan = case.fan.array > 0
     image = normalize_ultrasound(case.images["ioUS"].array)[None]
-    target = np.stack([to_network_range(case.images[t].array.astype(np.float32) / 1000) for t in targets])
+    target = np.stack([_mri(case, name) if name in case.images else np.full(fan.shape, np.nan) for name in targets])
     return TrainingVolume(image.astype(np.float16), target.astype(np.float16), fan, _some(fan))
 
 
@@ -81,21 +82,35 @@ def segmenter_volume(folder: Path, inputs: Sequence[str], predictions: Path | No
 
     ``predictions`` is the folder of synthetic MRI written by :func:`.predictions.predict_cohort`; without it the MRI
     is the true one.
+
+    Raises
+    ------
+    InputError
+        Nobody has outlined the case, or it lacks an MRI that is read.
     """
     case = read_case(folder)
     fan = case.fan.array > 0
+    if (case.labels.array == UNLABELLED).any():
+        raise InputError(f"{folder}: its tumour and cavity are not outlined; prepare it with labels, or without it")
     channels = []
     for name in inputs:
         if name == "ioUS":
             channels.append(normalize_ultrasound(case.images["ioUS"].array))
         elif predictions is None:
-            channels.append(to_network_range(case.images[name].array.astype(np.float32) / 1000))
+            if name not in case.images:
+                raise InputError(f"{folder}: has no {name} to learn from; give synthetic MRI with --predictions")
+            channels.append(_mri(case, name))
         else:
             channels.append(np.load(predictions / f"{folder.name}_{name}.npy").astype(np.float32))
     image = np.where(fan, np.stack(channels), -1)
     labels = np.where(fan, case.labels.array, 0)
     centres = np.concatenate([_some(fan, 2000), _some(labels == 1, 1000), _some(labels == 2, 1000)])
     return TrainingVolume(image.astype(np.float16), labels[None].astype(np.float16), fan, centres)
+
+
+def _mri(case: Case, name: str) -> np.ndarray:
+    """A contrast in [-1, 1], float32 (z, y, x)."""
+    return to_network_range(case.images[name].array.astype(np.float32) / 1000)
 
 
 def _some(mask: np.ndarray, most: int = 4000) -> np.ndarray:

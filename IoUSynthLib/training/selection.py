@@ -19,7 +19,10 @@ _LOG = logging.getLogger(__name__)
 
 
 def perceptual_score(batches: Batches) -> Score | None:
-    """LPIPS of all targets, mean over slices, also those of patches, blanked outside the fan; None without weights."""
+    """LPIPS of all targets, mean over slices, also those of patches, blanked outside the fan; None without weights.
+
+    Targets that a case lacks take no part.
+    """
     distance = perceptual.load()
     if distance is None:
         _LOG.warning("no checkpoint is chosen by LPIPS: the last one counts")
@@ -30,11 +33,11 @@ def perceptual_score(batches: Batches) -> Score | None:
         for number in range(_BATCHES):
             batch = batches.draw(number)
             output = _predict(network, batch)[:, : batch.target.shape[1]].clamp(-1, 1)
-            pair = [
-                torch.where(batch.fan > 0, image, -1).flatten(0, -3).numpy() for image in (output, batch.target)
-            ]
-            values.append(float(distance(*pair).mean()))
-        return sum(values) / len(values)
+            pair = [torch.where(batch.fan > 0, image, -1).flatten(0, -3) for image in (output, batch.target)]
+            known = pair[1].isfinite().flatten(1).all(1)
+            if known.any():
+                values.append(float(distance(*(image[known].numpy() for image in pair)).mean()))
+        return sum(values) / len(values) if values else float("nan")
 
     return score
 

@@ -1,0 +1,117 @@
+"""``iousynth prepare``: what the command does once its options are read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from ..simulation.case import write_case
+from ..simulation.cohort import INDEX
+from ..volume import InputError
+from .contact_sheet import FILE, write_contact_sheet
+from .preparation import prepare_case
+from .readers import Study, choose_files, find_studies
+from .splits import split_patients
+
+SPLITS = ("train", "validation", "test")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prepare a cohort, print a line that says what was written, and return the exit code 0.
+
+    Parameters
+    ----------
+    options
+        ``cohort``, ``output``, ``seed``, ``register``.
+
+    Raises
+    ------
+    InputError
+        The cohort holds no patients, the folder cannot be written, or not one case could be prepared.
+    """
+    print(prepare_cohort(options.cohort, options.output, options.seed, options.register))
+    return 0
+
+
+def prepare_cohort(cohort: Path, output: Path, seed: int = 0, register: bool = True) -> str:
+    """Prepare all studies of a cohort, and return what was written, in words.
+
+    The folder gets what :mod:`IoUSynthLib.simulation.cohort` describes, and a contact sheet. Cases that are complete in
+    it are kept, so that the same call goes on after an interruption; one that cannot be prepared does not stop the
+    others.
+
+    Parameters
+    ----------
+    cohort
+        Folder of the patients; see :mod:`.readers`. It is only read.
+    output
+        Folder outside it.
+    seed
+        Of the split; see :func:`.splits.split_patients`.
+    register
+        See :func:`.preparation.prepare_case`.
+
+    Raises
+    ------
+    InputError
+        The cohort holds no patients, the folder cannot be written, or not one case could be prepared.
+    """
+    if cohort.resolve() in (output.resolve(), *output.resolve().parents):
+        raise InputError(f"{output}: lies in the cohort, which is only read; choose another output folder")
+    studies = find_studies(cohort)
+    splits = split_patients([study.patient for study in studies], seed)
+    entries, failed = [], {}
+    for number, study in enumerate(studies, start=1):
+        try:
+            line = _prepare(study, cohort, output, register)
+        except InputError as error:
+            failed[study.name] = str(error)
+            line = f"not prepared: {error}"
+        else:
+            entries.append({"name": study.name, "head": study.patient, "split": splits[study.patient]})
+        print(f"prepare: {number} of {len(studies)}, {study.name}: {line}", file=sys.stderr, flush=True)
+    if not entries:
+        raise InputError(f"{cohort}: no case could be prepared; first {next(iter(failed.values()))}")
+    index = {"simulated": False, "seed": seed, "cases": entries, "failed": failed}
+    (output / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    write_contact_sheet([output / entry["name"] for entry in entries], output / FILE)
+    counts = ", ".join(f"{sum(entry['split'] == split for entry in entries)} for {split}" for split in SPLITS)
+    text = f"prepared {len(entries)} of {len(studies)} cases ({counts}), {INDEX} and {FILE} in {output}"
+    return f"{text}; not prepared: {', '.join(failed)} ({INDEX} says why)" if failed else text
+
+
+def _prepare(study: Study, cohort: Path, output: Path, register: bool) -> str:
+    """Prepare a study unless it is there, and return a line about it."""
+    files, folder = choose_files(study), output / study.name
+    source = {role: path.relative_to(cohort).as_posix() for role, path in files.named().items()}
+    if (folder / "case.json").is_file():
+        _check_finished(folder / "case.json", source, register)
+        return "kept"
+    case = prepare_case(files, register)
+    case = replace(case, parameters={"head": study.patient, "source": source, **case.parameters})
+    try:
+        write_case(case, folder)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another output folder") from error
+    parameters = case.parameters
+    line = f"{', '.join(parameters['targets'])}, {parameters['covered']:.0%} covered, {parameters['seconds']:.0f} s"
+    if register:
+        done = parameters["registration"]
+        before, after = (done["similarity"][when] for when in ("before", "after"))
+        line = f"LC2 {before:.3f} to {after:.3f}, MRI moved {done['moved_mm']:.1f} mm, {line}"
+        line = " ".join([line, *(f"DOUBTFUL: {warning}" for warning in done["warnings"])])
+    return line
+
+
+def _check_finished(path: Path, source: dict[str, str], register: bool) -> None:
+    """Refuse to mix cases of other files or without registration with these."""
+    try:
+        parameters = json.loads(path.read_text(encoding="utf-8"))
+        same = parameters["source"] == source and (parameters["registration"] is not None) == register
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is damaged ({error!r}); remove its folder and repeat the command") from error
+    if not same:
+        raise InputError(f"{path}: is of other files, or was registered otherwise; choose another output folder")

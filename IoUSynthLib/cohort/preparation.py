@@ -1,0 +1,168 @@
+"""One patient's images as networks are trained on them.
+
+The steps are those of the ioUS-to-MR benchmark (arXiv 2606.00630, section 2.2): the MRI is registered rigidly to the
+ultrasound by LC2 (2), both are brought onto one grid (3) and cropped to the ultrasound (4), and the MRI is normalised
+by eq. 2 (5). In contrast to the benchmark the grid is not the MRI's: it lies along the ultrasound and has the voxel
+size of the networks here, as :func:`IoUSynthLib.grids.prepare` makes it when they are used. The ultrasound keeps its
+intensities, because training and inference normalise it by eq. 1 themselves.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..grids import Sweep
+from ..preprocessing import (
+    looks_like_ultrasound,
+    mri_statistics,
+    normalize_mri,
+    resample_like,
+    resample_to_spacing,
+)
+from ..registration.rigid import Search, Solution, mean_distance, rotation_degrees, to_sitk
+from ..registration.verdict import DISTINCT
+from ..registration.workflow import DIRECTION, RIM_MM, eroded, ultrasound_pair
+from ..report import versions
+from ..simulation.case import UNLABELLED, VOXEL, Case, from_network_range
+from ..simulation.mri import TARGETS
+from ..volume import InputError, Volume, check_input, read_volume
+from .readers import Files
+
+#: MRI that has data for less of the fan than this is of another patient or in another frame.
+LEAST_COVERED = 0.5
+
+
+def prepare_case(files: Files, register: bool = True) -> Case:
+    """Bring the images of a study onto one grid.
+
+    Parameters
+    ----------
+    files
+        Ultrasound, MRI in one frame, and the outline on it if there is one.
+    register
+        Whether the MRI is registered to the ultrasound; otherwise both are taken to be in one frame.
+
+    Returns
+    -------
+    Case
+        On a grid of 0.8 mm along the ultrasound's axes, cropped to the fan. ``ioUS`` is float32 in the file's own
+        units, 0 outside the fan; T2w and FLAIR are int16 from 0 to 1100, in the scale of simulated cases, so that
+        :func:`IoUSynthLib.simulation.case.to_network_range` of a thousandth of them gives eq. 2; the fan is where the
+        MRI has data too; labels are ``UNLABELLED`` throughout where nobody has outlined them. The parameters name the
+        targets and what was done.
+
+    Raises
+    ------
+    InputError
+        An image cannot be used, is empty where the ultrasound is, or does not cover it.
+    """
+    started = time.perf_counter()
+    ultrasound = _read(files.ultrasound)
+    mri = {name: _read(path) for name, path in files.mri.items()}
+    image, fan = _ultrasound(ultrasound, files.ultrasound)
+    matrix, registration = np.eye(4), None
+    if register:
+        try:
+            matrix, registration = _register(mri, image, fan)
+        except InputError as error:
+            raise InputError(f"{files.ultrasound}: {error}") from error
+    targets = {name: mri[name] for name in TARGETS if name in mri}
+    seen = fan.with_array(fan.array * _covered(targets, fan, matrix))
+    share = float(seen.array.sum() / fan.array.sum())
+    if share < LEAST_COVERED:
+        raise InputError(
+            f"{files.mri[next(iter(targets))]}: the MRI covers only {share:.0%} of the ultrasound; give images of one "
+            "patient in one frame"
+        )
+    images = {"ioUS": image}
+    statistics = {}
+    for name, volume in targets.items():
+        resampled = resample_like(volume, fan, transform=to_sitk(matrix))
+        found = mri_statistics(resampled.array)
+        if found is None:
+            raise InputError(f"{files.mri[name]}: holds no image where the ultrasound is; give images in one frame")
+        statistics[name] = {"mean": found[0], "standard_deviation": found[1]}
+        signal = 1000 * from_network_range(normalize_mri(resampled.array))
+        images[name] = fan.with_array(signal.round().astype(np.int16))
+    parameters = {
+        "simulated": False,
+        "targets": list(targets),
+        "labelled": files.labels is not None,
+        "spacing_mm": VOXEL,
+        "fan_ml": round(float(fan.array.sum()) * fan.voxel_volume_ml, 2),
+        "covered": round(share, 4),
+        "normalisation": {"rule": "eq. 2 of arXiv 2606.00630; -1 to 1 stored as 0 to 1100", **statistics},
+        "registration": registration,
+        "notes": list(ultrasound.notes),
+        "seconds": round(time.perf_counter() - started, 2),
+        "versions": versions(),
+    }
+    return Case(images, _labels(files.labels, fan, matrix), seen, parameters)
+
+
+def _read(path: Path) -> Volume:
+    volume = read_volume(path)
+    check_input(volume, str(path))
+    return volume
+
+
+def _ultrasound(volume: Volume, path: Path) -> tuple[Volume, Volume]:
+    """Ultrasound and fan on the grid of the case."""
+    sweep = Sweep.of(volume)
+    plausible, reason = looks_like_ultrasound(volume, sweep.fan)
+    if not plausible:
+        raise InputError(f"{path}: does not look like ultrasound ({reason}); name the images by what they are")
+    inside = sweep.fan[sweep.box]
+    image = resample_to_spacing(sweep.frame, (VOXEL,) * 3, inside)
+    share = resample_to_spacing(sweep.frame.with_array(inside), (VOXEL,) * 3)
+    return image, image.with_array((share.array >= 0.5).astype(np.uint8))
+
+
+def _register(mri: dict[str, Volume], ultrasound: Volume, fan: Volume) -> tuple[np.ndarray, dict[str, Any]]:
+    """Matrix from the ultrasound's LPS points to the MRI's, and what is to be said of it."""
+    search = Search([ultrasound_pair(mri, ultrasound)], eroded(fan, RIM_MM))
+    solution = search.run()
+    before, after = solution.initial_value, solution.value
+    better = after > before
+    matrix = solution.matrix if better else search.initial
+    moved = mean_distance(matrix, search.initial, search.points)
+    return matrix, {
+        "method": "rigid, LC2, the ultrasound as reference",
+        "images": list(mri),
+        "rim_mm": RIM_MM,
+        "similarity": {"before": round(before, 4), "after": round(max(before, after), 4)},
+        "distinct": round(solution.distinct, 4),
+        "moved_mm": round(moved, 3),
+        "rotation_degrees": round(rotation_degrees(matrix), 3),
+        "matrix_lps": matrix.tolist(),
+        "direction": DIRECTION,
+        "warnings": _warnings(solution, better),
+    }
+
+
+def _warnings(solution: Solution, better: bool) -> list[str]:
+    """What speaks against the registration."""
+    warnings = [] if better else ["No place fits better than the one the images have; they were left there."]
+    if better and solution.distinct < DISTINCT[1]:
+        warnings.append("The MRI fits other places nearly as well.")
+    return warnings
+
+
+def _covered(images: dict[str, Volume], grid: Volume, matrix: np.ndarray) -> np.ndarray:
+    """Where all images have data on the grid, bool (z, y, x)."""
+    ones = (volume.with_array(np.ones(volume.array.shape, np.uint8)) for volume in images.values())
+    return np.all([resample_like(one, grid, True, to_sitk(matrix)).array > 0 for one in ones], axis=0)
+
+
+def _labels(path: Path | None, grid: Volume, matrix: np.ndarray) -> Volume:
+    if path is None:
+        return grid.with_array(np.full(grid.array.shape, UNLABELLED, np.uint8))
+    volume = read_volume(path)
+    if not np.isin(volume.array, (0, 1, 2)).all():
+        raise InputError(f"{path}: holds other values than 0 (background), 1 (tumour) and 2 (cavity); recode it")
+    resampled = resample_like(volume, grid, True, to_sitk(matrix))
+    return resampled.with_array(resampled.array.astype(np.uint8))

@@ -1,0 +1,179 @@
+"""Which files of a cohort belong together, and what each of them is.
+
+Two layouts are read. RESECT (Xiao et al., Medical Physics 2017) names its files ``CaseN-US-before``, ``CaseN-FLAIR``
+and ``CaseN-T1``, in any folders. Otherwise every subfolder is a patient, whose images lie in it or, where there are
+several operations or phases, in a folder for each; what an image is, its name says, or that of its DICOM folder.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..simulation.mri import TARGETS
+from ..volume import InputError, case_name
+
+_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+#: What a name tells, in the order in which it is asked. Digits after letters are a patient's: subject2 is no T2w.
+_ROLES = {
+    "none": re.compile(r"landmark|mask"),
+    "labels": re.compile(r"label|seg"),
+    "ultrasound": re.compile(r"ultrasound|(?<![a-z])(io|i)?us(?![a-z])|(?<![a-z])us(pre|post)"),
+    "FLAIR": re.compile(r"flair"),
+    "T2w": re.compile(r"(?<![a-z])(3d)?(ax|sag|cor|tra)?t2"),
+    "T1w": re.compile(r"(?<![a-z])(3d)?(ax|sag|cor|tra)?t1"),
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """The images of one ultrasound sweep and the MRI of the same state of the brain.
+
+    Attributes
+    ----------
+    name
+        Of the patient, and of the phase where there are several.
+    patient
+        Studies of one patient are never split.
+    images
+        Files and DICOM folders.
+    """
+
+    name: str
+    patient: str
+    images: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Files:
+    """What the images of a study are.
+
+    Attributes
+    ----------
+    ultrasound
+        The reconstructed volume.
+    mri
+        ``T2w`` and ``FLAIR``, at least one of them, and T1w by the files' names, which only helps to register; all in
+        one frame.
+    labels
+        Outline on the MRI: 0 background, 1 tumour, 2 resection cavity.
+    """
+
+    ultrasound: Path
+    mri: dict[str, Path]
+    labels: Path | None
+
+    def named(self) -> dict[str, Path]:
+        """All of them."""
+        labels = {} if self.labels is None else {"labels": self.labels}
+        return {"ultrasound": self.ultrasound, **self.mri, **labels}
+
+
+def find_studies(cohort: Path) -> list[Study]:
+    """Find the studies of a cohort, sorted by name.
+
+    Raises
+    ------
+    InputError
+        The folder is missing or holds none.
+    """
+    if not cohort.is_dir():
+        raise InputError(f"{cohort}: no such folder; give one with a folder for each patient")
+    studies = _resect(cohort) or _by_folder(cohort)
+    if not studies:
+        raise InputError(
+            f"{cohort}: holds no patients; give each a folder with ioUS, T2w and FLAIR in the names of its images "
+            f"({', '.join(_SUFFIXES)}, or a folder with a DICOM series)"
+        )
+    return studies
+
+
+def _resect(cohort: Path) -> list[Study]:
+    """Cases of RESECT before resection, to which alone its MRI belongs."""
+    files = sorted(path for path in cohort.rglob("Case*-*.nii*") if path.is_file())
+    studies = []
+    for ultrasound in (path for path in files if case_name(path).endswith("-US-before")):
+        patient = case_name(ultrasound).removesuffix("-US-before")
+        wanted = {f"{patient}-US-before", f"{patient}-FLAIR", f"{patient}-T1"}
+        studies.append(Study(patient, patient, tuple(path for path in files if case_name(path) in wanted)))
+    return sorted(studies, key=lambda study: study.name)
+
+
+def _by_folder(cohort: Path) -> list[Study]:
+    studies = []
+    for patient in _subfolders(cohort):
+        phases = {phase.name: _images(phase) for phase in _subfolders(patient)}
+        if _images(patient) or not any(phases.values()):
+            studies.append(Study(patient.name, patient.name, _images(patient)))
+        else:
+            named = ((f"{patient.name}-{phase}", images) for phase, images in phases.items() if images)
+            studies += [Study(name, patient.name, images) for name, images in named]
+    return studies
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _images(folder: Path) -> tuple[Path, ...]:
+    files = [path for path in folder.iterdir() if path.is_file() and path.name.lower().endswith(_SUFFIXES)]
+    return tuple(sorted([*files, *(path for path in _subfolders(folder) if _is_series(path))]))
+
+
+def _is_series(folder: Path) -> bool:
+    return any(path.suffix.lower() == ".dcm" for path in folder.iterdir())
+
+
+def choose_files(study: Study) -> Files:
+    """Tell what the images of a study are.
+
+    Raises
+    ------
+    InputError
+        There is no ultrasound, neither T2w nor FLAIR, or more than one image that could be the same.
+    """
+    found: dict[str, list[Path]] = {role: [] for role in _ROLES}
+    for path in study.images:
+        found[role_of(path)].append(path)
+    for role in ("ultrasound", *TARGETS, "labels"):
+        if len(found[role]) > 1:
+            names = ", ".join(path.name for path in found[role])
+            raise InputError(
+                f"{study.name}: {names} could all be the {role}; keep one, or give each phase a folder with its images"
+            )
+    if not found["ultrasound"]:
+        raise InputError(f"{study.name}: holds no ultrasound; put ioUS into the name of its reconstructed volume")
+    mri = {target: found[target][0] for target in TARGETS if found[target]}
+    if not mri:
+        raise InputError(f"{study.name}: holds neither T2w nor FLAIR; put the contrast into the name of the MRI")
+    mri |= {case_name(path): path for path in found["T1w"]}
+    return Files(found["ultrasound"][0], mri, found["labels"][0] if found["labels"] else None)
+
+
+def role_of(path: Path) -> str:
+    """What an image is by its name: ultrasound, labels, FLAIR, T2w, T1w, or none of these.
+
+    The name of a DICOM folder that tells nothing is replaced by the description of its series.
+    """
+    role = _role(case_name(path))
+    if role == "none" and path.is_dir():
+        return _role(_series_description(path))
+    return role
+
+
+def _role(name: str) -> str:
+    return next((role for role, pattern in _ROLES.items() if pattern.search(name.lower())), "none")
+
+
+def _series_description(folder: Path) -> str:
+    """What a DICOM series is called, for example by TCIA; empty where it says nothing."""
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(min(path for path in folder.iterdir() if path.suffix.lower() == ".dcm")))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return ""
+    return reader.GetMetaData("0008|103e") if reader.HasMetaDataKey("0008|103e") else ""

@@ -1,0 +1,26 @@
+"""Which patients are trained on, chosen by, and tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+#: Share of the patients that are held out, and of the others that choose the checkpoint, as in the ioUS-to-MR benchmark
+#: (arXiv 2606.00630, section 2.1; its published code holds out 15 % of the training patients for validation).
+TEST_SHARE, VALIDATION_SHARE = 0.2, 0.15
+
+
+def split_patients(patients: Collection[str], seed: int = 0) -> dict[str, str]:
+    """Split of every patient: "train", "validation" or "test".
+
+    The same patients and seed give the same splits, in whatever order they come. Two patients are one for training and
+    one for validation; from three on, there is at least one of each.
+    """
+    names = sorted(set(patients))
+    count = len(names)
+    test = max(1, round(TEST_SHARE * count)) if count > 2 else 0
+    validation = max(1, round(VALIDATION_SHARE * (count - test))) if count > 1 else 0
+    order = [names[index] for index in np.random.default_rng(seed).permutation(count)]
+    kinds = ["test"] * test + ["validation"] * validation + ["train"] * (count - test - validation)
+    return dict(sorted(zip(order, kinds, strict=True)))

@@ -1,0 +1,289 @@
+"""``iousynth prepare``: a displaced MRI is put right, training reads what is written, and bad input is named."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "registration"))
+import phantom
+
+pytest.importorskip("torch")
+
+from IoUSynthLib.cli import main
+from IoUSynthLib.cohort import command
+from IoUSynthLib.cohort.command import prepare_cohort
+from IoUSynthLib.cohort.preparation import prepare_case
+from IoUSynthLib.cohort.readers import Files, Study
+from IoUSynthLib.cohort.splits import split_patients
+from IoUSynthLib.preprocessing import field_of_view, normalize_mri, resample_like
+from IoUSynthLib.registration.rigid import mean_distance, to_sitk
+from IoUSynthLib.simulation.case import UNLABELLED, read_case, to_network_range
+from IoUSynthLib.simulation.cohort import read_index
+from IoUSynthLib.training.data import SliceBatches, generator_volume, load_volumes, segmenter_volume
+from IoUSynthLib.training.losses import generator_loss
+from IoUSynthLib.training.presets import PRESETS
+from IoUSynthLib.training.selection import perceptual_score
+from IoUSynthLib.volume import InputError, Volume, read_volume, write_volume
+
+TRUTH = phantom.displacement(4, 7)
+
+
+@pytest.fixture(scope="module")
+def scene() -> dict:
+    images = phantom.head()
+    ultrasound, _, fan = phantom.field_of_view(images)
+    return {"images": images, "ultrasound": ultrasound, "fan": fan, "moving": phantom.displaced(images, TRUTH)}
+
+
+@pytest.fixture
+def write_patient(scene: dict) -> Callable[..., Path]:
+    """Write ultrasound and displaced MRI, except for what is left out, into a patient's folder."""
+
+    def write(folder: Path, *left_out: str) -> Path:
+        folder.mkdir(parents=True)
+        for name, volume in {"ioUS": scene["ultrasound"], **scene["moving"]}.items():
+            if name not in left_out:
+                write_volume(folder / f"{folder.name}_{name}.nrrd", volume)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def prepared(scene: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cohort of three patients, of whom the second has no FLAIR and the third an outline, prepared once."""
+    cohort, output = tmp_path_factory.mktemp("patients"), tmp_path_factory.mktemp("out") / "prepared"
+    outline = np.digitize(scene["moving"]["T2w"].array, (560, 800)).astype(np.uint8)
+    for number in range(1, 4):
+        folder = cohort / f"P{number}"
+        folder.mkdir()
+        for name, volume in {"ioUS": scene["ultrasound"], **scene["moving"]}.items():
+            if (number, name) != (2, "FLAIR"):
+                write_volume(folder / f"P{number}_{name}.nrrd", volume)
+    write_volume(cohort / "P3" / "P3_labels.nrrd", scene["moving"]["T2w"].with_array(outline))
+    assert main(["prepare", str(cohort), "-o", str(output)]) == 0
+    return output
+
+
+def test_a_known_displacement_is_undone(prepared: Path, scene: dict) -> None:
+    points = phantom.points_of(scene["fan"])
+    for name in ("P1", "P2"):
+        case = read_case(prepared / name)
+        done = case.parameters["registration"]
+        assert mean_distance(np.eye(4), TRUTH, points) > 5
+        assert mean_distance(np.array(done["matrix_lps"]), TRUTH, points) < 1.0
+        assert done["similarity"]["after"] > done["similarity"]["before"]
+        assert done["warnings"] == []
+
+
+def test_the_written_mri_is_that_of_the_ultrasound_voxel_by_voxel(prepared: Path, scene: dict) -> None:
+    """Against the head before it was displaced, which the preparation never saw."""
+    case = read_case(prepared / "P1")
+    inside = case.fan.array > 0
+    for name in ("T2w", "FLAIR"):
+        expected = normalize_mri(resample_like(scene["images"][name], case.fan).array)
+        unmoved = normalize_mri(resample_like(scene["moving"][name], case.fan).array)
+        image = to_network_range(case.images[name].array.astype(np.float32) / 1000)
+        correlation = [np.corrcoef(image[inside], other[inside])[0, 1] for other in (expected, unmoved)]
+        assert correlation[0] > 0.97
+        assert correlation[1] < 0.8
+        assert image.min() >= -1
+        assert image.max() <= 1
+
+
+def test_grid_fan_and_header(prepared: Path, scene: dict) -> None:
+    case = read_case(prepared / "P1")
+    assert case.fan.spacing == pytest.approx((0.8,) * 3)
+    np.testing.assert_allclose(case.fan.direction, scene["ultrasound"].direction, atol=1e-6)
+    expected = resample_like(
+        scene["ultrasound"].with_array(field_of_view(scene["ultrasound"].array).astype(np.uint8)), case.fan, True
+    ).array
+    overlap = 2 * (expected * case.fan.array).sum() / (expected.sum() + case.fan.array.sum())
+    assert overlap > 0.97
+    assert all(volume.same_grid(case.fan) for volume in (*case.images.values(), case.labels))
+    header = sitk.ImageFileReader()
+    header.SetFileName(str(prepared / "P1" / "T2w.mha"))
+    header.ReadImageInformation()
+    assert header.GetMetaData("Synthetic") == "false"
+    assert case.parameters["source"] == {
+        "ultrasound": "P1/P1_ioUS.nrrd", "T2w": "P1/P1_T2w.nrrd", "FLAIR": "P1/P1_FLAIR.nrrd",
+    }
+
+
+def test_index_and_picture(prepared: Path) -> None:
+    index = json.loads((prepared / "dataset.json").read_text())
+    assert index["simulated"] is False
+    assert index["failed"] == {}
+    assert sorted(case["split"] for case in index["cases"]) == ["test", "train", "validation"]
+    assert [len(read_index(prepared, split)) for split in ("train", "validation", "test")] == [1, 1, 1]
+    picture = sitk.GetArrayFromImage(sitk.ReadImage(str(prepared / "contact_sheet.png")))
+    assert picture.shape[0] > 3 * 200
+    assert picture.std() > 20
+
+
+def test_training_reads_it_and_masks_what_a_patient_lacks(prepared: Path) -> None:
+    import torch
+
+    folders = [prepared / name for name in ("P1", "P2", "P3")]
+    volumes = load_volumes(folders, generator_volume)
+    assert [np.isnan(volume.target).any(axis=(1, 2, 3)).tolist() for volume in volumes] == [
+        [False, False], [False, True], [False, False],
+    ]
+    network = PRESETS["ious2mr-2.5d"].network()
+    batches = SliceBatches(volumes[1:2], 2, 64, 0, False)
+    batch = batches.draw(0)
+    output = network(batch.image)
+    losses = generator_loss(output, batch)
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(value) for value in losses.values())
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+    without = generator_loss(torch.cat([output[:, :1], output[:, 1:2] + 9, output[:, 2:]], 1), batch)
+    assert float(without["absolute"]) == pytest.approx(float(losses["absolute"]))
+
+
+def test_a_missing_target_does_not_spoil_the_score_of_a_checkpoint(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mean absolute difference in the place of LPIPS, over the contrast that there is."""
+    import torch
+
+    monkeypatch.setattr(
+        "IoUSynthLib.evaluation.perceptual.load", lambda: lambda a, b: np.abs(a - b).mean(axis=(1, 2))
+    )
+    batches = SliceBatches([generator_volume(prepared / "P2")], 2, 64, 0, False)
+    network = torch.nn.Conv2d(3, 3, 1)
+    torch.nn.init.zeros_(network.weight)
+    torch.nn.init.zeros_(network.bias)
+    drawn = [batches.draw(number) for number in range(6)]
+    expected = np.mean([float((batch.target[:, :1].abs() * batch.fan).mean()) for batch in drawn])
+    assert perceptual_score(batches)(network) == pytest.approx(expected, rel=1e-3)
+
+
+def test_outlines_follow_the_mri_and_are_asked_for(prepared: Path, scene: dict) -> None:
+    case = read_case(prepared / "P3")
+    truth = np.digitize(resample_like(scene["images"]["T2w"], case.fan).array, (560, 800))
+    inside = case.fan.array > 0
+    assert (case.labels.array[inside] == truth[inside]).mean() > 0.9
+    assert set(np.unique(segmenter_volume(prepared / "P3", ("ioUS", "T2w")).target)) == {0, 1, 2}
+    assert (read_case(prepared / "P1").labels.array == UNLABELLED).all()
+    with pytest.raises(InputError, match="not outlined"):
+        segmenter_volume(prepared / "P1", ("ioUS",))
+
+
+def test_finished_cases_are_kept_and_bad_ones_do_not_stop_the_rest(
+    tmp_path: Path, write_patient: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_patient(tmp_path / "in" / "A", "FLAIR")
+    write_patient(tmp_path / "in" / "B", "T2w", "FLAIR")
+    damaged = write_patient(tmp_path / "in" / "C") / "C_T2w.nrrd"
+    damaged.write_bytes(damaged.read_bytes()[:400])
+    arguments = ["prepare", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--no-registration"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("prepared 1 of 3 cases")
+    assert "not prepared: B, C (dataset.json says why)" in printed.out
+    assert "B: holds neither T2w nor FLAIR" in printed.err
+    assert "C_T2w.nrrd: is damaged" in printed.err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["A", "contact_sheet.png", "dataset.json"]
+    assert json.loads((tmp_path / "out" / "A" / "case.json").read_text())["registration"] is None
+    written = (tmp_path / "out" / "A" / "ioUS.mha").stat().st_mtime_ns
+    write_patient(tmp_path / "in" / "D")
+    assert main(arguments) == 0
+    assert "A: kept" in capsys.readouterr().err
+    assert (tmp_path / "out" / "A" / "ioUS.mha").stat().st_mtime_ns == written
+    assert main(arguments[:-1]) == 2
+    assert "or was registered otherwise; choose another output folder" in capsys.readouterr().err
+
+
+def test_the_same_seed_splits_alike_and_a_patient_is_never_split() -> None:
+    names = [f"ReMIND-{number:03d}" for number in range(76)]
+    splits = split_patients(names, 42)
+    assert splits == split_patients(names[::-1], 42)
+    assert splits != split_patients(names, 43)
+    counts = [list(splits.values()).count(kind) for kind in ("train", "validation", "test")]
+    assert counts == [52, 9, 15]
+    assert sorted(split_patients(["a", "b"]).values()) == ["train", "validation"]
+    assert split_patients(["a"]) == {"a": "train"}
+
+
+def test_phases_of_a_patient_share_its_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    studies = [Study(f"P{n}-{phase}", f"P{n}", ()) for n in range(5) for phase in ("post", "pre")]
+    monkeypatch.setattr(command, "find_studies", lambda cohort: studies)
+    monkeypatch.setattr(command, "_prepare", lambda *arguments: "done")
+    monkeypatch.setattr(command, "write_contact_sheet", lambda *arguments: None)
+    (tmp_path / "out").mkdir()
+    prepare_cohort(tmp_path / "in", tmp_path / "out")
+    cases = json.loads((tmp_path / "out" / "dataset.json").read_text())["cases"]
+    assert len({(case["head"], case["split"]) for case in cases}) == 5
+
+
+def test_mri_of_another_place_and_files_under_wrong_names_are_named(tmp_path: Path, scene: dict) -> None:
+    us, t2 = tmp_path / "us.nrrd", tmp_path / "t2.nrrd"
+    write_volume(us, scene["ultrasound"])
+    volume = scene["moving"]["T2w"]
+    write_volume(t2, Volume(volume.array, volume.spacing, (900.0, 0.0, 0.0), volume.direction))
+    with pytest.raises(InputError, match=r"us\.nrrd: the MRI and the ultrasound do not overlap"):
+        prepare_case(Files(us, {"T2w": t2}, None))
+    with pytest.raises(InputError, match=r"t2\.nrrd: the MRI covers only 0% of the ultrasound"):
+        prepare_case(Files(us, {"T2w": t2}, None), register=False)
+    with pytest.raises(InputError, match=r"t2\.nrrd: does not look like ultrasound"):
+        prepare_case(Files(t2, {"T2w": us}, None))
+    labels = tmp_path / "labels.nrrd"
+    write_volume(labels, volume)
+    write_volume(t2, volume)
+    with pytest.raises(InputError, match=r"labels\.nrrd: holds other values than 0"):
+        prepare_case(Files(us, {"T2w": t2}, labels), register=False)
+
+
+@pytest.mark.parametrize(("cohort", "output", "message"), [
+    ("nowhere", "out", "no such folder"), ("in", "out", "holds no patients"), ("in", "in/out", "lies in the cohort"),
+])
+def test_bad_folders_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], cohort: str, output: str, message: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    assert main(["prepare", str(tmp_path / cohort), "-o", str(tmp_path / output)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / output).exists()
+
+
+def test_real_ultrasound_without_its_mri_is_said_so(
+    resect_case_4: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["prepare", str(resect_case_4.parent), "-o", str(tmp_path / "out")]) == 2
+    assert "Case4: holds neither T2w nor FLAIR" in capsys.readouterr().err
+
+
+def test_real_ultrasound_with_a_made_flair(resect_case_4: Path, tmp_path: Path) -> None:
+    """The real sweep, blurred and inverted, stands in for RESECT's FLAIR, which is not at hand: 6 mm are undone."""
+    ultrasound = read_volume(resect_case_4)
+    array = sitk.GetArrayFromImage(sitk.Shrink(sitk.DiscreteGaussian(ultrasound.to_sitk(), 4.0), [3] * 3))
+    coarse = sitk.Shrink(ultrasound.to_sitk(), [3] * 3)
+    made = Volume.from_sitk(coarse).with_array(np.maximum(300 - array, 1).astype(np.float32))
+    fan = ultrasound.with_array((ultrasound.array > 0).astype(np.uint8))
+    points = phantom.points_of(fan)
+    shift = np.eye(4)
+    shift[:3, 3] = (4.0, -3.0, 3.3)
+    origin = tuple(np.asarray(made.origin) + shift[:3, 3])
+    cohort = tmp_path / "RESECT" / "Case4"
+    cohort.mkdir(parents=True)
+    (cohort / "Case4-US-before.nii.gz").symlink_to(resect_case_4)
+    write_volume(cohort / "Case4-FLAIR.nii.gz", Volume(made.array, made.spacing, origin, made.direction))
+    prepare_cohort(tmp_path / "RESECT", tmp_path / "out")
+    case = read_case(tmp_path / "out" / "Case4")
+    found = np.array(case.parameters["registration"]["matrix_lps"])
+    assert mean_distance(found, shift, points) < 1.0
+    assert list(case.images) == ["ioUS", "FLAIR"]
+    assert case.parameters["fan_ml"] == pytest.approx(83, abs=5)
+    resampled = resample_like(made, case.fan, transform=to_sitk(np.eye(4))).array
+    inside = case.fan.array > 0
+    assert np.corrcoef(resampled[inside], case.images["FLAIR"].array[inside])[0, 1] > 0.95

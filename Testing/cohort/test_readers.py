@@ -1,0 +1,72 @@
+"""Which files belong together, and what their names say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import SimpleITK as sitk
+
+pytest.importorskip("torch")
+
+from IoUSynthLib.cohort.readers import Study, choose_files, find_studies, role_of
+from IoUSynthLib.volume import InputError
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+@pytest.mark.parametrize(("name", "role"), [
+    ("ReMIND-004-pre-us.nii.gz", "ultrasound"), ("ioUS.mha", "ultrasound"), ("iUS_1.nrrd", "ultrasound"),
+    ("Case4-US-before.nii.gz", "ultrasound"), ("2.000000-USpredura-35", "ultrasound"),
+    ("3DUltrasound.nii", "ultrasound"),
+    ("3DAXT2SPACE.nrrd", "T2w"), ("subject2_T2w.nii.gz", "T2w"), ("AXT2FLAIR.nrrd", "FLAIR"),
+    ("subject2_FLAIR.nii", "FLAIR"), ("subject2_T1.nii", "T1w"), ("patient2_brain.nii", "none"), ("focus.nii", "none"),
+    ("tumor_T2_seg.nrrd", "labels"), ("Case4-US-landmarks.nii.gz", "none"), ("ioUS_mask.nrrd", "none"),
+])  # fmt: skip
+def test_names_tell_what_an_image_is(name: str, role: str) -> None:
+    assert role_of(Path(name)) == role
+
+
+def test_resect_takes_the_ultrasound_before_resection(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"NIFTI/Case{n}/US/Case{n}-US-{when}.nii.gz" for n in (1, 12) for when in ("before", "after")))
+    touch(tmp_path, *(f"NIFTI/Case{n}/MRI/Case{n}-{kind}.nii.gz" for n in (1, 12) for kind in ("FLAIR", "T1")))
+    studies = find_studies(tmp_path)
+    assert [(study.name, study.patient) for study in studies] == [("Case1", "Case1"), ("Case12", "Case12")]
+    files = choose_files(studies[0])
+    assert files.ultrasound.name == "Case1-US-before.nii.gz"
+    assert {name: path.name for name, path in files.mri.items()} == {
+        "FLAIR": "Case1-FLAIR.nii.gz", "Case1-T1": "Case1-T1.nii.gz",
+    }
+
+
+def test_a_folder_a_patient_or_one_for_each_phase(tmp_path: Path) -> None:
+    touch(tmp_path, "A/us.nrrd", "A/t2.nii.gz", "A/notes.txt", "B/pre/us.mha", "B/pre/flair.mha", "B/post/us.mha")
+    touch(tmp_path, "C/readme.txt", ".hidden/us.nrrd")
+    studies = find_studies(tmp_path)
+    assert [(study.name, study.patient) for study in studies] == [
+        ("A", "A"), ("B-post", "B"), ("B-pre", "B"), ("C", "C"),
+    ]  # fmt: skip
+    assert [path.name for path in studies[0].images] == ["t2.nii.gz", "us.nrrd"]
+    with pytest.raises(InputError, match="C: holds no ultrasound"):
+        choose_files(studies[3])
+
+
+def test_images_that_could_be_the_same_are_named(tmp_path: Path) -> None:
+    study = Study("P", "P", tuple(Path(name) for name in ("USpredura.nrrd", "USpostdura.nrrd", "T2.nrrd")))
+    with pytest.raises(InputError, match=r"USpredura\.nrrd, USpostdura\.nrrd could all be the ultrasound; keep one"):
+        choose_files(study)
+
+
+def test_a_dicom_folder_is_known_by_its_name_or_by_its_series(tmp_path: Path) -> None:
+    touch(tmp_path, "P/5-AXT2FLAIR/1.dcm")
+    image = sitk.Image(4, 4, sitk.sitkUInt16)
+    image.SetMetaData("0008|103e", "3D_AX_T2_SPACE")
+    image.SetMetaData("0008|0060", "MR")
+    (tmp_path / "P" / "00001").mkdir()
+    sitk.WriteImage(image, str(tmp_path / "P" / "00001" / "1.dcm"))
+    study = find_studies(tmp_path)[0]
+    assert [(path.name, role_of(path)) for path in study.images] == [("00001", "T2w"), ("5-AXT2FLAIR", "FLAIR")]
