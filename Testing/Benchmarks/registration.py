@@ -1,6 +1,7 @@
 """How well preoperative MRI is registered to simulated ultrasound of heads that no model was trained on.
 
-    python Testing/Benchmarks/registration.py --anatomy DIR [--cases 24] [--parts rigid scale shift beyond] [-o CSV]
+    python Testing/Benchmarks/registration.py --anatomy DIR [--cases 24] [--parts rigid scale shift beyond]
+        [--bins 0 0-4 4-8 8-12 12-16] [--methods synthetic register LC2 Mattes greedy] [-o CSV]
 
 Every case is a head of the test split with a lesion before resection, simulated on a cube of 154 mm. Its ultrasound is
 cropped to the fan and synthesized by the default generator; its MRI, on axes of its own at 1 mm, is displaced by a
@@ -273,7 +274,7 @@ class Rows:
             print(f"verdict, {name}: {doubted} of {len(rows)} doubtful or failed")
 
 
-def run_case(subject: Subject, parts: list[str], bins: list[str], rows: Rows) -> None:
+def run_case(subject: Subject, parts: list[str], bins: list[str], methods: list[str], rows: Rows) -> None:
     rng = np.random.default_rng(subject.case.parameters["seed"])
     synthesis, ultrasound = subject.synthesis, subject.ultrasound
     cavity = synthesis.segmentation.with_array(synthesis.segmentation.array == 2)
@@ -285,6 +286,8 @@ def run_case(subject: Subject, parts: list[str], bins: list[str], rows: Rows) ->
         matrix = draw_displacement(subject.landmarks, rng.uniform(*limits), rng)
         if "rigid" in parts and bin_ in bins:
             for method, call in rigid_methods(subject, preoperative(subject, matrix)):
+                if not method.startswith(tuple(methods)):
+                    continue
                 rows.run("rigid", bin_, subject, method, call, lambda points, m=matrix: apply(m, points))
     if "scale" in parts:
         matrix = draw_displacement(subject.landmarks, 8.0, rng) @ draw_scale(subject.landmarks, rng)
@@ -315,12 +318,13 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--parts", nargs="+", default=["rigid", "scale", "shift", "beyond"])
     parser.add_argument("--bins", nargs="+", choices=list(BINS), default=list(BINS))
+    parser.add_argument("--methods", nargs="+", default=[""], help="how names of rigid methods begin; default: all")
     parser.add_argument("-o", "--output", type=Path, metavar="CSV")
     options = parser.parse_args()
     torch.set_num_threads(2)
     paths, rows = head_paths(options.anatomy), Rows(options.output)
     for number in range(options.first, options.first + options.cases):
-        run_case(make_subject(number, paths), options.parts, options.bins, rows)
+        run_case(make_subject(number, paths), options.parts, options.bins, options.methods, rows)
     rows.summarise()
 
 
