@@ -51,7 +51,7 @@ class Size:
 
 _TOY_GAN = Size({"width": 4}, {"width": 4}, {"width": 4})
 _TOY_RESVIT = {"filters": 4, "blocks": 2, "transformer_blocks": (1,), "heads": 4, "pairs": 1}
-_TOY_SYNDIFF = {"filters": 8, "multipliers": (1, 2), "blocks": 1, "attention_level": 1}
+_TOY_SYNDIFF = {"filters": 8, "multipliers": (1, 2, 2), "blocks": 1, "attention_level": 2}
 _TOY_STEPS = {"filters": 8, "multipliers": (2, 2), "embedding": 16}
 #: Networks that learn something within seconds, for trials.
 TOYS = {
@@ -143,11 +143,15 @@ class FamilyPreset:
         return self._each(lambda recipe: {"steps": steps, "checkpoint_every": max(1, steps // 2)})
 
     def toy(self, steps: int = 8, slice_window: int = 64, patch: int = 32) -> FamilyPreset:
-        """The preset with small networks, windows and batches, and a rate that lets them learn in a few steps."""
+        """The preset with small networks, windows and batches, and a rate that lets them learn in a few steps.
+
+        Refiners begin with the images of the first stage, which a high rate would first spoil.
+        """
 
         def small(recipe: Recipe) -> dict[str, Any]:
             window = (slice_window,) * 2 if len(recipe.window) == 2 else (patch,) * 3
-            rates = {"rate": 2e-3, "discriminator_rate": 2e-4, "pretraining_rate": 2e-3}
+            refines = self.first is not None and recipe is self.recipe
+            rates = {"rate": 5e-4 if refines else 2e-3, "discriminator_rate": 2e-4, "pretraining_rate": 2e-3}
             short = {"warm_up": 0, "average": 0.0, "mixed": False, "validation_batches": 1, "batch_size": 2}
             return {"window": window, **rates, **short}
 

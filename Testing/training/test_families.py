@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from scipy import ndimage
+from scipy import ndimage, stats
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
@@ -23,24 +23,28 @@ from IoUSynthLib.training.family_bundle import export_run  # noqa: E402
 from IoUSynthLib.volume import Volume  # noqa: E402
 
 EDGE = 40
-STEPS = 6
+#: Volumes take longer a step, and need fewer.
+STEPS = {"2D": 12, "2.5D": 12, "2D+3D-refine": 12, "3D": 6}
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    """A case for training and one for validation: T2w is the ultrasound inverted, FLAIR its square."""
+    """One case, for training and for validation: T2w is the ultrasound inverted, FLAIR its square.
+
+    Whether a network learns shows on what it is taught. Another case would ask whether that carries over, which a
+    refiner's cannot: its first stage knows the case for training better than any other.
+    """
     folder, rng = tmp_path_factory.mktemp("cohort"), np.random.default_rng(0)
     fan = np.zeros((EDGE,) * 3, np.uint8)
     fan[3:-3, 3:-3, 3:-3] = 1
+    texture = stats.rankdata(ndimage.gaussian_filter(rng.normal(size=fan.shape), 3)).reshape(fan.shape) / fan.size
+    images = {
+        "ioUS": Volume(((20 + 235 * texture) * fan).astype(np.uint8)),
+        "T2w": Volume((1000 * (1 - texture)).astype(np.int16)),
+        "FLAIR": Volume((1000 * texture**2).astype(np.int16)),
+    }
     entries = []
     for number, split in enumerate(("train", "validation")):
-        texture = ndimage.gaussian_filter(rng.normal(size=fan.shape), 3)
-        texture = (texture - texture.min()) / np.ptp(texture)
-        images = {
-            "ioUS": Volume(((20 + 235 * texture) * fan).astype(np.uint8)),
-            "T2w": Volume((1000 * (1 - texture)).astype(np.int16)),
-            "FLAIR": Volume((1000 * texture**2).astype(np.int16)),
-        }
         write_case(Case(images, Volume(0 * fan), Volume(fan), {"simulated": True}), folder / f"case-{number:04d}")
         entries.append({"name": f"case-{number:04d}", "head": "noise", "split": split})
     (folder / "dataset.json").write_text(json.dumps({"simulated": True, "seed": 0, "cases": entries}))
@@ -87,7 +91,8 @@ def untrained_loss(preset, cohort, run):
 
 
 def toy(name):
-    return FAMILY_PRESETS[name].toy(STEPS)
+    preset = FAMILY_PRESETS[name]
+    return preset.toy(STEPS[preset.regime])
 
 
 def learn(preset, cohort, run):
@@ -95,9 +100,7 @@ def learn(preset, cohort, run):
     network = train_family(preset, cohort, run, report=lambda line: None)
     before, after = untrained_loss(preset, cohort, run), losses(run)[-1]
     assert np.isfinite(after)
-    # A few steps do not suffice for ResViT, whose second phase begins with branches that have learned nothing, and for
-    # refiners, which begin with the images of the first stage as they are.
-    assert after < before or preset.family == "resvit" or preset.first is not None
+    assert after < before
     return network
 
 
@@ -231,7 +234,7 @@ def test_figures_of_the_table():
 
 def test_resvit_learns_in_two_phases(cohort, tmp_path):
     """The first phase leaves the transformer branches alone, and the second starts from its weights."""
-    preset = FAMILY_PRESETS["resvit-2d-t2w"].toy(STEPS)
+    preset = FAMILY_PRESETS["resvit-2d-t2w"].toy(STEPS["2D"])
     torch.manual_seed(0)
     fresh = preset.network().state_dict()
     trained = train_family(preset, cohort, tmp_path, report=lambda line: None)
