@@ -145,13 +145,13 @@ class FamilyPreset:
     def toy(self, steps: int = 8, slice_window: int = 64, patch: int = 32) -> FamilyPreset:
         """The preset with small networks, windows and batches, and a rate that lets them learn in a few steps.
 
-        Refiners begin with the images of the first stage, which a high rate would first spoil.
+        Refiners keep a low rate: they begin with images of the first stage, which a high one would first spoil.
         """
 
         def small(recipe: Recipe) -> dict[str, Any]:
             window = (slice_window,) * 2 if len(recipe.window) == 2 else (patch,) * 3
             refines = self.first is not None and recipe is self.recipe
-            rates = {"rate": 5e-4 if refines else 2e-3, "discriminator_rate": 2e-4, "pretraining_rate": 2e-3}
+            rates = {"rate": 1e-4 if refines else 2e-3, "discriminator_rate": 2e-4, "pretraining_rate": 2e-3}
             short = {"warm_up": 0, "average": 0.0, "mixed": False, "validation_batches": 1, "batch_size": 2}
             return {"window": window, **rates, **short}
 
