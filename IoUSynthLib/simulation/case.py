@@ -29,6 +29,7 @@ from .ultrasound import (
     draw_sulcal_filling,
     limit_penetration,
     scatter_texture,
+    set_compensation,
     simulate_ultrasound,
 )
 
@@ -162,7 +163,8 @@ def simulate_case(
     device = torch.device(device)
     pose = draw_pose(head, rng)
     lesion = draw_lesion(rng, (float(rng.normal(0, 4)), pose.lesion_depth, float(rng.normal(0, 4))))
-    probe, scatter, contrast = simplify(draw_probe(rng), without), draw_scatter(rng), draw_contrast(rng)
+    probe = simplify(set_compensation(draw_probe(rng), pose.lesion_depth), without)
+    scatter, contrast = draw_scatter(rng), draw_contrast(rng)
     if "real MRI" in without:
         head = replace(head, signals=None)
     points = grid_points(size, voxel, device)

@@ -24,6 +24,8 @@ LINES = 112
 SAMPLES = 208
 #: Attenuation in dB/cm/MHz that time-gain compensation assumes.
 BRAIN_ATTENUATION = 0.55
+#: Part of the dynamic range that may be lost between the face and what the surgeon looks at.
+LARGEST_LOSS = 0.15
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,18 @@ def _draw_gain_curve(rng: np.random.Generator) -> tuple[float, ...]:
     """Gain in dB at equally spaced depths: a random setting of the sliders about a slope that loses with depth."""
     slope = rng.uniform(-22, 3)
     return tuple(float(slope * depth + rng.normal(0, 2)) for depth in np.linspace(0, 1, 5))
+
+
+def set_compensation(probe: Probe, depth: float) -> Probe:
+    """Turn the compensation up until what lies at ``depth`` (mm) shows, as a surgeon does before the sweep.
+
+    Without this a quarter of the targets would lie in the dark, where nobody would have swept.
+    """
+    sliders = np.interp(depth, np.linspace(0, probe.depth, len(probe.gain_curve)), probe.gain_curve)
+    full = 2 * probe.frequency * BRAIN_ATTENUATION * depth / 10
+    gain = full * (probe.compensation - 1) + sliders - probe.gain_curve[0]
+    missing = -gain - LARGEST_LOSS * probe.dynamic_range
+    return replace(probe, compensation=probe.compensation + max(0.0, float(missing)) / full)
 
 
 def limit_penetration(probe: Probe, rng: np.random.Generator) -> Probe:

@@ -9,7 +9,13 @@ import torch
 from IoUSynthLib.simulation.case import STANDOFF
 from IoUSynthLib.simulation.fields import middle_sheet
 from IoUSynthLib.simulation.tissues import PROPERTIES, Tissue
-from IoUSynthLib.simulation.ultrasound import limit_penetration, simulate_ultrasound
+from IoUSynthLib.simulation.ultrasound import (
+    BRAIN_ATTENUATION,
+    LARGEST_LOSS,
+    limit_penetration,
+    set_compensation,
+    simulate_ultrasound,
+)
 
 ECHO = [0.3] * len(Tissue)
 
@@ -127,3 +133,23 @@ def test_limited_penetration_takes_gain_from_the_lower_half_alone(probe):
     assert 70 < len(limited) < 130
     assert {curve[:3] for curve in limited} == {(0.0, -1.0, -2.0)}
     assert all(-44 <= lowest <= -14 and lower == pytest.approx(-3 + (lowest + 4) / 2) for *_, lower, lowest in limited)
+
+
+def test_the_surgeon_turns_the_compensation_up_until_the_target_shows(white_matter, points, probe):
+    dark = replace(probe, compensation=0.4, gain_curve=(0.0, -5.0, -10.0, -15.0, -20.0))
+    target, shallow = (column(points, part) for part in ((37, 43), (2, 6)))
+    losses = []
+    for sweep in (dark, set_compensation(dark, 40.0)):
+        sweep = replace(sweep, dynamic_range=120.0)  # nothing is cut off at the dark end
+        volume, fan = scan(white_matter, points, sweep)
+        near, far = (decibel(volume, sweep)[part & fan].mean() for part in (shallow, target))
+        losses.append(float(near - far))
+    # White matter attenuates a little more than what compensation assumes.
+    extra = 2 * probe.frequency * (PROPERTIES[Tissue.WHITE_MATTER].attenuation - BRAIN_ATTENUATION) * 3.6
+    assert losses[0] > 20
+    assert losses[1] - extra == pytest.approx(0.9 * LARGEST_LOSS * dark.dynamic_range, abs=1.5)
+
+
+def test_a_target_that_shows_leaves_the_compensation_alone(probe):
+    bright = replace(probe, compensation=1.0, gain_curve=(0.0,) * 5)
+    assert set_compensation(bright, 30.0) == bright

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from IoUSynthLib.bundle import load
 from IoUSynthLib.generators import build
-from IoUSynthLib.training import release
+from IoUSynthLib.training import loop, release
 from IoUSynthLib.training.data import SliceBatches, TrainingVolume, augment_ultrasound
 from IoUSynthLib.training.export import export_onnx
 from IoUSynthLib.training.loop import Schedule, Trainer, moving_average
@@ -228,3 +228,15 @@ def test_the_average_of_a_short_run_forgets_its_first_weights():
         torch.nn.init.constant_(network.weight, 0.0 if number == 0 else 1.0)
         average.update_parameters(network)
     assert float(average.module.weight.detach()) > 0.999
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_mixed_precision_where_the_processor_has_it_alone(has, batches, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "has_bfloat16", lambda device: has)
+    seen = set()
+    network = build("unet", "2.5D", ("T2w",), features=FEATURES)
+    convolution = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d))
+    convolution.register_forward_hook(lambda _module, _inputs, output: seen.add(output.dtype))
+    trainer = Trainer(network, Objective(generator_loss), batches, batches, Schedule(1), tmp_path)
+    trainer._learn(batches.draw(0))
+    assert seen == {torch.bfloat16 if has else torch.float32}
