@@ -283,7 +283,8 @@ def partner(segmenter: Bundle) -> Bundle:
     if missing or not right_kind:
         lack = f"does not predict {', '.join(sorted(missing))}" if right_kind else f"is a {generator.kind}"
         raise InputError(f"{generator.path}: {lack}, and {segmenter.name} needs it; install both models again")
-    if (segmenter.spacing, segmenter.frame) != (generator.spacing, generator.frame):
+    finer = any(a < b * 0.999 for a, b in zip(segmenter.spacing, generator.spacing, strict=True))
+    if finer or segmenter.frame != generator.frame:
         raise InputError(f"{segmenter.path}: works on another grid than {generator.name}; install both models again")
     return generator
 

@@ -6,6 +6,7 @@ sweep, or those of the patient.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,10 +122,47 @@ def prepare(sweep: Sweep, bundle: Bundle, mr_grid: Volume | None = None) -> Prep
     return Prepared(image.with_array(preprocessing.normalize_ultrasound(image.array)), valid, box, axes)
 
 
-def back(array: np.ndarray, prepared: Prepared, sweep: Sweep) -> np.ndarray:
-    """Interpolate a prediction (z, y, x) linearly onto the sweep's box."""
+def stacked(prepared: Prepared, images: dict[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+    """Return images and ultrasound as a further network sees them: float32 (names, z, y, x), -1 outside the fan."""
+    seen = {"ioUS": prepared.image.array, **images}
+    return np.stack([np.where(prepared.valid, seen[name], -1.0).astype(np.float32) for name in names])
+
+
+def coarsened(
+    prepared: Prepared, images: dict[str, np.ndarray], spacing: Sequence[float]
+) -> tuple[Prepared, dict[str, np.ndarray]]:
+    """Bring the ultrasound and images on its grid to larger voxels.
+
+    Parameters
+    ----------
+    prepared
+        The ultrasound and its grid.
+    images
+        (z, y, x) by name; voxels that are not valid are not looked at.
+    spacing
+        (x, y, z) in mm, no less than the grid's; where it is the grid's, everything comes back as it is.
+
+    Returns
+    -------
+    tuple of Prepared and dict
+        The ultrasound and the images, 0 outside the fan.
+    """
+    if np.allclose(prepared.image.spacing, spacing, rtol=1e-3):
+        return prepared, images
+    volumes = {"ioUS": prepared.image} | {name: prepared.image.with_array(array) for name, array in images.items()}
+    coarse = {
+        name: preprocessing.resample_to_spacing(volume, spacing, prepared.valid) for name, volume in volumes.items()
+    }
+    share = preprocessing.resample_to_spacing(prepared.image.with_array(prepared.valid), spacing)
+    image, valid = coarse.pop("ioUS"), share.array >= 0.5
+    whole = preprocessing.bounding_box(np.ones_like(valid))
+    return Prepared(image, valid, whole, prepared.axes), {name: volume.array for name, volume in coarse.items()}
+
+
+def back(array: np.ndarray, prepared: Prepared, grid: Volume) -> np.ndarray:
+    """Interpolate a prediction (z, y, x) linearly onto a grid, as a rule the sweep's frame."""
     extended = prepared.image.with_array(extend(array, prepared.valid))
-    return preprocessing.resample_like(extended, sweep.frame).array
+    return preprocessing.resample_like(extended, grid).array
 
 
 def extend(array: np.ndarray, valid: np.ndarray, steps: int = 3) -> np.ndarray:

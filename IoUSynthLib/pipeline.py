@@ -11,7 +11,7 @@ import numpy as np
 
 from . import preprocessing, segmentation
 from .bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, LOG_ERROR, Bundle, load, partner
-from .grids import Prepared, Sweep, back, prepare
+from .grids import Prepared, Sweep, back, coarsened, prepare, stacked
 from .inference import open_session, predict
 from .report import make_report
 from .stages import Progress, Stages, Tell
@@ -129,7 +129,7 @@ def synthesize(
         if models.companion:
             outlined = _generate(models.companion, outlining, device, _part(tell, share, 1.0))
     with clock.stage("segmenting") as tell:
-        probabilities = _segment(models.segmenter, outlining, outlined, device, tell)
+        outlining, probabilities = outline(models.segmenter, outlining, outlined, device, tell)
     with clock.stage("finishing"):
         result = _finish(sweep, prepared, predicted, outlining, probabilities)
     used = {"requested": device, "used": open_session(models.generator, device).device}
@@ -189,24 +189,43 @@ def _generate(generator: Bundle, prepared: Prepared, device: str, tell: Tell) ->
     named = dict(zip(generator.outputs, values, strict=True))
     images = {name: np.clip(named[name], -1.0, 1.0) for name in generator.images}
     if generator.refiner:
-        stack = _stack({"ioUS": prepared.image.array, **images}, generator.refiner.inputs, prepared)
+        stack = stacked(prepared, images, generator.refiner.inputs)
         refined = _run(generator.refiner, stack, prepared, device, None, _part(tell, share, 1.0))
         images = dict(zip(generator.images, np.clip(refined, -1.0, 1.0), strict=True))
     return images if error_channel is None else {**images, _ERROR: named[LOG_ERROR]}
 
 
-def _stack(images: dict[str, np.ndarray], names: tuple[str, ...], prepared: Prepared) -> np.ndarray:
-    """Return (images, z, y, x) as a further network sees them: -1 outside the fan."""
-    return np.stack([np.where(prepared.valid, images[name], np.float32(-1.0)) for name in names])
+def outline(
+    segmenter: Bundle,
+    prepared: Prepared,
+    images: dict[str, np.ndarray],
+    device: str = "auto",
+    tell: Tell = lambda fraction: None,
+) -> tuple[Prepared, np.ndarray]:
+    """Find tumour and cavity on ultrasound and MRI, synthetic or not.
 
+    Parameters
+    ----------
+    segmenter
+        The model.
+    prepared
+        The ultrasound, and the grid of the images.
+    images
+        (z, y, x) in [-1, 1] by contrast.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+    tell
+        Called with the fraction done; may raise :class:`inference.Cancelled`.
 
-def _segment(
-    segmenter: Bundle, prepared: Prepared, predicted: dict[str, np.ndarray], device: str, tell: Tell
-) -> np.ndarray:
-    """Return weighted probabilities (3, z, y, x) of background, tumour and cavity on the segmenter's grid."""
-    stack = _stack({"ioUS": prepared.image.array, **predicted}, segmenter.inputs, prepared)
+    Returns
+    -------
+    tuple of Prepared and numpy.ndarray
+        The segmenter's grid, and on it weighted probabilities (3, z, y, x) of background, tumour and cavity.
+    """
+    prepared, images = coarsened(prepared, images, segmenter.spacing)
+    stack = stacked(prepared, images, segmenter.inputs)
     probabilities = _run(segmenter, stack, prepared, device, segmentation.softmax, tell)
-    return segmentation.weighted(probabilities, segmenter.class_weights)
+    return prepared, segmentation.weighted(probabilities, segmenter.class_weights)
 
 
 def _finish(
@@ -218,12 +237,12 @@ def _finish(
 ) -> SynthesisResult:
     """Bring everything back to the input's grid."""
     fan = sweep.fan[sweep.box]
-    returned = {name: back(array, prepared, sweep) for name, array in predicted.items()}
+    returned = {name: back(array, prepared, sweep.frame) for name, array in predicted.items()}
     error = returned.pop(_ERROR, None)
     if error is not None:
         error = np.clip(error / 2.0, _SMALLEST_UNCERTAINTY, 1.0).astype(np.float32)
     labels = segmentation.labels_from_probabilities(
-        np.stack([back(probability, outlining, sweep) for probability in probabilities]),
+        np.stack([back(probability, outlining, sweep.frame) for probability in probabilities]),
         fan,
         sweep.volume.voxel_volume_ml,
     )

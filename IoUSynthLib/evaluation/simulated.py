@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ..bundle import Bundle
-from ..inference import open_session, predict
-from ..pipeline import SynthesisResult, synthesize
+from ..grids import back
+from ..pipeline import SynthesisResult, outline, synthesize
 from ..preprocessing import normalize_ultrasound
-from ..segmentation import labels_from_probabilities, softmax, weighted
-from ..simulation.case import Case, read_case, read_parameters
+from ..segmentation import labels_from_probabilities
+from ..simulation.case import Case, prepared, read_case, read_parameters
 from ..simulation.cohort import read_index
 from ..simulation.mri import TARGETS
 from .floors import Floors, fit
@@ -89,17 +89,19 @@ def _fidelity(case: Case, result: SynthesisResult, floors: dict[str, Floors]) ->
 
 
 def _overlap(case: Case, result: SynthesisResult, arms: dict[str, tuple[Bundle, bool]]) -> dict[str, float]:
-    fan = case.fan.array > 0
     labels = {"overlay": result.segmentation.array}
+    true = {target: target_image(case, target) for target in TARGETS}
+    synthetic = {target: np.nan_to_num(predicted_image(result.images[target].array), nan=-1) for target in TARGETS}
     for name, (bundle, uses_true_mri) in arms.items():
-        images = {"ioUS": normalize_ultrasound(case.images["ioUS"].array)}
-        for target in TARGETS:
-            synthetic = np.nan_to_num(predicted_image(result.images[target].array), nan=-1)
-            images[target] = np.where(fan, target_image(case, target) if uses_true_mri else synthetic, -1)
-        stack = np.stack([images[channel] for channel in bundle.inputs]).astype(np.float32)
-        probabilities = weighted(predict(open_session(bundle), stack, fan, bundle, softmax), bundle.class_weights)
-        labels[name] = labels_from_probabilities(probabilities, fan, case.labels.voxel_volume_ml)
+        labels[name] = _outlined(case, bundle, true if uses_true_mri else synthetic)
     return overlap_scores(case, labels)
+
+
+def _outlined(case: Case, segmenter: Bundle, images: dict[str, np.ndarray]) -> np.ndarray:
+    """Labels of a case by a segmenter that reads these images, in [-1, 1]."""
+    grid, probabilities = outline(segmenter, prepared(case), images)
+    returned = np.stack([back(probability, grid, case.labels) for probability in probabilities])
+    return labels_from_probabilities(returned, case.fan.array > 0, case.labels.voxel_volume_ml)
 
 
 def _uncertainty(case: Case, result: SynthesisResult) -> dict[str, float]:

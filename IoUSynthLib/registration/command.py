@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -101,7 +102,11 @@ def _read_contrasts(files: list[Path], contrast: str | None) -> dict[str, Volume
 def guess_contrast(path: Path) -> str:
     """The contrast that a file's name tells: FLAIR, T2w, T1w, or "MRI"."""
     name = case_name(path).lower()
-    return next((kind for kind, word in (("FLAIR", "flair"), ("T2w", "t2"), ("T1w", "t1")) if word in name), "MRI")
+    if "flair" in name:
+        return "FLAIR"
+    # A word of its own first ("subject2_T1" is no T2w), then as in "3DAXT2SPACE".
+    found = re.search(r"(?<![a-z])t([12])(?!\d)", name) or re.search(r"t([12])(?=[a-z])", name)
+    return f"T{found[1]}w" if found else "MRI"
 
 
 def _synthetic(

@@ -16,6 +16,8 @@ import torch.nn.functional as functional
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from ..grids import Prepared
+from ..preprocessing import bounding_box, normalize_ultrasound
 from ..volume import InputError, Volume, read_volume, write_volume
 from .anatomy import Head
 from .fields import sample, smooth_noise, within
@@ -85,6 +87,14 @@ def to_network_range(signal: torch.Tensor | np.ndarray) -> torch.Tensor | np.nda
 def from_network_range(image: np.ndarray) -> np.ndarray:
     """The signal that :func:`to_network_range` maps to ``image`` in [-1, 1]."""
     return (image + 1) * (FULL_SCALE / 2)
+
+
+def prepared(case: Case) -> Prepared:
+    """A case as the pipeline prepares a sweep, on the case's own grid."""
+    ultrasound = case.images["ioUS"]
+    fan = case.fan.array > 0
+    image = ultrasound.with_array(normalize_ultrasound(ultrasound.array))
+    return Prepared(image, fan, bounding_box(np.ones_like(fan)), "ultrasound")
 
 
 def draw_pose(head: Head, rng: np.random.Generator) -> Pose:

@@ -10,8 +10,18 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ..preprocessing import normalize_ultrasound
-from ..simulation.case import UNLABELLED, Case, read_case, to_network_range
+from ..grids import coarsened, stacked
+from ..preprocessing import normalize_ultrasound, resample_to_spacing
+from ..simulation.case import (
+    CAVITY_LABEL,
+    TUMOUR_LABEL,
+    UNLABELLED,
+    VOXEL,
+    Case,
+    prepared,
+    read_case,
+    to_network_range,
+)
 from ..simulation.mri import TARGETS
 from ..volume import InputError
 
@@ -77,8 +87,10 @@ def refiner_volume(folder: Path, predictions: Path, targets: Sequence[str], ultr
     return TrainingVolume(image, volume.target, volume.fan, volume.centres)
 
 
-def segmenter_volume(folder: Path, inputs: Sequence[str], predictions: Path | None = None) -> TrainingVolume:
-    """The named inputs (ultrasound, T2w, FLAIR) in, labels out.
+def segmenter_volume(
+    folder: Path, inputs: Sequence[str], predictions: Path | None = None, spacing: float = VOXEL
+) -> TrainingVolume:
+    """The named inputs (ultrasound, T2w, FLAIR) in, labels out, on isotropic voxels of ``spacing`` mm.
 
     ``predictions`` is the folder of synthetic MRI written by :func:`.predictions.predict_cohort`; without it the MRI
     is the true one.
@@ -89,23 +101,31 @@ def segmenter_volume(folder: Path, inputs: Sequence[str], predictions: Path | No
         Nobody has outlined the case, or it lacks an MRI that is read.
     """
     case = read_case(folder)
-    fan = case.fan.array > 0
     if (case.labels.array == UNLABELLED).any():
         raise InputError(f"{folder}: its tumour and cavity are not outlined; prepare it with labels, or without it")
-    channels = []
+    images = {}
     for name in inputs:
         if name == "ioUS":
-            channels.append(normalize_ultrasound(case.images["ioUS"].array))
-        elif predictions is None:
-            if name not in case.images:
-                raise InputError(f"{folder}: has no {name} to learn from; give synthetic MRI with --predictions")
-            channels.append(_mri(case, name))
+            continue
+        if predictions is not None:
+            images[name] = np.load(predictions / f"{folder.name}_{name}.npy").astype(np.float32)
+        elif name in case.images:
+            images[name] = _mri(case, name)
         else:
-            channels.append(np.load(predictions / f"{folder.name}_{name}.npy").astype(np.float32))
-    image = np.where(fan, np.stack(channels), -1)
-    labels = np.where(fan, case.labels.array, 0)
-    centres = np.concatenate([_some(fan, 2000), _some(labels == 1, 1000), _some(labels == 2, 1000)])
-    return TrainingVolume(image.astype(np.float16), labels[None].astype(np.float16), fan, centres)
+            raise InputError(f"{folder}: has no {name} to learn from; give synthetic MRI with --predictions")
+    seen, images = coarsened(prepared(case), images, (spacing,) * 3)
+    image = stacked(seen, images, inputs)
+    labels = np.where(seen.valid, _coarse_labels(case, spacing), 0)
+    centres = np.concatenate([_some(seen.valid, 2000), _some(labels == 1, 1000), _some(labels == 2, 1000)])
+    return TrainingVolume(image.astype(np.float16), labels[None].astype(np.float16), seen.valid, centres)
+
+
+def _coarse_labels(case: Case, spacing: float) -> np.ndarray:
+    """The label that fills most of each larger voxel."""
+    if np.allclose(case.labels.spacing, spacing):
+        return case.labels.array
+    masks = [case.labels.with_array(case.labels.array == label) for label in (0, TUMOUR_LABEL, CAVITY_LABEL)]
+    return np.argmax([resample_to_spacing(mask, (spacing,) * 3).array for mask in masks], axis=0)
 
 
 def _mri(case: Case, name: str) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..bundle import Bundle
 from ..inference import open_session, predict
-from ..preprocessing import normalize_ultrasound
+from ..preprocessing import bounding_box, normalize_ultrasound
 from ..simulation.case import read_case
 
 
@@ -64,6 +64,15 @@ def predict_images(
     device
         ``auto``, ``cpu`` or ``cuda``.
     """
+    box = bounding_box(fan, margin=1)  # as the pipeline crops a sweep
+    images = _predict(generator, ultrasound[box], fan[box], device)
+    whole = {name: np.zeros(fan.shape, np.float32) for name in images}
+    for name, image in images.items():
+        whole[name][box] = image
+    return whole
+
+
+def _predict(generator: Bundle, ultrasound: np.ndarray, fan: np.ndarray, device: str) -> dict[str, np.ndarray]:
     values = predict(open_session(generator, device), ultrasound[None], fan, generator)
     named = dict(zip(generator.outputs, values, strict=True))
     images = {name: np.clip(named[name], -1, 1) for name in generator.images}

@@ -16,7 +16,6 @@ from .families import average_weights
 from .operating_point import read_operating_point
 from .presets import PRESETS, Preset
 
-SPACING_MM = 0.8
 WINDOW = (192, 192)
 SIZE_MULTIPLE = 16
 INTENDED_USE = "Research only, never for clinical decisions. Trained on simulated ultrasound."
@@ -105,7 +104,7 @@ def bundle_metadata(name: str, preset: Preset, operating_point: dict) -> dict:
         "iousynth": {
             "kind": preset.kind,
             "regime": "2.5D",
-            "spacing": [SPACING_MM] * 3,
+            "spacing": [preset.spacing] * 3,
             "slice_axes": [0, 1, 2],
             "window": list(WINDOW),
             "overlap": 0.25,

@@ -56,7 +56,7 @@ def test_there_and_back_is_the_same_place(sweep, tmp_path):
         world = volume.ijk_to_lps[:3, :3] @ places + np.array(volume.origin)[:, None]
         return (np.array([0.01, -0.02, 0.015]) @ world).reshape(volume.array.shape)
 
-    result = sweep.embed(grids.back(ramp(prepared.image), prepared, sweep))
+    result = sweep.embed(grids.back(ramp(prepared.image), prepared, sweep.frame))
     difference = np.abs(result.array - ramp(sweep.volume))[sweep.fan]
     assert np.quantile(difference, 0.95) < 0.01
     assert difference.max() < 0.06, "at the rim the neighbours' mean is continued"
@@ -75,3 +75,28 @@ def test_interpolation_at_the_rim_sees_no_edge():
     extended = grids.extend(np.where(valid, 5.0, -1.0), valid, steps=2)
     assert np.allclose(extended[1:11, 1:11, 1:11], 5.0)
     assert not extended[0].any()
+
+
+def test_larger_voxels_lie_where_the_smaller_ones_lay_and_the_dark_outside_does_not_leak_in(sweep, tmp_path):
+    prepared = prepare(sweep, tmp_path, "2D")
+    step = np.where(np.arange(prepared.valid.shape[2]) < 30, 0.25, 0.75) * np.ones(prepared.valid.shape)
+    image = np.where(prepared.valid, step, -9.0)
+    coarse, images = grids.coarsened(prepared, {"T2w": image}, (1.6, 1.6, 1.6))
+    volumes = [grid.valid.sum() * grid.image.voxel_volume_ml for grid in (prepared, coarse)]
+    assert volumes[1] == pytest.approx(volumes[0], rel=0.05)
+    inside = images["T2w"][coarse.valid]
+    assert inside.min() > 0.24
+    assert inside.max() < 0.76
+    returned = grids.back(images["T2w"], coarse, prepared.image)
+    away = prepared.valid & (np.abs(np.arange(prepared.valid.shape[2]) - 29.5) > 4)
+    assert np.abs(returned - step)[away].max() < 0.02
+    assert grids.coarsened(prepared, {"T2w": image}, (0.8, 0.8, 0.8))[0] is prepared
+
+
+def test_what_a_further_network_sees_is_black_outside_the_fan(sweep, tmp_path):
+    prepared = prepare(sweep, tmp_path, "2D")
+    stack = grids.stacked(prepared, {"T2w": np.full(prepared.valid.shape, 0.5)}, ("T2w", "ioUS"))
+    assert stack.dtype == np.float32
+    assert set(np.unique(stack[0])) == {-1.0, 0.5}
+    assert (stack[:, ~prepared.valid] == -1).all()
+    assert (stack[1][prepared.valid] == prepared.image.array[prepared.valid]).all()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
-from tiny_models import TINY_ERROR, generator_network, write_bundle
+from tiny_models import TINY_ERROR, generator_network, segmenter_network, write_bundle
 
 from IoUSynthLib import pipeline, preprocessing
+from IoUSynthLib.bundle import load
 from IoUSynthLib.inference import Cancelled
 from IoUSynthLib.volume import InputError, Volume, read_volume, write_volume
 
@@ -56,6 +58,20 @@ def test_a_generator_on_the_patients_axes(tiny_models, ultrasound, tmp_path):
     assert np.allclose(total[fan], 1000.0, atol=0.1)
     assert result.images["FLAIR"].array[28, 44, 30] == pytest.approx(250.0, abs=1.0)
     assert result.segmentation.array[26, 28, 34] == 1, "the bright lesion stays in its place"
+
+
+def test_a_segmenter_on_larger_voxels(tiny_bundles, ultrasound, tmp_path, monkeypatch):
+    shutil.copytree(tiny_bundles / "ious2mr-2.5d", tmp_path / "ious2mr-2.5d")
+    section = load(tiny_bundles / "lesion-2.5d").details | {"spacing": [1.6, 1.6, 1.6]}
+    write_bundle(tmp_path / "lesion-2.5d", segmenter_network(), **section)
+    monkeypatch.setenv("IOUSYNTH_MODELS", str(tmp_path))
+    result = pipeline.synthesize(ultrasound, device="cpu")
+    assert result.segmentation.same_grid(ultrasound, 0.0)
+    assert not result.segmentation.array[result.valid.array == 0].any()
+    tumour = np.argwhere(result.segmentation.array == 1)
+    assert np.allclose(tumour.mean(0), (26, 28, 34), atol=1.0)
+    lesion = np.pi / 6 * 10.4 * 9.6 * 11.2 / 1000  # its axes in mm
+    assert len(tumour) * ultrasound.voxel_volume_ml == pytest.approx(lesion, rel=0.35)
 
 
 def test_input_is_left_alone(tiny_models, ultrasound):

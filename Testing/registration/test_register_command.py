@@ -85,6 +85,9 @@ def test_contrast_is_guessed_by_the_name() -> None:
     assert guess_contrast(Path("3DAXT2SPACE.nrrd")) == "T2w"
     assert guess_contrast(Path("T1_postcontrast.nii")) == "T1w"
     assert guess_contrast(Path("brain.mha")) == "MRI"
+    assert guess_contrast(Path("subject2_T1.nii.gz")) == "T1w"
+    assert guess_contrast(Path("subject2.nii.gz")) == "MRI"
+    assert guess_contrast(Path("preop t2.nrrd")) == "T2w"
 
 
 def test_checkerboard_squares_are_10_mm() -> None:
