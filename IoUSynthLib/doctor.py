@@ -74,16 +74,25 @@ def examine(
     tell = progress or (lambda stage, fraction: None)
     generator = str(model or DEFAULT_GENERATOR)
     yield Finding("IoUSynth", True, f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
-    checks: dict[str, Callable[[], str]] = {name: lambda name=name: _package(name) for name in REQUIREMENTS}
+    packages = [_outcome(name, lambda name=name: (_package(name), None)) for name in REQUIREMENTS]
+    yield from packages
+    lacking = [finding.subject for finding in packages if not finding.fine]
+
+    def with_packages(check: Callable[[], Any]) -> Any:
+        if lacking:
+            raise InputError(f"was not tried; put {', '.join(lacking)} right first")
+        return check()
+
+    checks: dict[str, Callable[[], str]] = {}
     # The segmenter needs the generator that it was trained with, whichever makes the images.
     for name in dict.fromkeys((generator, DEFAULT_GENERATOR, DEFAULT_SEGMENTER)):
         checks[f"model {Path(name).name}"] = lambda name=name: _model(name)
-    checks |= {"device": lambda: _device(generator, device), "disk": _temporary_folder}
+    checks |= {"device": lambda: with_packages(lambda: _device(generator, device)), "disk": _temporary_folder}
     for number, (subject, check) in enumerate(checks.items()):
         tell("examining", STAGES["rehearsing"] * number / len(checks))
         yield _outcome(subject, lambda check=check: (check(), None))
     tell("rehearsing", STAGES["rehearsing"])
-    yield _outcome("dry run", lambda: _dry_run(generator, device, tell))
+    yield _outcome("dry run", lambda: with_packages(lambda: _dry_run(generator, device, tell)))
 
 
 def _outcome(subject: str, check: Callable[[], tuple[str, dict[str, Any] | None]]) -> Finding:
@@ -100,10 +109,13 @@ def _outcome(subject: str, check: Callable[[], tuple[str, dict[str, Any] | None]
 
 
 def _package(name: str) -> str:
+    if importlib.util.find_spec(name) is None:
+        raise InputError(f"is not installed; press Install packages in the panel, or run: pip install {name}")
     try:
         module = importlib.import_module(name)
     except ImportError as error:
-        raise InputError(f"cannot be imported ({error}); install it with: pip install {name}") from error
+        remedy = f"install it again: pip install --force-reinstall --no-deps {name}"
+        raise InputError(f"cannot be loaded ({error}); {remedy}") from error
     return str(getattr(module, "__version__", None) or importlib.metadata.version(name))
 
 
@@ -123,7 +135,8 @@ def _device(generator: str, device: str) -> str:
             f"{', '.join(session.unused)} was asked for and is not in use, so that models run on the "
             f"{session.device.upper()} ({why_unused()}); install what is missing, or choose the device cpu"
         )
-    return f"models run on the {_unit(session.device)}; ONNX Runtime offers {', '.join(available_providers())}"
+    cuda = "" if "CUDAExecutionProvider" in available_providers() else "; this ONNX Runtime has none for NVIDIA GPUs"
+    return f"models run on the {_unit(session.device)} ({', '.join(session.providers)}{cuda})"
 
 
 def _unit(device: str) -> str:

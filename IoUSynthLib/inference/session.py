@@ -35,15 +35,17 @@ class Session:
     ----------
     device
         ``cpu`` or ``cuda``: read back from ONNX Runtime, not what was asked for.
+    providers
+        What ONNX Runtime calls what is in use, the first choice first.
     unused
         Providers that were asked for and are not in use: ONNX Runtime falls back without a word.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, asked: Sequence[str]) -> None:
         self._session = session
-        used = session.get_providers()
-        self.device = "cuda" if used[0] == _CUDA else "cpu"
-        self.unused = tuple(provider for provider in asked if provider not in used)
+        self.providers = tuple(session.get_providers())
+        self.device = "cuda" if self.providers[0] == _CUDA else "cpu"
+        self.unused = tuple(provider for provider in asked if provider not in self.providers)
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Run the network on a float32 batch (B, C, ...) and return its prediction (B, outputs, ...)."""

@@ -94,7 +94,17 @@ def test_a_package_that_is_missing(tiny_models, small_sample, monkeypatch):
     assert doctor.missing_packages() == ["onnxruntime>=1.20"]
     findings = by_subject()
     assert wrong(findings) == ["onnxruntime", "device", "dry run"]
-    assert "pip install onnxruntime" in findings["onnxruntime"].text
+    assert "is not installed; press Install packages" in findings["onnxruntime"].text
+    assert findings["dry run"].text == "was not tried; put onnxruntime right first"
+
+
+def test_a_package_that_is_broken(tiny_models, tmp_path, monkeypatch):
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('DLL load failed')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    findings = by_subject()
+    assert wrong(findings) == ["onnxruntime", "device", "dry run"]
+    assert "cannot be loaded (DLL load failed); install it again" in findings["onnxruntime"].text
 
 
 def test_a_full_disk_and_a_missing_sample_case(tiny_models, tmp_path, monkeypatch):
