@@ -17,6 +17,8 @@ import qt
 import slicer
 import vtk
 from IoUSynthPanel.library import importLibrary, resourcesFolder
+from IoUSynthPanel.models import ModelsLogic, ModelsSection
+from IoUSynthPanel.preflight import PreflightLogic, PreflightSection
 from IoUSynthPanel.registration import RegisterSection, RegistrationLogic
 from IoUSynthPanel.stages import State, progressText
 from IoUSynthPanel.startup import registerSampleData, registerTerminology
@@ -105,7 +107,7 @@ class IoUSynthParameterNode:
 #
 
 
-class IoUSynthLogic(RegistrationLogic, ScriptedLoadableModuleLogic):
+class IoUSynthLogic(PreflightLogic, ModelsLogic, RegistrationLogic, ScriptedLoadableModuleLogic):
     """The module without its panel; free of Qt.
 
     The computation runs in a child process that stays warm between runs, so that a crash there leaves Slicer alive.
@@ -134,11 +136,6 @@ class IoUSynthLogic(RegistrationLogic, ScriptedLoadableModuleLogic):
             python = shutil.which("PythonSlicer") or sys.executable
             self._runner = importLibrary("mrml.run").SceneRunner(python)
         return self._runner
-
-    def models(self) -> list[str]:
-        """Return the names of the generators that are installed."""
-        bundles = importLibrary("bundle").list_bundles()
-        return [bundle.name for bundle in bundles if bundle.kind == "generator"]
 
     def startSynthesis(
         self,
@@ -223,7 +220,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic: IoUSynthLogic | None = None
         self.state = State.IDLE
-        self.registering = False  # what the run is, or the last one was
+        self.section: Any = None  # whose run it is, or the last one was; None for a synthesis
         self._parameterNode: IoUSynthParameterNode | None = None
         self._parameterNodeGuiTag: Any = None
         self._startTime = 0.0
@@ -237,6 +234,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/IoUSynth.ui"))
         self.layout.addWidget(uiWidget)
+        sections = uiWidget.layout()
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         for selector in (self.ui.t2wSelector, self.ui.flairSelector, self.ui.uncertaintySelector):
             # Only IoUSynth's own volumes may be filled again: an acquired image is never overwritten.
@@ -246,6 +244,10 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self.logic = IoUSynthLogic()
         self.registerSection = RegisterSection(self)
+        self.preflightSection = PreflightSection(self)
+        self.modelsSection = ModelsSection(self)
+        sections.insertWidget(0, self.preflightSection.widget)
+        sections.insertWidget(sections.indexOf(self.ui.logCollapsibleButton), self.modelsSection.widget)
         self.timer = qt.QTimer()
         self.timer.setInterval(self.POLL_MILLISECONDS)
         self.timer.connect("timeout()", self.onTimer)
@@ -290,7 +292,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
         """Stop a run whose input is about to go."""
-        if self.state is not State.IDLE:
+        if self.state is not State.IDLE and self.section is not self.preflightSection:
             self.logic.cancel()
             self._setState(State.CANCELLING)
         self.registerSection.cleanup()
@@ -317,7 +319,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def initializeParameterNode(self) -> None:
         """Observe the parameter node, and choose volumes if none are chosen."""
         self.setParameterNode(self.logic.getParameterNode())
-        self._listModels()
+        self.listModels()
+        self.modelsSection.refresh()
         if not self._parameterNode.inputVolume:
             self._selectDefaultVolumes()
 
@@ -352,7 +355,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if ultrasound and mri and not self._parameterNode.preoperativeVolume:
             self._parameterNode.preoperativeVolume = mri
 
-    def _listModels(self) -> None:
+    def listModels(self) -> None:
         """Fill the model selector: the default first, then every installed generator."""
         try:
             names = self.logic.models()
@@ -386,11 +389,12 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _setState(self, state: State) -> None:
         self.state = state
         running = state is not State.IDLE
-        self.ui.progressBar.setVisible(running)
-        self.ui.statusLabel.setVisible(running)
+        shown = running and self.section is not self.preflightSection  # which has its own
+        self.ui.progressBar.setVisible(shown)
+        self.ui.statusLabel.setVisible(shown)
         for section in ("inputs", "outputs", "advanced"):
             getattr(self.ui, f"{section}CollapsibleButton").enabled = not running
-        self.ui.applyButton.text = _("Cancel") if running and not self.registering else _("Synthesize MRI")
+        self.ui.applyButton.text = _("Cancel") if running and not self.section else _("Synthesize MRI")
         if running:
             self.timer.start()
         else:
@@ -398,8 +402,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._checkCanApply()
 
     def _checkCanApply(self) -> None:
-        if self.state is not State.IDLE and self.registering:
-            enabled, toolTip = False, _("Wait for the end of the registration")
+        if self.state is not State.IDLE and self.section:
+            enabled, toolTip = False, _("Wait for the end of the run")
         elif self.state is State.RUNNING:
             enabled, toolTip = True, _("Stop; the scene stays as it was")
         elif self.state is State.CANCELLING:
@@ -413,7 +417,12 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode
         hasResult = bool(parameters and parameters.inputVolume and (parameters.t2wVolume or parameters.flairVolume))
         self.ui.showButton.enabled = hasResult and self.state is State.IDLE
-        self.registerSection.update()
+        self.updateSections()
+
+    def updateSections(self) -> None:
+        """Let every section follow the panel's state and the choices."""
+        for section in (self.registerSection, self.preflightSection, self.modelsSection):
+            section.update()
 
     def onApplyButton(self, _checked: bool = False) -> None:
         """Start a synthesis, or cancel the one that is under way."""
@@ -427,7 +436,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.state is State.RUNNING:
             self.logic.cancel()
             self._setState(State.CANCELLING)
-            self.ui.statusLabel.text = _("Cancelling")
+            self._progressUi.statusLabel.text = _("Cancelling")
 
     def _start(self) -> None:
         parameters = self._parameterNode
@@ -443,18 +452,20 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             )
         )
 
-    def startRun(self, start: Callable[[], None], registering: bool = False) -> None:
-        """Start a synthesis or a registration, and watch it; say so if it cannot start."""
+    def startRun(self, start: Callable[[], None], section: Any = None) -> None:
+        """Start a synthesis, or the run of a section, and watch it; say so if it cannot start."""
         self._showMessage("")
         try:
             start()
         except Exception as error:  # the panel says it; nothing has been changed
             self._fail(str(error), "" if isinstance(error, ValueError) else traceback.format_exc())
+            if self.logic.missingPackages():
+                self.preflightSection.widget.collapsed = False
             return
-        self.registering = registering
+        self.section = section
         self._startTime = time.monotonic()
-        self._showProgress("starting", 0.0)
         self._setState(State.RUNNING)
+        self._showProgress("starting", 0.0)
 
     def selectedOutputs(self) -> Any:
         """Return the selected output nodes, as ``OutputNodes``."""
@@ -470,8 +481,13 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 if self.state is State.RUNNING:
                     self._showProgress(event.stage, event.fraction)
                 continue
+            if event.kind == "finding":
+                self.preflightSection.add(event.result)
+                continue
             self._setState(State.IDLE)
-            if event.kind == "result":
+            if self.section is self.preflightSection:
+                self.preflightSection.finish(event)
+            elif event.kind == "result":
                 self._finish()
             elif event.kind == "cancelled":
                 self._showMessage(_("Cancelled. The scene is as it was."))
@@ -482,9 +498,10 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _finish(self) -> None:
         job, report = self.logic.runner.job, self.logic.runner.job.report
         self._log(_("Report: {report}").format(report=json.dumps(report, indent=1, default=str)))
-        if self.registering:
+        if self.section is self.registerSection:
             self.registerSection.finish(job)
             return
+        self.modelsSection.remember(report)
         self._showQuality(report.get("summary", ""))
         self._showMessage("\n".join(report.get("warnings", [])), warning=True)
         parameters = self._parameterNode or self.logic.getParameterNode()  # another module may be open by now
@@ -512,9 +529,14 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     # --- What the panel says
 
+    @property
+    def _progressUi(self) -> Any:
+        """What shows the progress: the panel's own widgets, or those of the section Before surgery."""
+        return self.preflightSection.ui if self.section is self.preflightSection else self.ui
+
     def _showProgress(self, stage: str, fraction: float) -> None:
-        self.ui.progressBar.value = round(100 * fraction)
-        self.ui.statusLabel.text = progressText(stage, fraction, time.monotonic() - self._startTime)
+        self._progressUi.progressBar.value = round(100 * fraction)
+        self._progressUi.statusLabel.text = progressText(stage, fraction, time.monotonic() - self._startTime)
 
     def _showMessage(self, text: str, warning: bool = False) -> None:
         if warning and text:

@@ -32,6 +32,9 @@ PADDINGS = ("multiple", "window", "centre", "reflect")
 #: Along which axes the grid lies that a network sees.
 FRAMES = ("volume", "patient")
 
+#: Licences of weights, as SPDX identifiers, that restrict neither who uses them nor what for.
+PERMISSIVE_LICENCES = ("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0")
+
 #: Where a bundle's metadata lie in its folder.
 METADATA = Path("configs", "metadata.json")
 NETWORK_FILE = "models/model.onnx"
@@ -99,6 +102,16 @@ class Bundle:
     def licence(self) -> str:
         """Licence of the weights, as an SPDX identifier."""
         return str(self.details.get("licence", "not stated"))
+
+    @property
+    def permissive(self) -> bool:
+        """Whether the licence is known to allow every use; of any other, somebody has to take note."""
+        return self.licence in PERMISSIVE_LICENCES
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files of the bundle on disk."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
     @property
     def class_weights(self) -> tuple[float, ...]:

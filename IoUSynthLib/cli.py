@@ -313,6 +313,7 @@ def _add_models(commands: argparse._SubParsersAction) -> None:
     )
     install.add_argument("source", type=Path, metavar="FOLDER|ARCHIVE", help="a bundle, or a .zip or .tar.gz of one")
     install.add_argument("--replace", action="store_true", help="replace or hide a different model of the same name")
+    install.add_argument("--accept-licence", action="store_true", help="of a model whose licence restricts its use")
     install.set_defaults(run=_install_model)
     remove = actions.add_parser("remove", help="remove a model that was installed")
     remove.add_argument("name", metavar="NAME")
@@ -368,7 +369,7 @@ def _line_about(path: Path) -> str:
 def _install_model(options: argparse.Namespace) -> int:
     from .installing import install
 
-    bundle, outcome = install(options.source, options.replace)
+    bundle, outcome = install(options.source, options.replace, lambda _: options.accept_licence)
     print(f"{bundle.name}  {bundle.version}  {bundle.licence}  {bundle.path}: {outcome}")
     return 0
 
@@ -417,8 +418,10 @@ def _add_doctor(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "doctor",
         help="say what is installed, which device runs, and whether all is ready",
-        description="Exit code 0 when ready, 2 when not.",
+        description="Looks at packages, models, device and disk, and synthesizes the sample case for time. Exit code 0 "
+        "when ready, 2 when not.",
     )
+    parser.add_argument("--model", metavar="NAME|PATH", help=f"generator (default: {DEFAULT_GENERATOR})")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     parser.set_defaults(run=_run_doctor)
 
@@ -426,14 +429,14 @@ def _add_doctor(commands: argparse._SubParsersAction) -> None:
 def _run_doctor(options: argparse.Namespace) -> int:
     from .doctor import examine
 
-    findings = examine(options.device)
-    for finding in findings:
-        print(f"{'ok   ' if finding.fine else 'FAIL '} {finding.subject}: {finding.text}")
-    problems = [finding for finding in findings if not finding.fine]
+    problems = []
+    for finding in examine(options.device, options.model):
+        print(f"{'ok   ' if finding.fine else 'FAIL '} {finding.subject}: {finding.text}", flush=True)
+        problems += [] if finding.fine else [finding]
     if problems:
         print(f"not ready: {'; '.join(f'{problem.subject}: {problem.text}' for problem in problems)}")
         return BAD_INPUT
-    print("ready")
+    print("Ready. No network needed.")
     return 0
 
 

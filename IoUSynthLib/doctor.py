@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
+import importlib.util
 import platform
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from . import __version__
 from .bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, load
-from .volume import InputError, Volume
+from .stages import Progress
+from .volume import InputError, read_volume
+
+#: The modules that a run needs, and what pip installs for each.
+REQUIREMENTS = {"numpy": "numpy>=1.26", "SimpleITK": "SimpleITK>=2.4", "onnxruntime": "onnxruntime>=1.20"}
+#: The simulated ultrasound that comes with the extension.
+SAMPLE = Path(__file__).resolve().parents[1] / "Resources" / "SampleData" / "IoUSynthSample_ious.nrrd"
+#: Stages of the examination and the overall fraction at which each begins.
+STAGES = {"examining": 0.0, "rehearsing": 0.05}
 
 #: Free space below this does not hold the arrays of a run.
 _NEEDED_MIB = 1024
@@ -20,57 +31,116 @@ _NEEDED_MIB = 1024
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the examination."""
+    """One line of the examination.
+
+    Attributes
+    ----------
+    subject
+        What was looked at.
+    fine
+        Whether it is as it must be.
+    text
+        What was found; cause and remedy where it is not fine.
+    report
+        Of a dry run that came to its end: that of :func:`pipeline.synthesize`.
+    """
 
     subject: str
     fine: bool
     text: str
+    report: dict[str, Any] | None = None
 
 
-def examine(device: str = "auto") -> list[Finding]:
-    """Look at packages, providers, models and the temporary folder, and synthesize a small fan for time."""
-    findings = [Finding("iousynth", True, f"{__version__}, Python {platform.python_version()}, {platform.platform()}")]
-    findings += [_package(name) for name in ("numpy", "SimpleITK", "onnxruntime")]
-    checks = {
-        "providers": _providers,
-        f"model {DEFAULT_GENERATOR}": lambda: _model(DEFAULT_GENERATOR),
-        f"model {DEFAULT_SEGMENTER}": lambda: _model(DEFAULT_SEGMENTER),
-        "temporary folder": _temporary_folder,
-        "dry run": lambda: _dry_run(device),
-    }
-    findings += _outcomes(checks)
-    return findings
+def missing_packages() -> list[str]:
+    """Return what pip has to install before anything can run; nothing is imported."""
+    importlib.invalidate_caches()  # something may have been installed a moment ago
+    return [requirement for name, requirement in REQUIREMENTS.items() if importlib.util.find_spec(name) is None]
 
 
-def _outcomes(checks: dict[str, Callable[[], str]]) -> Iterator[Finding]:
-    for subject, check in checks.items():
-        try:
-            yield Finding(subject, True, check())
-        except InputError as error:
-            yield Finding(subject, False, str(error))
-        except Exception as error:  # a broken installation fails in any way; the doctor must name it and go on
-            yield Finding(subject, False, f"{type(error).__name__}: {error}; install the packages again")
+def examine(
+    device: str = "auto", model: str | Path | None = None, progress: Progress | None = None
+) -> Iterator[Finding]:
+    """Look at packages, models, device and disk, and synthesize the sample case; give each finding as it is made.
+
+    Parameters
+    ----------
+    device
+        ``auto``, ``cpu`` or ``cuda``. A provider of ONNX Runtime that it asks for and that is not in use is not fine.
+    model
+        Name or folder of the generator that is to run; the default is :data:`bundle.DEFAULT_GENERATOR`.
+    progress
+        Called with the stage and the overall fraction in [0, 1]; may raise :class:`inference.Cancelled`.
+    """
+    tell = progress or (lambda stage, fraction: None)
+    generator = str(model or DEFAULT_GENERATOR)
+    yield Finding("IoUSynth", True, f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
+    packages = [_outcome(name, lambda name=name: (_package(name), None)) for name in REQUIREMENTS]
+    yield from packages
+    lacking = [finding.subject for finding in packages if not finding.fine]
+
+    def with_packages(check: Callable[[], Any]) -> Any:
+        if lacking:
+            raise InputError(f"was not tried; put {', '.join(lacking)} right first")
+        return check()
+
+    checks: dict[str, Callable[[], str]] = {}
+    # The segmenter needs the generator that it was trained with, whichever makes the images.
+    for name in dict.fromkeys((generator, DEFAULT_GENERATOR, DEFAULT_SEGMENTER)):
+        checks[f"model {Path(name).name}"] = lambda name=name: _model(name)
+    checks |= {"device": lambda: with_packages(lambda: _device(generator, device)), "disk": _temporary_folder}
+    for number, (subject, check) in enumerate(checks.items()):
+        tell("examining", STAGES["rehearsing"] * number / len(checks))
+        yield _outcome(subject, lambda check=check: (check(), None))
+    tell("rehearsing", STAGES["rehearsing"])
+    yield _outcome("dry run", lambda: with_packages(lambda: _dry_run(generator, device, tell)))
 
 
-def _package(name: str) -> Finding:
+def _outcome(subject: str, check: Callable[[], tuple[str, dict[str, Any] | None]]) -> Finding:
+    from .inference import Cancelled
+
     try:
-        module = __import__(name)
+        return Finding(subject, True, *check())
+    except Cancelled:
+        raise
+    except InputError as error:
+        return Finding(subject, False, str(error))
+    except Exception as error:  # a broken installation fails in any way; the doctor must name it and go on
+        return Finding(subject, False, f"{type(error).__name__}: {error}; install the packages again")
+
+
+def _package(name: str) -> str:
+    if importlib.util.find_spec(name) is None:
+        raise InputError(f"is not installed; press Install packages in the panel, or run: pip install {name}")
+    try:
+        module = importlib.import_module(name)
     except ImportError as error:
-        return Finding(name, False, f"cannot be imported ({error}); install it with: pip install {name}")
-    version = getattr(module, "__version__", None) or importlib.metadata.version(name)
-    return Finding(name, True, str(version))
-
-
-def _providers() -> str:
-    from .inference.session import available_providers
-
-    return ", ".join(available_providers())
+        remedy = f"install it again: pip install --force-reinstall --no-deps {name}"
+        raise InputError(f"cannot be loaded ({error}); {remedy}") from error
+    return str(getattr(module, "__version__", None) or importlib.metadata.version(name))
 
 
 def _model(name: str) -> str:
     bundle = load(name)
     bundle.verify()
     return f"{bundle.version}, checksums match, {bundle.path}"
+
+
+def _device(generator: str, device: str) -> str:
+    from .inference import open_session
+    from .inference.session import available_providers, why_unused
+
+    session = open_session(load(generator), device)
+    if session.unused:
+        raise InputError(
+            f"{', '.join(session.unused)} was asked for and is not in use, so that models run on the "
+            f"{session.device.upper()} ({why_unused()}); install what is missing, or choose the device cpu"
+        )
+    cuda = "" if "CUDAExecutionProvider" in available_providers() else "; this ONNX Runtime has none for NVIDIA GPUs"
+    return f"models run on the {_unit(session.device)} ({', '.join(session.providers)}{cuda})"
+
+
+def _unit(device: str) -> str:
+    return "GPU" if device == "cuda" else "CPU"
 
 
 def _temporary_folder() -> str:
@@ -81,24 +151,18 @@ def _temporary_folder() -> str:
     return f"{tempfile.gettempdir()} can be written, {free} MiB free"
 
 
-def _dry_run(device: str) -> str:
+def _dry_run(generator: str, device: str, tell: Progress) -> tuple[str, dict[str, Any]]:
     from .pipeline import synthesize
 
-    started = time.perf_counter()
-    result = synthesize(_fan(), device=device)
-    seconds = time.perf_counter() - started
-    return (
-        f"{seconds:.1f} s for a fan of {result.report['quality']['fan_ml']:.0f} ml on {result.report['device']['used']}"
+    if not SAMPLE.is_file():
+        raise InputError(f"{SAMPLE}: the sample case is missing; install the extension again")
+    begin = STAGES["rehearsing"]
+    result = synthesize(
+        read_volume(SAMPLE), generator, device, lambda _, fraction: tell("rehearsing", begin + (1 - begin) * fraction)
     )
-
-
-def _fan() -> Volume:
-    """Return noise in a fan of 64x64x48 voxels of 0.8 mm."""
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    _, y, x = np.mgrid[:48, :64, :64].astype(np.float32)
-    fan = (np.hypot(x - 32, y) < 60) & (np.abs(np.arctan2(x - 32, y)) < 0.6)
-    array = np.where(fan, 30.0 + 50.0 * rng.rayleigh(1.0, fan.shape), 0.0).astype(np.float32)
-    array[[0, -1]] = 0.0
-    return Volume(array, (0.8, 0.8, 0.8))
+    report = result.report
+    return (
+        f"the sample case took {report['seconds']['total']:.1f} s on the {_unit(report['device']['used'])} (a fan of "
+        f"{report['quality']['fan_ml']:.0f} ml)",
+        report,
+    )

@@ -14,7 +14,7 @@ import stat
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -32,11 +32,17 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LITTER = ("__MACOSX", ".DS_Store")
 _CHUNK = 2**20
 
+#: Shows somebody a bundle whose licence restricts its use, and returns whether it was accepted.
+Accept = Callable[[Bundle], bool]
 #: A regular file of a source: its path within it, its size in bytes, its content.
 Member = tuple[str, int, IO[bytes]]
 
 
-def install(source: Path, replace: bool = False) -> tuple[Bundle, str]:
+class NameTaken(InputError):
+    """A different model has this name; ``replace`` would replace or hide it."""
+
+
+def install(source: Path, replace: bool = False, accept: Accept | None = None) -> tuple[Bundle, str]:
     """Install a model into :func:`bundle.user_folder`.
 
     Parameters
@@ -45,6 +51,9 @@ def install(source: Path, replace: bool = False) -> tuple[Bundle, str]:
         A bundle's folder, or a .zip, .tar.gz, .tgz or .tar of one.
     replace
         Whether a different model of the same name may be replaced, or hidden when it lies in another folder.
+    accept
+        Asked when the licence is none of :data:`bundle.PERMISSIVE_LICENCES`; the bundle it is given is intact but not
+        installed yet.
 
     Returns
     -------
@@ -55,8 +64,8 @@ def install(source: Path, replace: bool = False) -> tuple[Bundle, str]:
     Raises
     ------
     InputError
-        The source is no intact bundle with a licence, holds what a bundle must not hold, clashes with another model, or
-        the folder cannot be written. Nothing has changed then.
+        The source is no intact bundle with a licence, holds what a bundle must not hold, clashes with another model
+        (:class:`NameTaken`), its licence was not accepted, or the folder cannot be written. Nothing has changed then.
     """
     folder = user_folder()
     if source.is_dir():
@@ -69,6 +78,11 @@ def install(source: Path, replace: bool = False) -> tuple[Bundle, str]:
         given = _check(staged, source)
         target = folder / given.name
         outcome = _clash(given, target, replace)
+        if outcome != "already there" and not given.permissive and not (accept and accept(given)):
+            raise InputError(
+                f"{source}: its licence ({given.licence}) may restrict its use and was not accepted; read the LICENSE "
+                "in it, and add --accept-licence"
+            )
         if outcome != "already there":
             _swap(staged, target, staging / "old")
     return load(target), outcome + _remark(target)
@@ -162,7 +176,7 @@ def _clash(given: Bundle, target: Path, replace: bool) -> str:
         if same and path == target:
             return "already there"
         if not same and not replace:
-            raise InputError(
+            raise NameTaken(
                 f"{path}: is another model of this name ({described}), which would be "
                 f"{'replaced' if path == target else 'hidden'}; add --replace, or rename the folder that is installed"
             )

@@ -132,7 +132,10 @@ def synthesize(
         outlining, probabilities = outline(models.segmenter, outlining, outlined, device, tell)
     with clock.stage("finishing"):
         result = _finish(sweep, prepared, predicted, outlining, probabilities)
-    used = {"requested": device, "used": open_session(models.generator, device).device}
+    session = open_session(models.generator, device)
+    used = {"requested": device, "used": session.device}
+    if session.unused:
+        used["unused"] = ", ".join(session.unused)
     result.report.update(make_report(result, volume, models, used, clock.seconds), grid=prepared.describe())
     clock.tell("finishing", 1.0)
     return result

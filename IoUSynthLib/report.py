@@ -32,13 +32,18 @@ def make_report(
     models
         What made it.
     device
-        Which was requested, and which was used.
+        Which was requested, which was used, and the providers that ought to have been and were not, if any.
     seconds
         Of each stage.
     """
     fan = result.valid.array > 0
     plausible, reason = preprocessing.looks_like_ultrasound(volume, fan)
     warnings = [] if plausible else [f"The input does not look like ultrasound: {reason}"]
+    if "unused" in device:
+        warnings.append(
+            f"{device['unused']} was asked for and is not in use: this ran on the {device['used'].upper()}; the check "
+            "before surgery (doctor) says why"
+        )
     total = round(sum(seconds.values()), 3)
     volumes = segmentation.volumes_ml(result.segmentation.array, volume.voxel_volume_ml)
     quality = _quality(result, fan, volume.voxel_volume_ml, models.generator.name)

@@ -1,4 +1,4 @@
-"""Synthesis and registration in a child process that stays warm, so that the host lives when the work dies.
+"""Synthesis, registration and examination in a child process that stays warm, so that the host lives when it dies.
 
 Parent and child exchange JSON lines over the child's stdin and stdout. Arrays travel through memory-mapped files in a
 private temporary folder, which needs no resource tracker: that one would start another Slicer. The child's stdout and
@@ -25,7 +25,7 @@ import threading
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
@@ -33,6 +33,7 @@ import numpy as np
 
 from . import __version__
 from .bundle import SEARCH_VARIABLE
+from .doctor import Finding
 from .volume import InputError, Volume
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from .registration.deformable import Deformation
 
 #: Number of the protocol between parent and child.
-PROTOCOL = 3
+PROTOCOL = 4
 
 #: Seconds that a cancelled child has to stop by itself before it is killed.
 PATIENCE = 1.5
@@ -76,11 +77,11 @@ class Event:
     Attributes
     ----------
     kind
-        ``progress``, ``result``, ``error`` or ``cancelled``; the last three end the job.
+        ``progress``, ``finding``, ``result``, ``error`` or ``cancelled``; the last three end the job.
     stage, fraction
         Of the work, for ``progress``; the fraction is overall, in [0, 1].
     result
-        For ``result``.
+        For ``result``, and for ``finding``: the next one of an examination.
     message
         For ``error``: one line with cause and remedy.
     details
@@ -90,13 +91,14 @@ class Event:
     kind: str
     stage: str = ""
     fraction: float = 0.0
-    result: SynthesisResult | Registered | None = None
+    result: SynthesisResult | Registered | Finding | list[Finding] | None = None
     message: str = ""
     details: str = ""
 
 
 class Worker:
-    """A child process that runs :func:`pipeline.synthesize` and :func:`registration.register`, one job at a time.
+    """A child process that runs :func:`pipeline.synthesize`, :func:`registration.register` and :func:`doctor.examine`,
+    one job at a time.
 
     Parameters
     ----------
@@ -166,6 +168,17 @@ class Worker:
             initial=None if initial is None else initial.tolist(),
         )
 
+    def submit_examination(self, device: str = "auto", model: str | Path | None = None) -> None:
+        """Start an examination; the arguments are those of :func:`doctor.examine`. Each :class:`doctor.Finding` comes
+        as an event, and its result is the list of all.
+
+        Raises
+        ------
+        RuntimeError, InputError
+            As :meth:`submit`.
+        """
+        self._start("examine", {}, device=device, model=_from_anywhere(model))
+
     def _start(self, command: str, volumes: Mapping[str, Volume], **options: Any) -> None:
         if self._busy:
             raise RuntimeError("the worker is busy: wait for its result, or cancel it")
@@ -225,6 +238,8 @@ class Worker:
             return []
         if kind == "progress":
             return [] if self._kill_at else [Event("progress", line["stage"], line["fraction"])]
+        if kind == "finding":
+            return [] if self._kill_at else [Event("finding", result=Finding(**line["finding"]))]
         if kind == "result":
             result = None if self._kill_at else _read_result(self._child.folder, line)
             _remove_files(self._child.folder, line)
@@ -402,7 +417,9 @@ def _read_volume(folder: Path, entry: dict[str, Any]) -> Volume:
     )
 
 
-def _read_result(folder: Path, line: dict[str, Any]) -> SynthesisResult | Registered:
+def _read_result(folder: Path, line: dict[str, Any]) -> SynthesisResult | Registered | list[Finding]:
+    if "findings" in line:
+        return [Finding(**finding) for finding in line["findings"]]
     volumes = {name: _read_volume(folder, entry) for name, entry in line["volumes"].items()}
     if "matrix" in line:
         return Registered(np.array(line["matrix"]), _read_deformation(line, volumes), line["report"])
@@ -473,16 +490,35 @@ def _say(stream: TextIO, **message: Any) -> None:
     stream.flush()
 
 
+class _Teller:
+    """Tells the parent how a job goes on, and stops the job when it was cancelled."""
+
+    def __init__(self, job: int, commands: _Commands, protocol: TextIO) -> None:
+        self._job, self._commands, self._protocol = job, commands, protocol
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        """Tell the progress, as the functions that do the work want it told."""
+        self.say("progress", stage=stage, fraction=fraction)
+
+    def say(self, event: str, **message: Any) -> None:
+        """Send a message that is not the job's last."""
+        from .inference import Cancelled
+
+        if self._job in self._commands.cancelled:
+            raise Cancelled
+        _say(self._protocol, event=event, job=self._job, **message)
+
+
 def _run(job: dict[str, Any], commands: _Commands, protocol: TextIO) -> dict[str, Any]:
     """Do a job and return its last message."""
     from .inference import Cancelled
 
-    def progress(stage: str, fraction: float) -> None:
-        if job["job"] in commands.cancelled:
-            raise Cancelled
-        _say(protocol, event="progress", job=job["job"], stage=stage, fraction=fraction)
-
-    work, name = {"synthesize": (_synthesize, "synthesis"), "register": (_register, "registration")}[job["command"]]
+    progress = _Teller(job["job"], commands, protocol)
+    work, name = {
+        "synthesize": (_synthesize, "synthesis"),
+        "register": (_register, "registration"),
+        "examine": (_examine, "examination"),
+    }[job["command"]]
     try:
         volumes = {key: _read_volume(commands.folder, entry) for key, entry in job["volumes"].items()}
         _remove_files(commands.folder, job)
@@ -505,7 +541,7 @@ def _run(job: dict[str, Any], commands: _Commands, protocol: TextIO) -> dict[str
 _Outcome = tuple[dict[str, Any], dict[str, Volume]]
 
 
-def _synthesize(job: dict[str, Any], volumes: dict[str, Volume], progress: Callable[[str, float], None]) -> _Outcome:
+def _synthesize(job: dict[str, Any], volumes: dict[str, Volume], progress: _Teller) -> _Outcome:
     from .pipeline import synthesize
 
     mr_grid = Volume(np.zeros((1, 1, 1)), **job["mr_grid"]) if job["mr_grid"] else None
@@ -516,7 +552,7 @@ def _synthesize(job: dict[str, Any], volumes: dict[str, Volume], progress: Calla
     return {"images": list(result.images), "report": result.report}, results
 
 
-def _register(job: dict[str, Any], volumes: dict[str, Volume], progress: Callable[[str, float], None]) -> _Outcome:
+def _register(job: dict[str, Any], volumes: dict[str, Volume], progress: _Teller) -> _Outcome:
     from .registration import register
 
     def images(kind: str) -> dict[str, Volume]:
@@ -540,3 +576,13 @@ def _register(job: dict[str, Any], volumes: dict[str, Volume], progress: Callabl
         return message, {}
     components = {axis: found.grid.with_array(found.field[..., number]) for number, axis in enumerate(_AXES)}
     return {**message, "similarity": [found.before, found.after]}, {"taper": found.grid, **components}
+
+
+def _examine(job: dict[str, Any], volumes: dict[str, Volume], progress: _Teller) -> _Outcome:
+    from .doctor import examine
+
+    findings = []
+    for finding in examine(job["device"], job["model"], progress):
+        findings.append(dataclasses.asdict(finding))
+        progress.say("finding", finding=findings[-1])
+    return {"findings": findings}, {}

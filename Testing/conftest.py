@@ -46,6 +46,18 @@ def tiny_models(tiny_bundles: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
+def wide_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the default models, tiny but with windows as wide as the sample case, which they are quick on."""
+    pytest.importorskip("onnx")
+    folder = tmp_path_factory.mktemp("wide")
+    wide = {"window": [256, 256], "slice_axes": [0], "overlap": 0.0, "spacing": [1.6, 1.6, 1.6]}
+    segmenter = {"kind": "segmenter", "inputs": ["ioUS", "T2w", "FLAIR"], "outputs": ["background", "tumour", "cavity"]}
+    write_bundle(folder / "ious2mr-2.5d", generator_network(), **wide)
+    write_bundle(folder / "lesion-2.5d", segmenter_network(), generator="ious2mr-2.5d", **segmenter, **wide)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def ultrasound() -> Volume:
     """A fan of 64x60x56 voxels of 0.7x0.6x0.65 mm with speckle, a bright lesion and a black ventricle, oblique."""
     rng = np.random.default_rng(3)

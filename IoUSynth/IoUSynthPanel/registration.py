@@ -9,11 +9,11 @@ import slicer
 from slicer import vtkMRMLMarkupsNode, vtkMRMLScalarVolumeNode, vtkMRMLTransformableNode
 from slicer.i18n import tr as _
 
+from .colors import AMBER, GREEN, RED, coloured
 from .library import importLibrary
 from .stages import State
 
-#: Colours of the verdict, readable on light and on dark panels; the words say the same.
-VERDICT_COLORS = {"agrees": "#2e9e5b", "doubtful": "#d9822b", "failed": "#d64545"}
+VERDICT_COLORS = {"agrees": GREEN, "doubtful": AMBER, "failed": RED}
 
 
 class RegistrationLogic:
@@ -133,7 +133,7 @@ class RegisterSection:
     def update(self) -> None:
         """Follow the scene and the choices."""
         parameters = self.panel.parameters
-        registering, idle = self.panel.registering, self.panel.state is State.IDLE
+        registering, idle = self.panel.section is self, self.panel.state is State.IDLE
         self._listCompanions()
         for widget in (self.ui.registerForm, self.ui.undoButton):
             widget.enabled = idle
@@ -208,7 +208,7 @@ class RegisterSection:
                 parameters.deformable,
                 landmarks if all(landmarks) else None,
             ),
-            registering=True,
+            section=self,
         )
 
     def finish(self, job: Any) -> None:
@@ -271,5 +271,5 @@ def verdictText(report: dict[str, Any]) -> str:
                 count=report["TRE"]["landmarks"], before=before, after=after
             )
         )
-    color = VERDICT_COLORS[report["verdict"]]
-    return f'<b style="color:{color}">{words[report["verdict"]]}</b> {html.escape(" ".join(lines))}'
+    verdict = report["verdict"]
+    return f"{coloured(words[verdict], VERDICT_COLORS[verdict])} {html.escape(' '.join(lines))}"

@@ -17,6 +17,8 @@ def stageText(stage: str) -> str:
     """Return what the panel says of a stage of a run."""
     texts = {
         "starting": _("Starting"),
+        "examining": _("Examining packages, models, device and disk"),
+        "rehearsing": _("Dry run on the sample case"),
         "checking": _("Checking the input"),
         "preparing": _("Preparing the ultrasound"),
         "synthesizing": _("Synthesizing the MR images"),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,11 +35,17 @@ class Session:
     ----------
     device
         ``cpu`` or ``cuda``: read back from ONNX Runtime, not what was asked for.
+    providers
+        What ONNX Runtime calls what is in use, the first choice first.
+    unused
+        Providers that were asked for and are not in use: ONNX Runtime falls back without a word.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, asked: Sequence[str]) -> None:
         self._session = session
-        self.device = "cuda" if session.get_providers()[0] == _CUDA else "cpu"
+        self.providers = tuple(session.get_providers())
+        self.device = "cuda" if self.providers[0] == _CUDA else "cpu"
+        self.unused = tuple(provider for provider in asked if provider not in self.providers)
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Run the network on a float32 batch (B, C, ...) and return its prediction (B, outputs, ...)."""
@@ -85,6 +95,17 @@ def available_providers() -> list[str]:
     return list(load_runtime().get_available_providers())
 
 
+def why_unused() -> str:
+    """Say why ONNX Runtime does not use its CUDA provider, as far as the operating system tells."""
+    name = "onnxruntime_providers_cuda.dll" if sys.platform == "win32" else "libonnxruntime_providers_cuda.so"
+    try:
+        ctypes.CDLL(str(Path(load_runtime().__file__).parent / "capi" / name))
+    except OSError as error:
+        if "undefined symbol" not in str(error):  # that is how it answers outside ONNX Runtime
+            return " ".join(str(error).split())
+    return "no NVIDIA GPU answers, or its driver is too old"
+
+
 def _open(bundle: Bundle, device: str) -> Session:
     runtime = load_runtime()
     network = bundle.read_network()
@@ -92,15 +113,17 @@ def _open(bundle: Bundle, device: str) -> Session:
     if device == "cuda" and not offered:
         raise _no_cuda("this ONNX Runtime has no CUDA provider")
     if offered and hasattr(runtime, "preload_dlls"):
-        runtime.preload_dlls()  # CUDA and cuDNN out of their Python packages, where these are installed
-    providers = [(_CUDA, _CUDA_OPTIONS), _CPU] if offered else [_CPU]
+        with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
+            runtime.preload_dlls()  # CUDA and cuDNN out of their Python packages, where these are installed
+    asked = {_CUDA: _CUDA_OPTIONS, _CPU: {}} if offered else {_CPU: {}}
     try:
-        session = Session(runtime.InferenceSession(network, _options(runtime), providers=providers))
+        inner = runtime.InferenceSession(network, _options(runtime), providers=list(asked.items()))
     except Exception as error:  # ONNX Runtime has a dozen exception classes without a common base
         raise InputError(f"{bundle.path}: ONNX Runtime cannot open the model ({error}); install it again") from error
+    session = Session(inner, tuple(asked))
     _check_signature(session, bundle)
     if device == "cuda" and session.device != "cuda":
-        raise _no_cuda("ONNX Runtime fell back to the CPU")
+        raise _no_cuda(f"ONNX Runtime fell back to the CPU ({why_unused()})")
     return session
 
 

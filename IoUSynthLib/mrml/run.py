@@ -1,10 +1,12 @@
-"""Synthesis and registration of nodes of the scene: from the nodes, through the child process, to new nodes.
+"""Synthesis and registration of nodes of the scene: from the nodes, through the child process, to new nodes; and the
+examination before them, which needs no nodes.
 
 Free of Qt: a timer of the panel or a loop of a script calls :meth:`SceneRunner.poll`.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import time
@@ -21,6 +23,7 @@ from . import nodes
 if TYPE_CHECKING:
     import slicer
 
+    from ..doctor import Finding
     from ..pipeline import SynthesisResult
     from ..worker import Registered
     from .registration import RegistrationJob
@@ -63,6 +66,28 @@ class Job:
         self.report = result.report
 
 
+@dataclass
+class Examination:
+    """One examination of the machine.
+
+    Attributes
+    ----------
+    findings
+        All of them, empty before the end.
+    """
+
+    cancelled: bool = False
+    findings: list[Finding] = field(default_factory=list)
+
+    def problem(self) -> str:
+        """Return the empty text: no node takes part."""
+        return ""
+
+    def add(self, result: list[Finding]) -> None:
+        """Keep the result; the scene stays as it is."""
+        self.findings = result
+
+
 class SceneRunner:
     """Runs one job at a time in a child process that stays warm between jobs.
 
@@ -73,7 +98,7 @@ class SceneRunner:
     """
 
     def __init__(self, python: str) -> None:
-        self.job: Job | RegistrationJob | None = None
+        self.job: Job | RegistrationJob | Examination | None = None
         self._python = python
         self._worker: Worker | None = None
 
@@ -118,6 +143,19 @@ class SceneRunner:
         self.job = job
         self._made_worker().submit_registration(**arguments)
 
+    def start_examination(self, device: str = "auto", model: str | None = None) -> None:
+        """Start :func:`doctor.examine` in a fresh child process, free of what earlier runs opened; return at once.
+
+        Raises
+        ------
+        InputError
+            Another job is running, or the child cannot be started.
+        """
+        self._check_free()
+        self.close()
+        self.job = Examination()
+        self._made_worker().submit_examination(device, model or None)
+
     def poll(self) -> list[Event]:
         """Return what happened since the last call; never waits.
 
@@ -139,7 +177,7 @@ class SceneRunner:
             self._worker = None
         self.job = None
 
-    def wait(self) -> Job | RegistrationJob:
+    def wait(self) -> Job | RegistrationJob | Examination:
         """Wait for the job's end.
 
         Raises
@@ -182,13 +220,17 @@ class SceneRunner:
             files = write_outputs(staging, case_name(path), volume, self._wait(self._worker.poll))
         remove_stale(output_folder, case_name(path), files)
 
-    def _check_ready(self, package: str) -> None:
+    def _check_free(self) -> None:
         if self.busy:
             raise InputError("A run is already under way; cancel it or wait for its end.")
+
+    def _check_ready(self, package: str) -> None:
+        self._check_free()
+        importlib.invalidate_caches()  # it may have been installed a moment ago
         if importlib.util.find_spec(package) is None:
             raise InputError(
-                f'The package {package} is not installed; run slicer.util.pip_install("{package}") in the Python '
-                "console, then try again."
+                f"The package {package} is not installed; install it in the section Before surgery, or run "
+                f'slicer.util.pip_install("{package}") in the Python console, then try again.'
             )
 
     def _made_worker(self) -> Worker:
@@ -199,13 +241,13 @@ class SceneRunner:
     def _submit(self, volume: Volume, model: str | None, device: str, mr_grid: Volume | None = None) -> None:
         self._made_worker().submit(volume, model=model or None, device=device, mr_grid=mr_grid)
 
-    def _wait(self, poll: Callable[[], list[Event]]) -> SynthesisResult | Registered:
+    def _wait(self, poll: Callable[[], list[Event]]) -> SynthesisResult | Registered | list[Finding]:
         try:
             while True:
                 for event in poll():
                     if event.kind == "result":
                         return event.result
-                    if event.kind != "progress":
+                    if event.kind not in ("progress", "finding"):
                         raise RuntimeError(event.message or "The run was cancelled.")
                 time.sleep(_POLL_SECONDS)
         except KeyboardInterrupt:

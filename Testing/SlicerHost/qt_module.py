@@ -247,5 +247,12 @@ class QtModule(types.ModuleType):
         raise AttributeError(f"module 'qt' has no attribute '{name}'")
 
 
+def _path_alone(function: Callable) -> staticmethod:
+    """A dialog for files that returns the path, or the empty text, as PythonQt does; PySide6 adds the filter."""
+    return staticmethod(lambda *arguments: function(*arguments)[0])
+
+
 qt = QtModule("qt", __doc__)
+qt.QFileDialog.getOpenFileName = _path_alone(QtWidgets.QFileDialog.getOpenFileName)
+qt.QFileDialog.getSaveFileName = _path_alone(QtWidgets.QFileDialog.getSaveFileName)
 qt.QVariant = lambda value=None: value

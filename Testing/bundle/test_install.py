@@ -117,6 +117,21 @@ def test_another_model_of_the_name_is_replaced_only_when_asked(model, home, tmp_
     assert install(model, replace=True)[1] == "replaced"
 
 
+def test_a_licence_that_restricts_use_must_be_accepted(home, tmp_path, capsys):
+    pytest.importorskip("onnx")
+    licence = "LicenseRef-NVIDIA-Source-Code-License-NC"
+    restricted = write_bundle(tmp_path / "given" / "tiny", generator_network(), licence=licence)
+    shown = []
+    assert licence in complaint(restricted)
+    complaint(restricted, accept=lambda given: shown.append((given.path / "LICENSE").read_text()))
+    assert shown == ["Apache-2.0\n"]
+    assert list(home.iterdir()) == []
+    assert cli.main(["models", "install", str(restricted)]) == 2
+    assert "--accept-licence" in capsys.readouterr().err
+    assert cli.main(["models", "install", str(restricted), "--accept-licence"]) == 0
+    assert install(restricted)[1] == "already there"
+
+
 def test_a_replacement_that_fails_leaves_the_old_model(model, home, tmp_path, monkeypatch):
     install(model)
     before = contents(home / "tiny")

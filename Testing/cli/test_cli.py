@@ -316,10 +316,11 @@ def test_models(tiny_bundles, capsys, tmp_path, monkeypatch):
     assert "none found" in capsys.readouterr().err
 
 
-def test_doctor(capsys, monkeypatch):
+def test_doctor(capsys, ultrasound_file, monkeypatch):
+    monkeypatch.setattr("IoUSynthLib.doctor.SAMPLE", ultrasound_file)
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[-1] == "ready"
+    assert out.splitlines()[-1] == "Ready. No network needed."
     for word in ("numpy", "SimpleITK", "onnxruntime", "CPUExecutionProvider", "checksums match", "dry run"):
         assert word in out
     monkeypatch.setattr("IoUSynthLib.inference.session._sessions", {})

@@ -51,6 +51,7 @@ def test_cuda_that_silently_falls_back(model, monkeypatch):
     runtime = sessions.load_runtime()
 
     class Fake:
+        __file__ = runtime.__file__
         SessionOptions = runtime.SessionOptions
 
         @staticmethod
@@ -66,7 +67,8 @@ def test_cuda_that_silently_falls_back(model, monkeypatch):
     monkeypatch.setattr(sessions, "load_runtime", lambda: Fake)
     with pytest.raises(InputError, match="fell back to the CPU"):
         open_session(model, "cuda")
-    assert open_session(model, "auto").device == "cpu"
+    fallen = open_session(model, "auto")
+    assert (fallen.device, fallen.unused) == ("cpu", ("CUDAExecutionProvider",))
 
 
 def test_unknown_device(model):

@@ -111,6 +111,19 @@ def test_bad_input_is_an_error_in_one_line_and_the_child_lives(running, ultrasou
     assert running._child.process.pid == pid
 
 
+def test_an_examination_gives_its_findings_one_by_one(temporary, wide_bundles, monkeypatch):
+    monkeypatch.setenv("IOUSYNTH_MODELS", str(wide_bundles))
+    job = Worker()
+    job.submit_examination("cpu")
+    events = wait(job)
+    job.close()
+    findings = [event.result for event in events if event.kind == "finding"]
+    assert events[-1].result == findings
+    assert [finding.subject for finding in findings if not finding.fine] == []
+    assert findings[-1].report["seconds"]["total"] > 0
+    assert {event.stage for event in events if event.kind == "progress"} == {"examining", "rehearsing"}
+
+
 def test_relative_model_folders(tiny_bundles, temporary, ultrasound, monkeypatch):
     """The child works in another folder than its parent."""
     monkeypatch.chdir(tiny_bundles.parent)
