@@ -20,6 +20,7 @@ from IoUSynthPanel.library import importLibrary, resourcesFolder
 from IoUSynthPanel.registration import RegisterSection, RegistrationLogic
 from IoUSynthPanel.stages import State, progressText
 from IoUSynthPanel.startup import registerSampleData, registerTerminology
+from IoUSynthPanel.widgets import appendToLog, setAvailable
 from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -266,6 +267,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """End the child process and let go of the scene, when the module is unloaded or reloaded."""
+        if self.logic is None:  # the panel could not be built
+            return
         self.timer.stop()
         self.logic.close()
         self.setParameterNode(None)
@@ -300,7 +303,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Begin anew if the module is shown."""
         self._showQuality("")
         self.registerSection.showVerdict(None)
-        if self.parent.isEntered:
+        if getattr(self.parent, "isEntered", True):  # a panel outside Slicer's own is always shown
             self.initializeParameterNode()
 
     def onNodeAdded(self, caller: Any, event: Any) -> None:
@@ -389,7 +392,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.progressBar.setVisible(running)
         self.ui.statusLabel.setVisible(running)
         for section in ("inputs", "outputs", "advanced"):
-            getattr(self.ui, f"{section}CollapsibleButton").enabled = not running
+            reason = _("Wait for the end of the run, or cancel it") if running else ""
+            setAvailable(getattr(self.ui, f"{section}CollapsibleButton"), reason)
         self.ui.applyButton.text = _("Cancel") if running and not self.registering else _("Synthesize MRI")
         if running:
             self.timer.start()
@@ -398,22 +402,27 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._checkCanApply()
 
     def _checkCanApply(self) -> None:
-        if self.state is not State.IDLE and self.registering:
-            enabled, toolTip = False, _("Wait for the end of the registration")
-        elif self.state is State.RUNNING:
-            enabled, toolTip = True, _("Stop; the scene stays as it was")
-        elif self.state is State.CANCELLING:
-            enabled, toolTip = False, _("Stopping")
-        elif not (self._parameterNode and self._parameterNode.inputVolume):
-            enabled, toolTip = False, _("Select the intraoperative ultrasound volume first")
-        else:
-            enabled, toolTip = True, _("Make synthetic MR images and outline tumour and resection cavity")
-        self.ui.applyButton.enabled = enabled
-        self.ui.applyButton.toolTip = toolTip
-        parameters = self._parameterNode
-        hasResult = bool(parameters and parameters.inputVolume and (parameters.t2wVolume or parameters.flairVolume))
-        self.ui.showButton.enabled = hasResult and self.state is State.IDLE
+        setAvailable(self.ui.applyButton, self._whyNotApply())
+        if self.state is State.RUNNING and not self.registering:
+            self.ui.applyButton.toolTip = _("Stop; the scene stays as it was")
+        setAvailable(self.ui.showButton, self._whyNotShow())
         self.registerSection.update()
+
+    def _whyNotApply(self) -> str:
+        if self.state is not State.IDLE and self.registering:
+            return _("Wait for the end of the registration")
+        if self.state is State.CANCELLING:
+            return _("Stopping")
+        if self.state is State.IDLE and not (self._parameterNode and self._parameterNode.inputVolume):
+            return _("Select the intraoperative ultrasound volume first")
+        return ""
+
+    def _whyNotShow(self) -> str:
+        parameters = self._parameterNode
+        if self.state is not State.IDLE:
+            return _("Wait for the end of the run")
+        hasResult = parameters and parameters.inputVolume and (parameters.t2wVolume or parameters.flairVolume)
+        return "" if hasResult else _("Synthesize MRI first")
 
     def onApplyButton(self, _checked: bool = False) -> None:
         """Start a synthesis, or cancel the one that is under way."""
@@ -448,8 +457,12 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._showMessage("")
         try:
             start()
-        except Exception as error:  # the panel says it; nothing has been changed
-            self._fail(str(error), "" if isinstance(error, ValueError) else traceback.format_exc())
+        except ValueError as error:  # says what to do; nothing has been changed
+            self._fail(str(error))
+            return
+        except Exception as error:
+            message = _("The run could not start ({error}); try again, and report this if it stays.")
+            self._fail(message.format(error=error), traceback.format_exc())
             return
         self.registering = registering
         self._startTime = time.monotonic()
@@ -527,14 +540,14 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.qualityLabel.setVisible(bool(text))
 
     def _fail(self, message: str, details: str = "") -> None:
-        self._showMessage(message)
+        self._showMessage(_("{message} Details are in the section Log.").format(message=message) if details else message)
         self._log(_("Error: {message}").format(message=message))
         if details:
             self._log(details)
         logging.error(f"IoUSynth: {message}\n{details}".rstrip())
 
     def _log(self, text: str) -> None:
-        self.ui.logTextEdit.appendPlainText(text)
+        appendToLog(self.ui.logTextEdit, text)
 
 
 #
