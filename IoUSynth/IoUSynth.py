@@ -254,6 +254,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
@@ -303,6 +305,14 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Begin anew if the module is shown."""
         self._showQuality("")
         self.registerSection.showVerdict(None)
+        self.onSceneEndImport()
+
+    def onSceneStartImport(self, caller: Any, event: Any) -> None:
+        """Let go while a scene is read: its choices arrive before the nodes that they name."""
+        self.setParameterNode(None)
+
+    def onSceneEndImport(self, caller: Any = None, event: Any = None) -> None:
+        """Take up the choices of the scene if the module is shown."""
         if getattr(self.parent, "isEntered", True):  # a panel outside Slicer's own is always shown
             self.initializeParameterNode()
 
@@ -342,6 +352,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters and parameters.preoperativeVolume and not parameters.movingVolume:
             parameters.movingVolume = parameters.preoperativeVolume  # which leads here again
             return
+        if parameters and self.ui.modelSelector.currentText != (parameters.model or _("Default")):
+            self._listModels()  # a script or another panel has chosen
         self._checkCanApply()
         segmentation = self._parameterNode.segmentation if self._parameterNode else None
         if segmentation and segmentation.GetDisplayNode():
@@ -540,7 +552,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.qualityLabel.setVisible(bool(text))
 
     def _fail(self, message: str, details: str = "") -> None:
-        self._showMessage(_("{message} Details are in the section Log.").format(message=message) if details else message)
+        shown = _("{message} Details are in the section Log.").format(message=message) if details else message
+        self._showMessage(shown)
         self._log(_("Error: {message}").format(message=message))
         if details:
             self._log(details)
