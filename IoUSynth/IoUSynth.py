@@ -20,7 +20,7 @@ from IoUSynthPanel.library import importLibrary, resourcesFolder
 from IoUSynthPanel.registration import RegisterSection, RegistrationLogic
 from IoUSynthPanel.stages import State, progressText
 from IoUSynthPanel.startup import registerSampleData, registerTerminology
-from IoUSynthPanel.widgets import appendToLog, setAvailable
+from IoUSynthPanel.widgets import appendToLog, orderFocus, setAvailable
 from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -224,7 +224,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic: IoUSynthLogic | None = None
         self.state = State.IDLE
-        self.registering = False  # what the run is, or the last one was
+        self.section: Any = None  # whose run it is, or the last one was; None for a synthesis
         self._parameterNode: IoUSynthParameterNode | None = None
         self._parameterNodeGuiTag: Any = None
         self._startTime = 0.0
@@ -247,6 +247,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self.logic = IoUSynthLogic()
         self.registerSection = RegisterSection(self)
+        orderFocus(uiWidget)  # once all sections are in their places
         self.timer = qt.QTimer()
         self.timer.setInterval(self.POLL_MILLISECONDS)
         self.timer.connect("timeout()", self.onTimer)
@@ -406,7 +407,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for section in ("inputs", "outputs", "advanced"):
             reason = _("Wait for the end of the run, or cancel it") if running else ""
             setAvailable(getattr(self.ui, f"{section}CollapsibleButton"), reason)
-        self.ui.applyButton.text = _("Cancel") if running and not self.registering else _("Synthesize MRI")
+        self.ui.applyButton.text = _("Cancel") if running and not self.section else _("Synthesize MRI")
         if running:
             self.timer.start()
         else:
@@ -415,14 +416,14 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _checkCanApply(self) -> None:
         setAvailable(self.ui.applyButton, self._whyNotApply())
-        if self.state is State.RUNNING and not self.registering:
+        if self.state is State.RUNNING and not self.section:
             self.ui.applyButton.toolTip = _("Stop; the scene stays as it was")
         setAvailable(self.ui.showButton, self._whyNotShow())
         self.registerSection.update()
 
     def _whyNotApply(self) -> str:
-        if self.state is not State.IDLE and self.registering:
-            return _("Wait for the end of the registration")
+        if self.state is not State.IDLE and self.section:
+            return _("Wait for the end of the run")
         if self.state is State.CANCELLING:
             return _("Stopping")
         if self.state is State.IDLE and not (self._parameterNode and self._parameterNode.inputVolume):
@@ -464,8 +465,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             )
         )
 
-    def startRun(self, start: Callable[[], None], registering: bool = False) -> None:
-        """Start a synthesis or a registration, and watch it; say so if it cannot start."""
+    def startRun(self, start: Callable[[], None], section: Any = None) -> None:
+        """Start a synthesis, or the run of a section, and watch it; say so if it cannot start."""
         self._showMessage("")
         try:
             start()
@@ -476,7 +477,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             message = _("The run could not start ({error}); try again, and report this if it stays.")
             self._fail(message.format(error=error), traceback.format_exc())
             return
-        self.registering = registering
+        self.section = section
         self._startTime = time.monotonic()
         self._showProgress("starting", 0.0)
         self._setState(State.RUNNING)
@@ -507,8 +508,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _finish(self) -> None:
         job, report = self.logic.runner.job, self.logic.runner.job.report
         self._log(_("Report: {report}").format(report=json.dumps(report, indent=1, default=str)))
-        if self.registering:
-            self.registerSection.finish(job)
+        if self.section:
+            self.section.finish(job)
             return
         self._showQuality(report.get("summary", ""))
         self._showMessage("\n".join(report.get("warnings", [])), warning=True)

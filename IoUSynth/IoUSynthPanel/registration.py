@@ -134,7 +134,7 @@ class RegisterSection:
     def update(self) -> None:
         """Follow the scene and the choices."""
         parameters = self.panel.parameters
-        registering, idle = self.panel.registering, self.panel.state is State.IDLE
+        registering, idle = self.panel.section is self, self.panel.state is State.IDLE
         self._listCompanions()
         setAvailable(self.ui.registerForm, "" if idle else _("Wait for the end of the run"))
         self.ui.registerButton.text = _("Cancel") if registering and not idle else _("Register MRI")
@@ -218,7 +218,7 @@ class RegisterSection:
                 parameters.deformable,
                 landmarks if all(landmarks) else None,
             ),
-            registering=True,
+            section=self,
         )
 
     def finish(self, job: Any) -> None:

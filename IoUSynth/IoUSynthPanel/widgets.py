@@ -1,5 +1,7 @@
 """What several sections of the panel do with their widgets."""
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import qt
@@ -19,6 +21,23 @@ def setAvailable(widget: Any, reason: str = "") -> None:
         widget.setProperty("usualToolTip", usual)
     widget.enabled = not reason
     widget.toolTip = reason or usual
+
+
+def orderFocus(widget: Any) -> None:
+    """Let the tab key go through a widget as its layouts do, in whatever order their parts were made."""
+    for before, after in pairwise(_focusable(widget.layout())):
+        qt.QWidget.setTabOrder(before, after)
+
+
+def _focusable(layout: Any) -> Iterator[Any]:
+    for index in range(layout.count()):
+        widget, inner = layout.itemAt(index).widget(), layout.itemAt(index).layout()
+        if widget is not None:
+            if widget.property("focusPolicy") != qt.Qt.NoFocus:
+                yield widget
+            inner = widget.layout()
+        if inner is not None:
+            yield from _focusable(inner)
 
 
 def appendToLog(textEdit: Any, text: str) -> None:

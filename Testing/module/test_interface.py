@@ -185,6 +185,28 @@ def test_the_tab_key_goes_down_the_panel(panel):
     panel.parent.hide()
 
 
+def test_the_tab_key_follows_the_layouts_where_a_section_was_put_in_later(panel):
+    import qt
+    from IoUSynthPanel.widgets import orderFocus
+
+    top = qt.QWidget()
+    column = qt.QVBoxLayout(top)
+    buttons = [qt.QPushButton(str(number), top) for number in range(4)]
+    row = qt.QHBoxLayout()
+    for button in (buttons[2], buttons[0]):
+        row.addWidget(button)
+    column.addWidget(buttons[1])
+    column.addWidget(qt.QLabel("between"))
+    column.addLayout(row)
+    column.insertWidget(0, buttons[3])
+    orderFocus(top)
+    order, widget = [], buttons[3]
+    while len(order) < 4:
+        order += [widget] if widget in buttons else []
+        widget = widget.nextInFocusChain()
+    assert [button.text for button in order] == ["3", "1", "2", "0"]
+
+
 def luminance(color: str) -> float:
     """Relative luminance of #rrggbb, as the Web Content Accessibility Guidelines define it."""
     parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
