@@ -176,14 +176,15 @@ def photograph_views(path: str | Path, size: tuple[int, int] | None = None) -> P
 def photograph_panel(path: str | Path, module: str, size: tuple[int, int] = (420, 900)) -> Path:
     """Write the panel of a module to a PNG file, grown where it does not fit into the size, without the space below."""
     import slicer
-    from PySide6 import QtCore
+    from PySide6 import QtCore, QtWidgets
 
     panel = slicer.util.getModule(module).widgetRepresentation()
     if not panel.isVisible():
         panel.show()
         panel.resize(size[0], max(size[1], panel.sizeHint().height()))
     slicer.app.processEvents()
-    return _save(panel.grab(QtCore.QRect(0, 0, -1, _filled_height(panel))), path)
+    area = QtCore.QRect(0, 0, QtWidgets.QWidget.width(panel), _filled_height(panel))
+    return _save(panel.grab(area), path)
 
 
 def _filled_height(panel: Any) -> int:
