@@ -180,7 +180,7 @@ def photograph_panel(path: str | Path, module: str, size: tuple[int, int] = (420
 
     panel = slicer.util.getModule(module).widgetRepresentation()
     if not panel.isVisible():
-        panel.show()
+        QtWidgets.QWidget.window(panel).show()  # itself, or the main window that it stands in
         panel.resize(size[0], max(size[1], panel.sizeHint().height()))
     slicer.app.processEvents()
     area = QtCore.QRect(0, 0, QtWidgets.QWidget.width(panel), _filled_height(panel))
@@ -192,7 +192,7 @@ def _filled_height(panel: Any) -> int:
     from PySide6.QtCore import QPoint
     from PySide6.QtWidgets import QWidget
 
-    shown = [child for child in panel.findChildren(QWidget) if QWidget.isVisible(child)]
+    shown = [child for child in panel.findChildren(QWidget) if QWidget.isVisibleTo(child, panel)]
     holders = {id(QWidget.parentWidget(child)) for child in shown}
     bottoms = [c.mapTo(panel, QPoint(0, QWidget.height(c))).y() for c in shown if id(c) not in holders]
     return min(max(bottoms, default=0) + 20, QWidget.height(panel))
