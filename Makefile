@@ -9,13 +9,17 @@ RUN := $(abspath $(ENVIRONMENT))/bin/python
 # The checkout itself is what runs, whatever else is installed.
 export PYTHONPATH := $(CURDIR):$(CURDIR)/Testing
 
-.PHONY: demo test gui lint perceptual clean
+.PHONY: demo test gui screenshots lint perceptual clean
 
 demo: $(ENVIRONMENT)/host
 	$(RUN) Testing/demo.py --output demo
 
 gui: $(ENVIRONMENT)/host
 	$(RUN) -m SlicerHost --module IoUSynth/IoUSynth.py
+
+# The pictures of the documentation, in Resources/Screenshots.
+screenshots: $(ENVIRONMENT)/host
+	$(RUN) Testing/screenshots.py
 
 test: $(ENVIRONMENT)/everything lint
 	$(RUN) -m pytest

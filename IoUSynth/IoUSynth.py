@@ -22,6 +22,7 @@ from IoUSynthPanel.preflight import PreflightLogic, PreflightSection
 from IoUSynthPanel.registration import RegisterSection, RegistrationLogic
 from IoUSynthPanel.stages import State, progressText
 from IoUSynthPanel.startup import registerSampleData, registerTerminology
+from IoUSynthPanel.widgets import appendToLog, orderFocus, setAvailable
 from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -248,6 +249,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.modelsSection = ModelsSection(self)
         sections.insertWidget(0, self.preflightSection.widget)
         sections.insertWidget(sections.indexOf(self.ui.logCollapsibleButton), self.modelsSection.widget)
+        orderFocus(uiWidget)  # once all sections are in their places
         self.timer = qt.QTimer()
         self.timer.setInterval(self.POLL_MILLISECONDS)
         self.timer.connect("timeout()", self.onTimer)
@@ -255,6 +257,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
@@ -268,6 +272,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """End the child process and let go of the scene, when the module is unloaded or reloaded."""
+        if self.logic is None:  # the panel could not be built
+            return
         self.timer.stop()
         self.logic.close()
         self.setParameterNode(None)
@@ -302,7 +308,15 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Begin anew if the module is shown."""
         self._showQuality("")
         self.registerSection.showVerdict(None)
-        if self.parent.isEntered:
+        self.onSceneEndImport()
+
+    def onSceneStartImport(self, caller: Any, event: Any) -> None:
+        """Let go while a scene is read: its choices arrive before the nodes that they name."""
+        self.setParameterNode(None)
+
+    def onSceneEndImport(self, caller: Any = None, event: Any = None) -> None:
+        """Take up the choices of the scene if the module is shown."""
+        if getattr(self.parent, "isEntered", True):  # a panel outside Slicer's own is always shown
             self.initializeParameterNode()
 
     def onNodeAdded(self, caller: Any, event: Any) -> None:
@@ -342,6 +356,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters and parameters.preoperativeVolume and not parameters.movingVolume:
             parameters.movingVolume = parameters.preoperativeVolume  # which leads here again
             return
+        if parameters and self.ui.modelSelector.currentText != (parameters.model or _("Default")):
+            self._listModels()  # a script or another panel has chosen
         self._checkCanApply()
         segmentation = self._parameterNode.segmentation if self._parameterNode else None
         if segmentation and segmentation.GetDisplayNode():
@@ -393,7 +409,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.progressBar.setVisible(shown)
         self.ui.statusLabel.setVisible(shown)
         for section in ("inputs", "outputs", "advanced"):
-            getattr(self.ui, f"{section}CollapsibleButton").enabled = not running
+            reason = _("Wait for the end of the run, or cancel it") if running else ""
+            setAvailable(getattr(self.ui, f"{section}CollapsibleButton"), reason)
         self.ui.applyButton.text = _("Cancel") if running and not self.section else _("Synthesize MRI")
         if running:
             self.timer.start()
@@ -402,27 +419,32 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._checkCanApply()
 
     def _checkCanApply(self) -> None:
-        if self.state is not State.IDLE and self.section:
-            enabled, toolTip = False, _("Wait for the end of the run")
-        elif self.state is State.RUNNING:
-            enabled, toolTip = True, _("Stop; the scene stays as it was")
-        elif self.state is State.CANCELLING:
-            enabled, toolTip = False, _("Stopping")
-        elif not (self._parameterNode and self._parameterNode.inputVolume):
-            enabled, toolTip = False, _("Select the intraoperative ultrasound volume first")
-        else:
-            enabled, toolTip = True, _("Make synthetic MR images and outline tumour and resection cavity")
-        self.ui.applyButton.enabled = enabled
-        self.ui.applyButton.toolTip = toolTip
-        parameters = self._parameterNode
-        hasResult = bool(parameters and parameters.inputVolume and (parameters.t2wVolume or parameters.flairVolume))
-        self.ui.showButton.enabled = hasResult and self.state is State.IDLE
+        setAvailable(self.ui.applyButton, self._whyNotApply())
+        if self.state is State.RUNNING and not self.section:
+            self.ui.applyButton.toolTip = _("Stop; the scene stays as it was")
+        setAvailable(self.ui.showButton, self._whyNotShow())
         self.updateSections()
 
     def updateSections(self) -> None:
         """Let every section follow the panel's state and the choices."""
         for section in (self.registerSection, self.preflightSection, self.modelsSection):
             section.update()
+
+    def _whyNotApply(self) -> str:
+        if self.state is not State.IDLE and self.section:
+            return _("Wait for the end of the run")
+        if self.state is State.CANCELLING:
+            return _("Stopping")
+        if self.state is State.IDLE and not (self._parameterNode and self._parameterNode.inputVolume):
+            return _("Select the intraoperative ultrasound volume first")
+        return ""
+
+    def _whyNotShow(self) -> str:
+        parameters = self._parameterNode
+        if self.state is not State.IDLE:
+            return _("Wait for the end of the run")
+        hasResult = parameters and parameters.inputVolume and (parameters.t2wVolume or parameters.flairVolume)
+        return "" if hasResult else _("Synthesize MRI first")
 
     def onApplyButton(self, _checked: bool = False) -> None:
         """Start a synthesis, or cancel the one that is under way."""
@@ -457,10 +479,14 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._showMessage("")
         try:
             start()
-        except Exception as error:  # the panel says it; nothing has been changed
-            self._fail(str(error), "" if isinstance(error, ValueError) else traceback.format_exc())
+        except ValueError as error:  # says what to do; nothing has been changed
+            self._fail(str(error))
             if self.logic.missingPackages():
                 self.preflightSection.widget.collapsed = False
+            return
+        except Exception as error:
+            message = _("The run could not start ({error}); try again, and report this if it stays.")
+            self._fail(message.format(error=error), traceback.format_exc())
             return
         self.section = section
         self._startTime = time.monotonic()
@@ -498,8 +524,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _finish(self) -> None:
         job, report = self.logic.runner.job, self.logic.runner.job.report
         self._log(_("Report: {report}").format(report=json.dumps(report, indent=1, default=str)))
-        if self.section is self.registerSection:
-            self.registerSection.finish(job)
+        if self.section:
+            self.section.finish(job)
             return
         self.modelsSection.remember(report)
         self._showQuality(report.get("summary", ""))
@@ -549,14 +575,15 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.qualityLabel.setVisible(bool(text))
 
     def _fail(self, message: str, details: str = "") -> None:
-        self._showMessage(message)
+        shown = _("{message} Details are in the section Log.").format(message=message) if details else message
+        self._showMessage(shown)
         self._log(_("Error: {message}").format(message=message))
         if details:
             self._log(details)
         logging.error(f"IoUSynth: {message}\n{details}".rstrip())
 
     def _log(self, text: str) -> None:
-        self.ui.logTextEdit.appendPlainText(text)
+        appendToLog(self.ui.logTextEdit, text)
 
 
 #

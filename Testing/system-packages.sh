@@ -1,9 +1,9 @@
 #!/bin/sh
-# System libraries that Qt and off-screen OpenGL need on Linux. Installs what is missing on Debian or Ubuntu when it
-# may, else says what to install. Does nothing elsewhere.
+# System libraries that Qt and off-screen OpenGL need on Linux, and CMake, with which the tests install the extension.
+# Installs what is missing on Debian or Ubuntu when it may, else says what to install. Does nothing elsewhere.
 set -eu
 
-PACKAGES="libegl1 libgl1 libglib2.0-0 libdbus-1-3 libxkbcommon0 libfontconfig1"
+PACKAGES="libegl1 libgl1 libglib2.0-0 libdbus-1-3 libxkbcommon0 libfontconfig1 cmake make"
 
 [ "$(uname -s)" = Linux ] || exit 0
 command -v dpkg-query >/dev/null 2>&1 || {
@@ -22,7 +22,7 @@ if [ "$(id -u)" = 0 ]; then
 elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
     install="sudo apt-get"
 else
-    echo "note: if no view can be drawn, install: apt-get install$missing" >&2
+    echo "note: for the views, and for the packaging test, install: apt-get install$missing" >&2
     exit 0
 fi
 echo "installing system libraries:$missing"

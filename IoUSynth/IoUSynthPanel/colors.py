@@ -1,10 +1,10 @@
-"""Colours of what the panel says, readable on light and on dark panels; the words beside them say the same."""
+"""Colours of marks in the panel, seen on light and on dark backgrounds; the words beside them say the same."""
 
-GREEN = "#2e9e5b"
-AMBER = "#d9822b"
-RED = "#d64545"
+GREEN = "#2b9656"
+AMBER = "#c2701c"
+RED = "#da5353"
 
 
-def coloured(text: str, color: str) -> str:
-    """Return rich text, bold and in a colour."""
-    return f'<b style="color:{color}">{text}</b>'
+def marked(text: str, color: str) -> str:
+    """Return bold rich text behind a coloured mark; the text keeps the panel's own colour, which can be read."""
+    return f'<span style="color:{color}">&#9632;</span> <b>{text}</b>'

@@ -10,7 +10,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from .colors import GREEN, RED, coloured
+from .colors import GREEN, RED, marked
 from .library import importLibrary
 from .stages import State
 
@@ -129,7 +129,7 @@ class ModelsSection:
         return self._models[row] if 0 <= row < len(self._models) else None
 
     def _say(self, text: str, color: str = GREEN) -> None:
-        self.ui.modelsMessageLabel.text = coloured(html.escape(text), color)
+        self.ui.modelsMessageLabel.text = marked(html.escape(text), color)
         self.ui.modelsMessageLabel.setVisible(bool(text))
 
     def remember(self, report: dict[str, Any]) -> None:
@@ -278,7 +278,7 @@ def _details(path: Path, model: Any) -> str:
     origin = importLibrary("bundle").origin(path)
     folder = f"{path} ({origins.get(origin, origin)})"
     if isinstance(model, str):
-        return f"{coloured(html.escape(model), RED)}<br/>{html.escape(folder)}"
+        return f"{marked(html.escape(model), RED)}<br/>{html.escape(folder)}"
     notStated = _("not stated")
     lines = {
         _("Citation"): model.details.get("citation", notStated),

@@ -8,7 +8,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from .colors import AMBER, GREEN, RED, coloured
+from .colors import AMBER, GREEN, RED, marked
 from .library import importLibrary
 from .stages import State
 
@@ -162,7 +162,7 @@ class PreflightSection:
 
     def _say(self, text: str, color: str = "") -> None:
         text = html.escape(text)
-        self.ui.readinessLabel.text = coloured(text, color) if color else text
+        self.ui.readinessLabel.text = marked(text, color) if color else text
         self.ui.readinessLabel.setVisible(bool(text))
 
     # --- Packages
@@ -214,13 +214,13 @@ def consentText(requirements: list[str]) -> str:
 def findingsText(findings: list[Any]) -> str:
     """Return findings as rich text: a row each, green or red."""
     rows = (
-        f'<tr><td style="padding-right:6px">{coloured(_("OK") if finding.fine else _("Fails"), _color(finding))}</td>'
-        f'<td style="color:{_color(finding)}; padding-right:6px">{html.escape(finding.subject)}</td>'
+        f'<tr><td style="padding-right:6px">{_markedOutcome(finding)}</td>'
+        f'<td style="padding-right:6px">{html.escape(finding.subject)}</td>'
         f"<td>{html.escape(finding.text)}</td></tr>"
         for finding in findings
     )
     return f"<table>{''.join(rows)}</table>"
 
 
-def _color(finding: Any) -> str:
-    return GREEN if finding.fine else RED
+def _markedOutcome(finding: Any) -> str:
+    return marked(_("OK"), GREEN) if finding.fine else marked(_("Fails"), RED)

@@ -9,10 +9,12 @@ import slicer
 from slicer import vtkMRMLMarkupsNode, vtkMRMLScalarVolumeNode, vtkMRMLTransformableNode
 from slicer.i18n import tr as _
 
-from .colors import AMBER, GREEN, RED, coloured
+from .colors import AMBER, GREEN, RED, marked
 from .library import importLibrary
 from .stages import State
+from .widgets import setAvailable
 
+#: Colours of the mark before the verdict.
 VERDICT_COLORS = {"agrees": GREEN, "doubtful": AMBER, "failed": RED}
 
 
@@ -135,30 +137,39 @@ class RegisterSection:
         parameters = self.panel.parameters
         registering, idle = self.panel.section is self, self.panel.state is State.IDLE
         self._listCompanions()
-        for widget in (self.ui.registerForm, self.ui.undoButton):
-            widget.enabled = idle
+        setAvailable(self.ui.registerForm, "" if idle else _("Wait for the end of the run"))
         self.ui.registerButton.text = _("Cancel") if registering and not idle else _("Register MRI")
-        enabled, toolTip = self._canRegister(parameters, registering, idle)
-        self.ui.registerButton.enabled = enabled
-        self.ui.registerButton.toolTip = toolTip
+        setAvailable(self.ui.registerButton, self._whyNotRegister(parameters, registering, idle))
+        if not idle and self.ui.registerButton.enabled:
+            self.ui.registerButton.toolTip = _("Stop; the scene stays as it was")
         moving = parameters.movingVolume if parameters else None
-        self.ui.undoButton.enabled = idle and self.panel.logic.registrationOf(moving) is not None
-        comparable = bool(moving and parameters.inputVolume)
-        self.ui.checkerboardCheckBox.enabled = comparable
-        self.ui.fadeSlider.enabled = comparable and not self.ui.checkerboardCheckBox.checked
+        setAvailable(self.ui.undoButton, self._whyNotUndo(moving, idle))
+        self._updateComparison(parameters)
 
-    def _canRegister(self, parameters: Any, registering: bool, idle: bool) -> tuple[bool, str]:
+    def _updateComparison(self, parameters: Any) -> None:
+        reason = ""
+        if not (parameters and parameters.movingVolume and parameters.inputVolume):
+            reason = _("Select the ultrasound and the MRI to compare first")
+        setAvailable(self.ui.checkerboardCheckBox, reason)
+        if not reason and self.ui.checkerboardCheckBox.checked:
+            reason = _("Turn the checkerboard off first")
+        setAvailable(self.ui.fadeSlider, reason)
+
+    def _whyNotUndo(self, moving: Any, idle: bool) -> str:
         if not idle:
-            if registering and self.panel.state is State.RUNNING:
-                return True, _("Stop; the scene stays as it was")
-            return False, _("Wait for the end of the run")
+            return _("Wait for the end of the run")
+        return "" if self.panel.logic.registrationOf(moving) is not None else _("This MRI has not been registered")
+
+    def _whyNotRegister(self, parameters: Any, registering: bool, idle: bool) -> str:
+        if not idle:
+            return "" if registering and self.panel.state is State.RUNNING else _("Wait for the end of the run")
         if not (parameters and parameters.movingVolume):
-            return False, _("Select the preoperative MRI first")
+            return _("Select the preoperative MRI first")
         if not (parameters.inputVolume and (parameters.t2wVolume or parameters.flairVolume)):
-            return False, _("Synthesize MRI first: the synthetic images are what the MRI is registered to")
+            return _("Synthesize MRI first: the synthetic images are what the MRI is registered to")
         if bool(parameters.mriLandmarks) != bool(parameters.ultrasoundLandmarks):
-            return False, _("Select the landmarks of both MRI and ultrasound, or of neither")
-        return True, _("Move the MRI to where the brain is in the ultrasound, by a new transform above it")
+            return _("Select the landmarks of both MRI and ultrasound, or of neither")
+        return ""
 
     def _carried(self) -> list[Any]:
         """Return the nodes under the MRI's transform that can move along."""
@@ -238,7 +249,7 @@ class RegisterSection:
         parameters, checkerboard = self.panel.parameters, self.ui.checkerboardCheckBox.checked
         if not parameters:
             return
-        self.ui.fadeSlider.enabled = self.ui.checkerboardCheckBox.enabled and not checkerboard
+        self._updateComparison(parameters)
         self.cleanup()
         moving, fixed = parameters.movingVolume, parameters.inputVolume
         self.panel.logic.compare(moving, fixed, self.ui.fadeSlider.value / 100, checkerboard)
@@ -272,4 +283,4 @@ def verdictText(report: dict[str, Any]) -> str:
             )
         )
     verdict = report["verdict"]
-    return f"{coloured(words[verdict], VERDICT_COLORS[verdict])} {html.escape(' '.join(lines))}"
+    return f"{marked(words[verdict], VERDICT_COLORS[verdict])} {html.escape(' '.join(lines))}"

@@ -29,7 +29,7 @@ from .bootstrap import (
     take_uncaught_errors,
     unload_module,
 )
-from .photograph import photograph_application, photograph_panel, photograph_views
+from .photograph import photograph_application, photograph_panel, photograph_views, set_theme
 
 __all__ = [
     "load_module",
@@ -41,6 +41,7 @@ __all__ = [
     "photograph_views",
     "process_until",
     "reset_scene",
+    "set_theme",
     "start",
     "take_uncaught_errors",
     "unload_module",

@@ -134,6 +134,33 @@ def _save(image: Any, path: str | Path) -> Path:
     return Path(path)
 
 
+#: Colours of a dark panel: as Qt names their roles, for what is enabled.
+_DARK = {
+    "Window": "#353535", "WindowText": "#e6e6e6", "Base": "#1f1f1f", "AlternateBase": "#262626", "Text": "#e6e6e6",
+    "Button": "#454545", "ButtonText": "#e6e6e6", "BrightText": "#ffffff", "Highlight": "#3d6a9a",
+    "HighlightedText": "#ffffff", "ToolTipBase": "#3a3a3a", "ToolTipText": "#e6e6e6", "PlaceholderText": "#a0a0a0",
+    "Link": "#6fa8dc", "Light": "#4a4a4a", "Midlight": "#424242", "Mid": "#262626", "Dark": "#1a1a1a",
+    "Shadow": "#000000",
+}  # fmt: skip
+_DARK_DISABLED = {"WindowText": "#8a8a8a", "Text": "#8a8a8a", "ButtonText": "#8a8a8a"}
+
+
+def set_theme(name: str) -> None:
+    """Show every widget "light", in Qt's own colours, or "dark"."""
+    import slicer
+    from PySide6 import QtGui
+
+    palette = slicer.app.style().standardPalette()
+    if name == "dark":
+        for role, color in _DARK.items():
+            palette.setColor(getattr(QtGui.QPalette.ColorRole, role), QtGui.QColor(color))
+        for role, color in _DARK_DISABLED.items():
+            group = QtGui.QPalette.ColorGroup.Disabled
+            palette.setColor(group, getattr(QtGui.QPalette.ColorRole, role), QtGui.QColor(color))
+    slicer.app.setPalette(palette)
+    slicer.app.processEvents()
+
+
 def photograph_views(path: str | Path, size: tuple[int, int] | None = None) -> Path:
     """Write the views of the current layout to a PNG file.
 
@@ -147,15 +174,28 @@ def photograph_views(path: str | Path, size: tuple[int, int] | None = None) -> P
 
 
 def photograph_panel(path: str | Path, module: str, size: tuple[int, int] = (420, 900)) -> Path:
-    """Write the panel of a module to a PNG file, grown where it does not fit into the size."""
+    """Write the panel of a module to a PNG file, grown where it does not fit into the size, without the space below."""
     import slicer
+    from PySide6 import QtCore, QtWidgets
 
     panel = slicer.util.getModule(module).widgetRepresentation()
     if not panel.isVisible():
-        panel.show()
+        QtWidgets.QWidget.window(panel).show()  # itself, or the main window that it stands in
         panel.resize(size[0], max(size[1], panel.sizeHint().height()))
     slicer.app.processEvents()
-    return _save(panel.grab(), path)
+    area = QtCore.QRect(0, 0, QtWidgets.QWidget.width(panel), _filled_height(panel))
+    return _save(panel.grab(area), path)
+
+
+def _filled_height(panel: Any) -> int:
+    """Height in pixels of what is shown of a panel, with a margin."""
+    from PySide6.QtCore import QPoint
+    from PySide6.QtWidgets import QWidget
+
+    shown = [child for child in panel.findChildren(QWidget) if QWidget.isVisibleTo(child, panel)]
+    holders = {id(QWidget.parentWidget(child)) for child in shown}
+    bottoms = [c.mapTo(panel, QPoint(0, QWidget.height(c))).y() for c in shown if id(c) not in holders]
+    return min(max(bottoms, default=0) + 20, QWidget.height(panel))
 
 
 def photograph_application(path: str | Path, size: tuple[int, int] = (1680, 960)) -> Path:

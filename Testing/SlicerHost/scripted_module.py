@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import sys
 import types
 import unittest
 from typing import Any
@@ -45,13 +46,15 @@ class qSlicerScriptedLoadableModule:
         return slicer.mrmlScene
 
     def createNewWidgetRepresentation(self) -> qSlicerScriptedLoadableModuleWidget:
-        return qSlicerScriptedLoadableModuleWidget(self)
+        """Another panel of the module, ready to be shown."""
+        widget = qSlicerScriptedLoadableModuleWidget(self)
+        widget.build()
+        return widget
 
     def widgetRepresentation(self) -> qSlicerScriptedLoadableModuleWidget:
         """The panel; made when it is first asked for."""
         if self._widget is None:
             self._widget = self.createNewWidgetRepresentation()
-            self._widget.build()
         return self._widget
 
 
@@ -73,6 +76,11 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
         self._python_widget = cls(self)
         setattr(slicer.modules, f"{self._module.name}Widget", self._python_widget)
         self._python_widget.setup()
+
+    def reload(self) -> None:
+        """Make the module's widget anew from the source that was read last; it is not entered again."""
+        self._module._python_class = sys.modules[self._module.name]
+        self.build()
 
     def self(self) -> Any:
         return self._python_widget
@@ -146,7 +154,7 @@ class ScriptedLoadableModuleWidget:
         if parent is None:
             self.setup()
             self.parent.show()
-        slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._about_to_be_unloaded)
+        slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
     def resourcePath(self, filename: str) -> str:
         return os.path.join(os.path.dirname(slicer.util.modulePath(self.moduleName)), "Resources", filename)
@@ -157,10 +165,14 @@ class ScriptedLoadableModuleWidget:
     def cleanup(self) -> None:
         """Called when the module is about to be unloaded."""
 
-    def _about_to_be_unloaded(self, name: str) -> None:
+    def onReload(self) -> None:
+        """Read the module's file again and make its panel anew."""
+        slicer.util.reloadScriptedModule(self.moduleName)
+
+    def _onModuleAboutToBeUnloaded(self, name: str) -> None:
         if name == self.moduleName:
             self.cleanup()
-            slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", self._about_to_be_unloaded)
+            slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
 
 class ScriptedLoadableModuleLogic:

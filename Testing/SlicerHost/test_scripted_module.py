@@ -93,11 +93,15 @@ def test_unloading_cleans_up(slicer_host):
 
 
 def test_main_window(module, slicer_host, tmp_path):
+    import qt
     import slicer
 
     widget = slicer_host.open_module("HostExample", main_window=True)
     assert widget.entered == 1
     assert slicer.util.selectedModule() == "HostExample"
+    panel = qt.QImage(str(slicer_host.photograph_panel(tmp_path / "panel.png", "HostExample")))
+    lowest = widget.ui.applyButton.mapTo(widget.parent, qt.QPoint(0, 0)).y()
+    assert lowest < panel.height() < 600  # all of it, without the empty space below
     assert slicer_host.photograph_application(tmp_path / "application.png").stat().st_size > 10_000
     slicer.util.mainWindow().close()
 

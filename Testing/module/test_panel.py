@@ -228,15 +228,6 @@ def test_killed_worker_is_named_and_the_next_click_works(scene, panel, case):
     assert panel.logic.getParameterNode().t2wVolume is not None
 
 
-def test_closing_the_scene_stops_the_run(scene, panel, case):
-    start_slow_run(panel)
-    SlicerHost.reset_scene()
-    assert SlicerHost.process_until(lambda: panel.state.name == "IDLE", 10)
-    assert scene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode") is None
-    assert not panel.ui.applyButton.enabled
-    assert panel.ui.applyButton.toolTip == "Select the intraoperative ultrasound volume first"
-
-
 def test_removing_the_input_ends_the_run_with_a_message(scene, panel, case):
     panel.ui.applyButton.click()
     scene.RemoveNode(case)

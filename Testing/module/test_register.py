@@ -107,7 +107,7 @@ def test_register_fade_and_undo(scene, panel, loaded, head):
     assert apart(loaded, head) < 1.0
     verdict = text_of(panel.ui.verdictLabel, panel)
     assert ">Agrees.<" in verdict
-    assert "#2e9e5b" in verdict
+    assert "#2b9656" in verdict
     assert "Target registration error of 5 landmarks" in verdict
     transform = panel.logic.registrationOf(loaded["T2w"])
     assert transform is loaded["T2w"].GetParentTransformNode()
@@ -229,8 +229,8 @@ def test_verdicts_in_plain_words(panel):
     report = {"verdict": "doubtful", "answers_apart_mm": 3.14, "moved_mm": 7.7, "warnings": ["It fits <elsewhere>."]}
     panel.registerSection.showVerdict(report)
     assert panel.ui.verdictLabel.text == (
-        '<b style="color:#d9822b">Doubtful: look before you trust it.</b> Two independent answers are 3.1 mm apart; '
-        "the MRI moved 7.7 mm. It fits &lt;elsewhere&gt;."
+        '<span style="color:#c2701c">&#9632;</span> <b>Doubtful: look before you trust it.</b> Two independent answers '
+        "are 3.1 mm apart; the MRI moved 7.7 mm. It fits &lt;elsewhere&gt;."
     )
     panel.registerSection.showVerdict({**report, "verdict": "failed", "warnings": []})
     assert "left where it was" in panel.ui.verdictLabel.text

@@ -1,0 +1,510 @@
+"""The module's life: opened, left, reloaded, unloaded, quit; and what is left of a run that does not end well."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import SlicerHost
+
+from IoUSynthLib.volume import write_volume
+
+ROOT = Path(__file__).resolve().parents[2]
+
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The folder in which the child's folder is made."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+def message(panel):
+    return panel.ui.messageLabel.text if panel.ui.messageLabel.isVisibleTo(panel.parent) else ""
+
+
+def contents(scene):
+    """Identifiers and transforms of all nodes."""
+    nodes = [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
+    return {n.GetID(): n.GetTransformNodeID() if n.IsA("vtkMRMLTransformableNode") else "" for n in nodes}
+
+
+def finish(panel, timeout=60.0):
+    assert SlicerHost.process_until(lambda: panel.state.name == "IDLE", timeout)
+
+
+def click(panel):
+    """Click the button and wait for the result."""
+    panel.ui.applyButton.click()
+    finish(panel)
+    assert message(panel) == ""
+    assert panel.logic.getParameterNode().t2wVolume is not None
+
+
+def start_slow_run(panel):
+    """Start a run that takes minutes; return the process once it is inside the network."""
+    panel.ui.modelSelector.setCurrentText("slow-2.5d")
+    panel.ui.applyButton.click()
+    assert SlicerHost.process_until(lambda: panel.ui.statusLabel.text.startswith("Synthesizing"), 60)
+    return child(panel)
+
+
+def child(panel):
+    return panel.logic.runner._worker._child.process
+
+
+def assert_gone(process, temporary):
+    """The child with all its children is dead, and so are its files, its arrays among them."""
+    assert process.poll() is not None
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    assert list(temporary.iterdir()) == []
+
+
+# --- Opened, left, closed ---------------------------------------------------------------------------------------------
+
+
+def test_opening_starts_nothing(scene, panel, temporary):
+    assert panel.logic._runner is None
+    assert not panel.timer.isActive()
+    assert list(temporary.iterdir()) == []
+
+
+def test_leaving_and_coming_back_connects_once(scene, panel, case):
+    """Each visit connects panel and parameter node anew; none may be left from the visit before."""
+    parameters = panel.logic.getParameterNode()
+    for _visit in range(3):
+        panel.exit()
+        assert panel.parameters is None
+        parameters.showOverlay = not parameters.showOverlay  # nobody listens, and nothing fails
+        panel.enter()
+        panel.enter()
+        assert panel.ui.overlayCheckBox.checked == parameters.showOverlay
+    calls = []
+    panel._checkCanApply, check = lambda: calls.append(1), panel._checkCanApply
+    parameters.showOverlay = not parameters.showOverlay
+    panel._checkCanApply = check
+    assert len(calls) == 1
+
+
+@posix_only
+def test_closing_the_scene_while_running_leaves_nothing_of_the_run(scene, panel, case, temporary):
+    start_slow_run(panel)
+    SlicerHost.reset_scene()
+    finish(panel)
+    assert scene.GetNumberOfNodesByClass("vtkMRMLVolumeNode") == 0
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+    assert panel.parameters.inputVolume is None
+    assert not panel.ui.applyButton.enabled
+    assert panel.ui.applyButton.toolTip == "Select the intraoperative ultrasound volume first"
+    panel.cleanup()
+    assert list(temporary.iterdir()) == []
+
+
+def test_closing_the_scene_from_another_module(scene, panel, case, add, ultrasound):
+    """The panel, which is not shown then, finds the new scene when it is opened again."""
+    start_slow_run(panel)
+    panel.parent.exit()
+    SlicerHost.reset_scene()
+    finish(panel)
+    assert panel.parameters is None
+    later = add(ultrasound, "Next patient ioUS")
+    panel.parent.enter()
+    assert panel.ui.inputSelector.currentNode() is later
+    panel.ui.modelSelector.setCurrentIndex(0)
+    click(panel)
+
+
+@posix_only
+def test_switching_the_module_while_running_and_cancelling_afterwards(scene, panel, case, temporary):
+    before = contents(scene)
+    start_slow_run(panel)
+    panel.parent.exit()
+    SlicerHost.process_until(lambda: False, 0.2)
+    assert panel.state.name == "RUNNING"
+    panel.parent.enter()
+    assert panel.ui.applyButton.text == "Cancel"
+    assert panel.ui.applyButton.enabled
+    panel.ui.applyButton.click()
+    finish(panel)
+    assert contents(scene) == before
+
+
+@posix_only
+def test_reloading_while_running(scene, panel, case, temporary):
+    """A developer's Reload ends the run and its child; the new panel works with the scene as it is."""
+    import slicer
+
+    process = start_slow_run(panel)
+    before = contents(scene)
+    panel.onReload()
+    assert_gone(process, temporary)
+    again = slicer.util.getModuleWidget("IoUSynth")
+    assert again is not panel
+    assert type(again) is not type(panel)
+    assert not panel.timer.isActive()
+    assert contents(scene) == before
+    assert again.state.name == "IDLE"
+    assert again.ui.inputSelector.currentNode() is case
+    assert again.ui.modelSelector.currentText == "slow-2.5d"
+    again.ui.modelSelector.setCurrentIndex(0)
+    click(again)
+
+
+@posix_only
+def test_unloading_while_running(scene, panel, case, temporary, slicer_host):
+    before = contents(scene)
+    process = start_slow_run(panel)
+    slicer_host.unload_module("IoUSynth")
+    assert_gone(process, temporary)
+    assert contents(scene) == before
+    panel.cleanup()  # Slicer may ask again at its end
+    scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Late ioUS")  # nobody listens any more
+
+
+def test_a_panel_that_could_not_be_built_can_be_reloaded(scene, panel, case, monkeypatch):
+    import slicer
+
+    load, broken = slicer.util.loadUI, []
+
+    def load_none(path):
+        broken.append(path)
+        raise RuntimeError("the .ui file is damaged")
+
+    monkeypatch.setattr(slicer.util, "loadUI", load_none)
+    with pytest.raises(RuntimeError, match="damaged"):
+        panel.onReload()
+    assert broken
+    monkeypatch.setattr(slicer.util, "loadUI", load)
+    slicer.modules.IoUSynthWidget.onReload()
+    click(slicer.modules.IoUSynthWidget)
+
+
+QUIT = """
+import sys
+sys.path[:0] = [ROOT, ROOT + "/Testing"]
+import SlicerHost
+SlicerHost.start()
+import slicer
+slicer.util.loadVolume(VOLUME)
+SlicerHost.load_module(ROOT + "/IoUSynth/IoUSynth.py")
+panel = SlicerHost.open_module("IoUSynth")
+panel.ui.modelSelector.setCurrentText("slow-2.5d")
+panel.ui.applyButton.click()
+assert SlicerHost.process_until(lambda: panel.ui.statusLabel.text.startswith("Synthesizing"), 60)
+print("CHILD", panel.logic.runner._worker._child.process.pid, flush=True)
+"""
+
+
+@posix_only
+def test_quitting_while_running(scene, tiny_models, ultrasound, temporary, tmp_path):
+    """Even where nobody asks the module to clean up."""
+    write_volume(tmp_path / "ioUS.nrrd", ultrasound)
+    code = QUIT.replace("ROOT", repr(str(ROOT))).replace("VOLUME", repr(str(tmp_path / "ioUS.nrrd")))
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("CHILD")]
+    assert lines, done.stderr[-2000:]
+    process = int(lines[0].split()[1])
+    end = time.monotonic() + 5.0
+    while time.monotonic() < end and (alive(process) or list(temporary.glob("iousynth-*"))):
+        time.sleep(0.05)
+    assert not alive(process)
+    assert list(temporary.glob("iousynth-*")) == []
+
+
+def alive(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+# --- The child dies ---------------------------------------------------------------------------------------------------
+
+DYING_PYTHON = """#!{python}
+import os, pathlib, signal, sys
+library, folder = sys.argv[3:]
+sys.path.insert(0, library)
+from IoUSynthLib import worker
+say = worker._say
+def say_or_die(stream, **told):
+    wanted = pathlib.Path({wanted!r}).read_text()
+    if wanted and wanted in (told["event"], told.get("stage")):
+        os.kill(os.getpid(), signal.SIGKILL)
+    say(stream, **told)
+worker._say = say_or_die
+worker.serve(folder)
+"""
+
+
+@pytest.fixture
+def dies_at(tmp_path, monkeypatch):
+    """Return a function that has the child killed where it is about to tell of a stage; "" lets it live.
+
+    The child's interpreter is a script of the name that Slicer's has, around the real child.
+    """
+    wanted, python = tmp_path / "dies-at", tmp_path / "bin" / "PythonSlicer"
+    wanted.write_text("")
+    python.parent.mkdir()
+    python.write_text(DYING_PYTHON.format(python=sys.executable, wanted=str(wanted)))
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{python.parent}{os.pathsep}{os.environ['PATH']}")
+    return wanted.write_text
+
+
+@posix_only
+def test_a_crash_at_any_stage_leaves_scene_and_panel_usable(scene, panel, case, temporary, dies_at):
+    before = contents(scene)
+    from IoUSynthLib.pipeline import STAGES
+
+    for stage in ("ready", *STAGES, "result"):
+        dies_at(stage)
+        panel.ui.applyButton.click()
+        assert panel.state.name == "RUNNING"
+        finish(panel)
+        assert "SIGKILL" in message(panel), stage
+        assert "run again" in message(panel)
+        assert contents(scene) == before
+        assert list(temporary.iterdir()) == []
+        assert panel.ui.applyButton.enabled
+        assert panel.ui.applyButton.text == "Synthesize MRI"
+        assert panel.ui.inputsCollapsibleButton.enabled
+        assert not panel.ui.progressBar.isVisibleTo(panel.parent)
+        assert not panel.timer.isActive()
+    dies_at("")
+    click(panel)
+
+
+@posix_only
+def test_a_crash_while_registering(scene, panel, case, add, ultrasound, dies_at):
+    click(panel)
+    panel.ui.movingSelector.setCurrentNode(add(ultrasound, "Preop T2w"))
+    before = contents(scene)
+    panel.logic.close()  # a fresh child reads what it shall do
+    dies_at("searching")
+    panel.ui.registerButton.click()
+    finish(panel)
+    assert "SIGKILL" in message(panel)
+    assert contents(scene) == before
+    assert panel.ui.registerButton.enabled
+    dies_at("")
+    click(panel)
+
+
+@posix_only
+def test_a_child_that_hangs_is_killed_by_cancel(scene, panel, case, temporary):
+    process = start_slow_run(panel)
+    os.kill(process.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    panel.ui.applyButton.click()
+    finish(panel, 10)
+    assert time.monotonic() - began < 2.5
+    assert_gone(process, temporary)
+    assert "Cancelled" in message(panel)
+
+
+def test_a_result_that_does_not_get_into_the_scene_leaves_no_part_of_it(scene, panel, case, monkeypatch):
+    from IoUSynthLib.mrml import nodes
+
+    before = contents(scene)
+
+    def fail(_node):
+        raise MemoryError("no room for the outlines")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nodes, "_show_as_outline", fail)
+        panel.ui.applyButton.click()
+        finish(panel)
+    assert "could not be added to the scene (no room for the outlines)" in message(panel)
+    assert contents(scene) == before
+    click(panel)
+
+
+# --- What the panel does with its state -------------------------------------------------------------------------------
+
+
+def test_states_from_click_to_result_and_from_cancel_to_idle(scene, panel, case):
+    seen = []
+    show = panel._setState
+
+    def follow(state):
+        seen.append(state.name)
+        show(state)
+
+    panel._setState = follow
+    click(panel)
+    assert seen == ["RUNNING", "IDLE"]
+    start_slow_run(panel)
+    panel.cancelRun()
+    panel.cancelRun()  # once is enough
+    assert not panel.ui.applyButton.enabled
+    assert panel.ui.applyButton.toolTip == "Stopping"
+    assert panel.ui.statusLabel.text == "Cancelling"
+    panel.ui.applyButton.click()  # it is off
+    finish(panel)
+    panel.cancelRun()  # nothing to cancel
+    assert seen == ["RUNNING", "IDLE", "RUNNING", "CANCELLING", "IDLE"]
+
+
+def test_says_why_each_button_is_off(scene, panel, case, add, ultrasound):
+    ui = panel.ui
+    add(ultrasound, "Preop T2w")
+    ui.movingSelector.setCurrentNode(None)
+
+    def reasons():
+        names = ("applyButton", "showButton", "registerButton", "undoButton", "fadeSlider", "checkerboardCheckBox")
+        widgets = [getattr(ui, name) for name in names]
+        return {widget.name: widget.toolTip for widget in widgets if not widget.enabled}
+
+    assert reasons() == {
+        "showButton": "Synthesize MRI first",
+        "registerButton": "Select the preoperative MRI first",
+        "undoButton": "This MRI has not been registered",
+        "fadeSlider": "Select the ultrasound and the MRI to compare first",
+        "checkerboardCheckBox": "Select the ultrasound and the MRI to compare first",
+    }
+    start_slow_run(panel)
+    wait = "Wait for the end of the run"
+    assert {name: text for name, text in reasons().items() if text.startswith(wait)} == {
+        "showButton": wait,
+        "registerButton": wait,
+        "undoButton": wait,
+    }
+    assert ui.applyButton.toolTip == "Stop; the scene stays as it was"
+    assert ui.inputsCollapsibleButton.toolTip == "Wait for the end of the run, or cancel it"
+    ui.applyButton.click()
+    finish(panel)
+    assert ui.applyButton.toolTip == "Make synthetic MR images and outline tumour and resection cavity"
+    assert ui.inputsCollapsibleButton.toolTip == ""
+    ui.modelSelector.setCurrentIndex(0)
+    click(panel)
+    assert "showButton" not in reasons()
+    assert ui.showButton.toolTip.startswith("Show preoperative MRI")
+
+
+def test_an_unexpected_failure_folds_its_details_into_the_log(scene, panel, case, monkeypatch):
+    def fail(*_arguments):
+        raise OSError("the disk is on fire")
+
+    before = contents(scene)
+    monkeypatch.setattr(panel.logic, "startSynthesis", fail)
+    panel.ui.applyButton.click()
+    assert panel.state.name == "IDLE"
+    assert "could not start (the disk is on fire); try again" in message(panel)
+    assert "Details are in the section Log" in message(panel)
+    assert "Traceback" not in message(panel)
+    assert "Traceback" in panel.ui.logTextEdit.plainText
+    assert contents(scene) == before
+
+
+def test_models_that_cannot_be_listed_are_a_message(scene, panel, case, monkeypatch):
+    def fail():
+        raise PermissionError("models: permission denied")
+
+    monkeypatch.setattr(panel.logic, "models", fail)
+    panel.exit()
+    panel.enter()
+    assert "could not be listed: models: permission denied" in message(panel)
+    assert panel.ui.modelSelector.currentText == "Default"
+
+
+def test_views_that_cannot_be_arranged_do_not_cost_the_result(scene, panel, case, monkeypatch):
+    def fail(*_arguments):
+        raise RuntimeError("no view")
+
+    monkeypatch.setattr(panel.logic, "showResult", fail)
+    panel.ui.applyButton.click()
+    finish(panel)
+    assert "The images are in the scene, but could not be shown: no view" in message(panel)
+    assert panel.logic.getParameterNode().segmentation is not None
+
+
+def test_the_log_keeps_its_end(panel):
+    from IoUSynthPanel.widgets import LOG_CHARACTERS
+
+    log = panel.ui.logTextEdit
+    for number in range(6):
+        panel._log(f"{number} " + "x" * 50_000)
+    text = log.plainText
+    assert LOG_CHARACTERS - 51_000 < len(text) <= LOG_CHARACTERS
+    assert [line.split()[0] for line in text.splitlines()] == ["1", "2", "3", "4", "5"]
+    panel._log("y" * (LOG_CHARACTERS + 10))  # one line that is too long by itself
+    assert len(log.plainText) <= LOG_CHARACTERS
+
+
+# --- The choices, and two panels --------------------------------------------------------------------------------------
+
+
+def test_choices_come_back_with_the_scene(scene, panel, case, add, ultrasound, tmp_path):
+    import slicer
+
+    mri = add(ultrasound, "Preop T2w")
+    landmarks = [scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name) for name in ("L MRI", "L ioUS")]
+    click(panel)
+    parameters = panel.logic.getParameterNode()
+    parameters.preoperativeVolume = parameters.movingVolume = mri
+    parameters.mriLandmarks, parameters.ultrasoundLandmarks = landmarks
+    parameters.affine, parameters.deformable, parameters.showOverlay = True, True, False
+    parameters.device, parameters.plane, parameters.model = "cpu", "Coronal", "published-2d"
+    nodes = ("inputVolume", "preoperativeVolume", "t2wVolume", "flairVolume", "uncertaintyVolume", "segmentation",
+             "movingVolume", "mriLandmarks", "ultrasoundLandmarks")  # fmt: skip
+    values = ("affine", "deformable", "showOverlay", "device", "plane", "model")
+    names = {name: getattr(parameters, name).GetName() for name in nodes}
+    kept = {name: getattr(parameters, name) for name in values}
+    assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
+
+    SlicerHost.reset_scene()
+    assert panel.ui.modelSelector.currentText == "Default"
+    slicer.util.loadScene(str(tmp_path / "case.mrb"))
+
+    again = panel.logic.getParameterNode()
+    assert {name: getattr(again, name).GetName() for name in nodes} == names
+    assert {name: getattr(again, name) for name in values} == kept
+    ui = panel.ui
+    assert ui.inputSelector.currentNode() is again.inputVolume
+    assert ui.flairSelector.currentNode() is again.flairVolume
+    assert (ui.affineCheckBox.checked, ui.deformableCheckBox.checked, ui.overlayCheckBox.checked) == (True, True, False)
+    texts = (ui.deviceSelector.currentText, ui.planeSelector.currentText, ui.modelSelector.currentText)
+    assert texts == ("cpu", "Coronal", "published-2d")
+    assert ui.showButton.enabled
+
+
+def test_two_panels_side_by_side(scene, panel, case):
+    """A second panel shares the choices but not the run, and can be closed without harm to the first."""
+    import slicer
+
+    other_parent = slicer.util.getModule("IoUSynth").createNewWidgetRepresentation()
+    other = other_parent.self()
+    other_parent.enter()
+    assert other.ui.inputSelector.currentNode() is case
+    panel.ui.overlayCheckBox.click()
+    assert not other.ui.overlayCheckBox.checked
+    start_slow_run(panel)
+    assert other.ui.modelSelector.currentText == "slow-2.5d"
+    assert other.state.name == "IDLE"
+    other.ui.modelSelector.setCurrentIndex(0)
+    click(other)
+    assert child(other).pid != child(panel).pid
+    assert panel.state.name == "RUNNING"
+    assert panel.ui.t2wSelector.currentNode() is other.logic.getParameterNode().t2wVolume
+    process = child(other)
+    other.cleanup()
+    other_parent.delete()
+    assert process.poll() is not None
+    assert panel.state.name == "RUNNING"
+    panel.ui.applyButton.click()
+    finish(panel)
+    click(panel)

@@ -1,0 +1,140 @@
+"""Photographs of the panel in each state and of the layout on the sample case, light and dark, with the real models.
+
+    python Testing/screenshots.py --output Resources/Screenshots
+
+Runs the real panel in the stand-in for 3D Slicer, as the demo does. To photograph another state, write a function that
+brings the panel there and add it to :data:`STATES`; the functions run one after the other, in one scene.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import demo  # puts the paths of the module and its library in place
+import SlicerHost
+
+WINDOW = (1800, 1000)
+EMPTY = "ioUS without contact"
+
+# --- The states -------------------------------------------------------------------------------------------------------
+
+
+def idle(panel: Any) -> None:
+    """The sample case is loaded; nothing has been clicked."""
+    demo.load_case(panel)
+
+
+def running(panel: Any) -> None:
+    """In the middle of a run."""
+    panel.ui.applyButton.click()
+    wait_for(lambda: panel.ui.progressBar.value >= 35, "the run did not start")
+
+
+def cancelled(panel: Any) -> None:
+    """The run has been cancelled."""
+    panel.ui.applyButton.click()
+    wait_until_idle(panel)
+
+
+def failed(panel: Any) -> None:
+    """A volume without any image, and the log unfolded."""
+    import numpy as np
+    import slicer
+
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", EMPTY)
+    slicer.util.updateVolumeFromArray(empty, np.zeros((40, 60, 60), np.uint8))
+    panel.parameters.inputVolume = empty
+    panel.ui.applyButton.click()
+    wait_until_idle(panel)
+    panel.ui.logCollapsibleButton.collapsed = False
+
+
+def done(panel: Any) -> None:
+    """The result of the sample case."""
+    import slicer
+
+    panel.ui.logCollapsibleButton.collapsed = True
+    slicer.mrmlScene.RemoveNode(slicer.util.getNode(EMPTY))
+    panel.parameters.inputVolume = slicer.util.getNode("IoUSynth sample ioUS")
+    demo.synthesize(panel)
+
+
+def registered(panel: Any) -> None:
+    """The preoperative MRI registered and faded in."""
+    panel.ui.registerButton.click()
+    wait_until_idle(panel)
+    panel.ui.fadeSlider.value = 40
+
+
+#: Name of the picture and what brings the panel there. "done" and "registered" are photographed with the views, too.
+STATES: dict[str, Callable[[Any], None]] = {
+    "idle": idle,
+    "running": running,
+    "cancelled": cancelled,
+    "failed": failed,
+    "done": done,
+    "registered": registered,
+}
+WITH_VIEWS = {"done": "application", "registered": "registration"}
+
+
+def wait_for(condition: Callable[[], bool], problem: str) -> None:
+    """Let the panel work until a condition holds."""
+    if not SlicerHost.process_until(condition, demo.TIMEOUT_SECONDS):
+        raise demo.DemoError(problem)
+
+
+def wait_until_idle(panel: Any) -> None:
+    """Let the panel come to the end of its run."""
+    wait_for(lambda: panel.state.name == "IDLE", "the run did not end")
+
+
+# --- The pictures -----------------------------------------------------------------------------------------------------
+
+
+def photograph(name: str, folder: Path) -> None:
+    """Write the panel, and where it belongs the whole window, in the light and in the dark theme."""
+    for theme, suffix in (("light", ""), ("dark", "-dark")):
+        SlicerHost.set_theme(theme)
+        SlicerHost.photograph_panel(folder / f"panel-{name}{suffix}.png", "IoUSynth")
+        if name in WITH_VIEWS:
+            SlicerHost.photograph_application(folder / f"{WITH_VIEWS[name]}{suffix}.png", size=WINDOW)
+    SlicerHost.set_theme("light")
+
+
+def run(folder: Path) -> None:
+    """Bring the panel through all states and photograph each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    SlicerHost.start()
+    SlicerHost.load_module(demo.ROOT / "IoUSynth" / "IoUSynth.py")
+    panel = SlicerHost.open_module("IoUSynth", main_window=True)
+    try:
+        for name, arrange in STATES.items():
+            with demo.stage(name):
+                arrange(panel)
+                photograph(name, folder)
+        errors = SlicerHost.take_uncaught_errors()
+        if errors:
+            raise demo.DemoError(f"the panel raised {errors}")
+    finally:
+        SlicerHost.unload_module("IoUSynth")
+
+
+def main() -> int:
+    """Return 0, or 1 when a picture could not be taken, with one line that says why."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=demo.ROOT / "Resources" / "Screenshots", help="folder for them")
+    try:
+        run(parser.parse_args().output.resolve())
+    except (RuntimeError, OSError) as error:
+        print(f"The pictures could not be taken: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
