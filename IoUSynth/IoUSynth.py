@@ -357,7 +357,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             parameters.movingVolume = parameters.preoperativeVolume  # which leads here again
             return
         if parameters and self.ui.modelSelector.currentText != (parameters.model or _("Default")):
-            self._listModels()  # a script or another panel has chosen
+            self.listModels()  # a script or another panel has chosen
         self._checkCanApply()
         segmentation = self._parameterNode.segmentation if self._parameterNode else None
         if segmentation and segmentation.GetDisplayNode():
