@@ -22,9 +22,11 @@ import vtk
 from vtk.util import numpy_support
 
 from .. import NOTICE
+from ..input_verdict import UNUSABLE, Verdict, judge
 from ..volume import LUMINANCE, InputError, Volume, check_input
 
 if TYPE_CHECKING:
+    from ..bundle import Bundle
     from ..pipeline import SynthesisResult
 
 #: Node attributes and node references of IoUSynth start with this.
@@ -164,6 +166,21 @@ def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     return volume
 
 
+def judge_input(node: slicer.vtkMRMLScalarVolumeNode | None, bundle: Bundle | None = None) -> Verdict:
+    """Judge a volume node as an input, without copying its voxels; see :func:`input_verdict.judge`."""
+    try:
+        name = _check_kind(node)
+        array = slicer.util.arrayFromVolume(node)
+        if array.ndim != 3:  # of a colour image a sample must do
+            steps = tuple(slice(None, None, max(1, length // 128)) for length in array.shape[:3])
+            array = _scalar_array(node, name, steps)[0]
+    except InputError as error:
+        return Verdict(UNUSABLE, (str(error),))
+    grid = Grid.of(node)
+    spacing = np.multiply(grid.spacing, np.divide(grid.dimensions, array.shape[::-1]))
+    return judge(Volume(array, spacing, grid.origin, np.asarray(grid.direction)), bundle, name)
+
+
 def _check_kind(node: slicer.vtkMRMLVolumeNode | None) -> str:
     """Return the node's name for messages, or refuse the node."""
     if node is None:
@@ -179,8 +196,10 @@ def _check_kind(node: slicer.vtkMRMLVolumeNode | None) -> str:
     return name
 
 
-def _scalar_array(node: slicer.vtkMRMLScalarVolumeNode, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    array = slicer.util.arrayFromVolume(node)
+def _scalar_array(
+    node: slicer.vtkMRMLScalarVolumeNode, name: str, part: tuple[slice, ...] = ()
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    array = slicer.util.arrayFromVolume(node)[part]
     if array.ndim == 3:
         return array.astype(np.float32), ()
     components = array.shape[-1]
