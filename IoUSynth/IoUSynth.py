@@ -16,14 +16,17 @@ from typing import Annotated, Any
 import qt
 import slicer
 import vtk
+from IoUSynthPanel.inputs import InputLogic, InputSection
 from IoUSynthPanel.library import importLibrary, resourcesFolder
 from IoUSynthPanel.registration import RegisterSection, RegistrationLogic
+from IoUSynthPanel.rerun import RerunSection
+from IoUSynthPanel.result import ResultLogic, ResultSection
 from IoUSynthPanel.stages import State, progressText
 from IoUSynthPanel.startup import registerSampleData, registerTerminology
 from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -77,6 +80,9 @@ class IoUSynthParameterNode:
     model - Name of the model, empty for the default.
     device - Where the model runs.
     showOverlay - Whether tumour and resection cavity are outlined in the views.
+    autoRerun - Whether a run starts by itself when the ultrasound changes.
+    showUncertainty - Whether the synthetic images are coloured where the model expects to be wrong.
+    uncertaintyOpacity, uncertaintyThreshold - Opacity of these colours, and the error from which on, in percent.
     plane - Plane of the ultrasound volume that is shown: the one of the probe's fan, or the nearest to a named one.
     movingVolume - The preoperative MRI that is registered.
     mriLandmarks, ultrasoundLandmarks - Corresponding points, in the same order, for the target registration error.
@@ -92,6 +98,10 @@ class IoUSynthParameterNode:
     model: str = ""
     device: Annotated[str, Choice(["auto", "cpu", "cuda"])] = "auto"
     showOverlay: bool = True
+    autoRerun: bool = False
+    showUncertainty: bool = False
+    uncertaintyOpacity: Annotated[float, WithinRange(0, 100)] = 50.0
+    uncertaintyThreshold: Annotated[float, WithinRange(0, 50)] = 15.0
     plane: Annotated[str, Choice(["Ultrasound fan", "Axial", "Coronal", "Sagittal"])] = "Ultrasound fan"
     movingVolume: vtkMRMLScalarVolumeNode
     mriLandmarks: vtkMRMLMarkupsFiducialNode
@@ -105,7 +115,7 @@ class IoUSynthParameterNode:
 #
 
 
-class IoUSynthLogic(RegistrationLogic, ScriptedLoadableModuleLogic):
+class IoUSynthLogic(InputLogic, ResultLogic, RegistrationLogic, ScriptedLoadableModuleLogic):
     """The module without its panel; free of Qt.
 
     The computation runs in a child process that stays warm between runs, so that a crash there leaves Slicer alive.
@@ -245,7 +255,10 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
 
         self.logic = IoUSynthLogic()
+        self.inputSection = InputSection(self)
+        self.resultSection = ResultSection(self)
         self.registerSection = RegisterSection(self)
+        self.rerunSection = RerunSection(self)
         self.timer = qt.QTimer()
         self.timer.setInterval(self.POLL_MILLISECONDS)
         self.timer.connect("timeout()", self.onTimer)
@@ -270,6 +283,9 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.close()
         self.setParameterNode(None)
         self.registerSection.cleanup()
+        self.inputSection.cleanup()
+        self.rerunSection.cleanup()
+        self.resultSection.removeKeys()
         self.removeObservers()
 
     def onReload(self) -> None:
@@ -283,9 +299,11 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def enter(self) -> None:
         """Take up the parameter node when the module is opened."""
         self.initializeParameterNode()
+        self.resultSection.installKeys()
 
     def exit(self) -> None:
         """Let go of the parameter node when another module is opened. A run goes on."""
+        self.resultSection.removeKeys()
         self.setParameterNode(None)
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
@@ -294,6 +312,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.cancel()
             self._setState(State.CANCELLING)
         self.registerSection.cleanup()
+        self.rerunSection.cleanup()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller: Any, event: Any) -> None:
@@ -310,9 +329,13 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.onNodeRemoved(caller, event)
 
     def onNodeRemoved(self, caller: Any, event: Any) -> None:
-        """List anew what can move along with the MRI."""
-        if self._parameterNode and not slicer.mrmlScene.IsBatchProcessing():
+        """List anew what can move along with the MRI, the results, and what a new run may follow."""
+        if slicer.mrmlScene.IsBatchProcessing():
+            return
+        self.rerunSection.update()
+        if self._parameterNode:
             self.registerSection.update()
+            self.resultSection.update()
 
     def initializeParameterNode(self) -> None:
         """Observe the parameter node, and choose volumes if none are chosen."""
@@ -328,6 +351,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
         self._parameterNode = inputParameterNode
         self._parameterNodeGuiTag = None
+        self.resultSection.forget()
         if self._parameterNode:
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
@@ -339,10 +363,12 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters and parameters.preoperativeVolume and not parameters.movingVolume:
             parameters.movingVolume = parameters.preoperativeVolume  # which leads here again
             return
+        if self.resultSection.followInput():
+            return  # which has led here again
         self._checkCanApply()
-        segmentation = self._parameterNode.segmentation if self._parameterNode else None
-        if segmentation and segmentation.GetDisplayNode():
-            segmentation.GetDisplayNode().SetVisibility(self._parameterNode.showOverlay)
+        self.inputSection.update()
+        self.resultSection.showOverlays()
+        self.rerunSection.update()
 
     def _selectDefaultVolumes(self) -> None:
         volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
@@ -414,11 +440,12 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         hasResult = bool(parameters and parameters.inputVolume and (parameters.t2wVolume or parameters.flairVolume))
         self.ui.showButton.enabled = hasResult and self.state is State.IDLE
         self.registerSection.update()
+        self.resultSection.update()
 
     def onApplyButton(self, _checked: bool = False) -> None:
         """Start a synthesis, or cancel the one that is under way."""
         if self.state is State.IDLE:
-            self._start()
+            self.startSynthesis()
         else:
             self.cancelRun()
 
@@ -429,9 +456,11 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._setState(State.CANCELLING)
             self.ui.statusLabel.text = _("Cancelling")
 
-    def _start(self) -> None:
-        parameters = self._parameterNode
+    def startSynthesis(self) -> None:
+        """Start a synthesis of the selected ultrasound."""
+        parameters = self._parameterNode or self.logic.getParameterNode()  # another module may be open
         self._showQuality("")
+        self.rerunSection.onStarted(parameters.inputVolume)
         self._log(_("Input: {name}").format(name=parameters.inputVolume.GetName()))
         self.startRun(
             lambda: self.logic.startSynthesis(
@@ -458,7 +487,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def selectedOutputs(self) -> Any:
         """Return the selected output nodes, as ``OutputNodes``."""
-        parameters = self._parameterNode
+        parameters = self._parameterNode or self.logic.getParameterNode()
         images = {"T2w": parameters.t2wVolume, "FLAIR": parameters.flairVolume}
         images = {name: node for name, node in images.items() if node}
         return importLibrary("mrml.nodes").OutputNodes(images, parameters.uncertaintyVolume, parameters.segmentation)
@@ -487,11 +516,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         self._showQuality(report.get("summary", ""))
         self._showMessage("\n".join(report.get("warnings", [])), warning=True)
-        parameters = self._parameterNode or self.logic.getParameterNode()  # another module may be open by now
-        parameters.t2wVolume = job.outputs.images.get("T2w")
-        parameters.flairVolume = job.outputs.images.get("FLAIR")
-        parameters.uncertaintyVolume = job.outputs.uncertainty
-        parameters.segmentation = job.outputs.segmentation
+        self.resultSection.select(job.outputs, job.input_node)
         self.show(job.outputs, job.input_node, job.preoperative_node)
 
     def onShowButton(self, _argument: Any = None) -> None:
@@ -506,6 +531,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             plane = self.logic.getParameterNode().plane
             self.logic.showResult(outputs, inputVolumeNode, preoperativeVolumeNode, plane)
             self.registerSection.onCompare()
+            self.resultSection.onShown()
         except Exception as error:  # the images are in the scene, whatever the views do
             logging.exception("IoUSynth: the views could not be arranged")
             self._showMessage(_("The images are in the scene, but could not be shown: {error}").format(error=error))

@@ -30,8 +30,8 @@ _COARSEST = 2.5
 _FINEST_MM = 0.03
 #: Lengths in mm between which the longest side of a sweep lies.
 _LENGTHS_MM = (15.0, 250.0)
-#: Share of empty voxels between others along an axis: 0.02 in RESECT case 4, 0.67 in RESECT's real sweep when its frames
-#: are not joined, at most 0.26 in 95 of 100 simulated sweeps.
+#: Share of empty voxels between others along an axis: 0.02 in RESECT case 4, 0.67 in RESECT's real sweep when its
+#: frames are not joined, at most 0.26 in 95 of 100 simulated sweeps.
 _LARGEST_HOLES = 0.4
 
 #: What is compared with the model's training images: its name in words.
@@ -147,11 +147,9 @@ def measure(volume: Volume, sample: Volume | None = None, fan: np.ndarray | None
 
 
 def training_range(volumes: Iterable[Volume]) -> dict[str, list[float]]:
-    """Return the lowest and highest of each of :data:`MEASURES` over images: the entry ``training_range`` of a bundle."""
+    """Return the lowest and highest of each of :data:`MEASURES`: the entry ``training_range`` of a bundle."""
     measured = [measure(volume) for volume in volumes]
-    return {
-        name: [round(limit([case[name] for case in measured]), 3) for limit in (min, max)] for name in MEASURES
-    }
+    return {name: [round(limit([case[name] for case in measured]), 3) for limit in (min, max)] for name in MEASURES}
 
 
 def _between(mask: np.ndarray, axis: int) -> np.ndarray:

@@ -438,7 +438,7 @@ def _provenance(report: dict[str, Any], input_node: slicer.vtkMRMLNode) -> dict[
         "OutlinedOnSHA256": str(companion.get("sha256", "")),
         "Versions": json.dumps(report.get("versions", {}), sort_keys=True),
         "Device": str(report.get("device", {}).get("used", "")),
-        "Created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "Created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
         "InputNodeID": input_node.GetID(),
         "InputName": input_node.GetName(),
         "InputTransform": transform.GetName() if transform is not None else "",

@@ -31,7 +31,8 @@ def main() -> None:
         started = time.perf_counter()
         verdict = judge(volume, bundle, case_name(path))
         size = "x".join(map(str, volume.size))
-        print(f"{time.perf_counter() - started:.3f} s  {size:>11}  {verdict.level:8}  {case_name(path)}: {verdict.summary}")
+        seconds = time.perf_counter() - started
+        print(f"{seconds:.3f} s  {size:>11}  {verdict.level:8}  {case_name(path)}: {verdict.summary}")
         for finding in verdict.findings:
             print(f"{'':26}{finding}")
     print(json.dumps(training_range(read_volume(path) for path in options.volumes)))
