@@ -74,7 +74,9 @@ class InputSection:
             return
         if not self._observed:
             self._observed = [(node, node.AddObserver(event, self.onChanged)) for event in VOXEL_EVENTS]
-        if self._judged is None or self._judged[-1] != parameters.model:
+        if node.GetImageData() is None:  # it is being loaded, or there is nothing to load
+            self.timer.start()
+        elif self._judged is None or self._judged[-1] != parameters.model:
             self.judge()
 
     def onChanged(self, _caller: Any = None, _event: Any = None) -> None:
