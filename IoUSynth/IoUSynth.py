@@ -81,8 +81,8 @@ class IoUSynthParameterNode:
     device - Where the model runs.
     showOverlay - Whether tumour and resection cavity are outlined in the views.
     autoRerun - Whether a run starts by itself when the ultrasound changes.
-    showUncertainty - Whether the synthetic images are coloured where the model expects to be wrong.
-    uncertaintyOpacity, uncertaintyThreshold - Opacity of these colours, and the error from which on, in percent.
+    showUncertainty - Whether the synthetic images are tinted where the model expects to be wrong.
+    uncertaintyOpacity, uncertaintyThreshold - Opacity of the tint, and the error from which on, in percent.
     plane - Plane of the ultrasound volume that is shown: the one of the probe's fan, or the nearest to a named one.
     movingVolume - The preoperative MRI that is registered.
     mriLandmarks, ultrasoundLandmarks - Corresponding points, in the same order, for the target registration error.
@@ -268,6 +268,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
+        self.addObserver(scene, scene.EndBatchProcessEvent, self.onNodeRemoved)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.showButton.connect("clicked(bool)", self.onShowButton)
         self.ui.planeSelector.connect("activated(int)", self.onShowButton)
@@ -330,7 +331,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onNodeRemoved(self, caller: Any, event: Any) -> None:
         """List anew what can move along with the MRI, the results, and what a new run may follow."""
-        if slicer.mrmlScene.IsBatchProcessing():
+        if slicer.mrmlScene.IsBatchProcessing() or slicer.mrmlScene.IsClosing():
             return
         self.rerunSection.update()
         if self._parameterNode:

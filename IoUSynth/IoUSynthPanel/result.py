@@ -33,10 +33,10 @@ class ResultLogic:
         return True
 
     def showUncertainty(self, visible: bool, opacity: float = 0.5, threshold: float = 0.15) -> None:
-        """Colour what is uncertain in the views of synthetic images.
+        """Tint what is uncertain in the views of synthetic images.
 
         :param opacity: from 0 to 1.
-        :param threshold: expected error, as a fraction of the intensity range, below which nothing is coloured.
+        :param threshold: expected error, as a fraction of the intensity range, below which nothing is tinted.
         """
         importLibrary("mrml.overlay").show_uncertainty(visible, opacity, threshold)
 
@@ -85,12 +85,13 @@ class ResultSection:
         parameters = self.panel.parameters
         self._list()
         selected, idle = self.selected(), self.panel.state is State.IDLE
-        self.ui.resultSelector.enabled = bool(self._results) and idle
-        self.ui.compareSelector.enabled = self.ui.compareButton.enabled = len(self._results) > 1 and idle
+        self.ui.resultForm.setVisible(bool(self._results))
+        self.ui.comparisonForm.setVisible(len(self._results) > 1)
+        self.ui.resultSelector.enabled = self.ui.comparisonForm.enabled = idle
         self._showVolumes(selected)
         known = bool(parameters and parameters.uncertaintyVolume)
-        for widget in (self.ui.uncertaintyCheckBox, self.ui.opacitySlider, self.ui.thresholdSlider):
-            widget.enabled = known
+        for name in ("uncertaintyCheckBox", "opacitySlider", "labelThreshold", "thresholdSlider"):
+            getattr(self.ui, name).enabled = known
 
     def showOverlays(self) -> None:
         """Show outlines and uncertainty in the views as chosen."""

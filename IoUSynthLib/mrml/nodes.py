@@ -176,6 +176,8 @@ def judge_input(node: slicer.vtkMRMLScalarVolumeNode | None, bundle: Bundle | No
             array = _scalar_array(node, name, steps)[0]
     except InputError as error:
         return Verdict(UNUSABLE, (str(error),))
+    if is_synthetic(node):
+        return Verdict(UNUSABLE, (f"{name}: was made by IoUSynth, not acquired; choose the ultrasound volume",))
     grid = Grid.of(node)
     spacing = np.multiply(grid.spacing, np.divide(grid.dimensions, array.shape[::-1]))
     return judge(Volume(array, spacing, grid.origin, np.asarray(grid.direction)), bundle, name)
@@ -479,9 +481,8 @@ def _window(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, float]:
 
 def _show_as_uncertainty(node: slicer.vtkMRMLScalarVolumeNode) -> None:
     display = node.GetDisplayNode()
-    inferno = "vtkMRMLColorTableNodeFileInferno.txt"
-    if node.GetScene().GetNodeByID(inferno) is not None:
-        display.SetAndObserveColorNodeID(inferno)
+    # As a layer it must stand out from grey images, an orange tumour and a blue cavity.
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeMagenta")
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(*_UNCERTAINTY_WINDOW)
     _hide_no_data(display, 1e-6, 1e6)

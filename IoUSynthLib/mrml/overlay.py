@@ -1,4 +1,4 @@
-"""The uncertainty of a result as a coloured layer over its synthetic images.
+"""The uncertainty of a result as a magenta layer over its synthetic images.
 
 A slice view of Slicer 5.10 and later stacks any number of volumes: behind the background and the foreground, which
 belongs to the preoperative MRI (:mod:`.compare`), come additional layers. The uncertainty is the first of these, so

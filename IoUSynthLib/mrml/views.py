@@ -212,7 +212,7 @@ class _Caption:
             title = f"{title}\nunder {overlay.GetName()}"
         layer = slicer.vtkMRMLSliceCompositeNode.Layer_Last
         if self.composite.GetNthLayerVolume(layer) is not None:
-            title = f"{title}\ncolours: expected error"
+            title = f"{title}\nmagenta: expected error"
         right, up = _orientation(self.slice_node)[:, :2].T
         annotation = self.view.cornerAnnotation()
         annotation.SetMaximumFontSize(_FONT_SIZE)

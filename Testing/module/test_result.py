@@ -225,8 +225,9 @@ def test_a_new_input_has_no_result_yet(panel, one, add, ultrasound):
     assert not panel.ui.showButton.enabled
     assert panel.ui.resultSelector.currentIndex == -1
     assert panel.ui.volumesLabel.text == "No result of this ultrasound yet."
-    for widget in (panel.ui.tumourButton, panel.ui.cavityButton, panel.ui.uncertaintyCheckBox, panel.ui.compareButton):
+    for widget in (panel.ui.tumourButton, panel.ui.cavityButton, panel.ui.uncertaintyCheckBox):
         assert not widget.enabled
+    assert not panel.ui.compareButton.isVisibleTo(panel.parent)  # there is nothing to compare with
 
 
 def test_compares_before_and_after(scene, panel, two):
@@ -288,6 +289,6 @@ def test_closing_the_scene_empties_the_section(panel, two):
     SlicerHost.reset_scene()
     panel.enter()
     assert texts(panel.ui.resultSelector) == []
-    assert not panel.ui.compareButton.enabled
-    assert not panel.ui.tumourButton.enabled
+    assert not panel.ui.resultForm.isVisibleTo(panel.parent)
+    assert not panel.ui.comparisonForm.isVisibleTo(panel.parent)
     assert panel.ui.volumesLabel.text == "No result of this ultrasound yet."

@@ -79,6 +79,15 @@ def test_a_node_is_judged_without_a_copy(scene, ultrasound, add):
     assert "is a label map" in judge_input(labels).findings[0]
 
 
+def test_an_image_of_ours_is_no_input(made):
+    from IoUSynthLib.mrml.nodes import judge_input
+
+    _, outputs = made("Case")
+    verdict = judge_input(outputs.images["T2w"])
+    assert verdict.level == "unusable"
+    assert "was made by IoUSynth, not acquired; choose the ultrasound volume" in verdict.findings[0]
+
+
 def test_a_colour_volume_is_judged_by_a_sample(scene, ultrasound, add):
     import slicer
 
