@@ -266,6 +266,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self.addObserver(scene, scene.EndBatchProcessEvent, self.onNodeRemoved)
@@ -320,7 +322,15 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Begin anew if the module is shown."""
         self._showQuality("")
         self.registerSection.showVerdict(None)
-        if self.parent.isEntered:
+        self.onSceneEndImport()
+
+    def onSceneStartImport(self, caller: Any, event: Any) -> None:
+        """Let go while a scene is read: its choices arrive before the nodes that they name."""
+        self.setParameterNode(None)
+
+    def onSceneEndImport(self, caller: Any = None, event: Any = None) -> None:
+        """Take up the choices of the scene if the module is shown."""
+        if getattr(self.parent, "isEntered", True):  # a panel outside Slicer's own is always shown
             self.initializeParameterNode()
 
     def onNodeAdded(self, caller: Any, event: Any) -> None:

@@ -285,6 +285,21 @@ def test_results_without_a_common_contrast_cannot_be_compared(scene, panel, two)
     assert "no contrast in common; make both with the same model" in panel.ui.changeLabel.text
 
 
+def test_a_saved_scene_comes_back_with_its_results(panel, two, tmp_path):
+    import slicer
+
+    panel.ui.uncertaintyCheckBox.click()
+    panel.ui.opacitySlider.value = 30
+    before = overlaid(), texts(panel.ui.resultSelector), panel.ui.volumesLabel.text
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    SlicerHost.reset_scene()
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    assert (overlaid(), texts(panel.ui.resultSelector), panel.ui.volumesLabel.text) == before
+    assert panel.ui.resultSelector.currentIndex == 1
+    layer = slicer.vtkMRMLSliceCompositeNode.Layer_Last
+    assert composites()["IoUSynthT2w"].GetNthLayerOpacity(layer) == pytest.approx(0.3)
+
+
 def test_closing_the_scene_empties_the_section(panel, two):
     SlicerHost.reset_scene()
     panel.enter()
