@@ -16,17 +16,20 @@ from typing import Annotated, Any
 import qt
 import slicer
 import vtk
+from IoUSynthPanel.inputs import InputLogic, InputSection
 from IoUSynthPanel.library import importLibrary, resourcesFolder
 from IoUSynthPanel.models import ModelsLogic, ModelsSection
 from IoUSynthPanel.preflight import PreflightLogic, PreflightSection
 from IoUSynthPanel.registration import RegisterSection, RegistrationLogic
+from IoUSynthPanel.rerun import RerunSection
+from IoUSynthPanel.result import ResultLogic, ResultSection
 from IoUSynthPanel.stages import State, progressText
 from IoUSynthPanel.startup import registerSampleData, registerTerminology
 from IoUSynthPanel.widgets import appendToLog, orderFocus, setAvailable
 from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -80,6 +83,9 @@ class IoUSynthParameterNode:
     model - Name of the model, empty for the default.
     device - Where the model runs.
     showOverlay - Whether tumour and resection cavity are outlined in the views.
+    autoRerun - Whether a run starts by itself when the ultrasound changes.
+    showUncertainty - Whether the synthetic images are tinted where the model expects to be wrong.
+    uncertaintyOpacity, uncertaintyThreshold - Opacity of the tint, and the error from which on, in percent.
     plane - Plane of the ultrasound volume that is shown: the one of the probe's fan, or the nearest to a named one.
     movingVolume - The preoperative MRI that is registered.
     mriLandmarks, ultrasoundLandmarks - Corresponding points, in the same order, for the target registration error.
@@ -95,6 +101,10 @@ class IoUSynthParameterNode:
     model: str = ""
     device: Annotated[str, Choice(["auto", "cpu", "cuda"])] = "auto"
     showOverlay: bool = True
+    autoRerun: bool = False
+    showUncertainty: bool = False
+    uncertaintyOpacity: Annotated[float, WithinRange(0, 100)] = 50.0
+    uncertaintyThreshold: Annotated[float, WithinRange(0, 50)] = 15.0
     plane: Annotated[str, Choice(["Ultrasound fan", "Axial", "Coronal", "Sagittal"])] = "Ultrasound fan"
     movingVolume: vtkMRMLScalarVolumeNode
     mriLandmarks: vtkMRMLMarkupsFiducialNode
@@ -108,7 +118,9 @@ class IoUSynthParameterNode:
 #
 
 
-class IoUSynthLogic(PreflightLogic, ModelsLogic, RegistrationLogic, ScriptedLoadableModuleLogic):
+class IoUSynthLogic(
+    PreflightLogic, ModelsLogic, InputLogic, ResultLogic, RegistrationLogic, ScriptedLoadableModuleLogic
+):
     """The module without its panel; free of Qt.
 
     The computation runs in a child process that stays warm between runs, so that a crash there leaves Slicer alive.
@@ -244,7 +256,10 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
 
         self.logic = IoUSynthLogic()
+        self.inputSection = InputSection(self)
+        self.resultSection = ResultSection(self)
         self.registerSection = RegisterSection(self)
+        self.rerunSection = RerunSection(self)
         self.preflightSection = PreflightSection(self)
         self.modelsSection = ModelsSection(self)
         sections.insertWidget(0, self.preflightSection.widget)
@@ -261,6 +276,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
+        self.addObserver(scene, scene.EndBatchProcessEvent, self.onNodeRemoved)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.showButton.connect("clicked(bool)", self.onShowButton)
         self.ui.planeSelector.connect("activated(int)", self.onShowButton)
@@ -278,6 +294,9 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.close()
         self.setParameterNode(None)
         self.registerSection.cleanup()
+        self.inputSection.cleanup()
+        self.rerunSection.cleanup()
+        self.resultSection.removeKeys()
         self.removeObservers()
 
     def onReload(self) -> None:
@@ -291,9 +310,11 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def enter(self) -> None:
         """Take up the parameter node when the module is opened."""
         self.initializeParameterNode()
+        self.resultSection.installKeys()
 
     def exit(self) -> None:
         """Let go of the parameter node when another module is opened. A run goes on."""
+        self.resultSection.removeKeys()
         self.setParameterNode(None)
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
@@ -302,6 +323,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.cancel()
             self._setState(State.CANCELLING)
         self.registerSection.cleanup()
+        self.rerunSection.cleanup()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller: Any, event: Any) -> None:
@@ -326,9 +348,13 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.onNodeRemoved(caller, event)
 
     def onNodeRemoved(self, caller: Any, event: Any) -> None:
-        """List anew what can move along with the MRI."""
-        if self._parameterNode and not slicer.mrmlScene.IsBatchProcessing():
+        """List anew what can move along with the MRI, the results, and what a new run may follow."""
+        if slicer.mrmlScene.IsBatchProcessing() or slicer.mrmlScene.IsClosing():
+            return
+        self.rerunSection.update()
+        if self._parameterNode:
             self.registerSection.update()
+            self.resultSection.update()
 
     def initializeParameterNode(self) -> None:
         """Observe the parameter node, and choose volumes if none are chosen."""
@@ -345,6 +371,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
         self._parameterNode = inputParameterNode
         self._parameterNodeGuiTag = None
+        self.resultSection.forget()
         if self._parameterNode:
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
@@ -358,10 +385,12 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         if parameters and self.ui.modelSelector.currentText != (parameters.model or _("Default")):
             self.listModels()  # a script or another panel has chosen
+        if self.resultSection.followInput():
+            return  # which has led here again
         self._checkCanApply()
-        segmentation = self._parameterNode.segmentation if self._parameterNode else None
-        if segmentation and segmentation.GetDisplayNode():
-            segmentation.GetDisplayNode().SetVisibility(self._parameterNode.showOverlay)
+        self.inputSection.update()
+        self.resultSection.showOverlays()
+        self.rerunSection.update()
 
     def _selectDefaultVolumes(self) -> None:
         volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
@@ -427,7 +456,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def updateSections(self) -> None:
         """Let every section follow the panel's state and the choices."""
-        for section in (self.registerSection, self.preflightSection, self.modelsSection):
+        for section in (self.resultSection, self.registerSection, self.preflightSection, self.modelsSection):
             section.update()
 
     def _whyNotApply(self) -> str:
@@ -449,7 +478,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onApplyButton(self, _checked: bool = False) -> None:
         """Start a synthesis, or cancel the one that is under way."""
         if self.state is State.IDLE:
-            self._start()
+            self.startSynthesis()
         else:
             self.cancelRun()
 
@@ -460,9 +489,11 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._setState(State.CANCELLING)
             self._progressUi.statusLabel.text = _("Cancelling")
 
-    def _start(self) -> None:
-        parameters = self._parameterNode
+    def startSynthesis(self) -> None:
+        """Start a synthesis of the selected ultrasound."""
+        parameters = self._parameterNode or self.logic.getParameterNode()  # another module may be open
         self._showQuality("")
+        self.rerunSection.onStarted(parameters.inputVolume)
         self._log(_("Input: {name}").format(name=parameters.inputVolume.GetName()))
         self.startRun(
             lambda: self.logic.startSynthesis(
@@ -495,7 +526,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def selectedOutputs(self) -> Any:
         """Return the selected output nodes, as ``OutputNodes``."""
-        parameters = self._parameterNode
+        parameters = self._parameterNode or self.logic.getParameterNode()
         images = {"T2w": parameters.t2wVolume, "FLAIR": parameters.flairVolume}
         images = {name: node for name, node in images.items() if node}
         return importLibrary("mrml.nodes").OutputNodes(images, parameters.uncertaintyVolume, parameters.segmentation)
@@ -530,11 +561,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.modelsSection.remember(report)
         self._showQuality(report.get("summary", ""))
         self._showMessage("\n".join(report.get("warnings", [])), warning=True)
-        parameters = self._parameterNode or self.logic.getParameterNode()  # another module may be open by now
-        parameters.t2wVolume = job.outputs.images.get("T2w")
-        parameters.flairVolume = job.outputs.images.get("FLAIR")
-        parameters.uncertaintyVolume = job.outputs.uncertainty
-        parameters.segmentation = job.outputs.segmentation
+        self.resultSection.select(job.outputs, job.input_node)
         self.show(job.outputs, job.input_node, job.preoperative_node)
 
     def onShowButton(self, _argument: Any = None) -> None:
@@ -549,6 +576,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             plane = self.logic.getParameterNode().plane
             self.logic.showResult(outputs, inputVolumeNode, preoperativeVolumeNode, plane)
             self.registerSection.onCompare()
+            self.resultSection.onShown()
         except Exception as error:  # the images are in the scene, whatever the views do
             logging.exception("IoUSynth: the views could not be arranged")
             self._showMessage(_("The images are in the scene, but could not be shown: {error}").format(error=error))

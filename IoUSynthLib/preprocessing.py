@@ -387,14 +387,14 @@ _LARGEST_SWEEP_ML = 800.0
 #: A grid filled further than this has no fan in it.
 _FULLEST_GRID = 0.95
 #: Share of voxels outside the fan that may differ from 0 (rounding of a compressed or resampled image).
-_LARGEST_NOISE_SHARE = 0.15
+_LARGEST_NOISE_SHARE = 0.2
 
 
 def looks_like_ultrasound(volume: Volume, fan: np.ndarray | None = None) -> tuple[bool, str]:
     """Tell whether a volume can be a reconstructed intraoperative ultrasound, and if not, why.
 
     Three things are looked at: the field of view holds less than 800 ml, it leaves part of the grid empty, and at
-    least 85 % of the voxels outside it are exactly 0. Measured:
+    least 80 % of the voxels outside it are exactly 0. Measured:
 
     =========================================  =========  ===========  =============
     volume                                     view, ml   grid filled  not 0 outside

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import NOTICE, __version__, preprocessing, segmentation
+from . import NOTICE, __version__, segmentation
+from .input_verdict import judge
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -37,8 +38,7 @@ def make_report(
         Of each stage.
     """
     fan = result.valid.array > 0
-    plausible, reason = preprocessing.looks_like_ultrasound(volume, fan)
-    warnings = [] if plausible else [f"The input does not look like ultrasound: {reason}"]
+    warnings = list(judge(volume, models.generator).findings)
     if "unused" in device:
         warnings.append(
             f"{device['unused']} was asked for and is not in use: this ran on the {device['used'].upper()}; the check "

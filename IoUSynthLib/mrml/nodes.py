@@ -22,9 +22,11 @@ import vtk
 from vtk.util import numpy_support
 
 from .. import NOTICE
+from ..input_verdict import UNUSABLE, Verdict, judge
 from ..volume import LUMINANCE, InputError, Volume, check_input
 
 if TYPE_CHECKING:
+    from ..bundle import Bundle
     from ..pipeline import SynthesisResult
 
 #: Node attributes and node references of IoUSynth start with this.
@@ -164,6 +166,23 @@ def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     return volume
 
 
+def judge_input(node: slicer.vtkMRMLScalarVolumeNode | None, bundle: Bundle | None = None) -> Verdict:
+    """Judge a volume node as an input, without copying its voxels; see :func:`input_verdict.judge`."""
+    try:
+        name = _check_kind(node)
+        array = slicer.util.arrayFromVolume(node)
+        if array.ndim != 3:  # of a colour image a sample must do
+            steps = tuple(slice(None, None, max(1, length // 128)) for length in array.shape[:3])
+            array = _scalar_array(node, name, steps)[0]
+    except InputError as error:
+        return Verdict(UNUSABLE, (str(error),))
+    if is_synthetic(node):
+        return Verdict(UNUSABLE, (f"{name}: was made by IoUSynth, not acquired; choose the ultrasound volume",))
+    grid = Grid.of(node)
+    spacing = np.multiply(grid.spacing, np.divide(grid.dimensions, array.shape[::-1]))
+    return judge(Volume(array, spacing, grid.origin, np.asarray(grid.direction)), bundle, name)
+
+
 def _check_kind(node: slicer.vtkMRMLVolumeNode | None) -> str:
     """Return the node's name for messages, or refuse the node."""
     if node is None:
@@ -179,8 +198,10 @@ def _check_kind(node: slicer.vtkMRMLVolumeNode | None) -> str:
     return name
 
 
-def _scalar_array(node: slicer.vtkMRMLScalarVolumeNode, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    array = slicer.util.arrayFromVolume(node)
+def _scalar_array(
+    node: slicer.vtkMRMLScalarVolumeNode, name: str, part: tuple[slice, ...] = ()
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    array = slicer.util.arrayFromVolume(node)[part]
     if array.ndim == 3:
         return array.astype(np.float32), ()
     components = array.shape[-1]
@@ -419,7 +440,7 @@ def _provenance(report: dict[str, Any], input_node: slicer.vtkMRMLNode) -> dict[
         "OutlinedOnSHA256": str(companion.get("sha256", "")),
         "Versions": json.dumps(report.get("versions", {}), sort_keys=True),
         "Device": str(report.get("device", {}).get("used", "")),
-        "Created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "Created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
         "InputNodeID": input_node.GetID(),
         "InputName": input_node.GetName(),
         "InputTransform": transform.GetName() if transform is not None else "",
@@ -460,9 +481,8 @@ def _window(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, float]:
 
 def _show_as_uncertainty(node: slicer.vtkMRMLScalarVolumeNode) -> None:
     display = node.GetDisplayNode()
-    inferno = "vtkMRMLColorTableNodeFileInferno.txt"
-    if node.GetScene().GetNodeByID(inferno) is not None:
-        display.SetAndObserveColorNodeID(inferno)
+    # As a layer it must stand out from grey images, an orange tumour and a blue cavity.
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeMagenta")
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(*_UNCERTAINTY_WINDOW)
     _hide_no_data(display, 1e-6, 1e6)

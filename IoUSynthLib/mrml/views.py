@@ -11,6 +11,7 @@ import vtk
 from vtk.util import numpy_support
 
 from .nodes import PREFIX, Grid, OutputNodes, is_synthetic
+from .results import Result, find_results
 
 #: Name of the plane in which the probe's fan shows.
 FAN = "Ultrasound fan"
@@ -18,6 +19,7 @@ FAN = "Ultrasound fan"
 #: Layout identifiers; those of Slicer itself are below 100.
 _LAYOUT_WITH_PREOPERATIVE = 7401
 _LAYOUT_WITHOUT_PREOPERATIVE = 7402
+_LAYOUT_COMPARISON = 7403
 #: Linking stays within this group, so that the user's other views are left alone.
 _VIEW_GROUP = 74
 _ACQUIRED_COLOR = "#9ecae1"
@@ -28,6 +30,10 @@ _SECTOR_FILL = 0.85
 _SYNTHETIC_TEXT = (0.99, 0.68, 0.42)
 _PREOPERATIVE_VIEW = "IoUSynthPreoperative"
 _ULTRASOUND_VIEW = "IoUSynthUltrasound"
+#: Contrasts that models predict, in the order in which they are preferred.
+_CONTRASTS = ("T2w", "FLAIR")
+#: Columns of the comparison.
+_TIMES = ("Before", "After")
 
 
 def _view_xml(name: str, label: str, color: str) -> str:
@@ -47,8 +53,12 @@ def _layout_xml(image_names: Iterable[str], with_preoperative: bool) -> str:
     if with_preoperative:
         acquired = _view_xml(_PREOPERATIVE_VIEW, "Preoperative MRI", _ACQUIRED_COLOR) + acquired
     synthetic = "".join(_view_xml(_image_view(name), f"SYNTHETIC {name}", _SYNTHETIC_COLOR) for name in image_names)
-    columns = "".join(f'<item><layout type="vertical">{column}</layout></item>' for column in (acquired, synthetic))
-    return f'<layout type="horizontal">{columns}</layout>'
+    return _columns_xml(acquired, synthetic)
+
+
+def _columns_xml(*columns: str) -> str:
+    items = "".join(f'<item><layout type="vertical">{column}</layout></item>' for column in columns)
+    return f'<layout type="horizontal">{items}</layout>'
 
 
 def _image_view(name: str) -> str:
@@ -67,13 +77,52 @@ def show_result(
     (Axial, Coronal or Sagittal). The patient's sides lie on the screen as in the nearest of Slicer's own views.
     It passes through the lesion where its area is largest, or through the middle of the fan, and shows the whole fan.
     """
-    _set_layout(outputs.images, preoperative_node is not None)
+    with_preoperative = preoperative_node is not None
+    _set_layout(
+        _LAYOUT_WITH_PREOPERATIVE if with_preoperative else _LAYOUT_WITHOUT_PREOPERATIVE,
+        _layout_xml(outputs.images, with_preoperative),
+    )
     volumes = {_ULTRASOUND_VIEW: input_node}
     volumes |= {_image_view(name): node for name, node in outputs.images.items()}
-    if preoperative_node is not None:
+    if with_preoperative:
         volumes[_PREOPERATIVE_VIEW] = preoperative_node
+    for result in find_results(input_node.GetScene()):
+        _show_outlines_in(result.outputs.segmentation, () if result.holds(outputs.segmentation) else None)
+    _fill(volumes, _Plane(outputs, input_node, plane_name))
+
+
+def show_comparison(before: Result, after: Result, plane_name: str = FAN) -> None:
+    """Lay out two results side by side in linked views: ultrasound above, a synthetic image that both have below.
+
+    The plane is that of :func:`show_result` through the later result. Each outline is shown with its own images only.
+
+    Raises
+    ------
+    ValueError
+        The results have no contrast in common.
+    """
+    contrast = next((name for name in _CONTRASTS if all(name in r.outputs.images for r in (before, after))), None)
+    if contrast is None:
+        raise ValueError("the two results have no contrast in common; make both with the same model")
+    columns, volumes = [], {}
+    for result in find_results(after.input_node.GetScene()):
+        _show_outlines_in(result.outputs.segmentation, None)
+    for time, result in zip(_TIMES, (before, after), strict=True):
+        ultrasound, image = f"IoUSynth{time}Ultrasound", f"IoUSynth{time}Image"
+        columns.append(
+            _view_xml(ultrasound, f"{time}: ultrasound", _ACQUIRED_COLOR)
+            + _view_xml(image, f"{time}: SYNTHETIC {contrast}", _SYNTHETIC_COLOR)
+        )
+        volumes |= {ultrasound: result.input_node, image: result.outputs.images[contrast]}
+    _set_layout(_LAYOUT_COMPARISON, _columns_xml(*columns))
+    for time, result in zip(_TIMES, (before, after), strict=True):
+        _show_outlines_in(result.outputs.segmentation, [name for name in volumes if time in name])
+    _fill(volumes, _Plane(after.outputs, after.input_node, plane_name))
+
+
+def _fill(volumes: dict[str, slicer.vtkMRMLVolumeNode], plane: _Plane) -> None:
+    """Show a volume in each view, by the views' names, all on one plane and at one scale."""
     logics = {name: slicer.app.applicationLogic().GetSliceLogicByLayoutName(name) for name in volumes}
-    plane = _Plane(outputs, input_node, plane_name)
     for name, logic in logics.items():
         _set_background(logic.GetSliceCompositeNode(), volumes[name])
         logic.GetSliceNode().SetRulerType(slicer.vtkMRMLAbstractViewNode.RulerTypeThin)
@@ -84,10 +133,26 @@ def show_result(
         plane.center(logic.GetSliceNode(), scale)
 
 
-def _set_layout(image_names: Iterable[str], with_preoperative: bool) -> None:
+def _show_outlines_in(segmentation: slicer.vtkMRMLSegmentationNode | None, views: Iterable[str] | None) -> None:
+    """Show the outlines in the views of some names alone; in all views of the scene if none is named; nowhere: None."""
+    display = None if segmentation is None else segmentation.GetDisplayNode()
+    if display is None:
+        return
+    display.RemoveAllViewNodeIDs()
+    display.SetVisibility(views is not None)
+    for name in views or ():
+        logic = slicer.app.applicationLogic().GetSliceLogicByLayoutName(name)
+        display.AddViewNodeID(logic.GetSliceNode().GetID())
+
+
+def go_to(position: np.ndarray) -> None:
+    """Bring all slice views of the scene to a point, world RAS in mm, and to their middle."""
+    mode = slicer.vtkMRMLSliceNode.CenteredJumpSlice
+    slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *(float(value) for value in position), mode)
+
+
+def _set_layout(identifier: int, description: str) -> None:
     manager = slicer.app.layoutManager()
-    identifier = _LAYOUT_WITH_PREOPERATIVE if with_preoperative else _LAYOUT_WITHOUT_PREOPERATIVE
-    description = _layout_xml(image_names, with_preoperative)
     node = manager.layoutLogic().GetLayoutNode()
     if node.IsLayoutDescription(identifier):
         node.SetLayoutDescription(identifier, description)
@@ -106,9 +171,11 @@ def _set_background(composite: slicer.vtkMRMLSliceCompositeNode, volume: slicer.
 
 def compared_views() -> list[slicer.vtkMRMLSliceCompositeNode]:
     """Return what the module's views of ultrasound and synthetic MRI show, where they have been laid out."""
-    names = (_ULTRASOUND_VIEW, *(_image_view(name) for name in ("T2w", "FLAIR")))
+    names = [_ULTRASOUND_VIEW, *(_image_view(name) for name in _CONTRASTS)]
+    names += [f"IoUSynth{time}{what}" for time in _TIMES for what in ("Ultrasound", "Image")]
     logics = [slicer.app.applicationLogic().GetSliceLogicByLayoutName(name) for name in names]
-    return [logic.GetSliceCompositeNode() for logic in logics if logic is not None]
+    composites = [logic.GetSliceCompositeNode() for logic in logics if logic is not None]
+    return [composite for composite in composites if composite is not None]  # none while a scene is being closed
 
 
 class _Caption:
@@ -143,6 +210,9 @@ class _Caption:
         overlay = slicer.mrmlScene.GetNodeByID(self.composite.GetForegroundVolumeID() or "")
         if overlay is not None and self.composite.GetForegroundOpacity() > 0:
             title = f"{title}\nunder {overlay.GetName()}"
+        layer = slicer.vtkMRMLSliceCompositeNode.Layer_Last
+        if self.composite.GetNthLayerVolume(layer) is not None:
+            title = f"{title}\nmagenta: expected error"
         right, up = _orientation(self.slice_node)[:, :2].T
         annotation = self.view.cornerAnnotation()
         annotation.SetMaximumFontSize(_FONT_SIZE)
@@ -182,7 +252,7 @@ class _Plane:
         image = next(iter(outputs.images.values()))
         valid = slicer.util.arrayFromVolume(image) > 0
         self.lesion = segment_mask(outputs.segmentation, image)
-        self.to_world = _to_world(input_node)
+        self.to_world = to_world(input_node)
         low, high = _bounds(valid if valid.any() else np.ones_like(valid))
         self.corners = np.array(np.meshgrid(*np.stack([low, high], axis=1))).reshape(3, -1).T
         self.middle = (low + high) / 2
@@ -309,13 +379,13 @@ def _orientation(slice_node: slicer.vtkMRMLSliceNode) -> np.ndarray:
     return np.array([[matrix.GetElement(row, column) for column in range(3)] for row in range(3)])
 
 
-def _to_world(node: slicer.vtkMRMLVolumeNode) -> Callable[[np.ndarray], np.ndarray]:
+def to_world(node: slicer.vtkMRMLVolumeNode) -> Callable[[np.ndarray], np.ndarray]:
     """Return the function from voxel indices of a node to world coordinates, through all its parents."""
     transform = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(node.GetParentTransformNode(), None, transform)
     ijk_to_ras = Grid.of(node).ijk_to_ras
 
-    def to_world(ijk: np.ndarray) -> np.ndarray:
+    def moved(ijk: np.ndarray) -> np.ndarray:
         return np.array(transform.TransformPoint(ijk_to_ras[:3, :3] @ ijk + ijk_to_ras[:3, 3]))
 
-    return to_world
+    return moved

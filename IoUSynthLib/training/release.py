@@ -31,6 +31,13 @@ CHANGELOG = {
     "0.2.0": "simulator with real MRI, turned grids, drift and loss with depth; started from the weights of 0.1.0",
     "0.1.0": "first weights, trained on simulated cases",
 }
+#: What simulated ultrasound looks like, over 196 cases (``Testing/Benchmarks/input_verdict.py`` prints it).
+TRAINING_RANGE = {
+    "brightness": [-0.749, 0.091],
+    "contrast": [0.393, 0.57],
+    "grain": [0.084, 0.474],
+    "fan_ml": [48.0, 619.0],
+}
 CARDS = Path(__file__).parent / "cards"
 
 
@@ -117,6 +124,7 @@ def bundle_metadata(name: str, preset: Preset, operating_point: dict) -> dict:
             "citation": CITATION,
             "training_data": TRAINING_DATA,
             "intended_use": INTENDED_USE,
+            **({"training_range": TRAINING_RANGE} if preset.kind == "generator" else {}),
         },
     }
 

@@ -1,0 +1,294 @@
+"""Results in the scene: what the module's logic does with them, and the panel's section Result."""
+
+import html
+import json
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from .library import importLibrary
+from .stages import State
+from .widgets import setAvailable
+
+#: Opacity that a key adds or takes away, in percent.
+OPACITY_STEP = 10.0
+#: Keys for the overlays, while the module is open.
+KEYS = {"outlines": "O", "uncertainty": "U", "stronger": "Alt+Up", "weaker": "Alt+Down"}
+
+
+class ResultLogic:
+    """What the logic of the module can do with results; free of Qt."""
+
+    def results(self) -> list[Any]:
+        """Return the results in the scene, as ``mrml.results.Result``: the first input's first, each oldest first."""
+        return importLibrary("mrml.results").find_results(slicer.mrmlScene)
+
+    def goTo(self, result: Any, segment: str) -> bool:
+        """Bring all slice views to the middle of a segment, "tumour" or "cavity"; False where it is empty."""
+        position = importLibrary("mrml.results").middle_of(result, segment)
+        if position is None:
+            return False
+        importLibrary("mrml.views").go_to(position)
+        return True
+
+    def showUncertainty(self, visible: bool, opacity: float = 0.5, threshold: float = 0.15) -> None:
+        """Tint what is uncertain in the views of synthetic images.
+
+        :param opacity: from 0 to 1.
+        :param threshold: expected error, as a fraction of the intensity range, below which nothing is tinted.
+        """
+        importLibrary("mrml.overlay").show_uncertainty(visible, opacity, threshold)
+
+    def compareResults(self, before: Any, after: Any, plane: str = "") -> dict[str, tuple[float, float]]:
+        """Lay out two results side by side.
+
+        :return: for each segment its volume in ml before and after.
+        :raises ValueError: they cannot be compared; says why.
+        """
+        views = importLibrary("mrml.views")
+        views.show_comparison(before, after, plane or views.FAN)
+        return importLibrary("mrml.results").changes_ml(before, after)
+
+
+class ResultSection:
+    """The panel's section Result.
+
+    :param panel: the module's widget.
+    """
+
+    def __init__(self, panel: Any) -> None:
+        self.panel = panel
+        self._listed: list[tuple[str, str]] = []  # identifiers and labels, as the lists show them
+        self._results: list[Any] = []
+        self._inputID: str | None = None  # of the input whose result is selected
+        self._measured: str | None = None  # identifier of the result whose volumes are shown
+        self._compared: tuple[Any, Any] | None = None
+        self._shortcuts: list[Any] = []
+        widget = slicer.util.loadUI(panel.resourcePath("UI/IoUSynthResult.ui"))
+        register = panel.ui.registerCollapsibleButton
+        layout = register.parentWidget().layout()
+        layout.insertWidget(layout.indexOf(register), widget)
+        self.ui = panel.ui
+        vars(self.ui).update(vars(slicer.util.childWidgetVariables(widget)))
+        self.ui.resultSelector.connect("activated(int)", self.onResultSelected)
+        self.ui.tumourButton.connect("clicked(bool)", lambda _checked=False: self.onGoTo("tumour"))
+        self.ui.cavityButton.connect("clicked(bool)", lambda _checked=False: self.onGoTo("cavity"))
+        self.ui.compareButton.connect("clicked(bool)", self.onCompareButton)
+        self._describeKeys()
+        self._showChange("")
+
+    # --- What the section shows
+
+    def update(self) -> None:
+        """Follow the scene and the choices."""
+        parameters = self.panel.parameters
+        self._list()
+        selected, idle = self.selected(), self.panel.state is State.IDLE
+        self.ui.resultForm.setVisible(bool(self._results))
+        self.ui.comparisonForm.setVisible(len(self._results) > 1)
+        self.ui.resultSelector.enabled = self.ui.comparisonForm.enabled = idle
+        self._showVolumes(selected)
+        known = parameters and parameters.uncertaintyVolume
+        reason = "" if known else _("The model of this result does not predict its own error")
+        for name in ("uncertaintyCheckBox", "opacitySlider", "thresholdSlider"):
+            setAvailable(getattr(self.ui, name), reason)
+        self.ui.labelThreshold.enabled = bool(known)
+
+    def showOverlays(self) -> None:
+        """Show outlines and uncertainty in the views as chosen."""
+        parameters = self.panel.parameters
+        if not parameters:
+            return
+        shown = [result.outputs.segmentation for result in self._compared or ()] or [parameters.segmentation]
+        for segmentation in shown:
+            if segmentation and segmentation.GetDisplayNode():
+                segmentation.GetDisplayNode().SetVisibility(parameters.showOverlay)
+        self.panel.logic.showUncertainty(
+            parameters.showUncertainty, parameters.uncertaintyOpacity / 100, parameters.uncertaintyThreshold / 100
+        )
+
+    def selected(self) -> Any:
+        """Return the result whose nodes are the panel's outputs, or None."""
+        parameters = self.panel.parameters
+        image = parameters and (parameters.t2wVolume or parameters.flairVolume)
+        return next((result for result in self._results if image and result.holds(image)), None)
+
+    def _list(self) -> None:
+        self._results = self.panel.logic.results() if self.panel.parameters else []
+        labels = self._labels()
+        listed = [(result.identifier, label) for result, label in zip(self._results, labels, strict=True)]
+        selected = self.selected()
+        index = self._results.index(selected) if selected else -1
+        if listed != self._listed:
+            self._listed = listed
+            compared = self.ui.compareSelector.currentIndex
+            for selector in (self.ui.resultSelector, self.ui.compareSelector):
+                selector.clear()
+                for _identifier, label in listed:
+                    selector.addItem(label)
+            self.ui.compareSelector.currentIndex = compared if 0 <= compared < len(listed) else 0
+        self.ui.resultSelector.currentIndex = index
+
+    def _labels(self) -> list[str]:
+        """Name each result by its input, and by model and time where an input has several."""
+        inputs = [result.input_node for result in self._results]
+        labels = []
+        for result in self._results:
+            name = result.input_node.GetName()
+            several = inputs.count(result.input_node) > 1
+            labels.append(f"{name}, {result.model}, {result.created[11:19]} UTC" if several else name)
+        return labels
+
+    def _showVolumes(self, result: Any) -> None:
+        identifier = result.identifier if result else ""
+        if identifier == self._measured:
+            return
+        self._measured = identifier
+        volumes = result.volumes_ml() if result else {}
+        text = _("Tumour <b>{tumour:.1f} ml</b>, resection cavity <b>{cavity:.1f} ml</b>").format(
+            tumour=volumes.get("tumour", 0.0), cavity=volumes.get("cavity", 0.0)
+        )
+        self.ui.volumesLabel.text = text if result else _("No result of this ultrasound yet.")
+        none = _("There is none in this result")
+        setAvailable(self.ui.tumourButton, "" if volumes.get("tumour", 0) > 0 else none)
+        setAvailable(self.ui.cavityButton, "" if volumes.get("cavity", 0) > 0 else none)
+
+    # --- The result that is selected
+
+    def followInput(self) -> bool:
+        """Select the newest result of the input, or none, when another input has been chosen.
+
+        :return: whether the parameter node was changed, which leads here again.
+        """
+        parameters = self.panel.parameters
+        inputNode = parameters.inputVolume if parameters else None
+        inputID = inputNode.GetID() if inputNode else None
+        if not parameters or inputID == self._inputID:
+            return False
+        self._inputID = inputID
+        nodes = importLibrary("mrml.nodes")
+        outputs = self.panel.selectedOutputs().all()
+        if outputs and all(node.GetNodeReference(nodes.INPUT_ROLE) is inputNode for node in outputs):
+            return False  # as in a scene that has just been loaded
+        result = importLibrary("mrml.results").newest_of(inputNode)
+        if not outputs and result is None:
+            return False
+        self.select(result.outputs if result else nodes.OutputNodes())
+        return True
+
+    def select(self, outputs: Any, inputVolumeNode: Any = None) -> None:
+        """Select the nodes of a result, as ``OutputNodes``, and the ultrasound that they were made from."""
+        parameters = self.panel.parameters or self.panel.logic.getParameterNode()  # another module may be open
+        with slicer.util.NodeModify(parameters):
+            if inputVolumeNode:
+                self._inputID = inputVolumeNode.GetID()
+                parameters.inputVolume = inputVolumeNode
+            parameters.t2wVolume = outputs.images.get("T2w")
+            parameters.flairVolume = outputs.images.get("FLAIR")
+            parameters.uncertaintyVolume = outputs.uncertainty
+            parameters.segmentation = outputs.segmentation
+
+    def forget(self) -> None:
+        """Look at everything anew, when the scene is closed or the module is opened: segments may have been edited."""
+        self._inputID = self._measured = self._compared = None
+
+    def onResultSelected(self, index: int) -> None:
+        """Switch to another result: its input, its nodes, its views."""
+        if not 0 <= index < len(self._results):
+            return
+        result = self._results[index]
+        self.select(result.outputs, result.input_node)
+        self._showQuality(result)
+        self.panel.show(result.outputs, result.input_node, result.preoperative_node)
+
+    def _showQuality(self, result: Any) -> None:
+        """Say of a result what was said when it was made."""
+        report = json.loads(next(iter(result.outputs.images.values())).GetAttribute("IoUSynth.Report") or "{}")
+        self.ui.qualityLabel.text = "\n".join([report.get("summary", ""), *report.get("warnings", [])]).strip()
+        self.ui.qualityLabel.setVisible(bool(self.ui.qualityLabel.text))
+
+    def onShown(self) -> None:
+        """Take note that one result is laid out, no comparison."""
+        self._compared = None
+        self._showChange("")
+        self.showOverlays()
+
+    def _showChange(self, text: str) -> None:
+        self.ui.changeLabel.text = text
+        self.ui.changeLabel.setVisible(bool(text))
+
+    def onGoTo(self, segment: str) -> None:
+        """Bring the views to tumour or cavity."""
+        result = self.selected()
+        if result:
+            self.panel.logic.goTo(result, segment)
+
+    def onCompareButton(self, _checked: bool = False) -> None:
+        """Lay out the selected result beside the other one, the earlier input on the left."""
+        after, before = self.selected(), self._results[self.ui.compareSelector.currentIndex]
+        if after is None or before is after:
+            after = next((result for result in reversed(self._results) if result is not before), None)
+        if self._results.index(before) > self._results.index(after):
+            before, after = after, before
+        try:
+            changes = self.panel.logic.compareResults(before, after, self.panel.parameters.plane)
+        except ValueError as error:
+            self._showChange(html.escape(str(error)))
+            return
+        self._compared = (before, after)
+        self._showChange(changeText(before.input_node.GetName(), after.input_node.GetName(), changes))
+        self.panel.registerSection.onCompare()
+        self.showOverlays()
+
+    # --- Keys
+
+    def _describeKeys(self) -> None:
+        """Tell the keys in the tooltips."""
+        for widget, keys in (
+            (self.ui.overlayCheckBox, KEYS["outlines"]),
+            (self.ui.uncertaintyCheckBox, KEYS["uncertainty"]),
+            (self.ui.opacitySlider, f"{KEYS['stronger']}, {KEYS['weaker']}"),
+        ):
+            widget.toolTip = _("{text} (key {keys})").format(text=widget.toolTip, keys=keys)
+
+    def installKeys(self) -> None:
+        """Listen to the keys, while the module is open."""
+        self.removeKeys()
+        window = slicer.util.mainWindow()
+        for name, action in (
+            ("outlines", lambda: self.ui.overlayCheckBox.click()),
+            ("uncertainty", lambda: self.ui.uncertaintyCheckBox.click()),
+            ("stronger", lambda: self._fade(OPACITY_STEP)),
+            ("weaker", lambda: self._fade(-OPACITY_STEP)),
+        ):
+            shortcut = qt.QShortcut(window or self.panel.parent)
+            shortcut.setKey(qt.QKeySequence(KEYS[name]))
+            shortcut.connect("activated()", action)
+            self._shortcuts.append(shortcut)
+
+    def removeKeys(self) -> None:
+        """Leave the keys to others."""
+        for shortcut in self._shortcuts:
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._shortcuts = []
+
+    def _fade(self, step: float) -> None:
+        slider = self.ui.opacitySlider
+        if slider.enabled:
+            slider.value = min(max(slider.value + step, slider.minimum), slider.maximum)
+
+
+def changeText(before: str, after: str, changes: dict[str, tuple[float, float]]) -> str:
+    """Return as rich text how the volumes have changed."""
+    words = {"tumour": _("Tumour"), "cavity": _("Resection cavity")}
+    lines = [
+        _("{name}: {before:.1f} ml before, {after:.1f} ml after (<b>{change:+.1f} ml</b>)").format(
+            name=words[segment], before=first, after=second, change=second - first
+        )
+        for segment, (first, second) in changes.items()
+    ]
+    names = _("Before: {before}. After: {after}.").format(before=before, after=after)
+    return "<br/>".join([html.escape(names), *lines])

@@ -1,0 +1,130 @@
+"""Results in the scene: which nodes belong together, to which input, and how large tumour and cavity are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util import numpy_support
+
+from .nodes import INPUT_ROLE, PREFIX, PREOPERATIVE_ROLE, SEGMENTS, OutputNodes, is_synthetic
+
+
+@dataclass(frozen=True)
+class Result:
+    """The nodes that one run made.
+
+    Attributes
+    ----------
+    input_node, preoperative_node
+        What it was made from and is shown beside.
+    outputs
+        Its nodes.
+    created
+        When, as ISO 8601 in UTC.
+    model
+        Name and version of the generator.
+    """
+
+    input_node: slicer.vtkMRMLScalarVolumeNode
+    preoperative_node: slicer.vtkMRMLScalarVolumeNode | None
+    outputs: OutputNodes
+    created: str
+    model: str
+
+    @property
+    def identifier(self) -> str:
+        """What tells it from other results of the scene."""
+        return f"{self.input_node.GetID()} {self.created}"
+
+    def holds(self, node: slicer.vtkMRMLNode | None) -> bool:
+        """Tell whether a node is one of its nodes."""
+        return node is not None and any(node is output for output in self.outputs.all())
+
+    def volumes_ml(self) -> dict[str, float]:
+        """Return the volumes of its segments as they are now, edited or not."""
+        return segment_volumes_ml(self.outputs.segmentation)
+
+
+def find_results(scene: slicer.vtkMRMLScene) -> list[Result]:
+    """Return the results of a scene whose input is still there and that have an image.
+
+    They come in the order in which their inputs were loaded, and of one input the oldest first.
+    """
+    found: dict[tuple[str, str], Result] = {}
+    inputs: list[str] = []
+    for index in range(scene.GetNumberOfNodes()):
+        node = scene.GetNthNode(index)
+        if node.IsA("vtkMRMLScalarVolumeNode"):
+            inputs.append(node.GetID())
+        input_node = node.GetNodeReference(INPUT_ROLE) if is_synthetic(node) else None
+        if input_node is None:
+            continue
+        created = node.GetAttribute(PREFIX + "Created") or ""
+        key = input_node.GetID(), created
+        if key not in found:
+            preoperative, model = node.GetNodeReference(PREOPERATIVE_ROLE), node.GetAttribute(PREFIX + "Model") or ""
+            found[key] = Result(input_node, preoperative, OutputNodes(), created, model)
+        _take(found[key].outputs, node)
+    complete = [key for key in found if found[key].outputs.images]
+    return [found[key] for key in sorted(complete, key=lambda key: (inputs.index(key[0]), key[1]))]
+
+
+def _take(outputs: OutputNodes, node: slicer.vtkMRMLNode) -> None:
+    kind = node.GetAttribute(PREFIX + "Output")
+    if kind == "segmentation":
+        outputs.segmentation = node
+    elif kind == "uncertainty":
+        outputs.uncertainty = node
+    elif kind:
+        outputs.images[kind] = node
+
+
+def newest_of(input_node: slicer.vtkMRMLScalarVolumeNode | None) -> Result | None:
+    """Return the newest result of an input, or None."""
+    scene = None if input_node is None else input_node.GetScene()
+    found = [] if scene is None else find_results(scene)
+    return next((result for result in reversed(found) if result.input_node is input_node), None)
+
+
+def segment_volumes_ml(segmentation_node: slicer.vtkMRMLSegmentationNode | None) -> dict[str, float]:
+    """Return the volumes in ml of those of :data:`nodes.SEGMENTS` that a segmentation has, by their identifiers."""
+    if segmentation_node is None:
+        return {}
+    volumes = {}
+    for style in SEGMENTS:
+        segment = segmentation_node.GetSegmentation().GetSegment(style.identifier)
+        labels = segment.GetRepresentation("Binary labelmap") if segment is not None else None
+        if labels is None:
+            continue
+        steps = vtk.vtkMatrix4x4()
+        labels.GetImageToWorldMatrix(steps)
+        voxels = 0
+        if not labels.IsEmpty():
+            scalars = numpy_support.vtk_to_numpy(labels.GetPointData().GetScalars())
+            voxels = int(np.count_nonzero(scalars == segment.GetLabelValue()))
+        volumes[style.identifier] = voxels * abs(steps.Determinant()) / 1000.0
+    return volumes
+
+
+def changes_ml(before: Result, after: Result) -> dict[str, tuple[float, float]]:
+    """Return the volumes in ml of each segment that both results have: before and after."""
+    first, second = before.volumes_ml(), after.volumes_ml()
+    return {identifier: (first[identifier], second[identifier]) for identifier in first if identifier in second}
+
+
+def middle_of(result: Result, identifier: str) -> np.ndarray | None:
+    """Return where a segment is, as world RAS in mm: its voxel nearest to its middle; None where it is empty."""
+    from .views import segment_mask, to_world
+
+    image = next(iter(result.outputs.images.values()))
+    voxels = np.argwhere(segment_mask(result.outputs.segmentation, image, identifier))[:, ::-1]
+    if not len(voxels):
+        return None
+    spacing = np.asarray(image.GetSpacing())
+    apart = np.linalg.norm((voxels - np.median(voxels, axis=0)) * spacing, axis=1)
+    move: Callable[[np.ndarray], np.ndarray] = to_world(image)
+    return move(voxels[int(np.argmin(apart))].astype(float))

@@ -1,0 +1,42 @@
+"""How long the verdict on an input takes, what it says of volumes, and what training images are like.
+
+    python Testing/Benchmarks/input_verdict.py VOLUME...
+
+The last line is the entry ``training_range`` of a bundle that was trained on these volumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from IoUSynthLib.bundle import DEFAULT_GENERATOR, load
+from IoUSynthLib.input_verdict import judge, training_range
+from IoUSynthLib.volume import case_name, read_volume
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("volumes", type=Path, nargs="+")
+    parser.add_argument("--model", default=DEFAULT_GENERATOR)
+    options = parser.parse_args()
+    bundle = load(options.model)
+    for path in options.volumes:
+        volume = read_volume(path)
+        started = time.perf_counter()
+        verdict = judge(volume, bundle, case_name(path))
+        size = "x".join(map(str, volume.size))
+        seconds = time.perf_counter() - started
+        print(f"{seconds:.3f} s  {size:>11}  {verdict.level:8}  {case_name(path)}: {verdict.summary}")
+        for finding in verdict.findings:
+            print(f"{'':26}{finding}")
+    print(json.dumps(training_range(read_volume(path) for path in options.volumes)))
+
+
+if __name__ == "__main__":
+    main()
