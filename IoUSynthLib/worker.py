@@ -36,11 +36,12 @@ from .bundle import SEARCH_VARIABLE
 from .volume import InputError, Volume
 
 if TYPE_CHECKING:
+    from .batch import Written
     from .pipeline import SynthesisResult
     from .registration.deformable import Deformation
 
 #: Number of the protocol between parent and child.
-PROTOCOL = 3
+PROTOCOL = 4
 
 #: Seconds that a cancelled child has to stop by itself before it is killed.
 PATIENCE = 1.5
@@ -90,7 +91,7 @@ class Event:
     kind: str
     stage: str = ""
     fraction: float = 0.0
-    result: SynthesisResult | Registered | None = None
+    result: SynthesisResult | Registered | Written | None = None
     message: str = ""
     details: str = ""
 
@@ -134,6 +135,22 @@ class Worker:
         """
         grid = None if mr_grid is None else _geometry(mr_grid)
         self._start("synthesize", {"input": volume}, device=device, model=_from_anywhere(model), mr_grid=grid)
+
+    def submit_file(
+        self, path: Path, output: Path, staging: Path, model: str | Path | None, device: str, again: bool
+    ) -> None:
+        """Start the work on a file; the arguments are those of :func:`batch.synthesize_file`, and its result is a
+        :class:`batch.Written`.
+
+        Raises
+        ------
+        RuntimeError, InputError
+            As :meth:`submit`.
+        """
+        paths = {name: str(Path(value).resolve()) for name, value in (("output", output), ("staging", staging))}
+        # Absolute, but no link followed: the child works in another folder, and a message names what was given.
+        paths["path"] = os.path.abspath(path)
+        self._start("file", {}, model=_from_anywhere(model), device=device, again=again, **paths)
 
     def submit_registration(
         self,
@@ -402,7 +419,11 @@ def _read_volume(folder: Path, entry: dict[str, Any]) -> Volume:
     )
 
 
-def _read_result(folder: Path, line: dict[str, Any]) -> SynthesisResult | Registered:
+def _read_result(folder: Path, line: dict[str, Any]) -> SynthesisResult | Registered | Written:
+    if "files" in line:
+        from .batch import Written
+
+        return Written(line["report"], line["files"], line["earlier"])
     volumes = {name: _read_volume(folder, entry) for name, entry in line["volumes"].items()}
     if "matrix" in line:
         return Registered(np.array(line["matrix"]), _read_deformation(line, volumes), line["report"])
@@ -482,7 +503,7 @@ def _run(job: dict[str, Any], commands: _Commands, protocol: TextIO) -> dict[str
             raise Cancelled
         _say(protocol, event="progress", job=job["job"], stage=stage, fraction=fraction)
 
-    work, name = {"synthesize": (_synthesize, "synthesis"), "register": (_register, "registration")}[job["command"]]
+    work, name = _WORK[job["command"]]
     try:
         volumes = {key: _read_volume(commands.folder, entry) for key, entry in job["volumes"].items()}
         _remove_files(commands.folder, job)
@@ -540,3 +561,21 @@ def _register(job: dict[str, Any], volumes: dict[str, Volume], progress: Callabl
         return message, {}
     components = {axis: found.grid.with_array(found.field[..., number]) for number, axis in enumerate(_AXES)}
     return {**message, "similarity": [found.before, found.after]}, {"taper": found.grid, **components}
+
+
+def _synthesize_file(
+    job: dict[str, Any], _volumes: dict[str, Volume], progress: Callable[[str, float], None]
+) -> _Outcome:
+    from .batch import synthesize_file
+
+    paths = [Path(job[name]) for name in ("path", "output", "staging")]
+    written = synthesize_file(*paths, job["model"], job["device"], job["again"], progress=progress)
+    return dataclasses.asdict(written), {}
+
+
+#: What does a command, and what it is called when it fails.
+_WORK = {
+    "synthesize": (_synthesize, "synthesis"),
+    "file": (_synthesize_file, "synthesis"),
+    "register": (_register, "registration"),
+}

@@ -408,6 +408,7 @@ def _provenance(report: dict[str, Any], input_node: slicer.vtkMRMLNode) -> dict[
     """Return the attributes that say with what a node was made."""
     model, segmenter, companion = (report.get(key) or {} for key in ("model", "segmenter", "companion"))
     transform = input_node.GetParentTransformNode()
+    chain = report.get("input", {}).get("transforms", [])
     return {
         "Synthetic": "true",
         "Notice": report.get("notice", NOTICE),
@@ -423,6 +424,7 @@ def _provenance(report: dict[str, Any], input_node: slicer.vtkMRMLNode) -> dict[
         "InputNodeID": input_node.GetID(),
         "InputName": input_node.GetName(),
         "InputTransform": transform.GetName() if transform is not None else "",
+        "InputTransforms": json.dumps(chain),  # as they were when the voxels were read, the nearest first
         "Report": json.dumps(report, sort_keys=True, default=str),
     }
 
