@@ -9,17 +9,18 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import qt
 import slicer
 import vtk
+from IoUSynthPanel.batch import BatchLogic, BatchSection
+from IoUSynthPanel.export import ExportLogic, ExportSection
 from IoUSynthPanel.library import importLibrary, resourcesFolder
 from IoUSynthPanel.registration import RegisterSection, RegistrationLogic
 from IoUSynthPanel.stages import State, progressText
-from IoUSynthPanel.startup import registerSampleData, registerTerminology
+from IoUSynthPanel.startup import registerSampleData, registerTerminology, restoreLayouts
 from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -56,6 +57,7 @@ Synthetic images. Research use only, not for clinical decisions.
             self.parent.icon = qt.QIcon(str(iconPath))
         slicer.app.connect("startupCompleted()", registerSampleData)
         slicer.app.connect("startupCompleted()", registerTerminology)
+        slicer.app.connect("startupCompleted()", restoreLayouts)
 
     def resourcePath(self, filename: str) -> str:
         """Return the path of a file in Resources."""
@@ -105,7 +107,7 @@ class IoUSynthParameterNode:
 #
 
 
-class IoUSynthLogic(RegistrationLogic, ScriptedLoadableModuleLogic):
+class IoUSynthLogic(RegistrationLogic, BatchLogic, ExportLogic, ScriptedLoadableModuleLogic):
     """The module without its panel; free of Qt.
 
     The computation runs in a child process that stays warm between runs, so that a crash there leaves Slicer alive.
@@ -117,6 +119,7 @@ class IoUSynthLogic(RegistrationLogic, ScriptedLoadableModuleLogic):
         job.outputs.images["T2w"], job.outputs.segmentation, job.report["volumes_ml"]
         registration = logic.register(slicer.util.getNode("Preop T2w"), job.input_node, job.outputs)
         registration.transform_node, registration.report["verdict"]
+        table = logic.synthesizeBatch(["cohort"], "results")
     """
 
     def __init__(self) -> None:
@@ -191,17 +194,6 @@ class IoUSynthLogic(RegistrationLogic, ScriptedLoadableModuleLogic):
         self.startSynthesis(inputVolumeNode, preoperativeVolumeNode, model, device, outputs)
         return self.runner.wait() if wait else self.runner.job
 
-    def synthesizeBatch(
-        self, paths: Sequence[str | Path], outputDirectory: str | Path, model: str | None = None, device: str = "auto"
-    ) -> dict[str, str]:
-        """Make the synthetic images of files, without the scene.
-
-        :param paths: ultrasound volumes as NRRD, NIfTI, MetaImage, or DICOM folders.
-        :param outputDirectory: folder for the files that ``python -m IoUSynthLib synthesize`` writes.
-        :return: for each path the empty text, or why it has no result; one failure does not stop the others.
-        """
-        return self.runner.run_files(paths, outputDirectory, model, device)
-
     def showResult(self, outputs: Any, inputVolumeNode: Any, preoperative: Any = None, plane: str = "") -> None:
         """Lay out preoperative MRI, ultrasound and synthetic images side by side, along the ultrasound's axes."""
         views = importLibrary("mrml.views")
@@ -223,7 +215,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic: IoUSynthLogic | None = None
         self.state = State.IDLE
-        self.registering = False  # what the run is, or the last one was
+        self.section: Any = None  # whose run it is, or the last one was; None for a synthesis
         self._parameterNode: IoUSynthParameterNode | None = None
         self._parameterNodeGuiTag: Any = None
         self._startTime = 0.0
@@ -246,6 +238,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self.logic = IoUSynthLogic()
         self.registerSection = RegisterSection(self)
+        self.batchSection = BatchSection(self)
+        self.exportSection = ExportSection(self)
         self.timer = qt.QTimer()
         self.timer.setInterval(self.POLL_MILLISECONDS)
         self.timer.connect("timeout()", self.onTimer)
@@ -253,6 +247,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
@@ -300,7 +296,15 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Begin anew if the module is shown."""
         self._showQuality("")
         self.registerSection.showVerdict(None)
-        if self.parent.isEntered:
+        self.onSceneEndImport()
+
+    def onSceneStartImport(self, caller: Any, event: Any) -> None:
+        """Let go while a scene is read: its choices arrive before the nodes that they name."""
+        self.setParameterNode(None)
+
+    def onSceneEndImport(self, caller: Any = None, event: Any = None) -> None:
+        """Take up the choices of the scene if the module is shown."""
+        if getattr(self.parent, "isEntered", True):  # a panel outside Slicer's own is always shown
             self.initializeParameterNode()
 
     def onNodeAdded(self, caller: Any, event: Any) -> None:
@@ -320,6 +324,9 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._listModels()
         if not self._parameterNode.inputVolume:
             self._selectDefaultVolumes()
+        if self.state is State.IDLE and not self.ui.qualityLabel.text:  # of a scene that was saved
+            result = self._parameterNode.t2wVolume or self._parameterNode.flairVolume
+            self._showQuality(importLibrary("mrml.nodes").report_of(result).get("summary", ""))
 
     def setParameterNode(self, inputParameterNode: IoUSynthParameterNode | None) -> None:
         """Connect the panel to a parameter node, or to none."""
@@ -390,7 +397,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.statusLabel.setVisible(running)
         for section in ("inputs", "outputs", "advanced"):
             getattr(self.ui, f"{section}CollapsibleButton").enabled = not running
-        self.ui.applyButton.text = _("Cancel") if running and not self.registering else _("Synthesize MRI")
+        self.ui.applyButton.text = _("Cancel") if running and not self.section else _("Synthesize MRI")
         if running:
             self.timer.start()
         else:
@@ -398,8 +405,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._checkCanApply()
 
     def _checkCanApply(self) -> None:
-        if self.state is not State.IDLE and self.registering:
-            enabled, toolTip = False, _("Wait for the end of the registration")
+        if self.state is not State.IDLE and self.section:
+            enabled, toolTip = False, _("Wait for the end of the run")
         elif self.state is State.RUNNING:
             enabled, toolTip = True, _("Stop; the scene stays as it was")
         elif self.state is State.CANCELLING:
@@ -413,7 +420,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode
         hasResult = bool(parameters and parameters.inputVolume and (parameters.t2wVolume or parameters.flairVolume))
         self.ui.showButton.enabled = hasResult and self.state is State.IDLE
-        self.registerSection.update()
+        for section in (self.registerSection, self.batchSection, self.exportSection):
+            section.update()
 
     def onApplyButton(self, _checked: bool = False) -> None:
         """Start a synthesis, or cancel the one that is under way."""
@@ -443,15 +451,15 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             )
         )
 
-    def startRun(self, start: Callable[[], None], registering: bool = False) -> None:
-        """Start a synthesis or a registration, and watch it; say so if it cannot start."""
+    def startRun(self, start: Callable[[], None], section: Any = None) -> None:
+        """Start a synthesis, or the run of a section, and watch it; say so if it cannot start."""
         self._showMessage("")
         try:
             start()
         except Exception as error:  # the panel says it; nothing has been changed
             self._fail(str(error), "" if isinstance(error, ValueError) else traceback.format_exc())
             return
-        self.registering = registering
+        self.section = section
         self._startTime = time.monotonic()
         self._showProgress("starting", 0.0)
         self._setState(State.RUNNING)
@@ -469,12 +477,14 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if event.kind == "progress":
                 if self.state is State.RUNNING:
                     self._showProgress(event.stage, event.fraction)
+                    self.batchSection.follow()
                 continue
             self._setState(State.IDLE)
             if event.kind == "result":
                 self._finish()
             elif event.kind == "cancelled":
-                self._showMessage(_("Cancelled. The scene is as it was."))
+                kept = self.section is self.batchSection and self.batchSection.follow()
+                self._showMessage(kept or _("Cancelled. The scene is as it was."))
                 self._log(_("Cancelled"))
             else:
                 self._fail(event.message, event.details)
@@ -482,8 +492,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _finish(self) -> None:
         job, report = self.logic.runner.job, self.logic.runner.job.report
         self._log(_("Report: {report}").format(report=json.dumps(report, indent=1, default=str)))
-        if self.registering:
-            self.registerSection.finish(job)
+        if self.section:
+            self.section.finish(job)
             return
         self._showQuality(report.get("summary", ""))
         self._showMessage("\n".join(report.get("warnings", [])), warning=True)

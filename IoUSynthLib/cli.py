@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_synthesize(commands)
     _add_reconstruct(commands)
     _add_register(commands)
+    _add_export_dicom(commands)
     _add_models(commands)
     _add_doctor(commands)
     _add_evaluate(commands)
@@ -272,6 +273,23 @@ def _add_register(commands: argparse._SubParsersAction) -> None:
     )
     command.add_arguments(parser)
     parser.set_defaults(run=command.run)
+
+
+# export-dicom ---------------------------------------------------------------------------------------------------------
+
+
+def _add_export_dicom(commands: argparse._SubParsersAction) -> None:
+    from . import dicom_export
+
+    parser = commands.add_parser(
+        "export-dicom",
+        help="write synthetic images as DICOM series",
+        description="Writes DIR/CASE_T2w/0001.dcm and so on: Secondary Capture, marked as derived, synthetic and not "
+        "for diagnosis, in the image's own coordinates.",
+        epilog=NOTICE,
+    )
+    dicom_export.add_arguments(parser)
+    parser.set_defaults(run=dicom_export.run)
 
 
 # models ---------------------------------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ class RegisterSection:
     def update(self) -> None:
         """Follow the scene and the choices."""
         parameters = self.panel.parameters
-        registering, idle = self.panel.registering, self.panel.state is State.IDLE
+        registering, idle = self.panel.section is self, self.panel.state is State.IDLE
         self._listCompanions()
         for widget in (self.ui.registerForm, self.ui.undoButton):
             widget.enabled = idle
@@ -208,7 +208,7 @@ class RegisterSection:
                 parameters.deformable,
                 landmarks if all(landmarks) else None,
             ),
-            registering=True,
+            section=self,
         )
 
     def finish(self, job: Any) -> None:

@@ -17,6 +17,7 @@ def stageText(stage: str) -> str:
     """Return what the panel says of a stage of a run."""
     texts = {
         "starting": _("Starting"),
+        "reading": _("Reading the file"),
         "checking": _("Checking the input"),
         "preparing": _("Preparing the ultrasound"),
         "synthesizing": _("Synthesizing the MR images"),

@@ -209,6 +209,11 @@ def is_synthetic(node: slicer.vtkMRMLNode | None) -> bool:
     return node is not None and node.GetAttribute(PREFIX + "Synthetic") == "true"
 
 
+def report_of(node: slicer.vtkMRMLNode | None) -> dict[str, Any]:
+    """Return the report of the run that made a node, also after its scene was saved and loaded; empty for any other."""
+    return json.loads(node.GetAttribute(PREFIX + "Report") or "{}") if is_synthetic(node) else {}
+
+
 def guess_inputs(
     nodes: Sequence[slicer.vtkMRMLScalarVolumeNode],
 ) -> tuple[slicer.vtkMRMLScalarVolumeNode | None, slicer.vtkMRMLScalarVolumeNode | None]:
