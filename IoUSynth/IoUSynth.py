@@ -317,6 +317,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """List anew what can move along with the MRI."""
         if self._parameterNode and not slicer.mrmlScene.IsBatchProcessing():
             self.registerSection.update()
+            self.batchSection.update()
 
     def initializeParameterNode(self) -> None:
         """Observe the parameter node, and choose volumes if none are chosen."""

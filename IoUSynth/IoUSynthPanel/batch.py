@@ -134,16 +134,20 @@ class BatchSection:
         idle = self.panel.state is State.IDLE
         for widget in (self.ui.filesForm, self.ui.framesEdit):
             widget.enabled = idle
-        frames = self.panel.logic.sequenceLength(self.panel.parameters and self.panel.parameters.inputVolume)
-        self.ui.framesEdit.placeholderText = _("all {count}, or for example 1, 3-5").format(count=frames or "")
         self._updateButton(self.ui.filesButton, _("Synthesize files"), self._whyNotFiles())
-        noSequence = _("Select an ultrasound volume that a sequence browser drives first")
-        self._updateButton(self.ui.framesButton, _("Synthesize frames"), "" if frames else noSequence)
+        self._updateButton(self.ui.framesButton, _("Synthesize frames"), self._whyNotFrames())
 
     def _whyNotFiles(self) -> str:
         if not self.paths:
             return _("Add files or a folder first")
         return "" if self.ui.outputPath.currentPath.strip() else _("Choose the folder for the results first")
+
+    def _whyNotFrames(self) -> str:
+        # Whether the browser drives just this volume can change without a word: the start says so.
+        browser = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSequenceBrowserNode")
+        if browser and self.panel.parameters and self.panel.parameters.inputVolume:
+            return ""
+        return _("Load a sequence of ultrasound volumes and select the volume in which it is shown first")
 
     def _updateButton(self, button: Any, text: str, reason: str) -> None:
         """Show a button as what it does now; its tooltip says why it does nothing."""
@@ -201,7 +205,8 @@ class BatchSection:
 
         def start() -> None:
             node, logic = parameters.inputVolume, self.panel.logic
-            frames = importLibrary("mrml.sequences").frame_numbers(text, logic.sequenceLength(node))
+            count = logic.sequenceLength(node)
+            frames = importLibrary("mrml.sequences").frame_numbers(text, count) if count else None
             logic.startSequence(node, frames, parameters.preoperativeVolume, parameters.model, parameters.device)
 
         self._run(self.ui.framesButton, start)

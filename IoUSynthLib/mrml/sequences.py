@@ -63,7 +63,7 @@ class _Target:
         kind = node.GetAttribute(nodes.PREFIX + "Output")
         if kind not in self.sequences:
             scene = self.proxy.GetScene()
-            name = scene.GenerateUniqueName(f"{self.source.GetName()} {kind} (synthetic)")
+            name = scene.GenerateUniqueName(f"{node.GetName()} sequence")
             sequence = self.sequences[kind] = scene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
             sequence.SetIndexName(self.source.GetIndexName())
             sequence.SetIndexUnit(self.source.GetIndexUnit())

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from batch_inputs import small_ultrasound, write_inputs
-
 from tiny_models import generator_network, write_bundle
 
 from IoUSynthLib import batch, cli, pipeline
