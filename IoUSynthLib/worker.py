@@ -460,6 +460,7 @@ class _Commands:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.staging: str | None = None  # where the files of the latest case are written
         self.jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.cancelled: set[int] = set()
         threading.Thread(target=self._read, daemon=True).start()
@@ -470,9 +471,11 @@ class _Commands:
             if command["command"] == "cancel":
                 self.cancelled.add(command["job"])
             else:
+                self.staging = command.get("staging")
                 self.jobs.put(command)
         # The parent is gone. It cannot remove the files any more, and nobody waits for a job.
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in filter(None, (self.folder, self.staging)):
+            shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
 
 
