@@ -13,6 +13,9 @@ from slicer.i18n import tr as _
 from .library import importLibrary
 from .stages import State
 
+#: Errors that are written out below the table, which has them all.
+ERRORS_SHOWN = 3
+
 
 class BatchLogic:
     """What the logic of the module can do about many inputs; free of Qt. It needs ``runner``."""
@@ -233,13 +236,10 @@ class BatchSection:
         """Say what came out."""
         self.follow()
         lines = [self.ui.summaryLabel.text]
-        failed = sum(outcome.state == "failed" for outcome in job.outcomes)
-        if failed:
-            lines.append(
-                _("{count} of {total} have no result; the table says why.").format(
-                    count=failed, total=len(job.outcomes)
-                )
-            )
+        errors = [outcome.error for outcome in job.outcomes if outcome.state == "failed"]
+        lines += errors[:ERRORS_SHOWN]
+        if len(errors) > ERRORS_SHOWN:
+            lines.append(_("{count} more have no result; the table says why.").format(count=len(errors) - ERRORS_SHOWN))
         if job.summary is not None:
             lines.append(_("The table is in {file}").format(file=job.summary))
         self.ui.summaryLabel.text = "\n".join(lines)
