@@ -37,6 +37,7 @@ _STEPS = {"T2w": 0.02, "FLAIR": 0.02, "uncertainty": 0.00002}
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _PRODUCT = "IoUSynth"
+_SYNTHETIC_DATA = (0x0008, 0x001C)  # younger than some versions of pydicom, which cannot name it
 _NAMESPACE = uuid.UUID("9f0b2a4e-52a4-4a3c-8e0a-5f1d7f8e6c11")
 
 #: What is taken from a reference: who the patient is, and the study.
@@ -137,9 +138,7 @@ def write_series(
             instance.update(series)
             _add_slice(instance, image, number, pixels)
             instance.InstanceCreationDate, instance.InstanceCreationTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
-            instance.file_meta = pydicom.dataset.FileMetaDataset()
-            instance.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-            instance.save_as(staging / f"{number + 1:04}.dcm", enforce_file_format=True)
+            _save(instance, staging / f"{number + 1:04}.dcm")
     return folder
 
 
@@ -152,6 +151,17 @@ def _pydicom() -> Any:
             'DICOM export: the package pydicom is not installed; run pip install "iousynth[dicom]" (Slicer has it)'
         ) from error
     return pydicom
+
+
+def _save(instance: Dataset, file: Path) -> None:
+    pydicom = _pydicom()
+    instance.file_meta = pydicom.dataset.FileMetaDataset()
+    instance.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    if int(pydicom.__version__.partition(".")[0]) >= 3:
+        instance.save_as(file, enforce_file_format=True)
+    else:  # Slicer 5.10 has pydicom 2.4
+        instance.is_little_endian, instance.is_implicit_VR = True, False
+        instance.save_as(file, write_like_original=False)
 
 
 def _earlier_files(folder: Path) -> list[Path]:
@@ -206,7 +216,7 @@ def _series(
     said.PositionReferenceIndicator = ""
     said.Modality, said.ConversionType, said.SOPClassUID = "OT", "SYN", _SECONDARY_CAPTURE
     said.ImageType = ["DERIVED", "SECONDARY", "OTHER", "SYNTHETIC"]
-    said.SyntheticData = "YES"
+    said.add_new(_SYNTHETIC_DATA, "CS", "YES")
     said.ContentQualification = "RESEARCH"
     said.BurnedInAnnotation, said.RecognizableVisualFeatures = "NO", "NO"
     said.DerivationDescription = _derivation(kind, report)

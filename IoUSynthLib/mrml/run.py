@@ -152,7 +152,7 @@ class SceneRunner:
             self._worker = None
         if isinstance(self.job, Batch):
             self.job.stop()  # after the child, which may still be writing
-        self.job = None
+        self.job, self._begun = None, []
 
     def wait(self) -> Job | RegistrationJob | Batch:
         """Wait for the job's end.

@@ -11,7 +11,7 @@ from batch_inputs import small_ultrasound
 from tiny_models import oblique_direction
 
 from IoUSynthLib import cli
-from IoUSynthLib.dicom_export import write_series
+from IoUSynthLib.dicom_export import _save, write_series
 from IoUSynthLib.volume import InputError, Volume, read_volume, write_volume
 
 pydicom = pytest.importorskip("pydicom")
@@ -63,7 +63,7 @@ def test_every_header_says_what_it_is(tmp_path):
     headers = [pydicom.dcmread(file) for file in files]
     for header in headers:
         assert header.SOPClassUID.name == "Secondary Capture Image Storage"
-        assert (header.Modality, header.ConversionType, header.SyntheticData) == ("OT", "SYN", "YES")
+        assert (header.Modality, header.ConversionType, header[0x0008, 0x001C].value) == ("OT", "SYN", "YES")
         assert header.ImageType[:2] == ["DERIVED", "SECONDARY"]
         assert header.SeriesDescription == "SYNTHETIC T2w, not acquired, not for diagnosis"
         assert (header.BurnedInAnnotation, header.ContentQualification) == ("NO", "RESEARCH")
@@ -96,12 +96,10 @@ def test_the_same_image_is_the_same_series_and_another_is_not(tmp_path):
 
 def reference_file(folder):
     header = pydicom.Dataset()
-    header.file_meta = pydicom.dataset.FileMetaDataset()
-    header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     header.SOPClassUID, header.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", "1.2.3.4"
     header.PatientName, header.PatientID, header.StudyInstanceUID = "Doe^Jane", "17", "1.2.3"
     header.SpecificCharacterSet, header.Modality, header.FrameOfReferenceUID = "ISO_IR 100", "MR", "1.2.9"
-    header.save_as(folder / "reference.dcm", enforce_file_format=True)
+    _save(header, folder / "reference.dcm")
     return folder / "reference.dcm"
 
 

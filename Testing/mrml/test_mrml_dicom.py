@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from test_mrml_output import linear, nested, thin_plate
 
+from IoUSynthLib.dicom_export import _save
 from IoUSynthLib.volume import Volume, read_volume
 
 pydicom = pytest.importorskip("pydicom")
@@ -93,12 +94,10 @@ def dicom_node(scene, add, folder, monkeypatch):
 
     mri = add(Volume(np.ones((4, 5, 6), np.float32), (2, 2, 2), (10.0, 20.0, 30.0)), "MRI")
     header = pydicom.Dataset()
-    header.file_meta = pydicom.dataset.FileMetaDataset()
-    header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     header.SOPClassUID, header.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", "1.2.3.4"
     header.PatientID, header.StudyInstanceUID, header.FrameOfReferenceUID = "17", "1.2.3", "1.2.9"
     header.ImagePositionPatient = [10, 20, 34]
-    header.save_as(folder / "mri.dcm", enforce_file_format=True)
+    _save(header, folder / "mri.dcm")
     mri.SetAttribute("DICOM.instanceUIDs", "1.2.3.4 1.2.3.5")
     database = types.SimpleNamespace(fileForInstance={"1.2.3.4": str(folder / "mri.dcm")}.get)
     monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
