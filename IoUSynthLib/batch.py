@@ -242,14 +242,15 @@ def _sha256(path: Path) -> str:
 
 
 def _describe_mri(preoperative: Volume | None, mr_grid: Volume | None) -> dict[str, Any]:
-    """Return what else went into a result, for the report."""
+    """Return what else went into a result, for the report: voxels and place of the MRI, of a grid the place alone."""
     from .report import voxels_sha256
 
-    described: dict[str, Any] = {"preoperative_sha256": None, "mri_grid": None}
+    described: dict[str, Any] = {"preoperative_sha256": None, "preoperative_grid": None, "mri_grid": None}
+    for name, mri in (("preoperative_grid", preoperative), ("mri_grid", mr_grid)):
+        if mri is not None:
+            described[name] = {"size": list(mri.size), "ijk_to_lps": mri.ijk_to_lps.tolist()}
     if preoperative is not None:
         described["preoperative_sha256"] = voxels_sha256(preoperative)
-    if mr_grid is not None:
-        described["mri_grid"] = [list(mr_grid.spacing), mr_grid.direction.ravel().tolist()]
     return described
 
 
