@@ -9,13 +9,14 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import qt
 import slicer
 import vtk
+from IoUSynthPanel.batch import BatchLogic, BatchSection
+from IoUSynthPanel.export import ExportLogic, ExportSection
 from IoUSynthPanel.inputs import InputLogic, InputSection
 from IoUSynthPanel.library import importLibrary, resourcesFolder
 from IoUSynthPanel.models import ModelsLogic, ModelsSection
@@ -24,7 +25,7 @@ from IoUSynthPanel.registration import RegisterSection, RegistrationLogic
 from IoUSynthPanel.rerun import RerunSection
 from IoUSynthPanel.result import ResultLogic, ResultSection
 from IoUSynthPanel.stages import State, progressText
-from IoUSynthPanel.startup import registerSampleData, registerTerminology
+from IoUSynthPanel.startup import registerSampleData, registerTerminology, restoreLayouts
 from IoUSynthPanel.widgets import appendToLog, orderFocus, setAvailable
 from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
@@ -62,6 +63,7 @@ Synthetic images. Research use only, not for clinical decisions.
             self.parent.icon = qt.QIcon(str(iconPath))
         slicer.app.connect("startupCompleted()", registerSampleData)
         slicer.app.connect("startupCompleted()", registerTerminology)
+        slicer.app.connect("startupCompleted()", restoreLayouts)
 
     def resourcePath(self, filename: str) -> str:
         """Return the path of a file in Resources."""
@@ -119,7 +121,14 @@ class IoUSynthParameterNode:
 
 
 class IoUSynthLogic(
-    PreflightLogic, ModelsLogic, InputLogic, ResultLogic, RegistrationLogic, ScriptedLoadableModuleLogic
+    PreflightLogic,
+    ModelsLogic,
+    InputLogic,
+    ResultLogic,
+    RegistrationLogic,
+    BatchLogic,
+    ExportLogic,
+    ScriptedLoadableModuleLogic,
 ):
     """The module without its panel; free of Qt.
 
@@ -132,6 +141,7 @@ class IoUSynthLogic(
         job.outputs.images["T2w"], job.outputs.segmentation, job.report["volumes_ml"]
         registration = logic.register(slicer.util.getNode("Preop T2w"), job.input_node, job.outputs)
         registration.transform_node, registration.report["verdict"]
+        table = logic.synthesizeBatch(["cohort"], "results")
     """
 
     def __init__(self) -> None:
@@ -201,17 +211,6 @@ class IoUSynthLogic(
         self.startSynthesis(inputVolumeNode, preoperativeVolumeNode, model, device, outputs)
         return self.runner.wait() if wait else self.runner.job
 
-    def synthesizeBatch(
-        self, paths: Sequence[str | Path], outputDirectory: str | Path, model: str | None = None, device: str = "auto"
-    ) -> dict[str, str]:
-        """Make the synthetic images of files, without the scene.
-
-        :param paths: ultrasound volumes as NRRD, NIfTI, MetaImage, or DICOM folders.
-        :param outputDirectory: folder for the files that ``python -m IoUSynthLib synthesize`` writes.
-        :return: for each path the empty text, or why it has no result; one failure does not stop the others.
-        """
-        return self.runner.run_files(paths, outputDirectory, model, device)
-
     def showResult(self, outputs: Any, inputVolumeNode: Any, preoperative: Any = None, plane: str = "") -> None:
         """Lay out preoperative MRI, ultrasound and synthetic images side by side, along the ultrasound's axes."""
         views = importLibrary("mrml.views")
@@ -262,6 +261,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.rerunSection = RerunSection(self)
         self.preflightSection = PreflightSection(self)
         self.modelsSection = ModelsSection(self)
+        self.batchSection = BatchSection(self)
+        self.exportSection = ExportSection(self)
         sections.insertWidget(0, self.preflightSection.widget)
         sections.insertWidget(sections.indexOf(self.ui.logCollapsibleButton), self.modelsSection.widget)
         orderFocus(uiWidget)  # once all sections are in their places
@@ -355,6 +356,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode:
             self.registerSection.update()
             self.resultSection.update()
+            self.batchSection.update()
 
     def initializeParameterNode(self) -> None:
         """Observe the parameter node, and choose volumes if none are chosen."""
@@ -363,6 +365,9 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.modelsSection.refresh()
         if not self._parameterNode.inputVolume:
             self._selectDefaultVolumes()
+        if self.state is State.IDLE and not self.ui.qualityLabel.text:  # of a scene that was saved
+            result = self._parameterNode.t2wVolume or self._parameterNode.flairVolume
+            self._showQuality(importLibrary("mrml.nodes").report_of(result).get("summary", ""))
 
     def setParameterNode(self, inputParameterNode: IoUSynthParameterNode | None) -> None:
         """Connect the panel to a parameter node, or to none."""
@@ -456,7 +461,14 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def updateSections(self) -> None:
         """Let every section follow the panel's state and the choices."""
-        for section in (self.resultSection, self.registerSection, self.preflightSection, self.modelsSection):
+        for section in (
+            self.resultSection,
+            self.registerSection,
+            self.batchSection,
+            self.exportSection,
+            self.preflightSection,
+            self.modelsSection,
+        ):
             section.update()
 
     def _whyNotApply(self) -> str:
@@ -537,6 +549,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if event.kind == "progress":
                 if self.state is State.RUNNING:
                     self._showProgress(event.stage, event.fraction)
+                    self.batchSection.follow()
                 continue
             if event.kind == "finding":
                 self.preflightSection.add(event.result)
@@ -547,7 +560,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             elif event.kind == "result":
                 self._finish()
             elif event.kind == "cancelled":
-                self._showMessage(_("Cancelled. The scene is as it was."))
+                kept = self.section is self.batchSection and self.batchSection.follow()
+                self._showMessage(kept or _("Cancelled. The scene is as it was."))
                 self._log(_("Cancelled"))
             else:
                 self._fail(event.message, event.details)

@@ -186,7 +186,14 @@ class Bundle:
 
     def describe(self) -> dict[str, str]:
         """Return what a report says about the model."""
-        return {"name": self.name, "version": self.version, "sha256": self.sha256, "licence": self.licence}
+        said = {"name": self.name, "version": self.version, "sha256": self.sha256, "licence": self.licence}
+        return said | ({"refiner_sha256": self.refiner.sha256} if self.refiner else {})
+
+    def describe_plan(self) -> dict[str, Any]:
+        """Return how an image is cut into the network's windows, and how these are put together again."""
+        plan = {"regime": self.regime, "slice_axes": list(self.slice_axes), "window": list(self.window)}
+        plan |= {"overlap": self.overlap, "blending": self.blending, "padding": self.padding, "stretch": self.stretch}
+        return plan | ({"refiner": self.refiner.describe_plan()} if self.refiner else {})
 
     def verify(self) -> None:
         """Compare every file of the bundle that has a checksum; raise :class:`InputError` at the first mismatch."""

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import NOTICE, __version__
+from .batch import SUMMARY, Outcome, check_names, count_states, find_inputs, synthesize_file, write_summary
 from .bundle import DEFAULT_GENERATOR, SEARCH_VARIABLE, bundle_paths, load, origin, search_folders
 from .generators import FAMILIES, REGIMES
-from .outputs import output_names, remove_stale, staging_folder, write_outputs
+from .outputs import remove_stale, staging_folder
 from .reconstruction import AXES, COMPOUNDING, DEFAULT_FILL_MM, DEFAULT_SPACING_MM, INTERPOLATION
 from .volume import InputError, Volume, case_name, check_input, read_volume, write_volume
 
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _complain(error)
     except KeyboardInterrupt:
-        print("interrupted; nothing of the unfinished case was written", file=sys.stderr)
+        print("interrupted; nothing of the unfinished case was written; the same command goes on", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has had enough
         with contextlib.suppress(OSError):
@@ -57,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_synthesize(commands)
     _add_reconstruct(commands)
     _add_register(commands)
+    _add_export_dicom(commands)
     _add_models(commands)
     _add_doctor(commands)
     _add_evaluate(commands)
@@ -75,7 +77,9 @@ def _add_synthesize(commands: argparse._SubParsersAction) -> None:
         help="predict T2w and FLAIR, uncertainty, tumour and cavity",
         description="Writes CASE_T2w.nii.gz, CASE_FLAIR.nii.gz, CASE_uncertainty.nii.gz, CASE_segmentation.nii.gz, "
         "CASE_report.json and CASE.png for every input, all on the input's own grid; no FLAIR or uncertainty where the "
-        "model does not predict it.",
+        "model does not predict it. Of several inputs, summary.csv says what became of each; one that is bad does not "
+        "stop the rest. The same command goes on after an interruption: what was made of the same input with the same "
+        "model is not made again.",
         epilog=NOTICE,
     )
     parser.add_argument(
@@ -83,9 +87,11 @@ def _add_synthesize(commands: argparse._SubParsersAction) -> None:
         nargs="+",
         type=Path,
         metavar="INPUT",
-        help="ultrasound volume: NRRD, NIfTI, MetaImage or DICOM folder",
+        help="ultrasound volume: NRRD, NIfTI, MetaImage or DICOM folder; or a folder of these, of which those named as "
+        "ultrasound are taken where there are such",
     )
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the results")
+    parser.add_argument("--again", action="store_true", help="make what is complete anew, too (default: skip it)")
     parser.add_argument("--model", metavar="NAME|PATH", help=f"generator (default: {DEFAULT_GENERATOR})")
     parser.add_argument("--preoperative", type=Path, metavar="MRI", help="preoperative MRI to show in the picture")
     parser.add_argument(
@@ -101,40 +107,33 @@ def _add_synthesize(commands: argparse._SubParsersAction) -> None:
 
 
 def _run_synthesize(options: argparse.Namespace) -> int:
+    from .pipeline import load_models
     from .preprocessing import axial
 
-    _check_names(options.inputs, options.output)
-    load(options.model or DEFAULT_GENERATOR)  # a wrong name fails here once, not for each input
+    inputs = find_inputs(options.inputs)
+    check_names(inputs, options.output)
+    load_models(options.model)  # a wrong name fails here once, not for each input
     preoperative = _read_checked(options.preoperative) if options.preoperative else None
     mri = _read_checked(options.mri) if options.mri else preoperative
     mr_grid = axial(mri) if mri is not None else None
-    reports, code = [], 0
-    for path in options.inputs:
+    reports, outcomes = [], [Outcome(str(path)) for path in inputs]
+    for number, (path, outcome) in enumerate(zip(inputs, outcomes, strict=True), 1):
+        count = f"{number}/{len(inputs)} " if len(inputs) > 1 else ""
         try:
-            report, files = _synthesize_file(path, options, preoperative, mr_grid)
-        except InputError as error:
-            code = _complain(error)
-            continue
-        reports.append(report)
-        if not options.json:
-            print(f"{case_name(path)}: wrote {', '.join(files)} in {options.output}. {report['summary']}", flush=True)
+            reports.append(_synthesize_one(path, options, preoperative, mr_grid, outcome, count))
+        except Exception as error:  # whatever is wrong with one input, the others go on
+            if len(inputs) == 1 and not isinstance(error, InputError):
+                raise
+            known = isinstance(error, InputError)
+            outcome.fail(error if known else f"{path}: failed ({type(error).__name__}: {error}); report this")
+            print(f"error: {outcome.error}", file=sys.stderr)
+        if len(inputs) > 1:
+            write_summary(options.output / SUMMARY, outcomes)
+    if len(inputs) > 1:
+        print(f"{count_states(outcomes)}; summary: {options.output / SUMMARY}", file=sys.stderr)
     if options.json:
-        print(json.dumps(reports[0] if len(options.inputs) == 1 and reports else reports, indent=1))
-    return code
-
-
-def _check_names(inputs: Sequence[Path], output: Path) -> None:
-    """Refuse inputs whose results would overwrite each other or an input."""
-    written: dict[Path, Path] = {}
-    for path in inputs:
-        for name in output_names(case_name(path)):
-            target = (output / name).resolve()
-            if target in written and written[target] != path:
-                raise InputError(f"{path}: has the same name as {written[target]}; use one output folder for each")
-            written[target] = path
-    for path in inputs:
-        if path.resolve() in written:
-            raise InputError(f"{path}: would be overwritten by a result; choose another output folder")
+        print(json.dumps(reports[0] if len(inputs) == 1 and reports else reports, indent=1))
+    return BAD_INPUT if any(outcome.state == "failed" for outcome in outcomes) else 0
 
 
 def _read_checked(path: Path) -> Volume:
@@ -143,40 +142,28 @@ def _read_checked(path: Path) -> Volume:
     return volume
 
 
-def _synthesize_file(
-    path: Path, options: argparse.Namespace, preoperative: Volume | None, mr_grid: Volume | None
-) -> tuple[dict[str, Any], list[str]]:
-    from .pipeline import synthesize
-
-    progress = _StagePrinter(case_name(path))
-    progress("reading", 0.0)
-    started = time.perf_counter()
-    volume = _read_checked(path)
-    reading = round(time.perf_counter() - started, 3)
+def _synthesize_one(
+    path: Path,
+    options: argparse.Namespace,
+    preoperative: Volume | None,
+    mr_grid: Volume | None,
+    outcome: Outcome,
+    count: str,
+) -> dict[str, Any]:
+    """Make the images of a file, say so, and return its report."""
+    case, progress = case_name(path), _StagePrinter(count + case_name(path))
+    choices = (options.model, options.device, options.again, preoperative, mr_grid)
     with staging_folder(options.output) as staging:
-        try:
-            result = synthesize(volume, options.model, options.device, progress, mr_grid)
-        except InputError as error:
-            raise InputError(str(error).replace("input volume", str(path), 1)) from error
-        if any(image is not None and not _covers(image, result.valid) for image in (preoperative, mr_grid)):
-            result.report["warnings"].append("The preoperative MRI does not cover the ultrasound: another patient?")
-        result.report["input"] = {"file": path.name, **result.report["input"]}
-        seconds = result.report["seconds"]
-        result.report["seconds"] = {"reading": reading, **seconds, "total": round(reading + seconds["total"], 3)}
-        for warning in result.report["warnings"]:
-            print(f"{case_name(path)}: warning: {warning}", file=sys.stderr, flush=True)
-        files = write_outputs(staging, case_name(path), volume, result, preoperative)
-    remove_stale(options.output, case_name(path), files)
-    return result.report, files
-
-
-def _covers(preoperative: Volume, valid: Volume) -> bool:
-    """Tell whether the middle of the ultrasound fan lies inside the MRI's grid."""
-    import numpy as np
-
-    middle = np.argwhere(valid.array).mean(axis=0)[::-1]
-    place = np.linalg.inv(preoperative.ijk_to_lps) @ valid.ijk_to_lps @ [*middle, 1.0]
-    return bool((place[:3] >= 0).all() and (place[:3] <= np.array(preoperative.size) - 1).all())
+        written = synthesize_file(path, options.output, staging, *choices, progress)
+    if not written.earlier:
+        remove_stale(options.output, case, written.files)
+        for warning in written.report["warnings"]:
+            print(f"{case}: warning: {warning}", file=sys.stderr, flush=True)
+    outcome.succeed(written.report, "skipped" if written.earlier else "done")
+    if not options.json:
+        done = "is complete, --again makes it anew:" if written.earlier else "wrote"
+        print(f"{case}: {done} {', '.join(written.files)} in {options.output}. {written.report['summary']}", flush=True)
+    return written.report
 
 
 class _StagePrinter:
@@ -286,6 +273,23 @@ def _add_register(commands: argparse._SubParsersAction) -> None:
     )
     command.add_arguments(parser)
     parser.set_defaults(run=command.run)
+
+
+# export-dicom ---------------------------------------------------------------------------------------------------------
+
+
+def _add_export_dicom(commands: argparse._SubParsersAction) -> None:
+    from . import dicom_export
+
+    parser = commands.add_parser(
+        "export-dicom",
+        help="write synthetic images as DICOM series",
+        description="Writes DIR/CASE_T2w/0001.dcm and so on: Secondary Capture, marked as derived, synthetic and not "
+        "for diagnosis, in the image's own coordinates.",
+        epilog=NOTICE,
+    )
+    dicom_export.add_arguments(parser)
+    parser.set_defaults(run=dicom_export.run)
 
 
 # models ---------------------------------------------------------------------------------------------------------------

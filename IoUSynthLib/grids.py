@@ -7,7 +7,7 @@ sweep, or those of the patient.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -68,12 +68,15 @@ class Prepared:
         The part of the grid that the network sees.
     axes
         Whose axes the grid follows, in words.
+    percentiles
+        The two intensities that eq. 1 maps to -1 and 1; None where there was nothing to normalise.
     """
 
     image: Volume
     valid: np.ndarray
     box: preprocessing.Box
     axes: str
+    percentiles: tuple[float, float] | None
 
     def describe(self) -> dict[str, object]:
         """Return what a report says about the grid."""
@@ -119,7 +122,8 @@ def prepare(sweep: Sweep, bundle: Bundle, mr_grid: Volume | None = None) -> Prep
         raise InputError("input volume: the ultrasound fan is smaller than a voxel of the model; check the spacing")
     # A slice that is stretched to a square must end where the fan ends, as it did in training.
     box = preprocessing.bounding_box(valid if bundle.frame == "patient" else np.ones_like(valid))
-    return Prepared(image.with_array(preprocessing.normalize_ultrasound(image.array)), valid, box, axes)
+    normalized = image.with_array(preprocessing.normalize_ultrasound(image.array))
+    return Prepared(normalized, valid, box, axes, preprocessing.ultrasound_statistics(image.array))
 
 
 def stacked(prepared: Prepared, images: dict[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
@@ -156,7 +160,8 @@ def coarsened(
     share = preprocessing.resample_to_spacing(prepared.image.with_array(prepared.valid), spacing)
     image, valid = coarse.pop("ioUS"), share.array >= 0.5
     whole = preprocessing.bounding_box(np.ones_like(valid))
-    return Prepared(image, valid, whole, prepared.axes), {name: volume.array for name, volume in coarse.items()}
+    prepared = replace(prepared, image=image, valid=valid, box=whole)
+    return prepared, {name: volume.array for name, volume in coarse.items()}
 
 
 def back(array: np.ndarray, prepared: Prepared, grid: Volume) -> np.ndarray:

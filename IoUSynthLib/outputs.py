@@ -28,31 +28,47 @@ def output_names(case: str) -> list[str]:
     return [*(f"{case}_{kind}.nii.gz" for kind in KINDS), f"{case}_report.json", f"{case}.png"]
 
 
-@contextlib.contextmanager
-def staging_folder(output: Path) -> Iterator[Path]:
-    """Give a temporary folder inside ``output``; move its files there at the end, or leave nothing behind on failure.
+class Staging:
+    """A temporary folder inside ``output``, so that the files of a case appear there all at once or not at all.
 
     Raises
     ------
     InputError
         ``output`` cannot be made or written, which is found out before the work begins.
     """
-    missing = [folder for folder in (output, *output.parents) if not folder.exists()]
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self._missing = [folder for folder in (output, *output.parents) if not folder.exists()]
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            self.folder = Path(tempfile.mkdtemp(prefix=".iousynth-", dir=output))
+        except OSError as error:
+            _remove_empty(self._missing)
+            raise InputError(f"{output}: cannot be written ({error.strerror}); choose another output folder") from error
+
+    def keep(self) -> None:
+        """Move the files to ``output``, a report last: where it is, all that it names is there."""
+        for file in sorted(self.folder.iterdir(), key=lambda file: (file.suffix == ".json", file.name)):
+            os.replace(file, self.output / file.name)
+
+    def discard(self) -> None:
+        """Remove the folder with what is left in it, and ``output`` if it was made for nothing."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        _remove_empty(self._missing)
+
+
+@contextlib.contextmanager
+def staging_folder(output: Path) -> Iterator[Path]:
+    """Give the folder of a :class:`Staging`; move its files at the end, or leave nothing behind on failure."""
+    staging = Staging(output)
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".iousynth-", dir=output))
-    except OSError as error:
-        _remove_empty(missing)
-        raise InputError(f"{output}: cannot be written ({error.strerror}); choose another output folder") from error
-    try:
-        yield staging
-        for file in sorted(staging.iterdir()):
-            os.replace(file, output / file.name)
+        yield staging.folder
+        staging.keep()
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror}); free space or choose another") from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        _remove_empty(missing)
+        staging.discard()
 
 
 def _remove_empty(folders: Sequence[Path]) -> None:
@@ -78,6 +94,7 @@ def write_outputs(
             names.append(f"{case}_{kind}.nii.gz")
             write_volume(folder / names[-1], image, image_header(kind, result.report))
     names += [f"{case}_report.json", f"{case}.png"]
+    result.report["files"] = names
     (folder / names[-2]).write_text(json.dumps(result.report, indent=1) + "\n", encoding="utf-8")
     write_picture(folder / names[-1], volume, result, preoperative, case)
     return names
@@ -102,13 +119,14 @@ def remove_stale(output: Path, case: str, written: Sequence[str]) -> None:
     """
     for file in (output / name for name in output_names(case) if name not in written):
         try:
-            if _is_synthetic(file):
+            if is_synthetic(file):
                 file.unlink()
         except OSError as error:
             raise InputError(f"{file}: is left of an earlier run ({error.strerror}); remove it by hand") from error
 
 
-def _is_synthetic(file: Path) -> bool:
+def is_synthetic(file: Path) -> bool:
+    """Tell whether the header of a file says that the image is synthetic."""
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()

@@ -13,7 +13,7 @@ from . import preprocessing, segmentation
 from .bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, LOG_ERROR, Bundle, load, partner
 from .grids import Prepared, Sweep, back, coarsened, prepare, stacked
 from .inference import open_session, predict
-from .report import make_report
+from .report import describe_preprocessing, make_report
 from .stages import Progress, Stages, Tell
 from .volume import InputError, Volume, check_input
 
@@ -71,6 +71,15 @@ class Models:
     segmenter: Bundle
     companion: Bundle | None
 
+    def describe(self) -> dict[str, dict[str, str] | None]:
+        """Return what a report says about them."""
+        return {
+            "model": self.generator.describe(),
+            "segmenter": self.segmenter.describe(),
+            # The generator that the outline was made with, where that is another than the model.
+            "companion": self.companion.describe() if self.companion else None,
+        }
+
     @property
     def networks(self) -> list[Bundle]:
         """All networks that run."""
@@ -115,7 +124,7 @@ def synthesize(
     clock = Stages(STAGES, progress)
     with clock.stage("checking"):
         check_input(volume)
-        models = _load_models(model)
+        models = load_models(model)
         for bundle in models.networks:
             open_session(bundle, device)
     with clock.stage("preparing"):
@@ -136,12 +145,19 @@ def synthesize(
     used = {"requested": device, "used": session.device}
     if session.unused:
         used["unused"] = ", ".join(session.unused)
-    result.report.update(make_report(result, volume, models, used, clock.seconds), grid=prepared.describe())
+    result.report.update(
+        make_report(result, volume, models, used, clock.seconds),
+        grid=prepared.describe(),
+        preprocessing=describe_preprocessing(sweep, prepared),
+        inference=models.generator.describe_plan(),
+        seed=None,  # nothing is drawn: the noise of a diffusion is part of the network's file
+    )
     clock.tell("finishing", 1.0)
     return result
 
 
-def _load_models(model: str | Path | None) -> Models:
+def load_models(model: str | Path | None) -> Models:
+    """Find the models of a run, without opening them; the arguments and errors are those of :func:`synthesize`."""
     generator, segmenter = load(model or DEFAULT_GENERATOR), load(DEFAULT_SEGMENTER)
     for bundle, kind in ((generator, "generator"), (segmenter, "segmenter")):
         if bundle.kind != kind:

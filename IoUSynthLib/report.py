@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import NOTICE, __version__, segmentation
+from . import NOTICE, __version__, preprocessing, segmentation
 from .input_verdict import judge
 from .volume import Volume
 
 if TYPE_CHECKING:
+    from .grids import Prepared, Sweep
     from .pipeline import Models, SynthesisResult
 
 #: Expected errors above this fraction of the intensity range are called high.
@@ -50,10 +52,7 @@ def make_report(
     return {
         "synthetic": True,
         "notice": NOTICE,
-        "model": models.generator.describe(),
-        "segmenter": models.segmenter.describe(),
-        # The generator that the outline was made with, where that is another than the model.
-        "companion": models.companion.describe() if models.companion else None,
+        **models.describe(),
         "versions": versions(),
         "device": device,
         "input": _describe_input(volume),
@@ -80,8 +79,27 @@ def _quality(result: SynthesisResult, fan: np.ndarray, voxel_volume_ml: float, m
     }
 
 
+def describe_preprocessing(sweep: Sweep, prepared: Prepared) -> dict[str, Any]:
+    """Return what was done to the input before the generator saw it, in numbers with which it can be done again."""
+    return {
+        "foreground_above_share_of_maximum": preprocessing.FOREGROUND_FRACTION,
+        "fan_box_ijk": [[int(part.start), int(part.stop)] for part in reversed(sweep.box)],
+        "resampled_to_mm": list(prepared.image.spacing),
+        "percentiles": list(preprocessing.ULTRASOUND_PERCENTILES),
+        "intensities_at_percentiles": list(prepared.percentiles) if prepared.percentiles else None,
+        "normalized_to": [-1.0, 1.0],
+        "mri_intensities_up_to": preprocessing.INTENSITY_RANGE,
+    }
+
+
+def voxels_sha256(volume: Volume) -> str:
+    """Return the SHA-256 of the voxels as float32, x fastest: it names an input wherever it is stored."""
+    return hashlib.sha256(np.ascontiguousarray(volume.array, dtype="<f4")).hexdigest()
+
+
 def _describe_input(volume: Volume) -> dict[str, Any]:
     return {
+        "voxels_sha256": voxels_sha256(volume),
         "size": list(volume.size),
         "spacing_mm": list(volume.spacing),
         "origin_lps_mm": list(volume.origin),

@@ -37,11 +37,12 @@ from .doctor import Finding
 from .volume import InputError, Volume
 
 if TYPE_CHECKING:
+    from .batch import Written
     from .pipeline import SynthesisResult
     from .registration.deformable import Deformation
 
 #: Number of the protocol between parent and child.
-PROTOCOL = 4
+PROTOCOL = 5
 
 #: Seconds that a cancelled child has to stop by itself before it is killed.
 PATIENCE = 1.5
@@ -91,7 +92,7 @@ class Event:
     kind: str
     stage: str = ""
     fraction: float = 0.0
-    result: SynthesisResult | Registered | Finding | list[Finding] | None = None
+    result: SynthesisResult | Registered | Written | Finding | list[Finding] | None = None
     message: str = ""
     details: str = ""
 
@@ -136,6 +137,22 @@ class Worker:
         """
         grid = None if mr_grid is None else _geometry(mr_grid)
         self._start("synthesize", {"input": volume}, device=device, model=_from_anywhere(model), mr_grid=grid)
+
+    def submit_file(
+        self, path: Path, output: Path, staging: Path, model: str | Path | None, device: str, again: bool
+    ) -> None:
+        """Start the work on a file; the arguments are those of :func:`batch.synthesize_file`, and its result is a
+        :class:`batch.Written`.
+
+        Raises
+        ------
+        RuntimeError, InputError
+            As :meth:`submit`.
+        """
+        paths = {name: str(Path(value).resolve()) for name, value in (("output", output), ("staging", staging))}
+        # Absolute, but no link followed: the child works in another folder, and a message names what was given.
+        paths["path"] = os.path.abspath(path)
+        self._start("file", {}, model=_from_anywhere(model), device=device, again=again, **paths)
 
     def submit_registration(
         self,
@@ -417,9 +434,13 @@ def _read_volume(folder: Path, entry: dict[str, Any]) -> Volume:
     )
 
 
-def _read_result(folder: Path, line: dict[str, Any]) -> SynthesisResult | Registered | list[Finding]:
+def _read_result(folder: Path, line: dict[str, Any]) -> SynthesisResult | Registered | Written | list[Finding]:
     if "findings" in line:
         return [Finding(**finding) for finding in line["findings"]]
+    if "files" in line:
+        from .batch import Written
+
+        return Written(line["report"], line["files"], line["earlier"])
     volumes = {name: _read_volume(folder, entry) for name, entry in line["volumes"].items()}
     if "matrix" in line:
         return Registered(np.array(line["matrix"]), _read_deformation(line, volumes), line["report"])
@@ -456,6 +477,7 @@ class _Commands:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.staging: str | None = None  # where the files of the latest case are written
         self.jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.cancelled: set[int] = set()
         threading.Thread(target=self._read, daemon=True).start()
@@ -466,9 +488,11 @@ class _Commands:
             if command["command"] == "cancel":
                 self.cancelled.add(command["job"])
             else:
+                self.staging = command.get("staging")
                 self.jobs.put(command)
         # The parent is gone. It cannot remove the files any more, and nobody waits for a job.
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in filter(None, (self.folder, self.staging)):
+            shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
 
 
@@ -514,11 +538,7 @@ def _run(job: dict[str, Any], commands: _Commands, protocol: TextIO) -> dict[str
     from .inference import Cancelled
 
     progress = _Teller(job["job"], commands, protocol)
-    work, name = {
-        "synthesize": (_synthesize, "synthesis"),
-        "register": (_register, "registration"),
-        "examine": (_examine, "examination"),
-    }[job["command"]]
+    work, name = _WORK[job["command"]]
     try:
         volumes = {key: _read_volume(commands.folder, entry) for key, entry in job["volumes"].items()}
         _remove_files(commands.folder, job)
@@ -586,3 +606,22 @@ def _examine(job: dict[str, Any], volumes: dict[str, Volume], progress: _Teller)
         findings.append(dataclasses.asdict(finding))
         progress.say("finding", finding=findings[-1])
     return {"findings": findings}, {}
+
+
+def _synthesize_file(
+    job: dict[str, Any], _volumes: dict[str, Volume], progress: _Teller
+) -> _Outcome:
+    from .batch import synthesize_file
+
+    paths = [Path(job[name]) for name in ("path", "output", "staging")]
+    written = synthesize_file(*paths, job["model"], job["device"], job["again"], progress=progress)
+    return dataclasses.asdict(written), {}
+
+
+#: What does a command, and what it is called when it fails.
+_WORK = {
+    "synthesize": (_synthesize, "synthesis"),
+    "file": (_synthesize_file, "synthesis"),
+    "register": (_register, "registration"),
+    "examine": (_examine, "examination"),
+}

@@ -19,6 +19,7 @@ def stageText(stage: str) -> str:
         "starting": _("Starting"),
         "examining": _("Examining packages, models, device and disk"),
         "rehearsing": _("Dry run on the sample case"),
+        "reading": _("Reading the file"),
         "checking": _("Checking the input"),
         "preparing": _("Preparing the ultrasound"),
         "synthesizing": _("Synthesizing the MR images"),

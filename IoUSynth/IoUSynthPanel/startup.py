@@ -1,4 +1,6 @@
-"""What Slicer learns from the module once it has started: the simulated case, and a code of its own."""
+"""What Slicer learns from the module once it has started: the simulated case, a code and layouts of its own."""
+
+from typing import Any
 
 import slicer
 
@@ -15,3 +17,21 @@ def registerTerminology() -> None:
     if hasattr(slicer.modules, "terminologies"):
         file = resourcesFolder() / "Terminology" / "IoUSynth.term.json"
         slicer.modules.terminologies.logic().LoadTerminologyFromFile(str(file))
+
+
+_layoutObserver: dict[str, int] = {}
+
+
+def restoreLayouts() -> None:
+    """Show a scene that was saved with the module's views as it was, also while the module itself is not opened.
+
+    A scene file names a layout, but does not hold it.
+    """
+    if not _layoutObserver:
+        event = slicer.mrmlScene.EndImportEvent
+        _layoutObserver["tag"] = slicer.mrmlScene.AddObserver(event, _onSceneEndImport)
+
+
+def _onSceneEndImport(_caller: Any, _event: Any) -> None:
+    if slicer.app.layoutManager() is not None:  # Slicer without a main window has none
+        importLibrary("mrml.views").restore_layout()

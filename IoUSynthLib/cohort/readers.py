@@ -7,23 +7,12 @@ several operations or phases, in a folder for each; what an image is, its name s
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..naming import ROLES, VOLUME_SUFFIXES, is_volume, role_of
 from ..simulation.mri import TARGETS
 from ..volume import InputError, case_name
-
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-#: What a name tells, in the order in which it is asked. Digits after letters are a patient's: subject2 is no T2w.
-_ROLES = {
-    "none": re.compile(r"landmark|mask"),
-    "labels": re.compile(r"label|seg"),
-    "ultrasound": re.compile(r"ultrasound|(?<![a-z])(io|i)?us(?![a-z])|(?<![a-z])us(pre|post)"),
-    "FLAIR": re.compile(r"flair"),
-    "T2w": re.compile(r"(?<![a-z])(3d)?(ax|sag|cor|tra)?t2"),
-    "T1w": re.compile(r"(?<![a-z])(3d)?(ax|sag|cor|tra)?t1"),
-}
 
 
 @dataclass(frozen=True)
@@ -84,7 +73,7 @@ def find_studies(cohort: Path) -> list[Study]:
     if not studies:
         raise InputError(
             f"{cohort}: holds no patients; give each a folder with ioUS, T2w and FLAIR in the names of its images "
-            f"({', '.join(_SUFFIXES)}, or a folder with a DICOM series)"
+            f"({', '.join(VOLUME_SUFFIXES)}, or a folder with a DICOM series)"
         )
     return studies
 
@@ -117,7 +106,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> tuple[Path, ...]:
-    files = [path for path in folder.iterdir() if path.is_file() and path.name.lower().endswith(_SUFFIXES)]
+    files = [path for path in folder.iterdir() if is_volume(path)]
     return tuple(sorted([*files, *(path for path in _subfolders(folder) if _is_series(path))]))
 
 
@@ -133,7 +122,7 @@ def choose_files(study: Study) -> Files:
     InputError
         There is no ultrasound, neither T2w nor FLAIR, or more than one image that could be the same.
     """
-    found: dict[str, list[Path]] = {role: [] for role in _ROLES}
+    found: dict[str, list[Path]] = {role: [] for role in ROLES}
     for path in study.images:
         found[role_of(path)].append(path)
     for role in ("ultrasound", *TARGETS, "labels"):
@@ -149,31 +138,3 @@ def choose_files(study: Study) -> Files:
         raise InputError(f"{study.name}: holds neither T2w nor FLAIR; put the contrast into the name of the MRI")
     mri |= {case_name(path): path for path in found["T1w"]}
     return Files(found["ultrasound"][0], mri, found["labels"][0] if found["labels"] else None)
-
-
-def role_of(path: Path) -> str:
-    """What an image is by its name: ultrasound, labels, FLAIR, T2w, T1w, or none of these.
-
-    The name of a DICOM folder that tells nothing is replaced by the description of its series.
-    """
-    role = _role(case_name(path))
-    if role == "none" and path.is_dir():
-        return _role(_series_description(path))
-    return role
-
-
-def _role(name: str) -> str:
-    return next((role for role, pattern in _ROLES.items() if pattern.search(name.lower())), "none")
-
-
-def _series_description(folder: Path) -> str:
-    """What a DICOM series is called, for example by TCIA; empty where it says nothing."""
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(min(path for path in folder.iterdir() if path.suffix.lower() == ".dcm")))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        return ""
-    return reader.GetMetaData("0008|103e") if reader.HasMetaDataKey("0008|103e") else ""

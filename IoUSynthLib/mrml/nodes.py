@@ -230,6 +230,11 @@ def is_synthetic(node: slicer.vtkMRMLNode | None) -> bool:
     return node is not None and node.GetAttribute(PREFIX + "Synthetic") == "true"
 
 
+def report_of(node: slicer.vtkMRMLNode | None) -> dict[str, Any]:
+    """Return the report of the run that made a node, also after its scene was saved and loaded; empty for any other."""
+    return json.loads(node.GetAttribute(PREFIX + "Report") or "{}") if is_synthetic(node) else {}
+
+
 def guess_inputs(
     nodes: Sequence[slicer.vtkMRMLScalarVolumeNode],
 ) -> tuple[slicer.vtkMRMLScalarVolumeNode | None, slicer.vtkMRMLScalarVolumeNode | None]:
@@ -429,6 +434,7 @@ def _provenance(report: dict[str, Any], input_node: slicer.vtkMRMLNode) -> dict[
     """Return the attributes that say with what a node was made."""
     model, segmenter, companion = (report.get(key) or {} for key in ("model", "segmenter", "companion"))
     transform = input_node.GetParentTransformNode()
+    chain = report.get("input", {}).get("transforms", [])
     return {
         "Synthetic": "true",
         "Notice": report.get("notice", NOTICE),
@@ -444,6 +450,7 @@ def _provenance(report: dict[str, Any], input_node: slicer.vtkMRMLNode) -> dict[
         "InputNodeID": input_node.GetID(),
         "InputName": input_node.GetName(),
         "InputTransform": transform.GetName() if transform is not None else "",
+        "InputTransforms": json.dumps(chain),  # as they were when the voxels were read, the nearest first
         "Report": json.dumps(report, sort_keys=True, default=str),
     }
 

@@ -10,22 +10,22 @@ import importlib
 import importlib.util
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..batch import Batch
 from ..bundle import DEFAULT_GENERATOR, load
-from ..volume import InputError, Volume, case_name, check_input, read_volume
+from ..volume import InputError, Volume
 from ..worker import Event, Worker
 from . import nodes
+from .transforms import parents, snapshot
 
 if TYPE_CHECKING:
     import slicer
 
     from ..doctor import Finding
     from ..pipeline import SynthesisResult
-    from ..worker import Registered
     from .registration import RegistrationJob
 
 _POLL_SECONDS = 0.02
@@ -41,6 +41,8 @@ class Job:
         Before the end: the nodes to fill again. After it: the nodes of the result.
     grid
         The input's grid when its voxels were read.
+    source
+        What the report says of the nodes, as they were then.
     report
         The report of the result, empty before the end.
     """
@@ -49,6 +51,7 @@ class Job:
     preoperative_node: slicer.vtkMRMLScalarVolumeNode | None
     outputs: nodes.OutputNodes | None
     grid: nodes.Grid
+    source: dict[str, Any]
     cancelled: bool = False
     report: dict[str, Any] = field(default_factory=dict)
 
@@ -62,6 +65,7 @@ class Job:
         """Put the result into the scene; nothing is added if that fails on the way."""
         if self.preoperative_node is not None and self.preoperative_node.GetScene() is None:
             self.preoperative_node = None
+        result.report["input"] |= self.source
         self.outputs = nodes.add_result(result, self.input_node, self.preoperative_node, self.outputs, self.grid)
         self.report = result.report
 
@@ -98,7 +102,8 @@ class SceneRunner:
     """
 
     def __init__(self, python: str) -> None:
-        self.job: Job | RegistrationJob | Examination | None = None
+        self.job: Job | RegistrationJob | Examination | Batch | None = None
+        self._begun: list[Event] = []  # what the start of a batch has to say, for the next poll
         self._python = python
         self._worker: Worker | None = None
 
@@ -126,8 +131,9 @@ class SceneRunner:
         volume = nodes.volume_from_node(input_node)
         if preoperative_node is input_node:
             preoperative_node = None
-        mr_grid, notes = _patient_grid(input_node, preoperative_node, model)
-        self.job = Job(input_node, preoperative_node, outputs, nodes.Grid.of(input_node))
+        mr_grid, notes = patient_grid_of(input_node, preoperative_node, model)
+        source = describe_source(input_node, preoperative_node)
+        self.job = Job(input_node, preoperative_node, outputs, nodes.Grid.of(input_node), source)
         self._submit(replace(volume, notes=(*volume.notes, *notes)), model, device, mr_grid)
 
     def start_registration(self, job: RegistrationJob) -> None:
@@ -161,7 +167,14 @@ class SceneRunner:
 
         With the event "result" the nodes are in the scene and in ``job``.
         """
-        return [self._receive(event) for event in self._worker.poll()] if self._worker is not None else []
+        if self._worker is None:
+            return []
+        events, self._begun = self._begun, []
+        if not isinstance(self.job, Batch):
+            return [self._receive(event) for event in self._worker.poll()]
+        for event in self._worker.poll():
+            events += self.job.receive(event, self._worker)
+        return events
 
     def cancel(self) -> None:
         """Stop the job; the scene stays as it was."""
@@ -175,9 +188,11 @@ class SceneRunner:
         if self._worker is not None:
             self._worker.close()
             self._worker = None
-        self.job = None
+        if isinstance(self.job, Batch):
+            self.job.stop()  # after the child, which may still be writing
+        self.job, self._begun = None, []
 
-    def wait(self) -> Job | RegistrationJob | Examination:
+    def wait(self) -> Job | RegistrationJob | Examination | Batch:
         """Wait for the job's end.
 
         Raises
@@ -185,40 +200,32 @@ class SceneRunner:
         RuntimeError
             It failed or was cancelled; says why and what to do.
         """
-        self._wait(self.poll)
-        return self.job
+        try:
+            while True:
+                for event in self.poll():
+                    if event.kind == "result":
+                        return self.job
+                    if event.kind not in ("progress", "finding"):
+                        raise RuntimeError(event.message or "The run was cancelled.")
+                time.sleep(_POLL_SECONDS)
+        except KeyboardInterrupt:
+            self.cancel()
+            while self.busy:  # for 1.5 s at most
+                self.poll()
+                time.sleep(_POLL_SECONDS)
+            raise
 
-    def run_files(
-        self, paths: Sequence[str | Path], output_folder: str | Path, model: str | None = None, device: str = "auto"
-    ) -> dict[str, str]:
-        """Run files without the scene and write what ``python -m IoUSynthLib synthesize`` writes.
+    def start_batch(self, batch: Batch) -> None:
+        """Start the work on many inputs and return at once; :meth:`poll` gives the progress of the whole.
 
-        Returns
-        -------
-        dict
-            For each path the empty text, or why it has no result; one failure does not stop the others.
+        Raises
+        ------
+        InputError
+            Another job is running, or a package is missing.
         """
         self._check_ready("onnxruntime")
-        self.job = None
-        outcome = {}
-        for path in paths:
-            try:
-                self._run_file(Path(path), Path(output_folder), model, device)
-                outcome[str(path)] = ""
-            except (RuntimeError, ValueError, OSError) as error:
-                logging.error("IoUSynth: %s", error)
-                outcome[str(path)] = str(error)
-        return outcome
-
-    def _run_file(self, path: Path, output_folder: Path, model: str | None, device: str) -> None:
-        from ..outputs import remove_stale, staging_folder, write_outputs
-
-        with staging_folder(output_folder) as staging:
-            volume = read_volume(path)
-            check_input(volume, str(path))
-            self._submit(volume, model, device)
-            files = write_outputs(staging, case_name(path), volume, self._wait(self._worker.poll))
-        remove_stale(output_folder, case_name(path), files)
+        self.job = batch
+        self._begun = batch.start(self._made_worker())
 
     def _check_free(self) -> None:
         if self.busy:
@@ -241,19 +248,6 @@ class SceneRunner:
     def _submit(self, volume: Volume, model: str | None, device: str, mr_grid: Volume | None = None) -> None:
         self._made_worker().submit(volume, model=model or None, device=device, mr_grid=mr_grid)
 
-    def _wait(self, poll: Callable[[], list[Event]]) -> SynthesisResult | Registered | list[Finding]:
-        try:
-            while True:
-                for event in poll():
-                    if event.kind == "result":
-                        return event.result
-                    if event.kind not in ("progress", "finding"):
-                        raise RuntimeError(event.message or "The run was cancelled.")
-                time.sleep(_POLL_SECONDS)
-        except KeyboardInterrupt:
-            self.cancel()
-            raise
-
     def _receive(self, event: Event) -> Event:
         """Bring a result into the scene; pass anything else on."""
         job = self.job
@@ -271,7 +265,25 @@ class SceneRunner:
         return event
 
 
-def _patient_grid(
+def describe_source(
+    input_node: slicer.vtkMRMLScalarVolumeNode,
+    preoperative_node: slicer.vtkMRMLScalarVolumeNode | None,
+    chain: Iterable[slicer.vtkMRMLTransformNode] | None = None,
+) -> dict[str, Any]:
+    """Return what a report says of the nodes a result is made of, as they are now.
+
+    ``chain`` are the transforms above the input, the nearest first; by default those that are there.
+    """
+    return {
+        "node": input_node.GetName(),
+        "node_id": input_node.GetID(),
+        "transforms": snapshot(parents(input_node) if chain is None else chain),
+        "preoperative": preoperative_node.GetName() if preoperative_node is not None else None,
+        "preoperative_id": preoperative_node.GetID() if preoperative_node is not None else None,
+    }
+
+
+def patient_grid_of(
     input_node: slicer.vtkMRMLScalarVolumeNode,
     preoperative_node: slicer.vtkMRMLScalarVolumeNode | None,
     model: str | None,

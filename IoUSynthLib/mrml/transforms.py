@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import slicer
@@ -49,6 +50,27 @@ def parents(node: slicer.vtkMRMLTransformableNode) -> Iterator[slicer.vtkMRMLTra
     while parent is not None:
         yield parent
         parent = parent.GetParentTransformNode()
+
+
+def snapshot(chain: Iterable[slicer.vtkMRMLTransformNode]) -> list[dict[str, Any]]:
+    """Return what a report says of transforms as they are now, in the given order.
+
+    Of each its name, identifier and kind, and whether a tracker or a replay writes to it; of a linear one the 4x4
+    matrix to its parent (RAS millimetres), row by row. One that bends is named by its VTK class alone: its points can
+    be many millions, and they are in the saved scene.
+    """
+    return [_described(transform) for transform in chain]
+
+
+def _described(transform: slicer.vtkMRMLTransformNode) -> dict[str, Any]:
+    said = {"name": transform.GetName(), "node_id": transform.GetID(), "kind": "linear"}
+    if transform.GetScene() is not None:
+        said["driven"] = is_driven(transform)
+    if not transform.IsLinear():
+        return said | {"kind": transform.GetTransformToParent().GetClassName()}
+    matrix = vtk.vtkMatrix4x4()
+    transform.GetMatrixTransformToParent(matrix)
+    return said | {"matrix_ras": slicer.util.arrayFromVTKMatrix(matrix).tolist()}
 
 
 def children(

@@ -161,6 +161,23 @@ def _set_layout(identifier: int, description: str) -> None:
     manager.setLayout(identifier)
 
 
+def restore_layout() -> None:
+    """Bring the module's views back after a scene was loaded in which they were shown: the layout, which no scene file
+    holds, and what is written at their edges."""
+    identifier = slicer.app.layoutManager().layoutLogic().GetLayoutNode().GetViewArrangement()
+    if identifier not in (_LAYOUT_WITH_PREOPERATIVE, _LAYOUT_WITHOUT_PREOPERATIVE):
+        return
+    shown = {}
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        shown[composite.GetLayoutName()] = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
+    images = [name for name in ("T2w", "FLAIR") if is_synthetic(shown.get(_image_view(name)))]
+    with_preoperative = identifier == _LAYOUT_WITH_PREOPERATIVE
+    _set_layout(images, with_preoperative)
+    views = [_ULTRASOUND_VIEW, *map(_image_view, images), *([_PREOPERATIVE_VIEW] if with_preoperative else [])]
+    for name in views:
+        _Caption.attach(name)
+
+
 def _set_background(composite: slicer.vtkMRMLSliceCompositeNode, volume: slicer.vtkMRMLVolumeNode) -> None:
     composite.SetBackgroundVolumeID(volume.GetID())
     composite.SetForegroundVolumeID(None)

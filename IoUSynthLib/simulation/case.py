@@ -17,7 +17,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from ..grids import Prepared
-from ..preprocessing import bounding_box, normalize_ultrasound
+from ..preprocessing import bounding_box, normalize_ultrasound, ultrasound_statistics
 from ..volume import InputError, Volume, read_volume, write_volume
 from .anatomy import Head
 from .fields import sample, smooth_noise, within
@@ -94,7 +94,8 @@ def prepared(case: Case) -> Prepared:
     ultrasound = case.images["ioUS"]
     fan = case.fan.array > 0
     image = ultrasound.with_array(normalize_ultrasound(ultrasound.array))
-    return Prepared(image, fan, bounding_box(np.ones_like(fan)), "ultrasound")
+    box = bounding_box(np.ones_like(fan))
+    return Prepared(image, fan, box, "ultrasound", ultrasound_statistics(ultrasound.array))
 
 
 def draw_pose(head: Head, rng: np.random.Generator) -> Pose:

@@ -119,7 +119,7 @@ def test_one_bad_file_does_not_stop_the_rest(ultrasound_file, tmp_path, capsys):
     shutil.copy(ultrasound_file, tmp_path / "second.nrrd")
     inputs = [str(ultrasound_file), str(broken), str(tmp_path / "second.nrrd")]
     assert cli.main(["synthesize", *inputs, "-o", str(tmp_path / "out")]) == 2
-    assert len(list((tmp_path / "out").iterdir())) == 12
+    assert len(list((tmp_path / "out").iterdir())) == 13, "six files of each, and the summary"
     captured = capsys.readouterr()
     assert captured.out.count("wrote") == 2
     errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]

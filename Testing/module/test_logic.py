@@ -104,15 +104,6 @@ def test_script_gets_an_error_with_the_remedy(scene, logic, add, ultrasound):
         logic.synthesize(add(ultrasound, "Case"), model="no-such-model")
 
 
-def test_batch_goes_on_after_a_bad_file(scene, logic, ultrasound_file, tmp_path):
-    missing = tmp_path / "missing.nrrd"
-    outcome = logic.synthesizeBatch([missing, ultrasound_file], tmp_path / "out")
-    assert "no such file" in outcome[str(missing)]
-    assert outcome[str(ultrasound_file)] == ""
-    written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"case_T2w.nii.gz", "case_FLAIR.nii.gz", "case_segmentation.nii.gz", "case_report.json"} <= written
-
-
 def test_sample_case_is_registered_with_checksums_and_lies_under_its_transform(scene, panel):
     import SampleData
     import slicer

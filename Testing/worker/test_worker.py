@@ -272,7 +272,9 @@ def test_prints_of_libraries_do_not_break_the_protocol(running, ultrasound, tmp_
 
 
 @posix_only
-def test_the_child_ends_with_its_parent(tiny_models, temporary, tmp_path):
+@pytest.mark.parametrize("files", [False, True])
+def test_the_child_ends_with_its_parent(tiny_models, temporary, tmp_path, ultrasound_file, files):
+    """Nor does it leave the half-written files of a batch."""
     script = tmp_path / "parent.py"
     script.write_text(
         "import sys, time, tempfile, numpy as np\n"
@@ -280,8 +282,13 @@ def test_the_child_ends_with_its_parent(tiny_models, temporary, tmp_path):
         "from IoUSynthLib.worker import Worker\nfrom IoUSynthLib.volume import Volume\n"
         "job = Worker()\n"
         "array = np.random.default_rng(0).random((40, 40, 40)).astype('float32'); array[:5] = 0\n"
-        "job.submit(Volume(array), 'slow-2.5d')\n"
-        "while not job.poll(): time.sleep(0.01)\n"
+        + (
+            "from pathlib import Path\nfrom IoUSynthLib.batch import FileItem\n"
+            f"FileItem(Path({str(ultrasound_file)!r}), Path({str(tmp_path / 'out')!r}), 'slow-2.5d').start(job)\n"
+            if files
+            else "job.submit(Volume(array), 'slow-2.5d')\n"
+        )
+        + "while not job.poll(): time.sleep(0.01)\n"
         "print(job._child.process.pid, flush=True)\ntime.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
@@ -296,6 +303,7 @@ def test_the_child_ends_with_its_parent(tiny_models, temporary, tmp_path):
         time.sleep(0.05)
     assert not is_alive(child)
     assert list(temporary.iterdir()) == []
+    assert not files or list((tmp_path / "out").iterdir()) == []
 
 
 def test_parent_side_needs_no_heavy_package():

@@ -1,0 +1,158 @@
+"""Synthetic images as DICOM: what a reader gets back, what the headers say, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from batch_inputs import small_ultrasound
+from tiny_models import oblique_direction
+
+from IoUSynthLib import cli
+from IoUSynthLib.dicom_export import _save, write_series
+from IoUSynthLib.volume import InputError, Volume, read_volume, write_volume
+
+pydicom = pytest.importorskip("pydicom")
+
+REPORT = {
+    "notice": "SYNTHETIC",
+    "model": {"name": "ious2mr-2.5d", "version": "0.2.0", "sha256": "ab" * 32},
+    "versions": {"iousynth": "0.1.0"},
+    "input": {"file": "case.nrrd", "voxels_sha256": "cd" * 32},
+}
+
+
+def image(direction=None) -> Volume:
+    """Intensities from 1 to 1000, and 0 where there is no data, on an odd grid."""
+    array = np.linspace(1, 1000, 7 * 8 * 9, dtype=np.float32).reshape(7, 8, 9)
+    array[:, :2] = 0
+    return Volume(array, (0.7, 0.61, 0.652), (-31.25, 40.5, 77.125), direction)
+
+
+def case_files(folder, kind="T2w", header="SYNTHETIC - NOT ACQUIRED; T2w"):
+    path = folder / f"case_{kind}.nii.gz"
+    write_volume(path, image(oblique_direction()), {"descrip": header})
+    (folder / "case_report.json").write_text(json.dumps(REPORT))
+    return path
+
+
+def in_world(volume: Volume) -> np.ndarray:
+    """Positions of all voxels and their values, in an order that does not depend on the grid's."""
+    k, j, i = (axis.ravel() for axis in np.indices(volume.array.shape))
+    places = (volume.ijk_to_lps @ np.stack([i, j, k, np.ones_like(i)]))[:3].T
+    return np.column_stack([places, volume.array.ravel()])[np.lexsort(np.round(places, 2).T)]
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_reads_back_as_the_same_volume(tmp_path, mirrored):
+    """Right-handed grids return as they are; of a left-handed one the slices come in the other order."""
+    given = image(oblique_direction() * ([1, 1, -1] if mirrored else 1))
+    returned = read_volume(write_series(tmp_path / "out", given, "T2w", REPORT))
+    assert np.abs(in_world(returned) - in_world(given)).max(axis=0) == pytest.approx([0, 0, 0, 0], abs=0.0101)
+    assert np.abs(in_world(returned) - in_world(given))[:, :3].max() < 1e-5
+    assert (returned.array == 0).sum() == (given.array == 0).sum()
+    if not mirrored:
+        assert returned.same_grid(given, 1e-6)
+
+
+def test_every_header_says_what_it_is(tmp_path):
+    files = sorted(write_series(tmp_path / "out", image(), "T2w", REPORT).iterdir())
+    assert [file.name for file in files] == [f"{number:04}.dcm" for number in range(1, 8)]
+    headers = [pydicom.dcmread(file) for file in files]
+    for header in headers:
+        assert header.SOPClassUID.name == "Secondary Capture Image Storage"
+        assert (header.Modality, header.ConversionType, header[0x0008, 0x001C].value) == ("OT", "SYN", "YES")
+        assert header.ImageType[:2] == ["DERIVED", "SECONDARY"]
+        assert header.SeriesDescription == "SYNTHETIC T2w, not acquired, not for diagnosis"
+        assert (header.BurnedInAnnotation, header.ContentQualification) == ("NO", "RESEARCH")
+        assert "neural network (ious2mr-2.5d 0.2.0, SHA-256 abab" in header.DerivationDescription
+        assert "case.nrrd" in header.DerivationDescription
+        (equipment,) = header.ContributingEquipmentSequence
+        assert equipment.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
+        assert list(equipment.SoftwareVersions) == ["IoUSynth 0.1.0", "ious2mr-2.5d 0.2.0", "ab" * 32]
+        assert (header.PatientName, header.PatientID, header.PixelPaddingValue) == ("", "", 0)
+    assert len({header.SOPInstanceUID for header in headers}) == 7
+    assert len({header.SeriesInstanceUID for header in headers}) == 1
+    assert all(pydicom.uid.UID(header.SOPInstanceUID).is_valid for header in headers)
+
+
+def test_the_same_image_is_the_same_series_and_another_is_not(tmp_path):
+    def identifiers(volume, kind="T2w"):
+        header = pydicom.dcmread(write_series(tmp_path / "out", volume, kind, REPORT) / "0001.dcm")
+        return header.StudyInstanceUID, header.FrameOfReferenceUID, header.SeriesInstanceUID, header.SOPInstanceUID
+
+    first, again = identifiers(image()), identifiers(image())
+    assert first == again
+    flair = identifiers(image(), "FLAIR")
+    assert flair[:2] == first[:2]
+    assert flair[2] != first[2]
+    moved = identifiers(Volume(image().array, image().spacing, (0, 0, 0)))
+    assert moved[0] == first[0]
+    assert moved[1] != first[1], "other coordinates are another frame of reference"
+    assert len(list((tmp_path / "out").iterdir())) == 7, "the earlier export was replaced"
+
+
+def reference_file(folder):
+    header = pydicom.Dataset()
+    header.SOPClassUID, header.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", "1.2.3.4"
+    header.PatientName, header.PatientID, header.StudyInstanceUID = "Doe^Jane", "17", "1.2.3"
+    header.SpecificCharacterSet, header.Modality, header.FrameOfReferenceUID = "ISO_IR 100", "MR", "1.2.9"
+    _save(header, folder / "reference.dcm")
+    return folder / "reference.dcm"
+
+
+def test_the_command_with_a_reference(tmp_path, capsys):
+    path, reference = case_files(tmp_path), reference_file(tmp_path)
+    output = tmp_path / "dicom"
+    arguments = ["export-dicom", str(path), "-o", str(output), "--reference", str(reference)]
+    frames = []
+    for options in ([], ["--same-frame"]):
+        assert cli.main([*arguments, *options]) == 0
+        header = pydicom.dcmread(output / "case_T2w" / "0001.dcm")
+        assert (header.PatientName, header.PatientID, header.StudyInstanceUID) == ("Doe^Jane", "17", "1.2.3")
+        assert (header.Modality, header.get("AccessionNumber")) == ("OT", "")
+        frames.append(header.FrameOfReferenceUID)
+    assert frames[0] != "1.2.9"
+    assert frames[1] == "1.2.9"
+    assert "case_T2w: 7 slices" in capsys.readouterr().out
+    assert np.abs(in_world(read_volume(output / "case_T2w")) - in_world(read_volume(path))).max() < 0.0101
+
+
+@pytest.mark.parametrize(
+    ("prepare", "cause"),
+    [
+        (lambda folder: case_files(folder, header="acquired"), "does not say that it is synthetic"),
+        (lambda folder: case_files(folder, "segmentation"), "DICOM SEG"),
+        (lambda folder: case_files(folder, "bone"), "not named as synthesize does"),
+        (lambda folder: (case_files(folder), (folder / "case_report.json").unlink())[0], "keep it beside the image"),
+        (lambda folder: folder / "case_FLAIR.nii.gz", "no such file"),
+    ],
+)
+def test_what_is_refused(tmp_path, capsys, prepare, cause):
+    path = prepare(tmp_path)
+    assert cli.main(["export-dicom", str(path), "-o", str(tmp_path / "dicom")]) == 2
+    error = capsys.readouterr().err
+    assert cause in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "dicom").exists()
+
+
+def test_a_folder_with_other_files_and_a_reference_that_is_none(tmp_path, capsys):
+    path = case_files(tmp_path)
+    (tmp_path / "dicom" / "case_T2w").mkdir(parents=True)
+    (tmp_path / "dicom" / "case_T2w" / "notes.txt").write_text("keep")
+    assert cli.main(["export-dicom", str(path), "-o", str(tmp_path / "dicom")]) == 2
+    assert "holds other files (notes.txt)" in capsys.readouterr().err
+    assert cli.main(["export-dicom", str(path), "-o", str(tmp_path / "x"), "--reference", str(path)]) == 2
+    assert "is no DICOM file" in capsys.readouterr().err
+    assert cli.main(["export-dicom", str(path), "-o", str(tmp_path / "x"), "--same-frame"]) == 2
+    assert "needs --reference" in capsys.readouterr().err
+
+
+def test_without_pydicom(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(InputError, match=r'pip install "iousynth\[dicom\]"'):
+        write_series(tmp_path / "out", small_ultrasound(), "T2w", REPORT)
+    assert not (tmp_path / "out").exists()
