@@ -16,8 +16,10 @@ from typing import Any
 
 import demo  # puts the paths of the module and its library in place
 import SlicerHost
+from tiny_models import SHARED
 
 WINDOW = (1800, 1000)
+RESECT = SHARED / "data" / "resect" / "Case4-US-before.nii.gz"
 EMPTY = "ioUS without contact"
 
 # --- The states -------------------------------------------------------------------------------------------------------
@@ -28,8 +30,29 @@ def idle(panel: Any) -> None:
     demo.load_case(panel)
 
 
+def not_ready(panel: Any) -> None:
+    """The check before surgery, with a device that this machine does not have."""
+    panel.parameters.device = "cuda"
+    check(panel)
+
+
+def ready(panel: Any) -> None:
+    """The check before surgery, all green."""
+    panel.parameters.device = "auto"
+    check(panel)
+    panel.preflightSection.widget.collapsed = False
+
+
+def check(panel: Any) -> None:
+    """Unfold the section Before surgery, and let it come to the end of its check."""
+    panel.preflightSection.widget.collapsed = False
+    panel.preflightSection.ui.checkButton.click()
+    wait_until_idle(panel)
+
+
 def running(panel: Any) -> None:
     """In the middle of a run."""
+    panel.preflightSection.widget.collapsed = True
     panel.ui.applyButton.click()
     wait_for(lambda: panel.ui.progressBar.value >= 35, "the run did not start")
 
@@ -63,23 +86,42 @@ def done(panel: Any) -> None:
     demo.synthesize(panel)
 
 
+def uncertain(panel: Any) -> None:
+    """Where the model expects to be wrong, laid over the images of the sample case."""
+    panel.ui.uncertaintyCheckBox.click()
+
+
 def registered(panel: Any) -> None:
     """The preoperative MRI registered and faded in."""
+    panel.ui.uncertaintyCheckBox.click()
     panel.ui.registerButton.click()
     wait_until_idle(panel)
     panel.ui.fadeSlider.value = 40
 
 
-#: Name of the picture and what brings the panel there. "done" and "registered" are photographed with the views, too.
+def resect(panel: Any) -> None:
+    """Real ultrasound where it is at hand: RESECT case 4 (Xiao et al., Medical Physics 2017, CC BY 4.0)."""
+    import slicer
+
+    slicer.mrmlScene.Clear(False)
+    panel.parameters.inputVolume = slicer.util.loadVolume(str(RESECT))
+    demo.synthesize(panel)
+
+
+#: Name of the picture and what brings the panel there. Those in ``WITH_VIEWS`` are photographed with the views, too.
 STATES: dict[str, Callable[[Any], None]] = {
     "idle": idle,
+    "not-ready": not_ready,
+    "ready": ready,
     "running": running,
     "cancelled": cancelled,
     "failed": failed,
     "done": done,
+    "uncertain": uncertain,
     "registered": registered,
+    "resect": resect,
 }
-WITH_VIEWS = {"done": "application", "registered": "registration"}
+WITH_VIEWS = {"done": "application", "uncertain": "uncertainty", "registered": "registration", "resect": "resect"}
 
 
 def wait_for(condition: Callable[[], bool], problem: str) -> None:
@@ -114,6 +156,8 @@ def run(folder: Path) -> None:
     panel = SlicerHost.open_module("IoUSynth", main_window=True)
     try:
         for name, arrange in STATES.items():
+            if name == "resect" and not RESECT.is_file():
+                continue
             with demo.stage(name):
                 arrange(panel)
                 photograph(name, folder)

@@ -61,8 +61,25 @@ def _columns_xml(*columns: str) -> str:
     return f'<layout type="horizontal">{items}</layout>'
 
 
+def _comparison_xml(contrast: str) -> str:
+    """A column for each of two times: ultrasound above, a synthetic image below."""
+    columns = []
+    for time in _TIMES:
+        ultrasound, image = _compared_pair(time)
+        columns.append(
+            _view_xml(ultrasound, f"{time}: ultrasound", _ACQUIRED_COLOR)
+            + _view_xml(image, f"{time}: SYNTHETIC {contrast}", _SYNTHETIC_COLOR)
+        )
+    return _columns_xml(*columns)
+
+
 def _image_view(name: str) -> str:
     return f"IoUSynth{name}"
+
+
+def _compared_pair(time: str) -> tuple[str, str]:
+    """Names of the views of ultrasound and synthetic image of a column of the comparison."""
+    return f"IoUSynth{time}Ultrasound", f"IoUSynth{time}Image"
 
 
 def show_result(
@@ -104,17 +121,13 @@ def show_comparison(before: Result, after: Result, plane_name: str = FAN) -> Non
     contrast = next((name for name in _CONTRASTS if all(name in r.outputs.images for r in (before, after))), None)
     if contrast is None:
         raise ValueError("the two results have no contrast in common; make both with the same model")
-    columns, volumes = [], {}
+    volumes = {}
     for result in find_results(after.input_node.GetScene()):
         _show_outlines_in(result.outputs.segmentation, None)
     for time, result in zip(_TIMES, (before, after), strict=True):
-        ultrasound, image = f"IoUSynth{time}Ultrasound", f"IoUSynth{time}Image"
-        columns.append(
-            _view_xml(ultrasound, f"{time}: ultrasound", _ACQUIRED_COLOR)
-            + _view_xml(image, f"{time}: SYNTHETIC {contrast}", _SYNTHETIC_COLOR)
-        )
+        ultrasound, image = _compared_pair(time)
         volumes |= {ultrasound: result.input_node, image: result.outputs.images[contrast]}
-    _set_layout(_LAYOUT_COMPARISON, _columns_xml(*columns))
+    _set_layout(_LAYOUT_COMPARISON, _comparison_xml(contrast))
     for time, result in zip(_TIMES, (before, after), strict=True):
         _show_outlines_in(result.outputs.segmentation, [name for name in volumes if time in name])
     _fill(volumes, _Plane(after.outputs, after.input_node, plane_name))
@@ -165,15 +178,21 @@ def restore_layout() -> None:
     """Bring the module's views back after a scene was loaded in which they were shown: the layout, which no scene file
     holds, and what is written at their edges."""
     identifier = slicer.app.layoutManager().layoutLogic().GetLayoutNode().GetViewArrangement()
-    if identifier not in (_LAYOUT_WITH_PREOPERATIVE, _LAYOUT_WITHOUT_PREOPERATIVE):
-        return
     shown = {}
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
         shown[composite.GetLayoutName()] = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
-    images = [name for name in ("T2w", "FLAIR") if is_synthetic(shown.get(_image_view(name)))]
-    with_preoperative = identifier == _LAYOUT_WITH_PREOPERATIVE
-    _set_layout(images, with_preoperative)
-    views = [_ULTRASOUND_VIEW, *map(_image_view, images), *([_PREOPERATIVE_VIEW] if with_preoperative else [])]
+    if identifier == _LAYOUT_COMPARISON:
+        views = [name for time in _TIMES for name in _compared_pair(time)]
+        image = shown.get(views[-1])
+        description = _comparison_xml(image.GetAttribute(PREFIX + "Output") if is_synthetic(image) else "")
+    elif identifier in (_LAYOUT_WITH_PREOPERATIVE, _LAYOUT_WITHOUT_PREOPERATIVE):
+        images = [name for name in _CONTRASTS if is_synthetic(shown.get(_image_view(name)))]
+        with_preoperative = identifier == _LAYOUT_WITH_PREOPERATIVE
+        views = [_ULTRASOUND_VIEW, *map(_image_view, images), *([_PREOPERATIVE_VIEW] if with_preoperative else [])]
+        description = _layout_xml(images, with_preoperative)
+    else:
+        return
+    _set_layout(identifier, description)
     for name in views:
         _Caption.attach(name)
 
@@ -189,7 +208,7 @@ def _set_background(composite: slicer.vtkMRMLSliceCompositeNode, volume: slicer.
 def compared_views() -> list[slicer.vtkMRMLSliceCompositeNode]:
     """Return what the module's views of ultrasound and synthetic MRI show, where they have been laid out."""
     names = [_ULTRASOUND_VIEW, *(_image_view(name) for name in _CONTRASTS)]
-    names += [f"IoUSynth{time}{what}" for time in _TIMES for what in ("Ultrasound", "Image")]
+    names += [name for time in _TIMES for name in _compared_pair(time)]
     logics = [slicer.app.applicationLogic().GetSliceLogicByLayoutName(name) for name in names]
     composites = [logic.GetSliceCompositeNode() for logic in logics if logic is not None]
     return [composite for composite in composites if composite is not None]  # none while a scene is being closed

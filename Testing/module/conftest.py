@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 MODULE = Path(__file__).resolve().parents[2] / "IoUSynth" / "IoUSynth.py"
+
+
+@pytest.fixture(autouse=True)
+def same_library():
+    """Put the library back that a reload of the module has thrown out: the tests hold on to it."""
+    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "IoUSynthLib"}
+    yield
+    if before and sys.modules.get("IoUSynthLib") is not before["IoUSynthLib"]:
+        for name in [name for name in sys.modules if name.split(".")[0] == "IoUSynthLib"]:
+            del sys.modules[name]
+        sys.modules.update(before)
 
 
 @pytest.fixture

@@ -181,7 +181,7 @@ def test_what_is_no_model_is_one_line(panel, section, home, monkeypatch, tmp_pat
     choose(monkeypatch, tmp_path / "text.zip")
     section.ui.installFileButton.click()
     assert "cannot be unpacked" in message(section)
-    assert "#d64545" in message(section)
+    assert "#da5353" in message(section)
 
 
 def test_verify_finds_damage(panel, section, home, given, answers):
@@ -193,7 +193,7 @@ def test_verify_finds_damage(panel, section, home, given, answers):
         file.write(b"x")
     section.ui.verifyButton.click()
     assert "checksum does not match" in message(section)
-    assert "#d64545" in message(section)
+    assert "#da5353" in message(section)
     (home / "new-2.5d" / bundle.METADATA).write_text("{")
     panel.enter()
     section.refresh(home / "new-2.5d")

@@ -79,9 +79,9 @@ def test_turns_green_while_the_panel_stays_alive(panel, section):
     assert len(rows(section)) == 8
     wait(panel)
     assert "Ready. No network needed." in readiness(section)
-    assert "#2e9e5b" in readiness(section)
+    assert "#2b9656" in readiness(section)
     assert len(rows(section)) == 9
-    assert all("#2e9e5b" in row and "#d64545" not in row for row in rows(section))
+    assert all("#2b9656" in row and "#da5353" not in row for row in rows(section))
     assert section.widget.text == "Before surgery: ready"
     assert not section.ui.progressBar.isVisibleTo(panel.parent)
     assert not section.ui.installPackagesButton.isVisibleTo(panel.parent)
@@ -111,7 +111,7 @@ def test_a_child_that_dies_is_a_red_row(panel, section):
     os.kill(panel.logic.runner._worker._child.process.pid, signal.SIGKILL)
     wait(panel, 10)
     assert "SIGKILL" in rows(section)[-1]
-    assert "#d64545" in rows(section)[-1]
+    assert "#da5353" in rows(section)[-1]
     assert "Not ready: check." in readiness(section)
 
 
@@ -137,7 +137,7 @@ def test_nothing_is_installed_when_declined(panel, section, without_onnxruntime,
     wait(panel)
     assert "Not ready: onnxruntime, device, dry run." in readiness(section)
     assert section.widget.text == "Before surgery: not ready"
-    assert sum("#d64545" in row for row in rows(section)) == 3
+    assert sum("#da5353" in row for row in rows(section)) == 3
     assert answers.texts == []  # a check asks for nothing
     answers.reply = False
     section.ui.installPackagesButton.click()

@@ -86,11 +86,11 @@ def two(panel, add, ultrasound, result_of, one):
 def test_says_before_the_run_what_the_input_is(panel, case, add, ultrasound):
     label = panel.ui.inputVerdictLabel
     assert SlicerHost.process_until(lambda: label.text != "", 5)
-    assert shown(label, panel).startswith('<b style="color:#2e9e5b">Fine.</b> ')
+    assert shown(label, panel).startswith('<span style="color:#2b9656">&#9632;</span> <b>Fine.</b> ')
     assert "ml of image" in label.text
     empty = ultrasound.with_array(np.full_like(ultrasound.array, 3))
     panel.ui.inputSelector.setCurrentNode(add(empty, "Empty <ioUS>"))
-    assert shown(label, panel).startswith('<b style="color:#d64545">Cannot be used.</b> ')
+    assert shown(label, panel).startswith('<span style="color:#da5353">&#9632;</span> <b>Cannot be used.</b> ')
     assert "Empty &lt;ioUS&gt;" in label.text
     panel.ui.inputSelector.setCurrentNode(None)
     assert shown(label, panel) == ""
