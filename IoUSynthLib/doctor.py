@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, load
+from .bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, load, origin
 from .stages import Progress
 from .volume import InputError, read_volume
 
@@ -73,7 +73,8 @@ def examine(
     """
     tell = progress or (lambda stage, fraction: None)
     generator = str(model or DEFAULT_GENERATOR)
-    yield Finding("IoUSynth", True, f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
+    system = f"{platform.system()} {platform.machine()}"
+    yield Finding("IoUSynth", True, f"{__version__}, Python {platform.python_version()}, {system}")
     packages = [_outcome(name, lambda name=name: (_package(name), None)) for name in REQUIREMENTS]
     yield from packages
     lacking = [finding.subject for finding in packages if not finding.fine]
@@ -122,7 +123,7 @@ def _package(name: str) -> str:
 def _model(name: str) -> str:
     bundle = load(name)
     bundle.verify()
-    return f"{bundle.version}, checksums match, {bundle.path}"
+    return f"{bundle.version}, {origin(bundle.path)}, checksums match"
 
 
 def _device(generator: str, device: str) -> str:
@@ -148,7 +149,7 @@ def _temporary_folder() -> str:
         free = shutil.disk_usage(folder).free // 2**20
     if free < _NEEDED_MIB:
         raise InputError(f"{tempfile.gettempdir()} has {free} MiB free; free at least {_NEEDED_MIB} MiB")
-    return f"{tempfile.gettempdir()} can be written, {free} MiB free"
+    return f"{free} MiB free for temporary files"
 
 
 def _dry_run(generator: str, device: str, tell: Progress) -> tuple[str, dict[str, Any]]:

@@ -63,7 +63,7 @@ class Preset:
     def cases(self, cohort: Path, split: str) -> list[Path]:
         """Folders of the cases of a split that the preset uses."""
         folders = read_index(cohort, split)
-        return folders[: round(self.share * len(folders))]
+        return folders[: round(self.share * len(folders))] if split == "train" else folders
 
     def volume(self, folder: Path, predictions: Path | None = None) -> TrainingVolume:
         """A case as the preset learns from it; the synthetic MRI of ``predictions`` is for segmenters."""
@@ -97,9 +97,9 @@ class Preset:
 
 CLASSES = ("background", "tumour", "cavity")
 _SEGMENTER = {
-    "kind": "segmenter", "outputs": CLASSES, "features": (24, 48, 64, 96, 128, 24), "share": 0.25,
+    "kind": "segmenter", "outputs": CLASSES, "features": (24, 48, 64, 96, 128, 24), "share": 0.5,
     # On voxels twice as large the network sees a tumour as a whole, and is eight times as fast.
-    "spacing": 2 * VOXEL, "size": 64, "batch_size": 8, "schedule": Schedule(1600, checkpoint_every=400),
+    "spacing": 2 * VOXEL, "size": 64, "batch_size": 8, "schedule": Schedule(4000),
 }
 PRESETS: dict[str, Preset | FamilyPreset] = {
     "ious2mr-2.5d": Preset("generator", ("ioUS",), (*TARGETS, "log_error"), Schedule(4000)),

@@ -27,7 +27,8 @@ TRAINING_DATA = (
 CITATION = "IoUSynth developers, 2026: synthetic T2w and FLAIR MRI from tracked intraoperative brain ultrasound."
 VERSION = "0.3.0"
 CHANGELOG = {
-    "0.3.0": "simulator with thin sulci and limited penetration; started from the weights of 0.2.0",
+    "0.3.0": "simulator with thin sulci, limited penetration and compensation set for the target; outlines on "
+    "voxels of 1.6 mm; started from the weights of 0.2.0",
     "0.2.0": "simulator with real MRI, turned grids, drift and loss with depth; started from the weights of 0.1.0",
     "0.1.0": "first weights, trained on simulated cases",
 }

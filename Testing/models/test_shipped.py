@@ -24,9 +24,13 @@ def size(folder):
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def evaluated(name):
+    return json.loads((MODELS / name / "docs" / "evaluation.json").read_text())["summary"]
+
+
 @pytest.fixture(scope="module")
 def summary():
-    return json.loads((MODELS / DEFAULT_GENERATOR / "docs" / "evaluation.json").read_text())["summary"]
+    return evaluated(DEFAULT_GENERATOR)
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +53,9 @@ def test_sizes():
     assert size(SAMPLE) < 8 * MEBIBYTE
 
 
-def test_cards_show_the_evaluation(summary):
-    assert fidelity_table(summary) in (MODELS / DEFAULT_GENERATOR / "docs" / "README.md").read_text()
-    assert overlap_table(summary) in (MODELS / DEFAULT_SEGMENTER / "docs" / "README.md").read_text()
+def test_cards_show_the_evaluation():
+    for name, table in ((DEFAULT_GENERATOR, fidelity_table), (DEFAULT_SEGMENTER, overlap_table)):
+        assert table(evaluated(name)) in (MODELS / name / "docs" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("target", ["T2w", "FLAIR"])
