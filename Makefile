@@ -21,9 +21,8 @@ gui: $(ENVIRONMENT)/host
 screenshots: $(ENVIRONMENT)/host
 	$(RUN) Testing/screenshots.py
 
-# Two processes of one thread each are nearly twice as fast as one of two: most tests do little arithmetic.
 test: $(ENVIRONMENT)/everything lint
-	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --dist loadfile
+	$(RUN) -m pytest
 
 lint: $(ENVIRONMENT)/everything
 	$(RUN) -m ruff check .

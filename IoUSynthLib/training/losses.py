@@ -99,7 +99,7 @@ def segmenter_loss(output: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor
     Slices without labels (NaN) take part in neither.
     """
     known = known_targets(batch.target)
-    labels = fill_missing(batch.target, known)[:, 0].long()
+    labels = fill_missing(batch.target, known)[:, 0].long().clamp_min(0)  # a padded voxel, outside the fan, has none
     mask = batch.fan * known
     fan = mask[:, 0]
     entropy = functional.cross_entropy(output, labels, reduction="none")
