@@ -29,15 +29,16 @@ STEPS = {"2D": 12, "2.5D": 12, "2D+3D-refine": 12, "3D": 6}
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    """A case for training and one for validation: T2w is the ultrasound inverted, FLAIR its square.
+    """Three cases for training and one for validation: T2w is the ultrasound inverted, FLAIR its square.
 
-    The values are even in both, so that normalising each case by itself leaves what is to be learned the same.
+    The values are even in all, so that normalising each case by itself leaves what is to be learned the same. With one
+    case for training a refiner learns what the first stage gets wrong in just this one.
     """
     folder, rng = tmp_path_factory.mktemp("cohort"), np.random.default_rng(0)
     fan = np.zeros((EDGE,) * 3, np.uint8)
     fan[3:-3, 3:-3, 3:-3] = 1
     entries = []
-    for number, split in enumerate(("train", "validation")):
+    for number, split in enumerate(("train", "train", "train", "validation")):
         texture = stats.rankdata(ndimage.gaussian_filter(rng.normal(size=fan.shape), 3)).reshape(fan.shape) / fan.size
         images = {
             "ioUS": Volume(((20 + 235 * texture) * fan).astype(np.uint8)),
