@@ -46,7 +46,11 @@ def test_stretching_equals_scipy():
 @pytest.mark.parametrize("target", ["t2", "t2_flair"])
 @pytest.mark.parametrize("regime", ["2D", "2.5D"])
 def test_slice_pipeline_of_the_released_code(regime, target):
-    """Every slice stretched to a square, predicted, and stretched back; arrays of the fixture are [x, y, z]."""
+    """Every slice stretched to a square, predicted, and stretched back; arrays of the fixture are [x, y, z].
+
+    A slice without ultrasound is constant: instance normalisation divides its rounding errors by each other, so that no
+    two processors give the same. Such slices are not valid in the pipeline either, and are passed over.
+    """
     torch = pytest.importorskip("torch")
     from IoUSynthLib.generators.regimes import ReversedAxes
     from IoUSynthLib.published.resvit import load_resvit
@@ -62,8 +66,11 @@ def test_slice_pipeline_of_the_released_code(regime, target):
 
     plan = replace(PLANS[regime], slice_axes=(0,), window=(64, 64), outputs=targets, details=RESVIT_SLICES)
     images = arrays["us_norm"].T[None]
-    found = predict(Network(run), images, np.ones(images.shape[1:], dtype=bool), plan)
-    np.testing.assert_allclose(found.transpose(0, 3, 2, 1), arrays["out_CHWD"], atol=1e-3)
+    empty = regime == "2D" and images[0].std(axis=(1, 2)) == 0
+    valid = np.broadcast_to(~np.reshape(empty, (-1, 1, 1)), images.shape[1:])
+    assert valid.any(axis=(1, 2)).sum() == (5 if regime == "2D" else 7)
+    found, expected = predict(Network(run), images, valid, plan), arrays["out_CHWD"].transpose(0, 3, 2, 1)
+    np.testing.assert_allclose(found[:, valid], expected[:, valid], atol=1e-3)
 
 
 def test_slices_are_stretched_whole():
