@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import qt
@@ -211,6 +211,10 @@ class IoUSynthLogic(
         self.startSynthesis(inputVolumeNode, preoperativeVolumeNode, model, device, outputs)
         return self.runner.wait() if wait else self.runner.job
 
+    def makeViews(self, outputs: Any, preoperative: Any = None) -> Iterator[None]:
+        """Make the views for :meth:`showResult` beforehand, one a step, so that nothing has to wait for all of them."""
+        return importLibrary("mrml.views").make_views(outputs.images, preoperative is not None)
+
     def showResult(self, outputs: Any, inputVolumeNode: Any, preoperative: Any = None, plane: str = "") -> None:
         """Lay out preoperative MRI, ultrasound and synthetic images side by side, along the ultrasound's axes."""
         views = importLibrary("mrml.views")
@@ -236,6 +240,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode: IoUSynthParameterNode | None = None
         self._parameterNodeGuiTag: Any = None
         self._startTime = 0.0
+        self._steps: Iterator[None] = iter(())  # that are left until the result is shown
 
     def resourcePath(self, filename: str) -> str:
         """Return the path of a file in Resources."""
@@ -312,6 +317,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Take up the parameter node when the module is opened."""
         self.initializeParameterNode()
         self.resultSection.installKeys()
+        for name in ("mrml.run", "pipeline"):  # now, so that neither the click nor the result has to wait for them
+            importLibrary(name)
 
     def exit(self) -> None:
         """Let go of the parameter node when another module is opened. A run goes on."""
@@ -320,7 +327,9 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
         """Stop a run whose input is about to go."""
-        if self.state is not State.IDLE and self.section is not self.preflightSection:
+        if self.state is State.SHOWING:
+            self._setState(State.IDLE)
+        elif self.state is not State.IDLE and self.section is not self.preflightSection:
             self.logic.cancel()
             self._setState(State.CANCELLING)
         self.registerSection.cleanup()
@@ -476,6 +485,8 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return _("Wait for the end of the run")
         if self.state is State.CANCELLING:
             return _("Stopping")
+        if self.state is State.SHOWING:
+            return _("The views are being laid out")
         if self.state is State.IDLE and not (self._parameterNode and self._parameterNode.inputVolume):
             return _("Select the intraoperative ultrasound volume first")
         return ""
@@ -545,6 +556,9 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onTimer(self) -> None:
         """Ask the logic what happened."""
+        if self.state is State.SHOWING:
+            self._showOn()
+            return
         for event in self.logic.poll():
             if event.kind == "progress":
                 if self.state is State.RUNNING:
@@ -554,11 +568,17 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if event.kind == "finding":
                 self.preflightSection.add(event.result)
                 continue
+            if event.kind == "result" and self.section is None:
+                self._setState(State.SHOWING)
+                self._showProgress("showing", 1.0)
+                self._steps = self._present(self.logic.runner.job)
+                continue
             self._setState(State.IDLE)
             if self.section is self.preflightSection:
                 self.preflightSection.finish(event)
             elif event.kind == "result":
-                self._finish()
+                self._logReport(self.logic.runner.job)
+                self.section.finish(self.logic.runner.job)
             elif event.kind == "cancelled":
                 kept = self.section is self.batchSection and self.batchSection.follow()
                 self._showMessage(kept or _("Cancelled. The scene is as it was."))
@@ -566,16 +586,31 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             else:
                 self._fail(event.message, event.details)
 
-    def _finish(self) -> None:
-        job, report = self.logic.runner.job, self.logic.runner.job.report
-        self._log(_("Report: {report}").format(report=json.dumps(report, indent=1, default=str)))
-        if self.section:
-            self.section.finish(job)
-            return
-        self.modelsSection.remember(report)
-        self._showQuality(report.get("summary", ""))
-        self._showMessage("\n".join(report.get("warnings", [])), warning=True)
+    def _logReport(self, job: Any) -> None:
+        self._log(_("Report: {report}").format(report=json.dumps(job.report, indent=1, default=str)))
+
+    def _showOn(self) -> None:
+        """Do the next step of showing a result."""
+        try:
+            next(self._steps, None)
+        except Exception:
+            self._setState(State.IDLE)
+            raise
+
+    def _present(self, job: Any) -> Iterator[None]:
+        """Say and show what came out, in steps between which the panel answers."""
+        self._showQuality(job.report.get("summary", ""))
+        self._showMessage("\n".join(job.report.get("warnings", [])), warning=True)
+        self._logReport(job)
+        self.modelsSection.remember(job.report)
+        yield
         self.resultSection.select(job.outputs, job.input_node)
+        yield
+        try:
+            yield from self.logic.makeViews(job.outputs, job.preoperative_node)
+        except Exception:  # the layout will make them
+            logging.exception("IoUSynth: the views could not be made beforehand")
+        self._setState(State.IDLE)
         self.show(job.outputs, job.input_node, job.preoperative_node)
 
     def onShowButton(self, _argument: Any = None) -> None:

@@ -405,10 +405,7 @@ _AXES = ("field-L", "field-P", "field-S")
 def _write_volume(folder: Path, name: str, volume: Volume) -> dict[str, Any]:
     """Write the voxels into a file of the folder and return where and what they are."""
     array = np.ascontiguousarray(volume.array)
-    if array.size:
-        shared = np.memmap(folder / name, dtype=array.dtype, mode="w+", shape=array.shape)
-        shared[...] = array
-        shared.flush()
+    array.tofile(folder / name)  # left to the system's cache: waiting for the disk would hold Slicer up
     entry = {"file": name, "shape": list(array.shape), "type": array.dtype.str, "notes": list(volume.notes)}
     return {**entry, **_geometry(volume)}
 

@@ -16,9 +16,11 @@ from typing import Any
 
 import demo  # puts the paths of the module and its library in place
 import SlicerHost
+from PIL import Image
 from tiny_models import SHARED
 
 WINDOW = (1800, 1000)
+WIDTH = 1200
 RESECT = SHARED / "data" / "resect" / "Case4-US-before.nii.gz"
 EMPTY = "ioUS without contact"
 
@@ -142,10 +144,18 @@ def photograph(name: str, folder: Path) -> None:
     """Write the panel, and where it belongs the whole window, in the light and in the dark theme."""
     for theme, suffix in (("light", ""), ("dark", "-dark")):
         SlicerHost.set_theme(theme)
-        SlicerHost.photograph_panel(folder / f"panel-{name}{suffix}.png", "IoUSynth")
+        shrink(SlicerHost.photograph_panel(folder / f"panel-{name}{suffix}.png", "IoUSynth"))
         if name in WITH_VIEWS:
-            SlicerHost.photograph_application(folder / f"{WITH_VIEWS[name]}{suffix}.png", size=WINDOW)
+            shrink(SlicerHost.photograph_application(folder / f"{WITH_VIEWS[name]}{suffix}.png", size=WINDOW))
     SlicerHost.set_theme("light")
+
+
+def shrink(path: Path) -> None:
+    """Make a picture small enough for the repository: no wider than ``WIDTH``, of 256 colours."""
+    with Image.open(path) as photograph:
+        picture = photograph.convert("RGB")
+    picture.thumbnail((WIDTH, picture.height), Image.Resampling.LANCZOS)
+    picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def run(folder: Path) -> None:

@@ -11,6 +11,7 @@ class State(enum.Enum):
     IDLE = enum.auto()
     RUNNING = enum.auto()
     CANCELLING = enum.auto()
+    SHOWING = enum.auto()
 
 
 def stageText(stage: str) -> str:
@@ -28,6 +29,7 @@ def stageText(stage: str) -> str:
         "comparing": _("Comparing two independent answers"),
         "deforming": _("Following the brain's shift"),
         "finishing": _("Finishing"),
+        "showing": _("Laying out the views"),
     }
     return texts.get(stage, stage)
 

@@ -387,9 +387,10 @@ class _ResultWriter:
         self, reusable: slicer.vtkMRMLNode | None, kind: str, volume: Volume
     ) -> slicer.vtkMRMLScalarVolumeNode:
         node = self._node(reusable, kind, "vtkMRMLScalarVolumeNode")
+        node.CreateDefaultDisplayNodes()
+        node.GetDisplayNode().AutoWindowLevelOff()  # before it has voxels, so that no window is sought in them in vain
         slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(volume.array, dtype=np.float32))
         self.grid.apply(node)
-        node.CreateDefaultDisplayNodes()
         return node
 
     def _write_segmentation(self) -> slicer.vtkMRMLSegmentationNode:

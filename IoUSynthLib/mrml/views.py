@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -39,10 +39,9 @@ _TIMES = ("Before", "After")
 def _view_xml(name: str, label: str, color: str) -> str:
     return (
         f'<item><view class="vtkMRMLSliceNode" singletontag="{name}">'
-        '<property name="orientation" action="default">Axial</property>'
-        f'<property name="viewlabel" action="default">{label}</property>'
-        f'<property name="viewcolor" action="default">{color}</property>'
-        f'<property name="viewgroup" action="default">{_VIEW_GROUP}</property>'
+        f'<property name="viewlabel">{label}</property>'
+        f'<property name="viewcolor">{color}</property>'
+        f'<property name="viewgroup">{_VIEW_GROUP}</property>'
         "</view></item>"
     )
 
@@ -80,6 +79,23 @@ def _image_view(name: str) -> str:
 def _compared_pair(time: str) -> tuple[str, str]:
     """Names of the views of ultrasound and synthetic image of a column of the comparison."""
     return f"IoUSynth{time}Ultrasound", f"IoUSynth{time}Image"
+
+
+def make_views(image_names: Iterable[str], with_preoperative: bool) -> Iterator[None]:
+    """Make the views that :func:`show_result` is going to lay out, one a step: all at once would hold Slicer up.
+
+    Slicer makes a widget for each slice node that joins the scene, and hides it until a layout names it.
+    """
+    scene = slicer.mrmlScene
+    names = [_ULTRASOUND_VIEW, *([_PREOPERATIVE_VIEW] if with_preoperative else []), *map(_image_view, image_names)]
+    for name in names:
+        if scene.GetSingletonNode(name, "vtkMRMLSliceNode") is None:
+            node = scene.CreateNodeByClass("vtkMRMLSliceNode")
+            node.UnRegister(None)
+            node.SetLayoutName(name)  # which is its singleton tag, too
+            node.SetName(name)
+            scene.AddNode(node)
+            yield
 
 
 def show_result(

@@ -248,16 +248,26 @@ class LayoutManager(qt.QObject):
         self._layout_node = self._logic.GetLayoutNode()
         # After the layout logic, which observes with a priority and makes the nodes.
         self._layout_node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._update)
+        slicer.mrmlScene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, self._node_added)
         self._shown = None
         self._size = _INITIAL_SIZE
         self._update()
 
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _node_added(self, scene: Any, _event: str, node: Any) -> None:
+        """As in Slicer, a slice node that joins the scene gets its widget at once, hidden until a layout names it."""
+        if node.IsA("vtkMRMLSliceNode") and node.GetLayoutName() and not scene.IsBatchProcessing():
+            self._make_widget(node)
+
+    def _make_widget(self, node: Any) -> None:
+        name = node.GetLayoutName()
+        if name not in self._widgets:
+            node.SetInteractionNode(self.application_logic.GetInteractionNode())
+            self._widgets[name] = SliceWidget(self, name)
+
     def _update(self, *_: Any) -> None:
         for node in self._current_nodes():
-            name = node.GetLayoutName()
-            if name not in self._widgets:
-                node.SetInteractionNode(self.application_logic.GetInteractionNode())
-                self._widgets[name] = SliceWidget(self, name)
+            self._make_widget(node)
         arrangement = self._layout_node.GetViewArrangement()
         if arrangement != self._shown:
             self._shown = arrangement

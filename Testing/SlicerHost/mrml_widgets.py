@@ -7,6 +7,7 @@ from typing import Any
 
 import shiboken6
 import slicer
+import vtk
 from PySide6 import QtCore, QtWidgets
 
 from .ctk_module import ctkComboBox, ctkDoubleSpinBox, ctkSliderWidget
@@ -87,8 +88,9 @@ class qMRMLNodeComboBox(qt.QWidget):
         self._unobserve()
         self._scene = scene
         if scene is not None:
-            events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndImportEvent)
+            events = (scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndImportEvent)
             self._observed = [(scene, scene.AddObserver(event, self._scene_changed)) for event in events]
+            self._observed.append((scene, scene.AddObserver(scene.NodeAddedEvent, self._node_added)))
         self.setEnabled(scene is not None)
         self._refresh()
         if self._requested:
@@ -105,6 +107,14 @@ class qMRMLNodeComboBox(qt.QWidget):
             self._refresh()
         else:  # the widget was deleted; only this object is left
             self._unobserve()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _node_added(self, scene: Any, _event: str, node: Any) -> None:
+        """As in Slicer, a new node is looked at alone, and comes last."""
+        if not shiboken6.isValid(self):
+            self._unobserve()
+        elif self._is_shown(node):
+            self._list([*map(scene.GetNodeByID, self._identifiers), node])
 
     def addAttribute(self, node_type: str, name: str, value: Any = None) -> None:
         """Show nodes of a type only where they have an attribute (of a value, where given)."""
@@ -139,8 +149,12 @@ class qMRMLNodeComboBox(qt.QWidget):
         return [node for node in nodes if self._is_shown(node)]
 
     def _refresh(self) -> None:
-        """List the nodes anew; keep the choice, or make the one that QComboBox would make."""
-        before, nodes = self._identifiers, self._candidates()
+        """List the nodes of the scene anew."""
+        self._list(self._candidates())
+
+    def _list(self, nodes: list[Any]) -> None:
+        """List nodes; keep the choice, or make the one that QComboBox would make."""
+        before = self._identifiers
         self._identifiers = [node.GetID() for node in nodes]
         current = self._current
         if current and current not in self._identifiers:

@@ -346,7 +346,7 @@ def test_states_from_click_to_result_and_from_cancel_to_idle(scene, panel, case)
 
     panel._setState = follow
     click(panel)
-    assert seen == ["RUNNING", "IDLE"]
+    assert seen == ["RUNNING", "SHOWING", "IDLE"]
     start_slow_run(panel)
     panel.cancelRun()
     panel.cancelRun()  # once is enough
@@ -356,7 +356,40 @@ def test_states_from_click_to_result_and_from_cancel_to_idle(scene, panel, case)
     panel.ui.applyButton.click()  # it is off
     finish(panel)
     panel.cancelRun()  # nothing to cancel
-    assert seen == ["RUNNING", "IDLE", "RUNNING", "CANCELLING", "IDLE"]
+    assert seen == ["RUNNING", "SHOWING", "IDLE", "RUNNING", "CANCELLING", "IDLE"]
+
+
+def result_arrives(panel):
+    """Run until the result is there and its views are being laid out."""
+    panel.ui.applyButton.click()
+    assert SlicerHost.process_until(lambda: panel.state.name == "SHOWING", 60)
+
+
+def test_a_result_that_is_being_shown_can_neither_be_cancelled_nor_overtaken(scene, panel, case):
+    result_arrives(panel)
+    assert not panel.ui.applyButton.enabled
+    assert panel.ui.applyButton.toolTip == "The views are being laid out"
+    assert panel.ui.statusLabel.text.startswith("Laying out the views")
+    panel.cancelRun()
+    finish(panel)
+    assert panel.parameters.t2wVolume is not None
+
+
+def test_closing_the_scene_while_a_result_is_being_shown(scene, panel, case, add, ultrasound):
+    result_arrives(panel)
+    SlicerHost.reset_scene()
+    assert panel.state.name == "IDLE"
+    assert panel.parameters.t2wVolume is None
+    add(ultrasound, "Next patient ioUS")
+    click(panel)
+
+
+def test_a_result_is_shown_although_its_views_cannot_be_made_beforehand(scene, panel, case, monkeypatch):
+    def fail(outputs, preoperative):
+        raise RuntimeError("no view")
+
+    monkeypatch.setattr(panel.logic, "makeViews", fail)
+    click(panel)
 
 
 def test_says_why_each_button_is_off(scene, panel, case, add, ultrasound):

@@ -130,3 +130,29 @@ def test_shows_the_plane_of_the_fan(scene, ultrasound_node, result_of, slice_nod
     plane_through(outputs, ultrasound_node, slice_node, FAN)
     normal = matrix_of(slice_node)[:3, 2]
     assert np.abs(normal @ axes_in_world(ultrasound_node)[:, 2]) == pytest.approx(1.0)
+
+
+def test_views_are_made_one_a_step_and_laid_out_with_their_labels(scene, ultrasound_node, result_of):
+    import slicer
+
+    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml import views
+
+    outputs = mrml.add_result(result_of(mrml.volume_from_node(ultrasound_node)), ultrasound_node)
+    outputs.images = {f"{name} of this test": node for name, node in outputs.images.items()}  # no other has its views
+    manager, count = slicer.app.layoutManager(), scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
+    layout = manager.layout
+    for _step in views.make_views(outputs.images, False):
+        count += 1
+        assert scene.GetNumberOfNodesByClass("vtkMRMLSliceNode") == count
+    names = [f"IoUSynth{name}" for name in outputs.images]
+    assert all(manager.sliceWidget(name) is not None for name in names)
+    assert manager.layout == layout
+    assert list(views.make_views(outputs.images, False)) == []
+    views.show_result(outputs, ultrasound_node)
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSliceNode") == count
+    node = scene.GetSingletonNode(names[0], "vtkMRMLSliceNode")
+    assert node.GetLayoutLabel() == "SYNTHETIC T2w of this test"
+    assert node.GetViewGroup() == 74
+    for name in names:
+        scene.RemoveNode(scene.GetSingletonNode(name, "vtkMRMLSliceNode"))
