@@ -21,8 +21,9 @@ gui: $(ENVIRONMENT)/host
 screenshots: $(ENVIRONMENT)/host
 	$(RUN) Testing/screenshots.py
 
+# Two processes of one thread each: most tests do little arithmetic, or wait.
 test: $(ENVIRONMENT)/everything lint
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(ENVIRONMENT)/everything
 	$(RUN) -m ruff check .

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ..bundle import NETWORK_FILE, REFINER_FILE
+from ..generators.diffusion import Sampler
 
 OPSET = 18
 #: Largest difference between ONNX Runtime and torch that an export may show, in units of the network's output.
@@ -62,25 +63,44 @@ def export_onnx(
     network = network.eval().to("cpu", memory_format=torch.contiguous_format)
     path.parent.mkdir(parents=True, exist_ok=True)
     shapes = [tuple(count * size_multiple for count in counts[:dimensions]) for counts in _FREE_SIZES]
-    example = torch.randn(2, channels, *(size or shapes[0]))
-    dynamic = torch.export.Dim.DYNAMIC
-    free = dict.fromkeys([0] if size else [0, *range(2, 2 + dimensions)], dynamic)
-    torch.onnx.export(
-        network,
-        (example,),
-        str(path),
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=["image"],
-        output_names=["prediction"],
-        dynamic_shapes=(free,),
-        external_data=False,
-        verbose=False,
-    )
+    if isinstance(network, Sampler):
+        _write_sampler(network, channels, path)
+    else:
+        free = [0] if size else [0, *range(2, 2 + dimensions)]
+        _write_onnx(network, {"image": torch.randn(2, channels, *(size or shapes[0]))}, [free], path)
     difference = _compare(network, channels, path, [tuple(size)] if size else shapes[1:])
     if difference > TOLERANCE:
         raise RuntimeError(f"{path}: ONNX Runtime and torch differ by {difference:.2e}, more than {TOLERANCE:.0e}")
     return difference
+
+
+def _write_onnx(
+    network: torch.nn.Module, example: Mapping[str, torch.Tensor], free: Sequence[Sequence[int]], path: Path
+) -> None:
+    """Trace a network with named inputs, each with its free axes, and write it."""
+    torch.onnx.export(
+        network,
+        tuple(example.values()),
+        str(path),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=list(example),
+        output_names=["prediction"],
+        dynamic_shapes=tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in free),
+        external_data=False,
+        verbose=False,
+    )
+
+
+def _write_sampler(sampler: Sampler, channels: int, path: Path) -> None:
+    import onnx
+
+    from .sampler_graph import Step, assemble, step_example
+
+    names = ("noisy", "image", "step", "latent")
+    example = dict(zip(names, step_example(sampler, channels), strict=True))
+    _write_onnx(Step(sampler).eval(), example, [[0], [0], [], []], path)
+    onnx.save(assemble(onnx.load(path), sampler, channels), path)
 
 
 @torch.no_grad()

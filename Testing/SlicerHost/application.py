@@ -243,8 +243,9 @@ class qSlicerApplication(host_class(QtWidgets.QApplication)):
         settings.setPath(settings.Format.IniFormat, settings.Scope.UserScope, self._temporary.name)
 
     def attach(self, core: Any) -> None:
-        """Take the scene and application logic of slicer-core."""
+        """Take the scene and application logic of slicer-core, whose scenes are unpacked in the cache, as in Slicer."""
         self._core = core
+        slicer.mrmlScene.GetDataIOManager().GetCacheManager().SetRemoteCacheDirectory(self.cachePath)
 
     def make_layout_manager(self) -> None:
         self._layout_manager = LayoutManager(self._core.app_logic)

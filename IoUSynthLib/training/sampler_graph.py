@@ -1,0 +1,104 @@
+"""A diffusion sampler as ONNX: the network once, as a function that the graph calls for every step.
+
+Traced as a whole, the graph would hold the network once a step, and take minutes to be made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+from torch import nn
+
+from ..generators.diffusion import Sampler
+
+_DOMAIN, _NAME = "iousynth", "Denoise"
+
+
+class Step(nn.Module):
+    """The network of a sampler at one step, with one step number (1,) and one latent vector (1, 100) for all images."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        super().__init__()
+        self.network = sampler.network
+
+    def forward(
+        self, noisy: torch.Tensor, image: torch.Tensor, step: torch.Tensor, latent: torch.Tensor
+    ) -> torch.Tensor:
+        """Estimate the clean images (B, targets, ...)."""
+        count = image.shape[0]
+        return self.network(noisy, image, step.expand(count), latent.expand(count, -1))
+
+
+def step_example(sampler: Sampler, channels: int) -> tuple[torch.Tensor, ...]:
+    """Inputs of :class:`Step` for two images of so many channels."""
+    _, _, targets, *size = sampler.noise.shape
+    return torch.randn(2, targets, *size), torch.randn(2, channels, *size), torch.tensor([1]), sampler.latent[1:2]
+
+
+def assemble(step: onnx.ModelProto, sampler: Sampler, channels: int) -> onnx.ModelProto:
+    """Return the model from ``image`` to ``prediction`` that walks through all steps as ``diffusion.sample`` does.
+
+    Parameters
+    ----------
+    step
+        :class:`Step` as ONNX, its inputs named as there.
+    sampler
+        Its noise, latent vectors and weights become constants.
+    channels
+        Of the ultrasound.
+    """
+    graph, weights = step.graph, [weight.name for weight in step.graph.initializer]
+    for node in graph.node:  # traces of the source, larger than all else
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    inputs, outputs = ([value.name for value in values] for values in (graph.input, graph.output))
+    denoise = helper.make_function(_DOMAIN, _NAME, [*inputs, *weights], outputs, graph.node, step.opset_import)
+    _, _, targets, *size = sampler.noise.shape
+    whole = helper.make_graph(
+        list(_walk(sampler, weights)),
+        "sampler",
+        [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ["batch", channels, *size])],
+        [helper.make_tensor_value_info("prediction", onnx.TensorProto.FLOAT, ["batch", targets, *size])],
+        [*graph.initializer, *_constants(sampler)],
+    )
+    imports = [*step.opset_import, helper.make_opsetid(_DOMAIN, 1)]
+    functions = [*step.functions, denoise]
+    return helper.make_model(whole, functions=functions, opset_imports=imports, ir_version=step.ir_version)
+
+
+def _constants(sampler: Sampler) -> Iterator[onnx.TensorProto]:
+    def constant(name: str, value: np.ndarray) -> onnx.TensorProto:
+        return numpy_helper.from_array(np.ascontiguousarray(value), f"sampler.{name}")
+
+    yield constant("shape", np.array(sampler.noise.shape[2:], np.int64))
+    for index in range(sampler.plan.steps):
+        yield constant(f"step.{index}", np.array([index]))
+        yield constant(f"latent.{index}", sampler.latent[index : index + 1].cpu().numpy())
+        yield constant(f"noise.{index}", sampler.noise[index].cpu().numpy())
+        if index == 0:  # the last step ends at the clean image
+            continue
+        for name in ("clean_weight", "noisy_weight", "deviation"):
+            yield constant(f"{name}.{index}", np.float32(getattr(sampler.plan, name)[index]))
+
+
+def _walk(sampler: Sampler, weights: Sequence[str]) -> Iterator[onnx.NodeProto]:
+    """The nodes from the first noise, the same for every image, to the prediction."""
+    yield helper.make_node("Shape", ["image"], ["batch"], start=0, end=1)
+    yield helper.make_node("Concat", ["batch", "sampler.shape"], ["noisy_shape"], axis=0)
+    noisy = f"noisy.{sampler.plan.steps}"
+    yield helper.make_node("Expand", ["sampler.noise.0", "noisy_shape"], [noisy])
+    for step in reversed(range(sampler.plan.steps)):
+        clean = f"clean.{step}" if step else "prediction"
+        seen = [noisy, "image", f"sampler.step.{step}", f"sampler.latent.{step}"]
+        yield helper.make_node(_NAME, [*seen, *weights], [clean], domain=_DOMAIN)
+        if step:
+            noise, parts = f"sampler.noise.{sampler.plan.steps - step}", []
+            for name, value in (("clean_weight", clean), ("noisy_weight", noisy), ("deviation", noise)):
+                parts.append(f"{name}.{step}")
+                yield helper.make_node("Mul", [f"sampler.{name}.{step}", value], [parts[-1]])
+            noisy = f"noisy.{step}"
+            yield helper.make_node("Sum", parts, [noisy])

@@ -1,0 +1,40 @@
+"""A diffusion sampler as ONNX computes what the sampler computes, and holds its network once."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+
+from IoUSynthLib.generators.diffusion import LATENT, Sampler  # noqa: E402
+from IoUSynthLib.training.export import export_onnx  # noqa: E402
+
+
+class Toy(torch.nn.Module):
+    """Uses everything that a diffusion network is given, and has weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(5, 2, 3, padding=1)
+        self.style = torch.nn.Linear(LATENT + 1, 2)
+
+    def forward(self, noisy, image, step, latent):
+        style = self.style(torch.cat([latent, step[:, None].float()], dim=1))[:, :, None, None]
+        return torch.tanh(self.convolution(torch.cat([noisy, image], dim=1)) + style)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_the_graph_is_the_sampler(tmp_path, steps):
+    torch.manual_seed(0)
+    sampler = Sampler(Toy(), 2, (8, 16), steps=steps)
+    assert export_onnx(sampler, 3, tmp_path / "model.onnx", size=(8, 16)) < 1e-5  # on another batch than traced
+    model = onnx.load(tmp_path / "model.onnx")
+    onnx.checker.check_model(model)
+    (function,) = model.functions
+    assert [node.op_type for node in model.graph.node].count(function.name) == steps
+    weights = {parameter.numel() for parameter in sampler.network.parameters()}
+    stored = [tensor for tensor in model.graph.initializer if not tensor.name.startswith("sampler.")]
+    assert weights <= {int(torch.tensor(tuple(tensor.dims)).prod()) for tensor in stored}
+    assert len({tensor.name for tensor in stored}) == len(stored)
