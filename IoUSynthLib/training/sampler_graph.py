@@ -36,7 +36,7 @@ class Step(nn.Module):
 def step_example(sampler: Sampler, channels: int) -> tuple[torch.Tensor, ...]:
     """Inputs of :class:`Step` for two images of so many channels."""
     _, _, targets, *size = sampler.noise.shape
-    return torch.randn(2, targets, *size), torch.randn(2, channels, *size), torch.tensor([1]), sampler.latent[1:2]
+    return torch.randn(2, targets, *size), torch.randn(2, channels, *size), torch.tensor([0]), sampler.latent[:1]
 
 
 def assemble(step: onnx.ModelProto, sampler: Sampler, channels: int) -> onnx.ModelProto:
