@@ -151,11 +151,14 @@ def photograph(name: str, folder: Path) -> None:
 
 
 def shrink(path: Path) -> None:
-    """Make a picture small enough for the repository: no wider than ``WIDTH``, of 256 colours."""
+    """Make a picture small enough for the repository: windows no wider than ``WIDTH``, panels of 256 colours."""
     with Image.open(path) as photograph:
         picture = photograph.convert("RGB")
-    picture.thumbnail((WIDTH, picture.height), Image.Resampling.LANCZOS)
-    picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    if picture.width > WIDTH:
+        picture.thumbnail((WIDTH, picture.height), Image.Resampling.LANCZOS)
+    else:
+        picture = picture.quantize(256, kmeans=5)
+    picture.save(path, optimize=True)
 
 
 def run(folder: Path) -> None:
