@@ -20,7 +20,7 @@ from PIL import Image
 from tiny_models import SHARED
 
 WINDOW = (1800, 1000)
-WIDTH = 1200
+WIDTH = 1020
 RESECT = SHARED / "data" / "resect" / "Case4-US-before.nii.gz"
 EMPTY = "ioUS without contact"
 

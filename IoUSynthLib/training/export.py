@@ -97,9 +97,7 @@ def _write_sampler(sampler: Sampler, channels: int, path: Path) -> None:
 
     from .sampler_graph import Step, assemble, step_example
 
-    names = ("noisy", "image", "step", "latent")
-    example = dict(zip(names, step_example(sampler, channels), strict=True))
-    _write_onnx(Step(sampler).eval(), example, [[0], [0], [], []], path)
+    _write_onnx(Step(sampler).eval(), step_example(sampler, channels), [[0], [0], [], []], path)
     onnx.save(assemble(onnx.load(path), sampler, channels), path)
 
 

@@ -33,10 +33,11 @@ class Step(nn.Module):
         return self.network(noisy, image, step.expand(count), latent.expand(count, -1))
 
 
-def step_example(sampler: Sampler, channels: int) -> tuple[torch.Tensor, ...]:
-    """Inputs of :class:`Step` for two images of so many channels."""
+def step_example(sampler: Sampler, channels: int) -> dict[str, torch.Tensor]:
+    """Inputs of :class:`Step` by name, for two images of so many channels."""
     _, _, targets, *size = sampler.noise.shape
-    return torch.randn(2, targets, *size), torch.randn(2, channels, *size), torch.tensor([0]), sampler.latent[:1]
+    images = {"noisy": torch.randn(2, targets, *size), "image": torch.randn(2, channels, *size)}
+    return {**images, "step": torch.tensor([0]), "latent": sampler.latent[:1]}
 
 
 def assemble(step: onnx.ModelProto, sampler: Sampler, channels: int) -> onnx.ModelProto:

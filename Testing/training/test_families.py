@@ -92,8 +92,7 @@ def untrained_loss(preset, cohort, run):
 
 def toy(name):
     preset = FAMILY_PRESETS[name]
-    # SynDiff's attention compares every voxel at half size with every other.
-    return preset.toy(STEPS[preset.regime], patch=16 if (preset.family, preset.regime) == ("syndiff", "3D") else 32)
+    return preset.toy(STEPS[preset.regime])
 
 
 def learn(preset, cohort, run):
