@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import numpy as np
 
-from . import __version__
+from . import __version__, volume_files
 from .bundle import SEARCH_VARIABLE
 from .doctor import Finding
 from .volume import InputError, Volume
@@ -135,7 +135,7 @@ class Worker:
         InputError
             The child cannot be started, or its folder cannot be written.
         """
-        grid = None if mr_grid is None else _geometry(mr_grid)
+        grid = None if mr_grid is None else volume_files.geometry(mr_grid)
         self._start("synthesize", {"input": volume}, device=device, model=_from_anywhere(model), mr_grid=grid)
 
     def submit_file(
@@ -205,7 +205,9 @@ class Worker:
         self._job += 1
         folder = self._child.folder
         try:
-            files = {name: _write_volume(folder, f"{name}-{self._job}", volume) for name, volume in volumes.items()}
+            files = {
+                name: volume_files.write(folder, f"{name}-{self._job}", volume) for name, volume in volumes.items()
+            }
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({error}); free space in this folder") from error
         self._busy, self._kill_at = True, None
@@ -259,7 +261,7 @@ class Worker:
             return [] if self._kill_at else [Event("finding", result=Finding(**line["finding"]))]
         if kind == "result":
             result = None if self._kill_at else _read_result(self._child.folder, line)
-            _remove_files(self._child.folder, line)
+            volume_files.remove(self._child.folder, line["volumes"])
             return [self._end(Event("cancelled") if result is None else Event("result", "finishing", 1.0, result))]
         if kind == "error" and not self._kill_at:
             return [self._end(Event("error", message=line["message"], details=line["details"]))]
@@ -399,38 +401,6 @@ def _end_child(process: subprocess.Popen, stdout: BinaryIO, folder: Path) -> Non
 _AXES = ("field-L", "field-P", "field-S")
 
 
-# Volumes in files -----------------------------------------------------------------------------------------------------
-
-
-def _write_volume(folder: Path, name: str, volume: Volume) -> dict[str, Any]:
-    """Write the voxels into a file of the folder and return where and what they are."""
-    array = np.ascontiguousarray(volume.array)
-    array.tofile(folder / name)  # left to the system's cache: waiting for the disk would hold Slicer up
-    entry = {"file": name, "shape": list(array.shape), "type": array.dtype.str, "notes": list(volume.notes)}
-    return {**entry, **_geometry(volume)}
-
-
-def _geometry(volume: Volume) -> dict[str, Any]:
-    return {
-        "spacing": list(volume.spacing),
-        "origin": list(volume.origin),
-        "direction": volume.direction.ravel().tolist(),
-    }
-
-
-def _read_array(folder: Path, entry: dict[str, Any]) -> np.ndarray:
-    """Copy the voxels out of a file, so that the file can go."""
-    if 0 in entry["shape"]:
-        return np.zeros(entry["shape"], dtype=entry["type"])
-    return np.array(np.memmap(folder / entry["file"], dtype=entry["type"], mode="r", shape=tuple(entry["shape"])))
-
-
-def _read_volume(folder: Path, entry: dict[str, Any]) -> Volume:
-    return Volume(
-        _read_array(folder, entry), entry["spacing"], entry["origin"], entry["direction"], tuple(entry["notes"])
-    )
-
-
 def _read_result(folder: Path, line: dict[str, Any]) -> SynthesisResult | Registered | Written | list[Finding]:
     if "findings" in line:
         return [Finding(**finding) for finding in line["findings"]]
@@ -438,7 +408,7 @@ def _read_result(folder: Path, line: dict[str, Any]) -> SynthesisResult | Regist
         from .batch import Written
 
         return Written(line["report"], line["files"], line["earlier"])
-    volumes = {name: _read_volume(folder, entry) for name, entry in line["volumes"].items()}
+    volumes = {name: volume_files.read(folder, entry) for name, entry in line["volumes"].items()}
     if "matrix" in line:
         return Registered(np.array(line["matrix"]), _read_deformation(line, volumes), line["report"])
     from .pipeline import SynthesisResult
@@ -459,11 +429,6 @@ def _read_deformation(line: dict[str, Any], volumes: dict[str, Volume]) -> Defor
 
     field = np.stack([volumes[axis].array for axis in _AXES], axis=-1)
     return Deformation(field, volumes["taper"], *line["similarity"])
-
-
-def _remove_files(folder: Path, line: dict[str, Any]) -> None:
-    for entry in line["volumes"].values():
-        (folder / entry["file"]).unlink(missing_ok=True)
 
 
 # The child ------------------------------------------------------------------------------------------------------------
@@ -537,10 +502,10 @@ def _run(job: dict[str, Any], commands: _Commands, protocol: TextIO) -> dict[str
     progress = _Teller(job["job"], commands, protocol)
     work, name = _WORK[job["command"]]
     try:
-        volumes = {key: _read_volume(commands.folder, entry) for key, entry in job["volumes"].items()}
-        _remove_files(commands.folder, job)
+        volumes = {key: volume_files.read(commands.folder, entry) for key, entry in job["volumes"].items()}
+        volume_files.remove(commands.folder, job["volumes"])
         message, results = work(job, volumes, progress)
-        written = {key: _write_volume(commands.folder, f"{key}-{job['job']}", results[key]) for key in results}
+        written = {key: volume_files.write(commands.folder, f"{key}-{job['job']}", results[key]) for key in results}
     except Cancelled:
         return {"event": "cancelled"}
     except InputError as error:
