@@ -11,7 +11,6 @@ trainings go on where they stopped when the command is repeated.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -24,14 +23,14 @@ import numpy as np
 from ..bundle import load
 from ..evaluation.floors import Floors, fit
 from ..evaluation.scores import target_image
-from ..generators import REGIMES
 from ..preprocessing import normalize_ultrasound
 from ..simulation.case import read_case
 from ..simulation.cohort import INDEX, read_index
 from ..volume import InputError
-from .families import FAMILIES, FAMILY_PRESETS, FamilyPreset, train_family
+from .families import FAMILIES, FamilyPreset, train_family
 from .family_bundle import export_run
 from .predictions import predict_images
+from .trials import describe_size, trial_parser, trial_presets
 
 CASES = 2
 FLOOR = "monotone map"
@@ -51,12 +50,8 @@ def run(
         Folder of a simulated cohort.
     output
         Folder of all that is made.
-    families, regime
-        Names in ``families.FAMILIES`` and ``generators.REGIMES``.
-    steps
-        Length of every training, also of ResViT's two phases and of a first stage.
-    published
-        Networks and windows of the published sizes, at the published rates, which takes a GPU; else toys.
+    families, regime, steps, published
+        As in :func:`.trials.trial_presets`.
     device
         "cpu" or "cuda".
     report
@@ -70,12 +65,9 @@ def run(
     chosen = _choose(cohort, output / "cohort")
     floors = {name: _fit(chosen, name) for name in ("T2w", "FLAIR")}
     rows = []
-    for preset in FAMILY_PRESETS.values():
-        if preset.family not in families or preset.regime != regime or len(preset.targets) < len(floors):
-            continue
-        sized = preset.shortened(steps) if published else preset.toy(steps, slice_window=128, patch=64)
+    for preset in trial_presets(families, regime, steps, published):
         report(f"{preset.name}: {steps} steps")
-        rows.append(_learn(sized, chosen, output / preset.name, floors, device, report))
+        rows.append(_learn(preset, chosen, output / preset.name, floors, device, report))
     content = {"simulated": True, "regime": regime, "steps": steps, "published": published, "families": rows}
     (output / "overfit.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     table = _table(rows, regime, steps, published)
@@ -136,10 +128,9 @@ def _learn(
 
 
 def _table(rows: Sequence[dict], regime: str, steps: int, published: bool) -> str:
-    size = "published sizes" if published else "toy sizes"
     lines = [
-        f"Two simulated cases learned by heart: {regime}, {steps} steps, {size}. Mean absolute error inside the fan, "
-        f"intensities in [0, 1], of the network / of the best {FLOOR}.",
+        f"Two simulated cases learned by heart: {regime}, {describe_size(published)}, {steps} steps each. "
+        f"Mean absolute error inside the fan, intensities in [0, 1], of the network / of the best {FLOOR}.",
         "",
         "| family | T2w | FLAIR | both beaten | seconds |",
         "|---|---|---|---|---|",
@@ -153,14 +144,7 @@ def _table(rows: Sequence[dict], regime: str, steps: int, published: bool) -> st
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the check; 0 when every family beats the map, 1 when one does not, 2 for bad input."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of a simulated cohort")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=FAMILIES, help="default: all")
-    parser.add_argument("--regime", choices=REGIMES, default="2D")
-    parser.add_argument("--steps", type=int, default=300, metavar="N", help="default: 300")
-    parser.add_argument("--published", action="store_true", help="published sizes and rates; takes a GPU")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser = trial_parser(__doc__, 300)
     options = parser.parse_args(arguments)
     if options.steps < 1:
         parser.error("--steps must be at least 1")

@@ -40,12 +40,12 @@ def draw_generator(output: torch.Tensor, batch: Batch, inputs: Sequence[str], ta
         output = output[:, :, middle]
     columns = _inputs(batch, inputs)
     for number, name in enumerate(targets):
-        columns.append((f"{name} synthetic", _grey(output[:, number])))
-        columns.append((f"{name} true", _grey(batch.target[:, number])))
+        columns.append((f"{name} synthetic", grey(_array(output[:, number]))))
+        columns.append((f"{name} true", grey(_array(batch.target[:, number]))))
     if output.shape[1] > len(targets):
         error = np.clip(np.exp(_array(output[:, -1])) / _FULL_ERROR, 0, 1)
         columns.append(("expected error", _heat(error)))
-    return _grid(columns, batch)
+    return draw_grid(columns, _array(batch.fan[:, 0]) > 0)
 
 
 def draw_segmenter(output: torch.Tensor, batch: Batch, inputs: Sequence[str]) -> np.ndarray:
@@ -53,24 +53,23 @@ def draw_segmenter(output: torch.Tensor, batch: Batch, inputs: Sequence[str]) ->
     columns = _inputs(batch, inputs)
     columns.append(("predicted", _CLASS_COLOURS[_array(output).argmax(1)]))
     columns.append(("true", _CLASS_COLOURS[np.nan_to_num(_array(batch.target[:, 0])).astype(int)]))
-    return _grid(columns, batch)
+    return draw_grid(columns, _array(batch.fan[:, 0]) > 0)
 
 
 def _inputs(batch: Batch, names: Sequence[str]) -> list[tuple[str, np.ndarray]]:
     """The middle one of the slices of each input."""
     count = batch.image.shape[1] // len(names)
-    return [(name, _grey(batch.image[:, count * number + count // 2])) for number, name in enumerate(names)]
+    return [(name, grey(_array(batch.image[:, count * number + count // 2]))) for number, name in enumerate(names)]
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().float().cpu().numpy()
 
 
-def _grey(image: torch.Tensor) -> np.ndarray:
+def grey(values: np.ndarray) -> np.ndarray:
     """(B, H, W) in [-1, 1] as (B, H, W, 3) uint8; NaN is no data."""
-    values = _array(image)
-    grey = (255 * np.clip((np.nan_to_num(values) + 1) / 2, 0, 1)).astype(np.uint8)
-    return np.where(np.isnan(values)[..., None], np.array(_NO_DATA, np.uint8), grey[..., None])
+    levels = (255 * np.clip((np.nan_to_num(values) + 1) / 2, 0, 1)).astype(np.uint8)
+    return np.where(np.isnan(values)[..., None], np.array(_NO_DATA, np.uint8), levels[..., None])
 
 
 def _heat(fraction: np.ndarray) -> np.ndarray:
@@ -79,9 +78,16 @@ def _heat(fraction: np.ndarray) -> np.ndarray:
     return (255 * np.clip(parts, 0, 1)).astype(np.uint8)
 
 
-def _grid(columns: Sequence[tuple[str, np.ndarray]], batch: Batch) -> np.ndarray:
-    """A row for every slice, up to ``ROWS``, a column for every image, titled, dark grey outside the fan."""
-    inside = _array(batch.fan[:, 0]) > 0
+def draw_grid(columns: Sequence[tuple[str, np.ndarray]], inside: np.ndarray) -> np.ndarray:
+    """A row for every slice, up to ``ROWS``, a column for every image, titled, dark grey outside the fan.
+
+    Parameters
+    ----------
+    columns
+        Title and images (B, H, W, 3) uint8 of each.
+    inside
+        (B, H, W) bool, the fan.
+    """
     count, height, width = (min(ROWS, len(inside)), *inside.shape[1:])
     size = (_TITLE + count * (height + _GAP), len(columns) * (width + _GAP), 3)
     picture = np.zeros(size, np.uint8)

@@ -51,23 +51,10 @@ def cohort(tmp_path_factory):
     return folder
 
 
-class _NoBoard:
-    """TensorBoard's place, for speed."""
-
-    def __init__(self, *arguments):
-        pass
-
-    def add(self, *arguments):
-        pass
-
-    def close(self):
-        pass
-
-
 @pytest.fixture(scope="module", autouse=True)
-def _quick():
+def _quick(no_board):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "Board", _NoBoard)
+        patch.setattr(loop, "Board", no_board)
         patch.setattr(families, "perceptual_score", lambda batches: None)
         yield
 
