@@ -31,7 +31,8 @@ def tiny_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("onnx")
     folder = tmp_path_factory.mktemp("models")
     write_bundle(folder / "ious2mr-2.5d", generator_network())
-    write_bundle(folder / "slow-2.5d", generator_network(repeats=60))
+    # Many windows rather than a heavier network: it is slow on any machine, and still cancels quickly.
+    write_bundle(folder / "slow-2.5d", generator_network(repeats=60), overlap=0.75)
     write_kind(folder / "published-2d", "stretched")
     segmenter = {"kind": "segmenter", "inputs": ["ioUS", "T2w", "FLAIR"], "outputs": ["background", "tumour", "cavity"]}
     write_bundle(folder / "lesion-2.5d", segmenter_network(), generator="ious2mr-2.5d", **segmenter)

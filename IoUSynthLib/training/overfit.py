@@ -39,7 +39,7 @@ Report = Callable[[str], None]
 
 
 def run(
-    cohort: Path, output: Path, families: Sequence[str] = FAMILIES, regime: str = "2D", steps: int = 300,
+    cohort: Path, output: Path, families: Sequence[str] = FAMILIES, regime: str = "2D", steps: int = 600,
     published: bool = False, device: str = "cpu", report: Report = print,
 ) -> str:
     """Train and score families in a regime, for T2w and FLAIR, and return the table.
@@ -144,7 +144,7 @@ def _table(rows: Sequence[dict], regime: str, steps: int, published: bool) -> st
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the check; 0 when every family beats the map, 1 when one does not, 2 for bad input."""
-    parser = trial_parser(__doc__, 300)
+    parser = trial_parser(__doc__, 600)
     options = parser.parse_args(arguments)
     if options.steps < 1:
         parser.error("--steps must be at least 1")
