@@ -68,7 +68,8 @@ def run(
     Raises
     ------
     InputError
-        The cohort lacks an index, or cases for training or testing.
+        The cohort lacks an index, or cases for training or testing; or the folder holds scores of another length or
+        size of training.
     """
     training, tested = _cases(cohort, count)
     floors = fit_floors(training[:_FLOOR_CASES])
@@ -109,7 +110,10 @@ def _family(
     """Train, export and score a family; the images it makes and its scores stay in ``output``."""
     started = time.monotonic()
     bundle, scores = output / "bundle", output / _SCORES
-    found = json.loads(scores.read_text(encoding="utf-8")) if scores.exists() else {"cases": {}}
+    setting = f"{preset.schedule.steps} steps of {preset.recipe.describe()}"
+    found = json.loads(scores.read_text(encoding="utf-8")) if scores.exists() else {"setting": setting, "cases": {}}
+    if found["setting"] != setting:
+        raise InputError(f"{scores}: is of another setting ({found['setting']}); choose another output folder")
     if all(folder.name in found["cases"] for folder in tested):
         return found
     network = train_family(preset, cohort, output / "run", 0, device, lambda line: report(f"{preset.name}: {line}"))
@@ -118,7 +122,7 @@ def _family(
         export_run(output / "run", bundle, preset)
     if not scores.exists():
         parameters = sum(parameter.numel() for parameter in network.parameters())
-        found = {"parameters": parameters, "minutes": minutes, "seconds": {}, "cases": {}}
+        found |= {"parameters": parameters, "minutes": minutes, "seconds": {}, "cases": {}}
     for folder in tested:
         if folder.name not in found["cases"]:
             seconds, values = _score(preset.family, bundle, folder, output, device)

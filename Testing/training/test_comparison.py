@@ -74,6 +74,9 @@ def test_a_family_is_scored_beside_the_floors_and_kept(cohort, tmp_path, capsys)
     before = (tmp_path / "pix2pix-2d-t2w-flair" / "scores.json").read_text()
     assert run(cohort, tmp_path) == 0
     assert (tmp_path / "pix2pix-2d-t2w-flair" / "scores.json").read_text() == before
+    capsys.readouterr()
+    assert run(cohort, tmp_path, "--steps", 3) == 2  # would else show the scores of 2 steps as those of 3
+    assert "is of another setting (2 steps of batches" in capsys.readouterr().err
 
 
 def test_bad_input(tmp_path, capsys):
