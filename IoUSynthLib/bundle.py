@@ -18,7 +18,7 @@ from typing import Any
 from .volume import InputError
 
 DEFAULT_GENERATOR = "ious2mr-2.5d"
-DEFAULT_SEGMENTER = "lesion-2.5d"
+DEFAULT_SEGMENTER = "lesion-3d"
 
 #: Folders to look into before all others, separated as in PATH.
 SEARCH_VARIABLE = "IOUSYNTH_MODELS"

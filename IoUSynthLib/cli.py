@@ -506,7 +506,17 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--steps", type=_positive, metavar="N", help="other length than the preset's, for a trial")
     parser.add_argument("--seed", type=_seed, default=0, metavar="S", help="default: 0")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.add_argument(
+        "--workers", type=_count, default=0, metavar="N",
+        help="processes that draw batches ahead of time, for a GPU (default: 0, the batch is drawn when it is needed)",
+    )
     parser.set_defaults(run=_run_train)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 on")
+    return int(text)
 
 
 def _positive(text: str) -> int:
@@ -553,6 +563,7 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--seed", type=_seed, default=0, metavar="S", help="default: 0")
     parser.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     parser.set_defaults(run=_run_simulate)
 
 
@@ -564,7 +575,7 @@ def _run_simulate(options: argparse.Namespace) -> int:
             f"simulate: the package {error.name} is not installed; install PyTorch (pytorch.org says how) and then "
             'the rest with pip install "iousynth[train]"'
         ) from error
-    print(write_cohort(options.number, options.output, options.anatomy, options.seed, options.workers))
+    print(write_cohort(options.number, options.output, options.anatomy, options.seed, options.workers, options.device))
     return 0
 
 

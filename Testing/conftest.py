@@ -35,7 +35,7 @@ def tiny_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_bundle(folder / "slow-2.5d", generator_network(repeats=60), overlap=0.75)
     write_kind(folder / "published-2d", "stretched")
     segmenter = {"kind": "segmenter", "inputs": ["ioUS", "T2w", "FLAIR"], "outputs": ["background", "tumour", "cavity"]}
-    write_bundle(folder / "lesion-2.5d", segmenter_network(), generator="ious2mr-2.5d", **segmenter)
+    write_bundle(folder / "lesion-3d", segmenter_network(), generator="ious2mr-2.5d", **segmenter)
     return folder
 
 
@@ -54,7 +54,7 @@ def wide_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wide = {"window": [256, 256], "slice_axes": [0], "overlap": 0.0, "spacing": [1.6, 1.6, 1.6]}
     segmenter = {"kind": "segmenter", "inputs": ["ioUS", "T2w", "FLAIR"], "outputs": ["background", "tumour", "cavity"]}
     write_bundle(folder / "ious2mr-2.5d", generator_network(), **wide)
-    write_bundle(folder / "lesion-2.5d", segmenter_network(), generator="ious2mr-2.5d", **segmenter, **wide)
+    write_bundle(folder / "lesion-3d", segmenter_network(), generator="ious2mr-2.5d", **segmenter, **wide)
     return folder
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 FEATURES = (32, 64, 96, 128, 192, 32)
-#: Height and width must be multiples of this, because the network halves them four times.
+#: Height, width and depth must be multiples of this, because the network halves them four times.
 SIZE_MULTIPLE = 16
 
 
@@ -28,15 +28,17 @@ def build(regime: str, targets: Sequence[str], features: Sequence[int] = FEATURE
     channels = {"2D": 1, "2.5D": 3}
     if regime not in channels:
         raise ValueError(f"the U-Net family works in 2D and 2.5D, not in {regime}")
-    return slice_network(channels[regime], len(targets) + 1, features)
+    return plain_network(channels[regime], len(targets) + 1, features)
 
 
-def slice_network(inputs: int, outputs: int, features: Sequence[int] = FEATURES) -> torch.nn.Module:
-    """2D U-Net with the given numbers of input and output channels, no activation at the end."""
+def plain_network(
+    inputs: int, outputs: int, features: Sequence[int] = FEATURES, dimensions: int = 2
+) -> torch.nn.Module:
+    """U-Net with the given numbers of input and output channels, no activation at the end."""
     from monai.networks.nets import BasicUNet
 
     return BasicUNet(
-        spatial_dims=2,
+        spatial_dims=dimensions,
         in_channels=inputs,
         out_channels=outputs,
         features=tuple(features),

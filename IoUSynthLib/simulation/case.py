@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,24 @@ def prepared(case: Case) -> Prepared:
 
 def draw_pose(head: Head, rng: np.random.Generator) -> Pose:
     """Probe on the upper brain surface, looking at a random spot 12 to 38 mm below it."""
+    targets, surfaces = _targets(head)
+    chosen = rng.integers(len(targets))
+    target, surface = targets[chosen], surfaces[chosen]
+    depth = (target - surface) / np.linalg.norm(target - surface)
+    depth = depth + np.tan(np.deg2rad(8)) * rng.standard_normal(3) * 0.5
+    depth /= np.linalg.norm(depth)
+    lateral = np.cross(depth, rng.standard_normal(3))
+    lateral /= np.linalg.norm(lateral)
+    axes = np.stack([lateral, depth, np.cross(lateral, depth)], 1)
+    return Pose(np.asarray(surface, float), axes, float(np.linalg.norm(target - surface)))
+
+
+@lru_cache(maxsize=1)
+def _targets(head: Head) -> tuple[np.ndarray, np.ndarray]:
+    """What a probe may look at, and the place on the brain's surface nearest to each: (n, 3), x, y, z in mm.
+
+    Kept for the next case, because this takes longer than a whole case on a GPU.
+    """
     tissues = head.tissues[::3, ::3, ::3]
     spacing = 3 * head.spacing
     inside = ndimage.binary_fill_holes(np.isin(tissues, BRAIN))
@@ -108,16 +127,9 @@ def draw_pose(head: Head, rng: np.random.Generator) -> Pose:
     height = np.arange(tissues.shape[0])[:, None, None]
     candidates = np.isin(tissues, PARENCHYMA) & (distance > 12) & (distance < 38)
     candidates &= height > rows[0] + 0.45 * (rows[-1] - rows[0])
-    target = rng.choice(np.argwhere(candidates))
-    surface = nearest[(slice(None), *target)]
-    target, surface = target[::-1] * spacing, surface[::-1] * spacing
-    depth = (target - surface) / np.linalg.norm(target - surface)
-    depth = depth + np.tan(np.deg2rad(8)) * rng.standard_normal(3) * 0.5
-    depth /= np.linalg.norm(depth)
-    lateral = np.cross(depth, rng.standard_normal(3))
-    lateral /= np.linalg.norm(lateral)
-    axes = np.stack([lateral, depth, np.cross(lateral, depth)], 1)
-    return Pose(np.asarray(surface, float), axes, float(np.linalg.norm(target - surface)))
+    targets = np.argwhere(candidates)
+    surfaces = nearest[(slice(None), *targets.T)].T
+    return targets[:, ::-1] * spacing, surfaces[:, ::-1] * spacing
 
 
 def grid_points(size: int = SIZE, voxel: float = VOXEL, device: torch.device | None = None) -> torch.Tensor:
@@ -170,8 +182,8 @@ def simulate_case(
     """
     without = check_parts(without)
     rng = np.random.default_rng(seed)
-    generator = torch.Generator().manual_seed(seed)
     device = torch.device(device)
+    generator = torch.Generator(device).manual_seed(seed)
     pose = draw_pose(head, rng)
     lesion = draw_lesion(rng, (float(rng.normal(0, 4)), pose.lesion_depth, float(rng.normal(0, 4))))
     probe = simplify(set_compensation(draw_probe(rng), pose.lesion_depth), without)
@@ -181,7 +193,7 @@ def simulate_case(
     points = grid_points(size, voxel, device)
     healthy, measured = _field_of_view(head, pose, lesion, points, generator)
     tissues = grow(lesion, healthy, points, generator)
-    shared, own = (scatter_texture(size, voxel, generator, device) for _ in range(2))
+    shared, own = (scatter_texture(size, voxel, generator) for _ in range(2))
     if measured is not None:
         shared = _measured_texture(measured[0], healthy)
     share, patchiness = float(rng.uniform(0.3, 0.5)), float(rng.uniform(0.15, 0.45))
@@ -220,7 +232,7 @@ def _field_of_view(
     size = points.shape[-1]
     voxel = float(points[0, 0, 0, 1] - points[0, 0, 0, 0])
     moved = push(lesion, points)
-    moved = moved + 1.2 * smooth_noise(size, 24 / voxel, generator, channels=3, device=points.device)
+    moved = moved + 1.2 * smooth_noise(size, 24 / voxel, generator, channels=3)
     axes = torch.tensor(pose.axes, dtype=torch.float32, device=points.device)
     origin = torch.tensor(pose.origin, dtype=torch.float32, device=points.device)
     world = torch.einsum("ij,jabc->abci", axes, moved) + origin
@@ -228,7 +240,7 @@ def _field_of_view(
     grid = (2 * world / (head.spacing * extent) - 1)[None]
 
     def looked_up(array: np.ndarray, mode: str) -> torch.Tensor:
-        source = torch.from_numpy(array).to(points.device, torch.float32)[None, None]
+        source = torch.from_numpy(array).to(points.device).float()[None, None]
         return functional.grid_sample(source, grid, mode=mode, align_corners=True)[0, 0]
 
     tissues = looked_up(head.tissues, "nearest").to(torch.uint8)

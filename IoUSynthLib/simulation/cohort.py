@@ -71,6 +71,7 @@ def simulate_cohort(
     progress: Callable[[int, int], None] | None = None,
     split: str | None = None,
     without: Collection[str] = (),
+    device: str = "cpu",
 ) -> list[dict]:
     """Simulate ``count`` cases, spread evenly over the heads, and write them with their index.
 
@@ -93,6 +94,8 @@ def simulate_cohort(
     without
         Parts of the simulator to leave out, see :mod:`.parts`. Without "real MRI" a label map of the same split stands
         in for every patient; the other cases keep their heads.
+    device
+        "cpu" or "cuda". Scatterers, noise and the outlines of lesions differ between devices.
 
     Returns
     -------
@@ -113,7 +116,7 @@ def simulate_cohort(
         jobs = []
         for name in dict.fromkeys(entry["head"] for entry in entries):
             numbers = [number for number, entry in enumerate(entries) if entry["head"] == name]
-            jobs.append(pool.submit(_simulate_head, paths[name], numbers, output, seed, without))
+            jobs.append(pool.submit(_simulate_head, paths[name], numbers, output, seed, without, device))
         for job in as_completed(jobs):
             done += job.result()
             if progress:
@@ -160,7 +163,7 @@ def read_index(cohort: Path, split: str) -> list[Path]:
 
 
 def _simulate_head(
-    path: Path | None, numbers: list[int], output: Path, seed: int, without: Collection[str]
+    path: Path | None, numbers: list[int], output: Path, seed: int, without: Collection[str], device: str
 ) -> int:
     torch.set_num_threads(1)
     head: Head | None = None
@@ -169,5 +172,5 @@ def _simulate_head(
         if (folder / "case.json").is_file():
             continue
         head = head or load_head(path)
-        write_case(simulate_case(head, seed * 1_000_000 + number, without=without), folder)
+        write_case(simulate_case(head, seed * 1_000_000 + number, device=device, without=without), folder)
     return len(numbers)

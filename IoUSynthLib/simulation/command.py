@@ -8,28 +8,32 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+
 from ..volume import InputError
 from .cohort import head_paths, simulate_cohort
 from .contact_sheet import FILE, write_contact_sheet
 
 
-def write_cohort(number: int, output: Path, anatomy: Path | None, seed: int, workers: int) -> str:
+def write_cohort(number: int, output: Path, anatomy: Path | None, seed: int, workers: int, device: str = "cpu") -> str:
     """Simulate a cohort with its contact sheet, and return a line that says what was written.
 
     Parameters
     ----------
-    number, output, anatomy, seed, workers
+    number, output, anatomy, seed, workers, device
         As of :func:`.cohort.simulate_cohort`.
 
     Raises
     ------
     InputError
-        The anatomies cannot be read, the folder cannot be written or holds other cases.
+        The anatomies cannot be read, there is no GPU, the folder cannot be written or holds other cases.
     """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device cuda: PyTorch finds no GPU; choose cpu")
     try:
         heads = ["icbm152"] if anatomy is None else list(head_paths(anatomy))
         check_begun(output, heads, seed)
-        cases = simulate_cohort(number, output, anatomy, seed, workers, _print_progress())
+        cases = simulate_cohort(number, output, anatomy, seed, workers, _print_progress(), device=device)
     except InputError:
         raise
     except ModuleNotFoundError as error:

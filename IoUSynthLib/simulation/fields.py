@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as functional
 
 
+def gaussian_noise(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    """Independent values of unit variance, float32, on the generator's device."""
+    return torch.randn(tuple(shape), generator=generator, device=generator.device)
+
+
 def smooth_noise(
-    size: int, correlation: float, generator: torch.Generator, channels: int = 1, device: torch.device | None = None
+    size: int, correlation: float, generator: torch.Generator, channels: int = 1
 ) -> torch.Tensor:
     """Gaussian noise of unit variance on a cube, smooth over about ``correlation`` voxels.
 
@@ -17,7 +24,7 @@ def smooth_noise(
         Tensor of shape (channels, size, size, size).
     """
     coarse = max(4, round(size / correlation) + 3)
-    noise = torch.randn((1, channels, coarse, coarse, coarse), generator=generator).to(device)
+    noise = gaussian_noise((1, channels, coarse, coarse, coarse), generator)
     fine = functional.interpolate(noise, size=(size,) * 3, mode="trilinear", align_corners=True)[0]
     return fine / fine.std()
 

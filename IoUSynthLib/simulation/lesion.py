@@ -95,8 +95,8 @@ def grow(lesion: Lesion, tissues: torch.Tensor, points: torch.Tensor, generator:
         return tissues
     size = tissues.shape[0]
     voxel = float(points[0, 0, 0, 1] - points[0, 0, 0, 0])
-    outline = smooth_noise(size, 12 / voxel, generator, device=tissues.device)[0]
-    detail = smooth_noise(size, 5 / voxel, generator, device=tissues.device)[0]
+    outline = smooth_noise(size, 12 / voxel, generator)[0]
+    detail = smooth_noise(size, 5 / voxel, generator)[0]
     radius = normalised_radius(lesion, points) + lesion.roughness * (0.7 * outline + 0.3 * detail)
     parenchyma = torch.isin(tissues, torch.tensor([int(tissue) for tissue in PARENCHYMA], device=tissues.device))
     replaceable = parenchyma | (tissues == Tissue.SULCUS) | (tissues == Tissue.VENTRICLE) | (tissues == Tissue.VESSEL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .fields import blur, smooth_noise
+from .fields import blur, gaussian_noise, smooth_noise
 from .tissues import PROPERTIES, Tissue
 
 TARGETS = ("T2w", "FLAIR")
@@ -58,6 +58,6 @@ def simulate_mri(
 
 def acquire(image: torch.Tensor, generator: torch.Generator, bias: float = 0.08, noise: float = 0.02) -> torch.Tensor:
     """The image as a scanner would give it: smooth bias field and Rician noise (fractions of CSF in T2w)."""
-    field = torch.exp(bias * smooth_noise(image.shape[0], image.shape[0] / 2, generator, device=image.device)[0])
-    real, imaginary = (noise * torch.randn(image.shape, generator=generator).to(image.device) for _ in range(2))
+    field = torch.exp(bias * smooth_noise(image.shape[0], image.shape[0] / 2, generator)[0])
+    real, imaginary = (noise * gaussian_noise(image.shape, generator) for _ in range(2))
     return ((image * field + real) ** 2 + imaginary**2).sqrt()

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from .fields import blur, middle_sheet, sample, smooth_noise, within
+from .fields import blur, gaussian_noise, middle_sheet, sample, smooth_noise, within
 from .tissues import PROPERTIES, Tissue
 
 LINES = 112
@@ -185,7 +185,7 @@ def simulate_ultrasound(
     scatter
         Echogenicity by tissue.
     generator
-        Source of scatterers, noise and freehand motion.
+        Source of scatterers, noise and freehand motion, on the device of ``tissues``.
     voxels
         (3, ...) like ``points``: where to reconstruct, if not there.
     sulcal_filling
@@ -196,7 +196,7 @@ def simulate_ultrasound(
     tuple of torch.Tensor
         B-mode in [0, 1] (0 outside the fan) and the boolean mask of voxels that a frame covers.
     """
-    sweep = _draw_sweep(probe, generator, tissues.device)
+    sweep = _draw_sweep(probe, generator)
     properties = _property_maps(tissues, texture, scatter, probe.even_attenuation, sulcal_filling)
     rays, spacing = _ray_points(probe, sweep)
     sampled = sample(properties, points, rays)
@@ -207,18 +207,18 @@ def simulate_ultrasound(
     return image * known, covered & known
 
 
-def _draw_sweep(probe: Probe, generator: torch.Generator, device: torch.device) -> Sweep:
-    steps = torch.exp(probe.step_irregularity * torch.randn(probe.frames, generator=generator))
+def _draw_sweep(probe: Probe, generator: torch.Generator) -> Sweep:
+    steps = torch.exp(probe.step_irregularity * gaussian_noise((probe.frames,), generator))
     steps = torch.cumsum(steps, 0)
     half = probe.sweep_half_length
     if probe.tilt_pivot is not None:
         half = float(np.arctan(half / (probe.tilt_pivot + 0.6 * probe.depth)))
     positions = (steps - steps[0]) / (steps[-1] - steps[0]) * 2 * half - half
-    walk = torch.cumsum(probe.unsteadiness * torch.randn((2, probe.frames), generator=generator), 1)
-    along = torch.linspace(-1, 1, probe.frames)
-    shift = torch.tensor(probe.drift)[:, None] * along + walk - walk.mean(1, keepdim=True)
-    error = probe.tracking_error * torch.randn((2, probe.frames), generator=generator)
-    return Sweep(positions.to(device), shift.to(device), (shift + error).to(device))
+    walk = torch.cumsum(probe.unsteadiness * gaussian_noise((2, probe.frames), generator), 1)
+    along = torch.linspace(-1, 1, probe.frames, device=generator.device)
+    shift = torch.tensor(probe.drift, device=generator.device)[:, None] * along + walk - walk.mean(1, keepdim=True)
+    error = probe.tracking_error * gaussian_noise((2, probe.frames), generator)
+    return Sweep(positions, shift, shift + error)
 
 
 def _property_maps(
@@ -270,9 +270,9 @@ def _b_mode(
     sliders = torch.tensor(probe.gain_curve, device=sampled.device)[None, None]
     sliders = functional.interpolate(sliders, SAMPLES, mode="linear", align_corners=True)[0, 0]
     gain = 2 * probe.frequency * BRAIN_ATTENUATION * probe.compensation * depth + sliders
-    gain = gain + probe.unevenness * _beam_gain(probe.frames, generator).to(sampled.device)[..., None]
+    gain = gain + probe.unevenness * _beam_gain(probe.frames, generator)[..., None]
     amplitude = transmitted * 10 ** ((gain - loss) / 20)
-    scatterers = echo * _complex_noise(echo.shape, generator, echo.device)
+    scatterers = echo * _complex_noise(echo.shape, generator)
     specular = probe.reflection * reflection.abs() * cosine**probe.specularity
     field = torch.stack([scatterers.real + specular, scatterers.imag]) * amplitude
     line_pitch = 2 * probe.half_angle / (LINES - 1)
@@ -285,7 +285,7 @@ def _b_mode(
         bands = torch.exp(-depth / 0.5) * (1 + torch.cos(2 * np.pi * depth / 0.18)) * 0.5
         envelope = envelope + probe.reverberation * bands * envelope.mean()
     reference = torch.quantile(envelope.flatten()[::37], 0.995)
-    noise = 10 ** (probe.noise_floor / 20) * reference * _complex_noise(echo.shape, generator, echo.device).abs()
+    noise = 10 ** (probe.noise_floor / 20) * reference * _complex_noise(echo.shape, generator).abs()
     decibel = 20 * torch.log10((envelope + noise) / reference + 1e-6)
     image = (decibel / probe.dynamic_range + 1).clamp(0, 1) ** probe.gamma
     image = (image - probe.reject).clamp_min(0) / (1 - probe.reject) * probe.brightness
@@ -294,13 +294,13 @@ def _b_mode(
 
 def _beam_gain(frames: int, generator: torch.Generator) -> torch.Tensor:
     """Gain of every beam (frames, LINES) of unit variance: contact, bubbles and bone near the face differ slowly."""
-    coarse = torch.randn((1, 1, 8, 12), generator=generator)
+    coarse = gaussian_noise((1, 1, 8, 12), generator)
     gain = functional.interpolate(coarse, (frames, LINES), mode="bicubic", align_corners=True)[0, 0]
     return gain / gain.std()
 
 
-def _complex_noise(shape: torch.Size, generator: torch.Generator, device: torch.device) -> torch.Tensor:
-    return torch.complex(*(torch.randn(shape, generator=generator).to(device) for _ in range(2)))
+def _complex_noise(shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
+    return torch.complex(*(gaussian_noise(shape, generator) for _ in range(2)))
 
 
 def _lose_contact(image: torch.Tensor, probe: Probe) -> torch.Tensor:
@@ -350,7 +350,7 @@ def _reconstruct(
     return volume * covered, covered
 
 
-def scatter_texture(size: int, voxel: float, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+def scatter_texture(size: int, voxel: float, generator: torch.Generator) -> torch.Tensor:
     """Texture of unit variance on scales of 3 and 10 mm."""
-    fine, coarse = (smooth_noise(size, scale / voxel, generator, device=device)[0] for scale in (3, 10))
+    fine, coarse = (smooth_noise(size, scale / voxel, generator)[0] for scale in (3, 10))
     return (fine + coarse) / 2**0.5

@@ -22,7 +22,8 @@ def run(options: argparse.Namespace) -> int:
     Parameters
     ----------
     options
-        ``preset``, ``list``, ``data``, ``output``, ``predictions``, ``initial``, ``steps``, ``seed``, ``device``.
+        ``preset``, ``list``, ``data``, ``output``, ``predictions``, ``initial``, ``steps``, ``seed``, ``device``,
+        ``workers``.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         train(
             options.preset, options.data, options.output, options.predictions, options.seed, options.steps, device,
-            lambda line: print(line, flush=True), initial,
+            lambda line: print(line, flush=True), initial, options.workers,
         )
     except FloatingPointError as error:
         raise InputError(f"{options.output}: {error}") from error

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from ..grids import coarsened, stacked
 from ..preprocessing import normalize_ultrasound, resample_to_spacing
@@ -213,7 +215,7 @@ class PatchBatches:
     seed
         Of all batches.
     augment
-        Whether the ultrasound, the only channel then, is varied.
+        Whether the ultrasound, the first channel, is varied.
     """
 
     def __init__(
@@ -237,8 +239,54 @@ class PatchBatches:
         parts = (volume.image, volume.target, volume.fan[None])
         image, target, fan = (part[(slice(None), *window)][(slice(None), *flips)] for part in parts)
         image = image.astype(np.float32)
-        image = augment_ultrasound(image, rng) if self.augment else image
+        image = augment_ultrasound(image, rng, channels=1) if self.augment else image
         return image, target, fan
+
+
+class DrawnAhead:
+    """Batches that other processes draw while the network learns from the last ones; numbered as they are.
+
+    Parameters
+    ----------
+    batches
+        What they draw; the volumes are shared with them, not copied.
+    workers
+        Number of processes.
+    """
+
+    def __init__(self, batches: Batches, workers: int) -> None:
+        self.batches, self.workers = batches, workers
+        self._ahead: Iterator[Batch] = iter(())
+        self._next: int | None = None
+
+    def draw(self, step: int) -> Batch:
+        """Batch number ``step``; one that does not follow the last one has to be waited for."""
+        if step != self._next:
+            self._ahead = self._drawn_from(step)
+        self._next = step + 1
+        return next(self._ahead)
+
+    def _drawn_from(self, step: int) -> Iterator[Batch]:
+        loader = DataLoader(
+            _Numbered(self.batches), batch_size=None, sampler=range(step, step + _MOST_BATCHES),
+            num_workers=self.workers, multiprocessing_context="fork", pin_memory=torch.cuda.is_available(),
+        )  # fmt: skip
+        return (Batch(*parts) for parts in loader)
+
+
+#: More than any schedule has steps.
+_MOST_BATCHES = 2**31
+
+
+class _Numbered(Dataset):
+    """Batches as torch's loader wants them."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        batch = self.batches.draw(step)
+        return batch.image, batch.target, batch.fan
 
 
 def _stack(items: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Batch:
@@ -280,7 +328,13 @@ def augment_ultrasound(image: np.ndarray, rng: np.random.Generator, channels: in
     return np.concatenate([ultrasound * 2 - 1, image[channels:]]).astype(np.float32)
 
 
-def load_volumes(folders: Sequence[Path], load: Callable[[Path], TrainingVolume]) -> list[TrainingVolume]:
-    """Load all cases; cases without a voxel in the fan are left out."""
-    volumes = [load(folder) for folder in folders]
+def load_volumes(
+    folders: Sequence[Path], load: Callable[[Path], TrainingVolume], workers: int = 0
+) -> list[TrainingVolume]:
+    """Load all cases, in other processes where ``workers`` says so; cases without a voxel in the fan are left out."""
+    if workers:
+        with ProcessPoolExecutor(workers) as pool:
+            volumes = list(pool.map(load, folders))
+    else:
+        volumes = [load(folder) for folder in folders]
     return [volume for volume in volumes if len(volume.centres)]

@@ -59,23 +59,24 @@ def _weights(bundle: Bundle) -> dict[str, np.ndarray]:
     import onnx
 
     model = onnx.load(str(bundle.path / NETWORK_FILE))
-    return {entry.name: onnx.numpy_helper.to_array(entry).copy() for entry in model.graph.initializer}
+    return {entry.name: onnx.numpy_helper.to_array(entry).astype(np.float32) for entry in model.graph.initializer}
 
 
 def _convolutions(network: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
-    kinds = (torch.nn.Conv2d, torch.nn.ConvTranspose2d)
+    kinds = (torch.nn.Conv2d, torch.nn.ConvTranspose2d, torch.nn.Conv3d, torch.nn.ConvTranspose3d)
     return [(name, module) for name, module in network.named_modules() if isinstance(module, kinds)]
 
 
 @torch.no_grad()
 def _neutralise(network: torch.nn.Module, batches: SliceBatches) -> None:
     """Set every batch normalisation to the identity on the given batches, in training as in evaluation."""
-    layers = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    layers = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm3d)]
     moments: dict[torch.nn.Module, list[torch.Tensor]] = {layer: [] for layer in layers}
 
     def watch(layer: torch.nn.Module, arguments: tuple[torch.Tensor]) -> None:
         values = arguments[0].double()
-        moments[layer].append(torch.stack([values.mean((0, 2, 3)), values.square().mean((0, 2, 3))]))
+        others = [axis for axis in range(values.ndim) if axis != 1]
+        moments[layer].append(torch.stack([values.mean(others), values.square().mean(others)]))
 
     hooks = [layer.register_forward_pre_hook(watch) for layer in layers]
     for layer in layers:

@@ -94,9 +94,9 @@ def generator_loss(output: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor
 
 
 def segmenter_loss(output: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
-    """Soft Dice over the batch (tumour, cavity) and cross-entropy, for (B, 3, H, W) logits.
+    """Soft Dice over the batch (tumour, cavity) and cross-entropy, for (B, 3, ...) logits.
 
-    Slices without labels (NaN) take part in neither.
+    A class that the batch lacks takes no part in the Dice, slices without labels (NaN) in neither.
     """
     known = known_targets(batch.target)
     labels = fill_missing(batch.target, known)[:, 0].long().clamp_min(0)  # a padded voxel, outside the fan, has none
@@ -104,10 +104,13 @@ def segmenter_loss(output: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor
     fan = mask[:, 0]
     entropy = functional.cross_entropy(output, labels, reduction="none")
     probability = output.softmax(1)[:, 1:] * mask
-    truth = functional.one_hot(labels, 3).permute(0, 3, 1, 2)[:, 1:] * mask
-    overlap = (probability * truth).sum((0, 2, 3))
-    dice = (2 * overlap + 1) / (probability.sum((0, 2, 3)) + truth.sum((0, 2, 3)) + 1)
-    return {"dice": 1 - dice.mean(), "entropy": (entropy * fan).sum() / fan.sum().clamp_min(1)}
+    truth = functional.one_hot(labels, 3).movedim(-1, 1)[:, 1:] * mask
+    parts = (probability * truth, probability, truth)
+    overlap, found, true = (part.transpose(0, 1).flatten(1).sum(1) for part in parts)
+    missed = 1 - (2 * overlap + 1) / (found + true + 1)
+    present = true > 0
+    dice = (missed * present).sum() / present.sum().clamp_min(1)
+    return {"dice": dice, "entropy": (entropy * fan).sum() / fan.sum().clamp_min(1)}
 
 
 def least_squares(score: torch.Tensor, goal: float, mask: torch.Tensor) -> torch.Tensor:

@@ -11,11 +11,20 @@ import torch
 
 from ..bundle import Bundle
 from ..generators import build
-from ..generators.unet import FEATURES, slice_network
+from ..generators.unet import FEATURES, plain_network
 from ..simulation.case import VOXEL
 from ..simulation.cohort import read_index
 from ..simulation.mri import TARGETS
-from .data import SliceBatches, TrainingVolume, generator_volume, load_volumes, segmenter_volume
+from .data import (
+    Batches,
+    DrawnAhead,
+    PatchBatches,
+    SliceBatches,
+    TrainingVolume,
+    generator_volume,
+    load_volumes,
+    segmenter_volume,
+)
 from .discriminator import patch_discriminator
 from .families import FAMILY_PRESETS, FamilyPreset, train_family
 from .initial import start_from
@@ -36,11 +45,13 @@ class Preset:
     kind
         "generator" or "segmenter".
     inputs
-        Images that the network reads, three neighbouring slices of each.
+        Images that the network reads; in 2.5D, three neighbouring slices of each.
     outputs
         Channels that it gives.
+    regime
+        "2.5D" or "3D".
     size
-        Edge of the square training slices in voxels.
+        Edge of the square training slices, or of the cubic patches, in voxels.
     share
         Part of the training cases that is used; the first ones, which cover all heads evenly.
     adversarial
@@ -53,12 +64,23 @@ class Preset:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     schedule: Schedule
+    regime: str = "2.5D"
     size: int = 96
     batch_size: int = 16
     features: tuple[int, ...] = FEATURES
     share: float = 1.0
     adversarial: bool = False
     spacing: float = VOXEL
+
+    @property
+    def dimensions(self) -> int:
+        """Of what goes through the network: 2 for slices, 3 for patches."""
+        return 3 if self.regime == "3D" else 2
+
+    @property
+    def channels(self) -> int:
+        """Of what goes into the network."""
+        return len(self.inputs) * (1 if self.regime == "3D" else 3)
 
     def cases(self, cohort: Path, split: str) -> list[Path]:
         """Folders of the cases of a split that the preset uses."""
@@ -75,7 +97,7 @@ class Preset:
         """The untrained network."""
         if self.kind == "generator":
             return build("unet", "2.5D", TARGETS, features=self.features)
-        return slice_network(3 * len(self.inputs), len(self.outputs), self.features)
+        return plain_network(self.channels, len(self.outputs), self.features, self.dimensions)
 
     def objective(self) -> Objective:
         """What the network learns for, with an untrained discriminator where one takes part."""
@@ -84,7 +106,7 @@ class Preset:
         discriminator = patch_discriminator(len(CONDITION) + len(TARGETS)) if self.adversarial else None
         return Adversarial(generator_loss, Adversary(discriminator) if discriminator else None)
 
-    def score(self, validation: SliceBatches) -> Score | None:
+    def score(self, validation: Batches) -> Score | None:
         """What chooses the checkpoint that is kept."""
         return perceptual_score(validation) if self.kind == "generator" else overlap_score(validation)
 
@@ -97,21 +119,21 @@ class Preset:
 
 CLASSES = ("background", "tumour", "cavity")
 _SEGMENTER = {
-    "kind": "segmenter", "outputs": CLASSES, "features": (24, 48, 64, 96, 128, 24), "share": 0.5,
-    # On voxels twice as large the network sees a tumour as a whole, and is eight times as fast.
-    "spacing": 2 * VOXEL, "size": 64, "batch_size": 8, "schedule": Schedule(4000),
+    # Voxels twice as large as the generator's: the network sees a tumour as a whole, and a volume takes a second.
+    "kind": "segmenter", "outputs": CLASSES, "regime": "3D", "spacing": 2 * VOXEL, "size": 64, "batch_size": 4,
+    "features": (24, 48, 64, 96, 128, 24), "schedule": Schedule(4000, rate=1e-3),
 }
 PRESETS: dict[str, Preset | FamilyPreset] = {
-    "ious2mr-2.5d": Preset("generator", ("ioUS",), (*TARGETS, "log_error"), Schedule(4000)),
+    "ious2mr-2.5d": Preset("generator", ("ioUS",), (*TARGETS, "log_error"), Schedule(13000), batch_size=64),
     # For a GPU: texture that a discriminator asks for takes many more steps to learn.
     "ious2mr-2.5d-adversarial": Preset(
         "generator", ("ioUS",), (*TARGETS, "log_error"), Schedule(20000, rate=1e-3), adversarial=True
     ),
-    "lesion-2.5d": Preset(inputs=("ioUS", *TARGETS), **_SEGMENTER),
+    "lesion-3d": Preset(inputs=("ioUS", *TARGETS), **_SEGMENTER),
     # The arms that the shipped segmenter is compared with: the same network, cases and steps, fewer inputs.
-    "lesion-2.5d-ultrasound-only": Preset(inputs=("ioUS",), **_SEGMENTER),
-    "lesion-2.5d-synthetic-only": Preset(inputs=TARGETS, **_SEGMENTER),
-    "lesion-2.5d-true-mri": Preset(inputs=TARGETS, **_SEGMENTER),
+    "lesion-3d-ultrasound-only": Preset(inputs=("ioUS",), **_SEGMENTER),
+    "lesion-3d-synthetic-only": Preset(inputs=TARGETS, **_SEGMENTER),
+    "lesion-3d-true-mri": Preset(inputs=TARGETS, **_SEGMENTER),
     **FAMILY_PRESETS,
 }
 
@@ -126,6 +148,7 @@ def train(
     device: str = "cpu",
     report: Callable[[str], None] = print,
     initial: Bundle | None = None,
+    workers: int = 0,
 ) -> torch.nn.Module:
     """Train the preset ``name`` and return the averaged network.
 
@@ -149,6 +172,9 @@ def train(
         Receives a line at every checkpoint.
     initial
         Bundle to start from; random weights without it, and for the benchmark's families.
+    workers
+        Processes that load cases and draw batches ahead of time, for GPUs; this one does it where there are none. Not
+        for the benchmark's families.
 
     Raises
     ------
@@ -165,22 +191,27 @@ def train(
     torch.manual_seed(seed)
     load = partial(preset.volume, predictions=predictions)
     train_batches, validation = (
-        _batches(preset, preset.cases(cohort, split), load, seed, augment)
-        for split, augment in (("train", True), ("validation", False))
+        _batches(preset, preset.cases(cohort, split), load, seed, augment, workers)
+        for split, augment in (("train", preset.inputs[0] == "ioUS"), ("validation", False))
     )
     network = preset.network()
     if initial is not None:
         start_from(network, preset.inputs, initial, train_batches)
+    drawn = DrawnAhead(train_batches, workers) if workers else train_batches
     trainer = Trainer(
-        network, preset.objective(), train_batches, validation, schedule, output, device, preset.score(validation),
+        network, preset.objective(), drawn, validation, schedule, output, device, preset.score(validation),
         preset.picture(),
     )
     return trainer.run(report)
 
 
 def _batches(
-    preset: Preset, folders: Sequence[Path], load: Callable[[Path], TrainingVolume], seed: int, augment: bool
-) -> SliceBatches:
+    preset: Preset, folders: Sequence[Path], load: Callable[[Path], TrainingVolume], seed: int, augment: bool,
+    workers: int,
+) -> SliceBatches | PatchBatches:
     if not folders:
         raise ValueError("the cohort has no cases for training or validation; simulate more heads")
-    return SliceBatches(load_volumes(folders, load), preset.batch_size, preset.size, seed, augment)
+    volumes = load_volumes(folders, load, workers)
+    if preset.regime == "3D":
+        return PatchBatches(volumes, preset.batch_size, (preset.size,) * 3, seed, augment)
+    return SliceBatches(volumes, preset.batch_size, preset.size, seed, augment)

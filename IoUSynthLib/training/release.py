@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from .families import average_weights
 from .operating_point import read_operating_point
 from .presets import PRESETS, Preset
 
-WINDOW = (192, 192)
+#: Largest input of a network in voxels, by its number of dimensions.
+WINDOW = {2: (192, 192), 3: (96, 96, 96)}
 SIZE_MULTIPLE = 16
 INTENDED_USE = "Research only, never for clinical decisions. Trained on simulated ultrasound."
 TRAINING_DATA = (
@@ -27,8 +29,8 @@ TRAINING_DATA = (
 CITATION = "IoUSynth developers, 2026: synthetic T2w and FLAIR MRI from tracked intraoperative brain ultrasound."
 VERSION = "0.3.0"
 CHANGELOG = {
-    "0.3.0": "simulator with thin sulci, limited penetration and compensation set for the target; outlines on "
-    "voxels of 1.6 mm; started from the weights of 0.2.0",
+    "0.3.0": "simulator with thin sulci, limited penetration and compensation set for the target; outlines by a 3D "
+    "network on voxels of 1.6 mm",
     "0.2.0": "simulator with real MRI, turned grids, drift and loss with depth; started from the weights of 0.1.0",
     "0.1.0": "first weights, trained on simulated cases",
 }
@@ -81,14 +83,17 @@ def release(
     point = read_operating_point(run)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model.onnx"
-        export_onnx(load_run(name, run), 3 * len(preset.inputs), model, SIZE_MULTIPLE)
+        export_onnx(load_run(name, run), preset.channels, model, SIZE_MULTIPLE, dimensions=preset.dimensions, half=True)
         card = _card(name, evaluation, training, agreement)
         return write_bundle(output / name, model, bundle_metadata(name, preset, point), card, licence)
 
 
 def bundle_metadata(name: str, preset: Preset, operating_point: dict) -> dict:
     """Content of metadata.json: MONAI's keys and the section that IoUSynth reads."""
-    channels = [f"{image} slice {offset}" for image in preset.inputs for offset in ("k-1", "k", "k+1")]
+    slices = preset.regime == "2.5D"
+    channels: list[str] = [*preset.inputs]
+    if slices:
+        channels = [f"{image} slice {offset}" for image in preset.inputs for offset in ("k-1", "k", "k+1")]
     return {
         "version": VERSION,
         "changelog": CHANGELOG,
@@ -100,21 +105,21 @@ def bundle_metadata(name: str, preset: Preset, operating_point: dict) -> dict:
             "generator": "synthesis of T2w and FLAIR MRI from intraoperative ultrasound",
             "segmenter": "segmentation of tumour and resection cavity on intraoperative ultrasound and synthetic MRI",
         }[preset.kind],
-        "description": "2.5D U-Net, predictions of three slicing directions averaged",
+        "description": "2.5D U-Net, predictions of three slicing directions averaged" if slices else "3D U-Net",
         "authors": "IoUSynth developers",
         "copyright": "IoUSynth developers, Apache-2.0",
         "data_source": TRAINING_DATA,
         "intended_use": INTENDED_USE,
         "network_data_format": {
-            "inputs": {"image": _data_format("image", channels)},
-            "outputs": {"prediction": _data_format(preset.kind, preset.outputs)},
+            "inputs": {"image": _data_format("image", channels, preset.dimensions)},
+            "outputs": {"prediction": _data_format(preset.kind, preset.outputs, preset.dimensions)},
         },
         "iousynth": {
             "kind": preset.kind,
-            "regime": "2.5D",
+            "regime": preset.regime,
             "spacing": [preset.spacing] * 3,
-            "slice_axes": [0, 1, 2],
-            "window": list(WINDOW),
+            "slice_axes": [0, 1, 2] if slices else [],
+            "window": list(WINDOW[preset.dimensions]),
             "overlap": 0.25,
             "size_multiple": SIZE_MULTIPLE,
             "inputs": list(preset.inputs),
@@ -130,13 +135,13 @@ def bundle_metadata(name: str, preset: Preset, operating_point: dict) -> dict:
     }
 
 
-def _data_format(kind: str, channels: tuple[str, ...] | list[str]) -> dict:
+def _data_format(kind: str, channels: Sequence[str], dimensions: int) -> dict:
     return {
         "type": "image" if kind != "segmenter" else "probabilities",
         "format": "magnitude",
         "modality": "US" if kind == "image" else "MR",
         "num_channels": len(channels),
-        "spatial_shape": [f"{SIZE_MULTIPLE}*n", f"{SIZE_MULTIPLE}*n"],
+        "spatial_shape": [f"{SIZE_MULTIPLE}*n"] * dimensions,
         "dtype": "float32",
         "value_range": [-1, 1],
         "is_patch_data": False,

@@ -34,10 +34,7 @@ def draw_generator(output: torch.Tensor, batch: Batch, inputs: Sequence[str], ta
     inputs, targets
         Names for the titles.
     """
-    if output.ndim == 5:
-        middle = output.shape[2] // 2
-        batch = Batch(batch.image[:, :, middle], batch.target[:, :, middle], batch.fan[:, :, middle])
-        output = output[:, :, middle]
+    output, batch = _middle_slices(output, batch)
     columns = _inputs(batch, inputs)
     for number, name in enumerate(targets):
         columns.append((f"{name} synthetic", grey(_array(output[:, number]))))
@@ -49,11 +46,20 @@ def draw_generator(output: torch.Tensor, batch: Batch, inputs: Sequence[str], ta
 
 
 def draw_segmenter(output: torch.Tensor, batch: Batch, inputs: Sequence[str]) -> np.ndarray:
-    """Inputs, predicted and true labels (yellow tumour, blue cavity), from logits (B, 3, H, W)."""
+    """Inputs, predicted and true labels (yellow tumour, blue cavity), from logits (B, 3, ...), as above."""
+    output, batch = _middle_slices(output, batch)
     columns = _inputs(batch, inputs)
     columns.append(("predicted", _CLASS_COLOURS[_array(output).argmax(1)]))
     columns.append(("true", _CLASS_COLOURS[np.nan_to_num(_array(batch.target[:, 0])).astype(int)]))
     return draw_grid(columns, _array(batch.fan[:, 0]) > 0)
+
+
+def _middle_slices(output: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, Batch]:
+    """Output and patches as slices; what is one already stays."""
+    if output.ndim == 4:
+        return output, batch
+    middle = output.shape[2] // 2
+    return output[:, :, middle], Batch(*(part[:, :, middle] for part in (batch.image, batch.target, batch.fan)))
 
 
 def _inputs(batch: Batch, names: Sequence[str]) -> list[tuple[str, np.ndarray]]:

@@ -11,7 +11,7 @@ import logging
 import torch
 
 from ..evaluation import perceptual
-from .data import Batch, Batches, SliceBatches
+from .data import Batch, Batches
 from .loop import Score
 
 _BATCHES = 6
@@ -42,8 +42,8 @@ def perceptual_score(batches: Batches) -> Score | None:
     return score
 
 
-def overlap_score(batches: SliceBatches) -> Score:
-    """1 minus the mean Dice of tumour and cavity over all voxels of the slices."""
+def overlap_score(batches: Batches) -> Score:
+    """1 minus the mean Dice of tumour and cavity over all voxels of the slices or patches."""
 
     def score(network: torch.nn.Module) -> float:
         overlap, total = torch.zeros(2), torch.zeros(2)

@@ -27,11 +27,11 @@ def test_metadata_are_read(tiny_models):
 
 
 def test_found_by_name_and_by_path(tiny_bundles, tiny_models, tmp_path, monkeypatch):
-    assert bundle.load(tiny_bundles / "lesion-2.5d").kind == "segmenter"
+    assert bundle.load(tiny_bundles / "lesion-3d").kind == "segmenter"
     monkeypatch.chdir(tiny_bundles)
-    assert bundle.load("./lesion-2.5d").path == (tiny_bundles / "lesion-2.5d").resolve()
+    assert bundle.load("./lesion-3d").path == (tiny_bundles / "lesion-3d").resolve()
     monkeypatch.setenv("IOUSYNTH_MODELS", str(tmp_path))
-    shutil.copytree(tiny_bundles / "lesion-2.5d", tmp_path / "own")
+    shutil.copytree(tiny_bundles / "lesion-3d", tmp_path / "own")
     assert bundle.load("own").kind == "segmenter"
 
 
@@ -41,7 +41,7 @@ def test_first_folder_wins(tiny_bundles, tmp_path, monkeypatch):
     assert bundle.load("ious2mr-2.5d").path == path.resolve()
     listed = {model.name: model for model in bundle.list_bundles()}
     assert listed["ious2mr-2.5d"].licence == "MIT"
-    assert "lesion-2.5d" in listed
+    assert "lesion-3d" in listed
 
 
 def test_unknown_model_lists_those_there(tiny_models):

@@ -301,15 +301,15 @@ def test_models(tiny_bundles, capsys, tmp_path, monkeypatch):
     assert cli.main(["models", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("ious2mr-2.5d  0.0.1  generator 2.5D  ioUS -> T2w, FLAIR, log_error") for line in lines)
-    assert cli.main(["models", "info", "lesion-2.5d"]) == 0
+    assert cli.main(["models", "info", "lesion-3d"]) == 0
     assert json.loads(capsys.readouterr().out)["iousynth"]["kind"] == "segmenter"
-    assert cli.main(["models", "verify", "lesion-2.5d", "ious2mr-2.5d"]) == 0
+    assert cli.main(["models", "verify", "lesion-3d", "ious2mr-2.5d"]) == 0
     assert capsys.readouterr().out.count("checksums match") == 2
     bad = write_bundle(tmp_path / "bad", b"text", checksums={"models/model.onnx": "0" * 64})
-    assert cli.main(["models", "verify", str(bad), "lesion-2.5d"]) == 2
+    assert cli.main(["models", "verify", str(bad), "lesion-3d"]) == 2
     captured = capsys.readouterr()
     assert "checksum does not match" in captured.err
-    assert "lesion-2.5d" in captured.out
+    assert "lesion-3d" in captured.out
     assert cli.main(["models", "info", "nothing"]) == 2
     monkeypatch.setattr(cli, "bundle_paths", list)
     assert cli.main(["models", "list"]) == 2

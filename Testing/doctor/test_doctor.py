@@ -13,7 +13,7 @@ from IoUSynthLib.inference import Cancelled
 from IoUSynthLib.inference import session as sessions
 
 PACKAGES = ["IoUSynth", "numpy", "SimpleITK", "onnxruntime"]
-SUBJECTS = [*PACKAGES, "model ious2mr-2.5d", "model lesion-2.5d", "device", "disk"]
+SUBJECTS = [*PACKAGES, "model ious2mr-2.5d", "model lesion-3d", "device", "disk"]
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def in_selector(panel):
 
 def test_lists_what_is_known_of_each_model(panel, section):
     assert table(section)[0] == ["ious2mr-2.5d", "0.0.1", "Apache-2.0", "1 MiB", "not measured yet"]
-    assert table(section)[row_of(section, "lesion-2.5d")][4] == "in each run"
+    assert table(section)[row_of(section, "lesion-3d")][4] == "in each run"
     shipped = row_of(section, "ious2mr-2.5d (not used)")
     section.ui.modelsTable.selectRow(shipped)
     details = section.ui.detailsLabel.text

@@ -333,7 +333,7 @@ def test_lists_the_generators_and_keeps_the_choice_in_the_scene(scene, panel, ca
     names = [selector.itemText(index) for index in range(selector.count)]
     assert names[0] == "Default"
     assert {"ious2mr-2.5d", "slow-2.5d"} <= set(names)
-    assert "lesion-2.5d" not in names
+    assert "lesion-3d" not in names
     selector.setCurrentText("slow-2.5d")
     panel.exit()
     panel.enter()

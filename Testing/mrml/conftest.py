@@ -31,7 +31,7 @@ def result_of():
             "synthetic": True,
             "notice": "SYNTHETIC - NOT ACQUIRED",
             "model": {"name": "ious2mr-2.5d", "version": "0.1.0", "sha256": "ab12", "licence": "Apache-2.0"},
-            "segmenter": {"name": "lesion-2.5d", "version": "0.2.0", "sha256": "cd34", "licence": "Apache-2.0"},
+            "segmenter": {"name": "lesion-3d", "version": "0.2.0", "sha256": "cd34", "licence": "Apache-2.0"},
             "versions": {"onnxruntime": "1.20", 'odd "text"': "a;b%3B:c <&>"},
             "device": {"requested": "auto", "used": "CPU"},
         }

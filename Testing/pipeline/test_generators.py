@@ -46,7 +46,7 @@ def test_a_generator_without_an_estimate_of_its_error(tiny_models, ultrasound, d
     check(result, ultrasound, default, images)
     report = result.report
     assert (report["model"]["name"], report["companion"]["name"]) == ("chosen", "ious2mr-2.5d")
-    assert report["segmenter"]["name"] == "lesion-2.5d"
+    assert report["segmenter"]["name"] == "lesion-3d"
     assert report["quality"]["uncertainty"] == "not estimated: chosen does not predict its own error"
     assert "expected error not estimated: chosen does not predict its own error" in report["summary"]
     assert "(outlined on the images of ious2mr-2.5d)" in report["summary"]

@@ -62,8 +62,8 @@ def test_a_generator_on_the_patients_axes(tiny_models, ultrasound, tmp_path):
 
 def test_a_segmenter_on_larger_voxels(tiny_bundles, ultrasound, tmp_path, monkeypatch):
     shutil.copytree(tiny_bundles / "ious2mr-2.5d", tmp_path / "ious2mr-2.5d")
-    section = load(tiny_bundles / "lesion-2.5d").details | {"spacing": [1.6, 1.6, 1.6]}
-    write_bundle(tmp_path / "lesion-2.5d", segmenter_network(), **section)
+    section = load(tiny_bundles / "lesion-3d").details | {"spacing": [1.6, 1.6, 1.6]}
+    write_bundle(tmp_path / "lesion-3d", segmenter_network(), **section)
     monkeypatch.setenv("IOUSYNTH_MODELS", str(tmp_path))
     result = pipeline.synthesize(ultrasound, device="cpu")
     assert result.segmentation.same_grid(ultrasound, 0.0)
@@ -120,7 +120,7 @@ def test_cancel_from_the_progress_callback(tiny_models, ultrasound):
 
 def test_a_wrong_kind_of_model_is_refused(tiny_models, ultrasound):
     with pytest.raises(InputError, match="is a segmenter, but a generator is needed"):
-        pipeline.synthesize(ultrasound, model="lesion-2.5d")
+        pipeline.synthesize(ultrasound, model="lesion-3d")
 
 
 def test_a_volume_that_is_no_ultrasound_gets_a_warning(tiny_models):

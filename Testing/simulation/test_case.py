@@ -47,6 +47,15 @@ def test_same_seed_same_case(head, case):
     assert case.parameters == again.parameters
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_simulates_the_same_case_with_other_speckle(head, case):
+    first, second = (simulate_case(head, seed=5, size=SIZE, voxel=COARSE, device="cuda") for _ in range(2))
+    for name, volume in first.images.items():
+        assert np.array_equal(volume.array, second.images[name].array)
+        assert volume.array.mean() == pytest.approx(case.images[name].array.mean(), rel=0.1)
+    assert first.parameters == case.parameters
+
+
 def test_the_face_of_the_probe_lies_where_the_pose_says(head, case):
     pose = draw_pose(head, np.random.default_rng(5))
     turn = np.array(case.parameters["turn"])

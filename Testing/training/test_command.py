@@ -49,7 +49,7 @@ def run(*arguments):
     return cli.main(["train", *map(str, arguments)])
 
 
-@pytest.mark.parametrize("name", ["ious2mr-2.5d", "ious2mr-2.5d-adversarial", "lesion-2.5d"])
+@pytest.mark.parametrize("name", ["ious2mr-2.5d", "ious2mr-2.5d-adversarial", "lesion-3d"])
 def test_a_run_leaves_checkpoint_curve_and_pictures(name, cohort, tmp_path, capsys):
     assert run(name, "--data", cohort, "-o", tmp_path / "run", "--device", "cpu") == 0
     names = {path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").rglob("*.*")}
@@ -71,7 +71,7 @@ def test_a_segmenter_learns_from_predictions(cohort, tmp_path):
     for case in ("case-0000", "case-0001"):
         for image in ("T2w", "FLAIR"):
             np.save(predictions / f"{case}_{image}.npy", np.zeros((40, 40, 40), np.float16))
-    arguments = ("lesion-2.5d", "--data", cohort, "--predictions", predictions, "--steps", 1)
+    arguments = ("lesion-3d", "--data", cohort, "--predictions", predictions, "--steps", 1)
     assert run(*arguments, "-o", tmp_path / "run") == 0
     assert run(*arguments[:3], "--steps", 1, "-o", tmp_path / "true") == 0
     curves = [(tmp_path / name / "curve.csv").read_text() for name in ("run", "true")]
@@ -107,7 +107,7 @@ def test_bad_input(cohort, tmp_path, capsys):
     assert f"{tmp_path / 'dataset.json'}: is missing; make a cohort with iousynth simulate" in error
     error = complaint(capsys, name, "--data", cohort, "-o", output, "--predictions", tmp_path)
     assert "ious2mr-2.5d learns from no predictions" in error
-    error = complaint(capsys, "lesion-2.5d", "--data", cohort, "-o", output, "--predictions", tmp_path)
+    error = complaint(capsys, "lesion-3d", "--data", cohort, "-o", output, "--predictions", tmp_path)
     assert f"{tmp_path / 'case-0000_T2w.npy'}: is missing" in error
     assert not output.exists()
     (tmp_path / "file").write_text("")
@@ -148,7 +148,7 @@ def test_a_gpu_that_is_not_there(cohort, tmp_path, capsys, monkeypatch):
 
 
 def test_a_checkpoint_of_another_preset(cohort, tmp_path, capsys):
-    assert run("lesion-2.5d", "--data", cohort, "-o", tmp_path, "--steps", 1) == 0
+    assert run("lesion-3d", "--data", cohort, "-o", tmp_path, "--steps", 1) == 0
     capsys.readouterr()
     error = complaint(capsys, "ious2mr-2.5d", "--data", cohort, "-o", tmp_path, "--steps", 2)
     assert "checkpoint.pt: cannot be gone on from" in error
@@ -172,6 +172,6 @@ def test_without_torch(monkeypatch, capsys):
 
 
 def test_a_model_that_is_not_there_cannot_be_started_from(cohort, tmp_path, capsys):
-    assert run("lesion-2.5d", "--data", cohort, "-o", tmp_path / "run", "--initial", "nowhere") == 2
+    assert run("lesion-3d", "--data", cohort, "-o", tmp_path / "run", "--initial", "nowhere") == 2
     assert "nowhere" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

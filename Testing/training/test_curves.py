@@ -113,3 +113,13 @@ def test_sample_picture_of_a_segmenter(batch):
     picture = draw_segmenter(logits, labels, ("ioUS",))
     assert tuple(picture[30, 74].tolist()) == (255, 214, 0)
     assert tuple(picture[30, 124].tolist()) == (0, 200, 255)
+
+
+def test_a_patch_is_drawn_as_its_middle_slice(batch):
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn((6, 3, 32, 48), generator=generator), torch.ones(6, 1, 32, 48)
+    slices = Batch(batch.image[:, :1], labels, batch.fan)
+    parts = (logits, slices.image, slices.target, slices.fan)
+    patch = [torch.stack([torch.zeros_like(part), part, torch.zeros_like(part)], 2) for part in parts]
+    expected = draw_segmenter(logits, slices, ("ioUS",))
+    assert np.array_equal(draw_segmenter(patch[0], Batch(*patch[1:]), ("ioUS",)), expected)

@@ -8,13 +8,13 @@ import torch
 from tiny_models import write_bundle
 
 from IoUSynthLib.bundle import Bundle, load
-from IoUSynthLib.generators.unet import slice_network
-from IoUSynthLib.training.data import SliceBatches, TrainingVolume
+from IoUSynthLib.generators.unet import plain_network
+from IoUSynthLib.training.data import PatchBatches, SliceBatches, TrainingVolume
 from IoUSynthLib.training.export import export_onnx
 from IoUSynthLib.training.initial import start_from
 from IoUSynthLib.volume import InputError
 
-FEATURES = (4, 4, 4, 4, 4, 4)
+FEATURES, WIDER = (4, 4, 4, 4, 4, 4), (8, 8, 8, 16, 16, 8)
 CLASSES = ["background", "tumour", "cavity"]
 
 
@@ -28,7 +28,7 @@ def batches(inputs: int) -> SliceBatches:
 def trained() -> torch.nn.Module:
     """A network whose normalisations have seen data, so that they are far from the identity."""
     torch.manual_seed(3)
-    network = slice_network(6, 3, FEATURES)
+    network = plain_network(6, 3, FEATURES)
     for layer in network.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(layer.weight, 0.5, 2)
@@ -47,7 +47,7 @@ def bundle(trained: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_the_started_network_computes_what_the_bundle_does(trained: torch.nn.Module, bundle: Bundle) -> None:
-    network = slice_network(6, 3, FEATURES)
+    network = plain_network(6, 3, FEATURES)
     start_from(network, ["ioUS", "T2w"], bundle, batches(2))
     image = batches(2).draw(77).image
     with torch.no_grad():
@@ -56,7 +56,7 @@ def test_the_started_network_computes_what_the_bundle_does(trained: torch.nn.Mod
 
 def test_its_normalisations_are_set_for_training_too(trained: torch.nn.Module, bundle: Bundle) -> None:
     """In training a layer normalises by the batch; that must not throw the weights away."""
-    network = slice_network(6, 3, FEATURES)
+    network = plain_network(6, 3, FEATURES)
     start_from(network, ["ioUS", "T2w"], bundle, batches(2))
     image = torch.cat([batches(2).draw(number).image for number in range(8)])
     with torch.no_grad():
@@ -65,9 +65,9 @@ def test_its_normalisations_are_set_for_training_too(trained: torch.nn.Module, b
 
 
 def test_fewer_inputs_keep_their_columns(trained: torch.nn.Module, bundle: Bundle) -> None:
-    network = slice_network(3, 3, FEATURES)
+    network = plain_network(3, 3, FEATURES)
     start_from(network, ["T2w"], bundle, batches(1))
-    whole = slice_network(6, 3, FEATURES)
+    whole = plain_network(6, 3, FEATURES)
     start_from(whole, ["ioUS", "T2w"], bundle, batches(2))
     first = "conv_0.conv_0.conv.weight"
     torch.testing.assert_close(network.state_dict()[first], whole.state_dict()[first][:, 3:])
@@ -75,6 +75,28 @@ def test_fewer_inputs_keep_their_columns(trained: torch.nn.Module, bundle: Bundl
 
 def test_another_architecture_is_refused(bundle: Bundle) -> None:
     with pytest.raises(InputError, match="do not fit a network that reads ioUS"):
-        start_from(slice_network(3, 3, (8, 8, 8, 8, 8, 8)), ["ioUS"], bundle, batches(1))
+        start_from(plain_network(3, 3, (8, 8, 8, 8, 8, 8)), ["ioUS"], bundle, batches(1))
     with pytest.raises(InputError, match="do not fit a network that reads FLAIR"):
-        start_from(slice_network(3, 3, FEATURES), ["FLAIR"], bundle, batches(1))
+        start_from(plain_network(3, 3, FEATURES), ["FLAIR"], bundle, batches(1))
+
+
+def test_a_network_of_volumes_and_weights_in_half_precision(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    trained = plain_network(2, 3, WIDER, dimensions=3).eval()
+    files = [tmp_path / name for name in ("whole.onnx", "half.onnx")]
+    differences = [export_onnx(trained, 2, file, dimensions=3, half=file.stem == "half") for file in files]
+    assert differences[0] < 1e-5 < differences[1] < 1e-2
+    weights = sum(parameter.numel() for parameter in trained.parameters() if parameter.ndim > 1)
+    assert files[0].stat().st_size - files[1].stat().st_size > 1.8 * weights
+    section = {"inputs": ["ioUS", "T2w"], "outputs": CLASSES, "kind": "segmenter", "regime": "3D", "slice_axes": []}
+    section["window"] = [32, 32, 32]
+    bundle = load(write_bundle(tmp_path / "tiny", files[1].read_bytes(), **section))
+    image = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 32)).astype(np.float16)
+    fan = np.ones((32, 32, 32), bool)
+    volume = TrainingVolume(image, image[:1], fan, np.argwhere(fan)[::500])
+    patches = PatchBatches([volume], 1, (32, 32, 32), 0, augment=False)
+    network = plain_network(2, 3, WIDER, dimensions=3)
+    start_from(network, ["ioUS", "T2w"], bundle, patches)
+    shown = torch.from_numpy(image.astype(np.float32))[None]
+    with torch.no_grad():
+        assert torch.allclose(network.eval()(shown), trained(shown), atol=1e-2)

@@ -10,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from IoUSynthLib.bundle import load
 from IoUSynthLib.generators import build
+from IoUSynthLib.inference import open_session, predict
 from IoUSynthLib.training import loop, release
 from IoUSynthLib.training.data import SliceBatches, TrainingVolume, augment_ultrasound
 from IoUSynthLib.training.export import export_onnx
@@ -199,6 +200,26 @@ def test_export_is_a_bundle_that_the_operating_room_opens(tmp_path, monkeypatch)
     assert bundle.outputs == ("T2w", "FLAIR", "log_error")
     assert "a test" in (folder / "docs" / "README.md").read_text()
     assert (folder / "LICENSE").read_text() == "a licence"
+
+
+def test_a_segmenter_of_volumes_is_released_as_one(tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    from dataclasses import replace
+
+    name = "lesion-3d"
+    monkeypatch.setitem(PRESETS, name, replace(PRESETS[name], features=FEATURES))
+    run, licence = tmp_path / "run", tmp_path / "LICENSE"
+    run.mkdir()
+    licence.write_text("a licence")
+    torch.manual_seed(1)
+    network = PRESETS[name].network()
+    torch.save({"average": AveragedModel(network, use_buffers=True).state_dict()}, run / "checkpoint.pt")
+    bundle = load(release.release(name, run, tmp_path / "models", licence))
+    assert (bundle.regime, bundle.spacing, bundle.slice_axes, len(bundle.window)) == ("3D", (1.6,) * 3, (), 3)
+    image = np.random.default_rng(0).uniform(-1, 1, (3, 32, 16, 48)).astype(np.float32)
+    found = predict(open_session(bundle, "cpu"), image, np.ones(image.shape[1:], bool), bundle)
+    expected = network.eval()(torch.from_numpy(image)[None])[0].detach().numpy()
+    assert np.allclose(found, expected, atol=1e-4)
 
 
 def test_export_notices_a_network_that_onnx_gets_wrong(tmp_path, monkeypatch):

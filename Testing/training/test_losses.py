@@ -73,6 +73,28 @@ def test_perfect_segmentation_costs_nothing():
     assert float(sum(loss.values())) == pytest.approx(0, abs=1e-5)
 
 
+def test_a_class_that_the_batch_lacks_takes_no_part_in_the_dice():
+    labels = torch.zeros(1, 1, 8, 8)
+    labels[..., :4] = 1
+    logits = torch.zeros(1, 3, 8, 8)
+    logits[:, 2] = 2  # a cavity is called everywhere
+    loss = segmenter_loss(logits, Batch(torch.zeros(1, 3, 8, 8), labels, torch.ones(1, 1, 8, 8)))
+    tumour = float(logits.softmax(1)[0, 1, 0, 0])
+    assert float(loss["dice"]) == pytest.approx(1 - (2 * 32 * tumour + 1) / (64 * tumour + 32 + 1), rel=1e-5)
+
+
+def test_a_volume_costs_what_its_slices_do():
+    generator = torch.Generator().manual_seed(3)
+    logits, image = torch.randn((6, 3, 8, 8), generator=generator), torch.zeros(6, 1, 8, 8)
+    labels = torch.randint(0, 3, (6, 1, 8, 8), generator=generator).float()
+    fan = (torch.rand((6, 1, 8, 8), generator=generator) > 0.3).float()
+    slices = segmenter_loss(logits, Batch(image, labels, fan))
+    logits, image, labels, fan = (part.transpose(0, 1)[None] for part in (logits, image, labels, fan))
+    volume = segmenter_loss(logits, Batch(image, labels, fan))
+    for name, value in slices.items():
+        assert float(volume[name]) == pytest.approx(float(value), rel=1e-5)
+
+
 def spoiled(batch, slices, channels):
     """The batch, with NaN in whole channels of some slices."""
     target = batch.target.clone()

@@ -283,3 +283,12 @@ def test_patches_are_the_same_place_in_all_images():
     changed = PatchBatches([source], 3, (16, 8, 16), 1, augment=True).draw(5)
     assert not torch.equal(batch.image[:1], changed.image[:1])
     assert torch.equal(batch.target[:1], changed.target[:1])
+
+
+def test_patches_vary_the_ultrasound_alone():
+    image = np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 16)).astype(np.float16)
+    fan = np.ones(image.shape[1:], bool)
+    source = TrainingVolume(image, image[:1], fan, np.argwhere(fan))
+    plain, varied = (PatchBatches([source], 1, (16,) * 3, 1, augment).draw(0).image for augment in (False, True))
+    assert not torch.equal(plain[:, 0], varied[:, 0])
+    assert torch.equal(plain[:, 1], varied[:, 1])

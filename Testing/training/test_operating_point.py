@@ -24,7 +24,7 @@ def faint_tumour():
 
 
 def test_a_faint_tumour_is_found_from_the_right_weight_on(tiny_models, faint_tumour):
-    scores = score_tumour_weights(load("lesion-2.5d"), [faint_tumour], 0.01)
+    scores = score_tumour_weights(load("lesion-3d"), [faint_tumour], 0.01)
     assert scores[1.0] == 0
     assert scores[2.0] == 0
     assert scores[2.8] > 0.7

@@ -1,0 +1,31 @@
+"""Synthetic MRI of cases, by ONNX Runtime and by torch."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxscript")
+
+import torch
+from tiny_models import write_bundle
+
+from IoUSynthLib.bundle import load
+from IoUSynthLib.generators.unet import plain_network
+from IoUSynthLib.training.export import export_onnx
+from IoUSynthLib.training.predictions import NetworkSession, predict_images
+
+
+def test_torch_predicts_what_the_exported_network_does(tmp_path):
+    torch.manual_seed(0)
+    network = plain_network(3, 3, (4, 4, 4, 4, 4, 4)).eval()
+    export_onnx(network, 3, tmp_path / "model.onnx")
+    bundle = load(write_bundle(tmp_path / "tiny", (tmp_path / "model.onnx").read_bytes(), size_multiple=16))
+    ultrasound = np.random.default_rng(0).uniform(-1, 1, (20, 24, 36)).astype(np.float32)
+    fan = ultrasound > -2
+    fan[:3] = False
+    exported = predict_images(bundle, ultrasound, fan, "cpu")
+    in_torch = predict_images(bundle, ultrasound, fan, "cpu", NetworkSession(network, "cpu"))
+    assert list(in_torch) == ["T2w", "FLAIR"]
+    for name, image in exported.items():
+        assert np.allclose(in_torch[name], image, atol=1e-5)
+        assert np.ptp(image[fan]) > 1e-3
+        assert not image[~fan].any()
