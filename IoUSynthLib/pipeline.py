@@ -12,7 +12,7 @@ import numpy as np
 from . import preprocessing, segmentation
 from .bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, LOG_ERROR, Bundle, load, partner
 from .grids import Prepared, Sweep, back, coarsened, prepare, stacked
-from .inference import open_session, predict
+from .inference import open_session, predict_passes
 from .report import describe_preprocessing, make_report
 from .stages import Progress, Stages, Tell
 from .volume import InputError, Volume, check_input
@@ -181,20 +181,30 @@ def _run(
     device: str,
     activation: Callable[[np.ndarray], np.ndarray] | None,
     tell: Tell,
-) -> np.ndarray:
-    """Run a network over the part of the grid that it sees: (inputs, z, y, x) to (outputs, z, y, x)."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run a network over the part of the grid that it sees: (inputs, z, y, x) to twice (outputs, z, y, x).
+
+    The mean over slice axes, and the deviation between them, which is 0 where there is one.
+    """
     part = (slice(None), *prepared.box)
     session, valid = open_session(bundle, device), prepared.valid[prepared.box]
-    values = predict(session, images[part], valid, bundle, activation, tell)
-    if not np.isfinite(values).all():
+    total, squares, count = np.float32(0), np.float32(0), 0
+    for values in predict_passes(session, images[part], valid, bundle, activation, tell):
+        total, squares, count = total + values, squares + values**2, count + 1
+    mean = total / np.float32(count)
+    deviation = np.sqrt(np.maximum(squares / np.float32(count) - mean**2, 0))
+    if not np.isfinite(mean).all():
         raise InputError(f"{bundle.path}: predicts values that are not finite; verify it, or choose another model")
-    result = np.zeros((len(values), *prepared.valid.shape), dtype=np.float32)
-    result[part] = values
-    return result
+    whole = np.zeros((2, len(mean), *prepared.valid.shape), dtype=np.float32)
+    whole[(slice(None), *part)] = mean, deviation
+    return whole[0], whole[1]
 
 
 def _generate(generator: Bundle, prepared: Prepared, device: str, tell: Tell) -> dict[str, np.ndarray]:
-    """Return the generator's outputs on its grid: images in [-1, 1] and, if predicted, the expected error of these."""
+    """Return the generator's outputs on its grid: images in [-1, 1] and, if predicted, the expected error of these.
+
+    Where the slice axes disagree, the expected error is raised by their deviation.
+    """
     error_channel = generator.outputs.index(LOG_ERROR) if LOG_ERROR in generator.outputs else None
 
     def activate(prediction: np.ndarray) -> np.ndarray:
@@ -204,14 +214,17 @@ def _generate(generator: Bundle, prepared: Prepared, device: str, tell: Tell) ->
         return prediction
 
     share = 0.5 if generator.refiner else 1.0
-    values = _run(generator, prepared.image.array[None], prepared, device, activate, _part(tell, 0.0, share))
+    values, deviation = _run(generator, prepared.image.array[None], prepared, device, activate, _part(tell, 0.0, share))
     named = dict(zip(generator.outputs, values, strict=True))
     images = {name: np.clip(named[name], -1.0, 1.0) for name in generator.images}
     if generator.refiner:
         stack = stacked(prepared, images, generator.refiner.inputs)
-        refined = _run(generator.refiner, stack, prepared, device, None, _part(tell, share, 1.0))
+        refined, _ = _run(generator.refiner, stack, prepared, device, None, _part(tell, share, 1.0))
         images = dict(zip(generator.images, np.clip(refined, -1.0, 1.0), strict=True))
-    return images if error_channel is None else {**images, _ERROR: named[LOG_ERROR]}
+    if error_channel is None:
+        return images
+    shown = [generator.outputs.index(name) for name in generator.images]
+    return {**images, _ERROR: np.hypot(named[LOG_ERROR], deviation[shown].mean(axis=0))}
 
 
 def outline(
@@ -243,7 +256,7 @@ def outline(
     """
     prepared, images = coarsened(prepared, images, segmenter.spacing)
     stack = stacked(prepared, images, segmenter.inputs)
-    probabilities = _run(segmenter, stack, prepared, device, segmentation.softmax, tell)
+    probabilities, _ = _run(segmenter, stack, prepared, device, segmentation.softmax, tell)
     return prepared, segmentation.weighted(probabilities, segmenter.class_weights)
 
 

@@ -76,6 +76,22 @@ def predict(
     numpy.ndarray
         float32 (outputs, z, y, x), averaged over slice axes; 0 outside ``valid``.
     """
+    passes = list(predict_passes(session, images, valid, bundle, activation, progress))
+    return sum(passes) / np.float32(len(passes))
+
+
+def predict_passes(
+    session: Session,
+    images: np.ndarray,
+    valid: np.ndarray,
+    bundle: Bundle,
+    activation: Activation | None = None,
+    progress: Progress | None = None,
+) -> Iterator[np.ndarray]:
+    """Run a network over a volume once along each of its slice axes, and give what :func:`predict` averages.
+
+    Slices are mixed with their neighbours where the bundle says so.
+    """
     # A 3D network sees the volume as one item of an extra first axis, so that one loop serves all regimes.
     images = np.asarray(images, dtype=np.float32)
     if bundle.regime == "3D":
@@ -84,7 +100,6 @@ def predict(
         views = [(np.moveaxis(images, axis + 1, 1), np.moveaxis(valid, axis, 0)) for axis in bundle.slice_axes]
     passes = [_Pass(session, view, inside, bundle) for view, inside in views]
     total = sum(len(item.pieces) for item in passes)
-    result = np.zeros((len(bundle.outputs), *valid.shape), dtype=np.float32)
     done = 0
     for number, item in enumerate(passes):
         for count in item.run(activation):
@@ -92,8 +107,24 @@ def predict(
             if progress is not None:
                 progress(done / total)
         blended = item.blended()
-        result += blended[:, 0] if bundle.regime == "3D" else np.moveaxis(blended, 1, bundle.slice_axes[number] + 1)
-    return result / np.float32(len(passes)) * valid
+        if bundle.neighbour_share:
+            blended = _with_neighbours(blended, views[number][1], bundle.neighbour_share)
+        turned = blended[:, 0] if bundle.regime == "3D" else np.moveaxis(blended, 1, bundle.slice_axes[number] + 1)
+        yield turned * valid
+
+
+def _with_neighbours(values: np.ndarray, valid: np.ndarray, share: float) -> np.ndarray:
+    """Mix each slice of (channels, items, ...) with its neighbours', as far as these are valid.
+
+    Slices are predicted one by one: what differs from one to the next at random would run through the volume as lines.
+    """
+    mixed = []
+    for array in (values * valid, valid[None].astype(np.float32)):
+        total = np.float32(1 - 2 * share) * array
+        total[:, 1:] += np.float32(share) * array[:, :-1]
+        total[:, :-1] += np.float32(share) * array[:, 1:]
+        mixed.append(total)
+    return mixed[0] / np.maximum(mixed[1], np.float32(_SMALLEST_WEIGHT))
 
 
 class _Pass:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from IoUSynthLib.bundle import Bundle
-from IoUSynthLib.inference import Cancelled, predict
+from IoUSynthLib.inference import Cancelled, predict, predict_passes
 from IoUSynthLib.inference.sliding_window import hann, tile
 
 PLAN = Bundle(
@@ -100,6 +100,29 @@ def test_axes_are_averaged():
     result = predict(Network(ramp), image, np.ones(image.shape[1:], dtype=bool), plan)[0]
     z, y, _ = np.indices(result.shape)
     assert np.allclose(result, (y + z + z) / 3, atol=1e-5)
+
+
+def test_passes_are_those_along_the_axes_and_their_mean_is_the_prediction():
+    def ramp(batch):
+        return np.broadcast_to(np.arange(batch.shape[2], dtype=np.float32)[:, None], batch.shape)
+
+    plan = replace(PLAN, window=(64, 64))
+    passes = list(predict_passes(Network(ramp), IMAGE, EVERYWHERE, plan))
+    z, y, _ = np.indices(IMAGE.shape[1:])
+    for found, expected in zip(passes, (y, z, z), strict=True):
+        assert np.allclose(found[0], expected, atol=1e-4)
+    assert np.array_equal(predict(Network(ramp), IMAGE, EVERYWHERE, plan), sum(passes) / np.float32(3))
+
+
+def test_slices_are_mixed_with_their_valid_neighbours():
+    plan = replace(PLAN, slice_axes=(0,), details={"neighbour_share": 0.25})
+    valid = EVERYWHERE.copy()
+    valid[10] = False
+    result, image = predict(Network(IDENTITY["2D"]), IMAGE, valid, plan)[0], IMAGE[0]
+    assert np.allclose(result[5], (image[4] + 2 * image[5] + image[6]) / 4, atol=1e-5)
+    assert np.allclose(result[0], (2 * image[0] + image[1]) / 3, atol=1e-5)
+    assert np.allclose(result[9], (image[8] + 2 * image[9]) / 3, atol=1e-5)
+    assert not result[10].any()
 
 
 def test_a_window_as_large_as_the_slice_is_one_window():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 
 import numpy as np
 import pytest
-from tiny_models import TINY_ERROR, generator_network, segmenter_network, write_bundle
+from tiny_models import TINY_ERROR, convolution_model, generator_network, segmenter_network, write_bundle
 
 from IoUSynthLib import pipeline, preprocessing
 from IoUSynthLib.bundle import load
@@ -46,6 +47,26 @@ def test_known_answers(result, ultrasound):
     assert result.images["FLAIR"].array[ventricle] == pytest.approx(250.0, abs=1.0)
     assert result.segmentation.array[26, 28, 34] == 1, "the bright lesion is tumour"
     assert result.segmentation.array[ventricle] == 2, "the black hole is cavity"
+
+
+def test_the_expected_error_rises_where_the_slice_axes_disagree(tiny_models, ultrasound, tmp_path):
+    """Each slice is shifted by a row: along z or along y, as the axis has it."""
+    weights = np.zeros((3, 3, 3, 3))
+    weights[0, 1, 0, 1], weights[1, 1, 0, 1] = -0.5, 0.5
+    network = convolution_model(weights, np.array([0.0, 0.0, math.log(TINY_ERROR)]))
+    volume = Volume(ultrasound.array, spacing=(0.8, 0.8, 0.8))  # the generator's own grid: nothing is interpolated
+    result = pipeline.synthesize(volume, write_bundle(tmp_path / "shifting", network, window=[96, 96]), device="cpu")
+    fan = result.valid.array > 0
+    inside = np.pad(fan, 1)
+    for axis in range(3):
+        inside &= np.roll(inside, 1, axis) & np.roll(inside, -1, axis)
+    seen = preprocessing.normalize_ultrasound(ultrasound.array)
+    along_z, along_y = (np.roll(seen, 1, axis) / 2 for axis in (0, 1))
+    deviation = np.abs(along_z - along_y) * np.sqrt(2) / 3  # of two equal values and another one
+    expected = np.hypot(TINY_ERROR, deviation) / 2
+    deep = inside[1:-1, 1:-1, 1:-1]
+    assert np.allclose(result.uncertainty.array[deep], expected[deep], atol=1e-4)
+    assert result.uncertainty.array[deep].max() > TINY_ERROR / 2 + 0.01
 
 
 def test_a_generator_on_the_patients_axes(tiny_models, ultrasound, tmp_path):
