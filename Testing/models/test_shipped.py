@@ -73,7 +73,7 @@ def test_the_evaluated_generator_beats_every_floor(summary, target, floor):
 
 
 def test_the_evaluated_overlay_finds_tumours(summary):
-    """Before resection. With residual tumour beside a cavity, which it finds poorly, the mean is 0.47; see the card."""
+    """Before resection. With residual tumour beside a cavity, which it finds poorly, the mean is 0.41; see the card."""
     assert summary["Dice/overlay/tumour"]["n"] >= 12
     before = summary["Dice/overlay/tumour before resection"]
     assert before["n"] >= 10
@@ -84,7 +84,7 @@ def test_the_evaluated_overlay_finds_tumours(summary):
 
 def test_the_evaluated_uncertainty_is_useful(summary):
     assert summary["uncertainty/rank correlation"]["mean"] >= 0.45
-    assert summary["uncertainty/error saved by dropping a fifth"]["mean"] > 0.19
+    assert summary["uncertainty/error saved by dropping a fifth"]["mean"] >= 0.2
 
 
 def test_checksums_of_the_sample_case():
