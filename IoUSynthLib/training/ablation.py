@@ -77,7 +77,8 @@ class Settings:
         """The recipe of every arm."""
         schedule = Schedule(self.steps, checkpoint_every=min(500, self.steps))
         outputs = (*TARGETS, "log_error")
-        return Preset("generator", ("ioUS",), outputs, schedule, self.size, self.batch_size, self.features)
+        window = {"size": self.size, "batch_size": self.batch_size, "features": self.features}
+        return Preset("generator", ("ioUS",), outputs, schedule, **window)
 
 
 def arms_of(anatomy: Path) -> dict[str, tuple[str, ...]]:

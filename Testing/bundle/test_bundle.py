@@ -45,7 +45,7 @@ def test_first_folder_wins(tiny_bundles, tmp_path, monkeypatch):
 
 
 def test_unknown_model_lists_those_there(tiny_models):
-    with pytest.raises(InputError, match=r"no such model \(found: .*lesion-2\.5d"):
+    with pytest.raises(InputError, match=r"no such model \(found: .*lesion-3d"):
         bundle.load("nothing")
 
 

@@ -16,7 +16,8 @@ from IoUSynthLib.volume import InputError
 def simulator(monkeypatch, case_writer):
     """Replaces the physics, which its own tests cover, by a stand-in in this process."""
 
-    def simulate(count, output, anatomy=None, seed=0, workers=1, progress=None):
+    def simulate(count, output, anatomy=None, seed=0, workers=1, progress=None, device="cpu"):
+        assert device == "cpu"
         entries = [{"name": f"case-{n:04d}", "head": "icbm152", "split": "train"} for n in range(count)]
         for number, entry in enumerate(entries):
             case_writer(output / entry["name"], seed * 1_000_000 + number, entry["head"])
@@ -93,6 +94,13 @@ def test_bad_options_are_refused(arguments, capsys):
         main(["simulate", *arguments])
     assert stop.value.code == 2
     assert "simulate --help" in capsys.readouterr().err
+
+
+def test_a_gpu_that_is_not_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["simulate", "-n", "1", "-o", str(tmp_path / "cohort"), "--device", "cuda"]) == 2
+    assert "device cuda: PyTorch finds no GPU; choose cpu" in capsys.readouterr().err
+    assert not (tmp_path / "cohort").exists()
 
 
 def test_a_whole_cohort_goes_through(tmp_path, monkeypatch):

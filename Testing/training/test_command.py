@@ -65,6 +65,14 @@ def test_a_seed_gives_one_result(cohort, tmp_path):
     assert curves[0] == curves[1] != curves[2]
 
 
+def test_batches_drawn_ahead_give_the_same_result(cohort, tmp_path):
+    for workers in (0, 1):
+        output = tmp_path / str(workers)
+        assert run("lesion-3d", "--data", cohort, "-o", output, "--steps", 2, "--workers", workers) == 0
+    curves = [(tmp_path / str(workers) / "curve.csv").read_text() for workers in (0, 1)]
+    assert curves[0] == curves[1]
+
+
 def test_a_segmenter_learns_from_predictions(cohort, tmp_path):
     predictions = tmp_path / "predictions"
     predictions.mkdir()
