@@ -163,9 +163,9 @@ class Bundle:
         )
 
     @property
-    def neighbour_share(self) -> float:
-        """Weight of the prediction of either neighbouring slice in that of a slice, 0 to 1/3; 0 where none is given."""
-        return float(self.details.get("neighbour_share", 0.0))
+    def fusion_scale(self) -> float:
+        """How predictions along several slice axes become one, in voxels (:func:`.inference.fuse`); 0: their mean."""
+        return float(self.details.get("fusion_scale", 0.0))
 
     @property
     def stretch(self) -> bool:
@@ -198,7 +198,7 @@ class Bundle:
         """Return how an image is cut into the network's windows, and how these are put together again."""
         plan = {"regime": self.regime, "slice_axes": list(self.slice_axes), "window": list(self.window)}
         plan |= {"overlap": self.overlap, "blending": self.blending, "padding": self.padding, "stretch": self.stretch}
-        plan |= {"neighbour_share": self.neighbour_share} if self.neighbour_share else {}
+        plan |= {"fusion_scale": self.fusion_scale} if self.fusion_scale else {}
         return plan | ({"refiner": self.refiner.describe_plan()} if self.refiner else {})
 
     def verify(self) -> None:
@@ -364,8 +364,8 @@ def _problem(bundle: Bundle) -> str | None:
         and len(bundle.window) == dimensions
         and all(length > 0 and length % bundle.size_multiple == 0 for length in bundle.window),
         "overlap must be at least 0 and below 0.9": 0 <= bundle.overlap < 0.9,
-        "neighbour_share must be from 0 to 1/3, and is for slices": 0 <= bundle.neighbour_share <= 1 / 3
-        and (dimensions == 2 or not bundle.neighbour_share),
+        "fusion_scale must be from 0 to 32 voxels, and is for several slice_axes": 0 <= bundle.fusion_scale <= 32
+        and (len(bundle.slice_axes) > 1 or not bundle.fusion_scale),
         "only slices can be stretched": not bundle.stretch or dimensions == 2,
         f"frame must be one of {', '.join(FRAMES)}": bundle.frame in FRAMES,
         f"blending must be one of {', '.join(BLENDINGS)}": bundle.blending in BLENDINGS,

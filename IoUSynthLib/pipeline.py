@@ -12,7 +12,7 @@ import numpy as np
 from . import preprocessing, segmentation
 from .bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, LOG_ERROR, Bundle, load, partner
 from .grids import Prepared, Sweep, back, coarsened, prepare, stacked
-from .inference import open_session, predict_passes
+from .inference import fuse, open_session, predict_passes
 from .report import describe_preprocessing, make_report
 from .stages import Progress, Stages, Tell
 from .volume import InputError, Volume, check_input
@@ -184,19 +184,21 @@ def _run(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run a network over the part of the grid that it sees: (inputs, z, y, x) to twice (outputs, z, y, x).
 
-    The mean over slice axes, and the deviation between them, which is 0 where there is one.
+    The prediction, fused over slice axes, and how far those are from it in the mean, which is 0 where there is one.
     """
     part = (slice(None), *prepared.box)
     session, valid = open_session(bundle, device), prepared.valid[prepared.box]
-    total, squares, count = np.float32(0), np.float32(0), 0
-    for values in predict_passes(session, images[part], valid, bundle, activation, tell):
-        total, squares, count = total + values, squares + values**2, count + 1
-    mean = total / np.float32(count)
-    deviation = np.sqrt(np.maximum(squares / np.float32(count) - mean**2, 0))
-    if not np.isfinite(mean).all():
+    passes = list(predict_passes(session, images[part], valid, bundle, activation, tell))
+
+    def fused(values: list[np.ndarray]) -> np.ndarray:
+        return fuse(values, bundle.slice_axes, bundle.fusion_scale) * valid
+
+    prediction = fused(passes)
+    if not np.isfinite(prediction).all():
         raise InputError(f"{bundle.path}: predicts values that are not finite; verify it, or choose another model")
-    whole = np.zeros((2, len(mean), *prepared.valid.shape), dtype=np.float32)
-    whole[(slice(None), *part)] = mean, deviation
+    deviation = np.maximum(fused([np.abs(values - prediction) for values in passes]), 0)
+    whole = np.zeros((2, len(prediction), *prepared.valid.shape), dtype=np.float32)
+    whole[(slice(None), *part)] = prediction, deviation
     return whole[0], whole[1]
 
 

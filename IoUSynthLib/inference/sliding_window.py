@@ -15,6 +15,7 @@ import numpy as np
 
 from ..bundle import Bundle
 from ..preprocessing import stretch
+from .fusion import fuse
 from .session import Session
 
 #: Intensity outside the fan, also used for padding.
@@ -74,10 +75,10 @@ def predict(
     Returns
     -------
     numpy.ndarray
-        float32 (outputs, z, y, x), averaged over slice axes; 0 outside ``valid``.
+        float32 (outputs, z, y, x), fused over slice axes as the bundle says; 0 outside ``valid``.
     """
     passes = list(predict_passes(session, images, valid, bundle, activation, progress))
-    return sum(passes) / np.float32(len(passes))
+    return fuse(passes, bundle.slice_axes, bundle.fusion_scale) * valid
 
 
 def predict_passes(
@@ -88,10 +89,7 @@ def predict_passes(
     activation: Activation | None = None,
     progress: Progress | None = None,
 ) -> Iterator[np.ndarray]:
-    """Run a network over a volume once along each of its slice axes, and give what :func:`predict` averages.
-
-    Slices are mixed with their neighbours where the bundle says so.
-    """
+    """Run a network over a volume once along each of its slice axes, and give what :func:`predict` fuses."""
     # A 3D network sees the volume as one item of an extra first axis, so that one loop serves all regimes.
     images = np.asarray(images, dtype=np.float32)
     if bundle.regime == "3D":
@@ -107,24 +105,8 @@ def predict_passes(
             if progress is not None:
                 progress(done / total)
         blended = item.blended()
-        if bundle.neighbour_share:
-            blended = _with_neighbours(blended, views[number][1], bundle.neighbour_share)
         turned = blended[:, 0] if bundle.regime == "3D" else np.moveaxis(blended, 1, bundle.slice_axes[number] + 1)
         yield turned * valid
-
-
-def _with_neighbours(values: np.ndarray, valid: np.ndarray, share: float) -> np.ndarray:
-    """Mix each slice of (channels, items, ...) with its neighbours', as far as these are valid.
-
-    Slices are predicted one by one: what differs from one to the next at random would run through the volume as lines.
-    """
-    mixed = []
-    for array in (values * valid, valid[None].astype(np.float32)):
-        total = np.float32(1 - 2 * share) * array
-        total[:, 1:] += np.float32(share) * array[:, :-1]
-        total[:, :-1] += np.float32(share) * array[:, 1:]
-        mixed.append(total)
-    return mixed[0] / np.maximum(mixed[1], np.float32(_SMALLEST_WEIGHT))
 
 
 class _Pass:

@@ -34,8 +34,8 @@ brackets the 95 % interval of the mean paired difference from the whole.
 ## On real ultrasound
 
 Without an MRI to compare with. Edges: rank correlation of the gradients of T2w and ultrasound, higher is better.
-Streaks: about 1 when no axis of the grid stands out. FLAIR against ultrasound: near -1 or 1 the image only repeats the
-ultrasound.
+Streaks: about 1 when T2w is drawn along the axes of the grid no more than the ultrasound is. FLAIR against ultrasound:
+near -1 or 1 the image only repeats the ultrasound.
 
 {real}
 """

@@ -67,7 +67,7 @@ def test_unknown_model_lists_those_there(tiny_models):
         ({"frame": "scanner"}, "frame must be one of volume, patient"),
         ({"blending": "cosine"}, "blending must be one of hann, hanning, uniform"),
         ({"padding": "none"}, "padding must be one of multiple, window, centre, reflect"),
-        ({"neighbour_share": 0.4}, "neighbour_share must be from 0 to 1/3"),
+        ({"slice_axes": [0], "fusion_scale": 4}, "fusion_scale must be from 0 to 32 voxels, and is for several"),
         ({"stretch": True, "regime": "3D", "slice_axes": [], "window": [32, 32, 32]}, "only slices can be stretched"),
         ({"class_weights": [1.0, 0.0, 1.0]}, "class_weights must be positive"),
         ({"class_weights": [1.0, 2.0]}, "class_weights must be positive"),

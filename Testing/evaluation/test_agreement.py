@@ -45,10 +45,25 @@ def test_an_image_of_something_else(speckle, fan):
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_steps_between_slices_are_streaks(speckle, fan, axis):
-    steps = np.random.default_rng(2).standard_normal(48) * speckle.std()
+    striped = speckle + steps_along(axis) * speckle.std()
+    assert measure(speckle, fan, striped, speckle, SPACING)["streaks"] > 1.5
+
+
+def test_a_plaid_along_all_axes_is_no_less_of_a_streak(speckle, fan):
+    plaid = speckle + sum(map(steps_along, (0, 1, 2))) * speckle.std()
+    assert measure(speckle, fan, plaid, speckle, SPACING)["streaks"] > 1.5
+
+
+def test_an_isotropic_image_has_no_streaks_beside_another(speckle, fan):
+    other = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal(fan.shape), 1.5)
+    assert measure(speckle, fan, other, speckle, SPACING)["streaks"] == pytest.approx(1, abs=0.15)
+
+
+def steps_along(axis: int) -> np.ndarray:
+    """Slices across an axis, each brighter or darker than the next one at random."""
     shape = [1, 1, 1]
     shape[axis] = 48
-    assert measure(speckle, fan, speckle + steps.reshape(shape), speckle, SPACING)["streaks"] > 1.5
+    return np.random.default_rng(2 + axis).standard_normal(48).reshape(shape)
 
 
 def test_uncertainty_in_shadow_and_at_the_rim(speckle, fan):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from IoUSynthLib.bundle import Bundle
-from IoUSynthLib.inference import Cancelled, predict, predict_passes
+from IoUSynthLib.inference import Cancelled, fuse, predict, predict_passes
 from IoUSynthLib.inference.sliding_window import hann, tile
 
 PLAN = Bundle(
@@ -114,15 +114,17 @@ def test_passes_are_those_along_the_axes_and_their_mean_is_the_prediction():
     assert np.array_equal(predict(Network(ramp), IMAGE, EVERYWHERE, plan), sum(passes) / np.float32(3))
 
 
-def test_slices_are_mixed_with_their_valid_neighbours():
-    plan = replace(PLAN, slice_axes=(0,), details={"neighbour_share": 0.25})
-    valid = EVERYWHERE.copy()
-    valid[10] = False
-    result, image = predict(Network(IDENTITY["2D"]), IMAGE, valid, plan)[0], IMAGE[0]
-    assert np.allclose(result[5], (image[4] + 2 * image[5] + image[6]) / 4, atol=1e-5)
-    assert np.allclose(result[0], (2 * image[0] + image[1]) / 3, atol=1e-5)
-    assert np.allclose(result[9], (image[8] + 2 * image[9]) / 3, atol=1e-5)
-    assert not result[10].any()
+def test_the_prediction_is_fused_as_the_bundle_says_and_stays_in_the_fan():
+    def ramp(batch):
+        return np.broadcast_to(np.arange(batch.shape[2], dtype=np.float32)[:, None], batch.shape)
+
+    plan, valid = replace(PLAN, window=(64, 64), details={"fusion_scale": 4}), EVERYWHERE.copy()
+    valid[:, 10] = False
+    passes = list(predict_passes(Network(ramp), IMAGE, valid, plan))
+    found = predict(Network(ramp), IMAGE, valid, plan)
+    assert np.array_equal(found, fuse(passes, (0, 1, 2), 4) * valid)
+    assert not found[:, :, 10].any()
+    assert not np.allclose(found, sum(passes) / 3, atol=0.1)
 
 
 def test_a_window_as_large_as_the_slice_is_one_window():
