@@ -26,8 +26,8 @@ def fuse(passes: Sequence[np.ndarray], axes: Sequence[int], scale: float) -> np.
     axes
         The axis, 0 to 2 for z, y and x, across which the slices of each prediction lie.
     scale
-        Standard deviation in voxels of the Gaussian that would leave along an axis what its own slices are trusted
-        with; 0 for the plain mean.
+        Standard deviation in voxels of a Gaussian whose frequency response along an axis is the trust in the slices
+        across that axis; 0 for the plain mean.
 
     Returns
     -------

@@ -91,10 +91,12 @@ def test_channels_of_several_inputs_stay_together():
     assert np.allclose(result, IMAGE + 10, atol=1e-5)
 
 
-def test_axes_are_averaged():
-    def ramp(batch):  # depends on the row of the window, so on the axis
-        return np.broadcast_to(np.arange(batch.shape[2], dtype=np.float32)[:, None], batch.shape)
+def ramp(batch):
+    """The row of the window, so that the prediction depends on the slice axis."""
+    return np.broadcast_to(np.arange(batch.shape[2], dtype=np.float32)[:, None], batch.shape)
 
+
+def test_axes_are_averaged():
     plan = replace(PLAN, window=(64, 64))
     image = np.zeros((1, 8, 16, 24), dtype=np.float32)
     result = predict(Network(ramp), image, np.ones(image.shape[1:], dtype=bool), plan)[0]
@@ -103,9 +105,6 @@ def test_axes_are_averaged():
 
 
 def test_passes_are_those_along_the_axes_and_their_mean_is_the_prediction():
-    def ramp(batch):
-        return np.broadcast_to(np.arange(batch.shape[2], dtype=np.float32)[:, None], batch.shape)
-
     plan = replace(PLAN, window=(64, 64))
     passes = list(predict_passes(Network(ramp), IMAGE, EVERYWHERE, plan))
     z, y, _ = np.indices(IMAGE.shape[1:])
@@ -115,9 +114,6 @@ def test_passes_are_those_along_the_axes_and_their_mean_is_the_prediction():
 
 
 def test_the_prediction_is_fused_as_the_bundle_says_and_stays_in_the_fan():
-    def ramp(batch):
-        return np.broadcast_to(np.arange(batch.shape[2], dtype=np.float32)[:, None], batch.shape)
-
     plan, valid = replace(PLAN, window=(64, 64), details={"fusion_scale": 4}), EVERYWHERE.copy()
     valid[:, 10] = False
     passes = list(predict_passes(Network(ramp), IMAGE, valid, plan))
