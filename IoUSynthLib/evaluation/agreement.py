@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy import ndimage, stats
+from skimage.feature import hessian_matrix, hessian_matrix_eigvals
 
 from ..picture import write_picture
 from ..pipeline import SynthesisResult, synthesize
@@ -32,10 +33,15 @@ from . import realism_data
 SCALE = 1.6
 #: Voxels nearer than this to the rim of the field of view, in mm, are the rim.
 RIM = 3.0
+#: Part of the voxels that counts as sheets: those where the ultrasound is most like one.
+SHEETS = 0.05
+#: Mean ultrasound in [-1, 1] below which nothing comes back, and T2w of 1000 above which fluid is shown, which is black
+#: in ultrasound without a shadow.
+BLACK, FLUID = -0.95, 700
 _EVERY = 7
 MEASURES = (
-    "edges", "FLAIR against ultrasound", "T2w against ultrasound", "streaks", "uncertainty against echo",
-    "uncertainty at the rim",
+    "edges", "sheets in T2w", "sheets in FLAIR", "FLAIR against ultrasound", "T2w against ultrasound", "streaks",
+    "uncertainty without echo", "uncertainty at the rim",
 )
 
 
@@ -47,8 +53,10 @@ def measure(
 
     Parameters
     ----------
-    ultrasound, t2w, flair
-        (z, y, x), any linear scale.
+    ultrasound
+        (z, y, x) in [-1, 1].
+    t2w, flair
+        (z, y, x), 1 to 1000.
     fan
         (z, y, x) bool.
     spacing
@@ -59,11 +67,14 @@ def measure(
     Returns
     -------
     dict
-        ``edges``: rank correlation of the gradient magnitudes of T2w and ultrasound at the scale of 1.6 mm.
-        ``FLAIR against ultrasound``, ``T2w against ultrasound``: rank correlation of the smoothed images; near -1 or 1
-        an image only repeats the ultrasound. ``streaks``: how much more T2w is drawn along the axes of the grid than
-        the ultrasound is; about 1 when it is no more, higher with stripes and plaids. ``uncertainty against echo``:
-        rank correlation of the expected error with the smoothed ultrasound, negative when it rises in shadow.
+        ``edges``: rank correlation of the gradient magnitudes of T2w and ultrasound at the scale of 1.6 mm, speckle
+        and all. ``sheets in T2w``, ``sheets in FLAIR``: whether sulci and falx, which are bright sheets in ultrasound,
+        are shown where they are: how often a voxel of such a sheet lies more on a bright one of T2w, or on a dark one
+        of FLAIR, than any other voxel; 0.5 is chance, 1 always. ``FLAIR against ultrasound``, ``T2w against
+        ultrasound``: rank correlation of the smoothed images; near -1 or 1 an image only repeats the ultrasound.
+        ``streaks``: how much more T2w is drawn along the axes of the grid than the ultrasound is; about 1 when it is
+        no more, higher with stripes and plaids. ``uncertainty without echo``: mean expected error where the ultrasound
+        is black and T2w shows no fluid, over that of the rest; absent where less than a hundredth is so.
         ``uncertainty at the rim``: mean expected error within 3 mm of the fan's rim over that of the rest.
     """
     sigma = SCALE / spacing
@@ -82,18 +93,40 @@ def measure(
     def edges(image: np.ndarray) -> np.ndarray:
         return np.sqrt(sum(np.square(slope) for slope in np.gradient(smooth(image))))
 
+    def sheets(image: np.ndarray) -> np.ndarray:
+        filled = np.where(fan, image, smooth(image)).astype(np.float32)
+        return _sheetness(filled, sigma).ravel()[kept]
+
     echo = smooth(ultrasound)
+    seen = sheets(ultrasound)
+    on_sheet = stats.rankdata(seen, "ordinal") > (1 - SHEETS) * len(seen)
     values = {
         "edges": correlate(edges(t2w), edges(ultrasound)),
+        "sheets in T2w": _how_often_higher(sheets(t2w), on_sheet),
+        "sheets in FLAIR": _how_often_higher(sheets(-flair), on_sheet),
         "FLAIR against ultrasound": correlate(smooth(flair), echo),
         "T2w against ultrasound": correlate(smooth(t2w), echo),
         "streaks": _alignment(t2w, core) / _alignment(ultrasound, core),
     }
     if uncertainty is not None:
-        rim = fan & ~core
-        values["uncertainty against echo"] = correlate(smooth(uncertainty), echo)
+        rim, shadow = fan & ~core, core & (echo < BLACK) & (t2w < FLUID)
+        if shadow.sum() > core.sum() / 100:
+            values["uncertainty without echo"] = float(uncertainty[shadow].mean() / uncertainty[core & ~shadow].mean())
         values["uncertainty at the rim"] = float(uncertainty[rim].mean() / uncertainty[core].mean())
     return values
+
+
+def _sheetness(image: np.ndarray, sigma: float) -> np.ndarray:
+    """How far the image bends down across a bright sheet, less how far it bends along it; ``sigma`` in voxels."""
+    hessian = hessian_matrix(image, sigma, order="rc", use_gaussian_derivatives=True)
+    _, along, across = hessian_matrix_eigvals(hessian)
+    return -across - np.abs(along)
+
+
+def _how_often_higher(values: np.ndarray, chosen: np.ndarray) -> float:
+    """How often a chosen value exceeds one that is not: the area under the ROC curve."""
+    statistic = stats.mannwhitneyu(values[chosen], values[~chosen]).statistic
+    return float(statistic / (chosen.sum() * (~chosen).sum()))
 
 
 def _alignment(image: np.ndarray, inside: np.ndarray) -> float:

@@ -66,13 +66,47 @@ def steps_along(axis: int) -> np.ndarray:
     return np.random.default_rng(2 + axis).standard_normal(48).reshape(shape)
 
 
-def test_uncertainty_in_shadow_and_at_the_rim(speckle, fan):
+def test_sheets_that_are_shown_where_the_ultrasound_has_them(speckle, fan):
+    ultrasound = 0.2 * speckle + sheet_at(20)
+    shown = measure(ultrasound, fan, sheet_at(20), -sheet_at(20), SPACING)
+    assert shown["sheets in T2w"] > 0.95
+    assert shown["sheets in FLAIR"] > 0.95
+    inverted = measure(ultrasound, fan, -sheet_at(20), sheet_at(20), SPACING)
+    assert inverted["sheets in T2w"] < 0.1
+    assert inverted["sheets in FLAIR"] < 0.1
+
+
+def test_sheets_that_are_shown_elsewhere(speckle, fan):
+    elsewhere = measure(0.2 * speckle + sheet_at(20), fan, sheet_at(32), -sheet_at(32), SPACING)
+    assert elsewhere["sheets in T2w"] < 0.6
+
+
+def sheet_at(place: float) -> np.ndarray:
+    """A bright, slightly tilted sheet, 2 mm wide, across the first axis."""
+    z, y, _ = np.indices((48, 48, 48), dtype=np.float32)
+    return np.exp(-0.5 * ((z + 0.1 * y - place) * SPACING) ** 2)
+
+
+def test_uncertainty_at_the_rim(speckle, fan):
     depth = ndimage.distance_transform_edt(fan, sampling=SPACING)
     expected = np.where(depth <= 3, 2.0, 1.0)
     values = measure(speckle, fan, speckle, speckle, SPACING, expected)
     assert values["uncertainty at the rim"] == pytest.approx(2)
-    shadow = measure(speckle, fan, speckle, speckle, SPACING, -speckle)
-    assert shadow["uncertainty against echo"] == pytest.approx(-1, abs=1e-3)
+
+
+def test_uncertainty_in_shadow_but_not_in_fluid(speckle, fan):
+    """The lower half is black, a third of it because it is fluid."""
+    ultrasound, t2w, expected = 0.1 * speckle, 300 + 10 * speckle, np.full(fan.shape, 1.0)
+    ultrasound[24:] = -1
+    t2w[40:] = 1000
+    expected[28:40] = 3
+    values = measure(ultrasound, fan, t2w, speckle, SPACING, expected)
+    assert values["uncertainty without echo"] == pytest.approx(3, abs=0.2)
+
+
+def test_without_shadow_nothing_is_said_of_it(speckle, fan):
+    values = measure(0.1 * speckle, fan, speckle, speckle, SPACING, np.ones(fan.shape))
+    assert "uncertainty without echo" not in values
 
 
 def test_table_has_a_row_for_each_source(speckle, fan):
@@ -98,7 +132,7 @@ def test_command_measures_simulated_and_real_volumes(tiny_models, ultrasound, tm
     for source in ("simulated, synthetic MRI", "RESECT case 4"):
         assert values[source]["FLAIR against ultrasound"][0] > 0.95
         assert values[source]["T2w against ultrasound"][0] < -0.95
-    assert values["simulated, true MRI"]["uncertainty against echo"] == []
+    assert values["simulated, true MRI"]["uncertainty at the rim"] == []
     assert (tmp_path / "out" / "resect_case_4.png").stat().st_size > 1000
     assert "| RESECT case 4 | 1 |" in capsys.readouterr().out
 
