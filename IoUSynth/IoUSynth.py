@@ -82,6 +82,7 @@ class IoUSynthParameterNode:
     inputVolume - The intraoperative ultrasound.
     preoperativeVolume - The MRI that is shown beside the result, if there is one; some models take its grid, too.
     t2wVolume, flairVolume, uncertaintyVolume, segmentation - Outputs; made when not selected, if the model has them.
+    beforeResection - Whether nothing has been removed yet, so that there is no cavity.
     model - Name of the model, empty for the default.
     device - Where the model runs.
     showOverlay - Whether tumour and resection cavity are outlined in the views.
@@ -100,6 +101,7 @@ class IoUSynthParameterNode:
     flairVolume: vtkMRMLScalarVolumeNode
     uncertaintyVolume: vtkMRMLScalarVolumeNode
     segmentation: vtkMRMLSegmentationNode
+    beforeResection: bool = False
     model: str = ""
     device: Annotated[str, Choice(["auto", "cpu", "cuda"])] = "auto"
     showOverlay: bool = True
@@ -167,9 +169,10 @@ class IoUSynthLogic(
         model: str | None = None,
         device: str = "auto",
         outputs: Any = None,
+        beforeResection: bool = False,
     ) -> None:
         """Start what :meth:`synthesize` does and return at once; :meth:`poll` brings it to its end."""
-        self.runner.start(inputVolumeNode, preoperativeVolumeNode, model, device, outputs)
+        self.runner.start(inputVolumeNode, preoperativeVolumeNode, model, device, outputs, beforeResection)
 
     def poll(self) -> list[Any]:
         """Return what happened since the last call, as ``worker.Event``; never waits."""
@@ -193,6 +196,7 @@ class IoUSynthLogic(
         device: str = "auto",
         outputs: Any = None,
         wait: bool = True,
+        beforeResection: bool = False,
     ) -> Any:
         """Make the synthetic images of a volume.
 
@@ -203,12 +207,13 @@ class IoUSynthLogic(
         :param outputs: ``outputs`` of an earlier job on the same input, to be filled again instead of new nodes, or
           removed where the model does not give them.
         :param wait: if False, return at once; :meth:`poll` then brings the run to its end.
+        :param beforeResection: nothing has been removed yet: what looks like a cavity is outlined as tumour.
         :return: the job, with ``outputs`` (``images["T2w"]``, ``images["FLAIR"]`` and ``uncertainty`` if the model
           gives them, ``segmentation``) and ``report``.
         :raises InputError: the input cannot be worked on, or a package is missing; says what to do.
         :raises RuntimeError: the run failed; says why and what to do.
         """
-        self.startSynthesis(inputVolumeNode, preoperativeVolumeNode, model, device, outputs)
+        self.startSynthesis(inputVolumeNode, preoperativeVolumeNode, model, device, outputs, beforeResection)
         return self.runner.wait() if wait else self.runner.job
 
     def makeViews(self, outputs: Any, preoperative: Any = None) -> Iterator[None]:
@@ -525,6 +530,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 parameters.model,
                 parameters.device,
                 self.selectedOutputs(),
+                parameters.beforeResection,
             )
         )
 

@@ -178,6 +178,7 @@ def synthesize_file(
     preoperative: Volume | None = None,
     mr_grid: Volume | None = None,
     progress: Progress | None = None,
+    before_resection: bool = False,
 ) -> Written:
     """Make the images of a file, unless they are there already.
 
@@ -187,10 +188,11 @@ def synthesize_file(
         Ultrasound volume, or folder with one DICOM series.
     output
         Where the files will be; what is complete there is not made again, unless ``again``. Complete means: all files
-        that the report names are there, and it was made of the same input, and with the same models.
+        that the report names are there, and it was made of the same input, with the same models and for the same phase
+        of the surgery.
     staging
         Where the files are written: the ``folder`` of a :class:`outputs.Staging` of ``output``.
-    model, device, mr_grid, progress
+    model, device, mr_grid, progress, before_resection
         As in :func:`pipeline.synthesize`.
     preoperative
         MRI to show in the picture.
@@ -207,14 +209,15 @@ def synthesize_file(
     started = time.perf_counter()
     given = {"file": path.name, "file_sha256": _sha256(path), **_describe_mri(preoperative, mr_grid)}
     if not again:
-        report = _complete(output, case_name(path), given, load_models(model).describe())
+        made_with = {**load_models(model).describe(), "before_resection": before_resection}
+        report = _complete(output, case_name(path), given, made_with)
         if report is not None:
             return Written(report, report["files"], earlier=True)
     volume = read_volume(path)
     check_input(volume, str(path))
     reading = round(time.perf_counter() - started, 3)
     try:
-        result = synthesize(volume, model, device, progress, mr_grid)
+        result = synthesize(volume, model, device, progress, mr_grid, before_resection)
     except InputError as error:
         raise InputError(str(error).replace("input volume", str(path), 1)) from error
     if any(image is not None and not _covers(image, result.valid) for image in (preoperative, mr_grid)):
@@ -254,13 +257,13 @@ def _describe_mri(preoperative: Volume | None, mr_grid: Volume | None) -> dict[s
     return described
 
 
-def _complete(output: Path, case: str, given: dict[str, Any], models: dict[str, Any]) -> dict[str, Any] | None:
+def _complete(output: Path, case: str, given: dict[str, Any], made_with: dict[str, Any]) -> dict[str, Any] | None:
     """Return the report of an earlier run if it made the same, and all of it is there."""
     try:
         report = json.loads((output / f"{case}_report.json").read_text(encoding="utf-8"))
         described = {key: report["input"].get(key) for key in given}
         there = all((output / name).stat().st_size > 0 for name in report["files"])
-        same = described == given and {key: report[key] for key in models} == models
+        same = described == given and {key: report[key] for key in made_with} == made_with
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or of another program
         return None
     return report if there and same else None
@@ -297,10 +300,16 @@ class FileItem:
     """A file whose images are written into a folder; the arguments are those of :func:`synthesize_file`."""
 
     def __init__(
-        self, path: Path, output: Path, model: str | None = None, device: str = "auto", again: bool = False
+        self,
+        path: Path,
+        output: Path,
+        model: str | None = None,
+        device: str = "auto",
+        again: bool = False,
+        before_resection: bool = False,
     ) -> None:
         self.outcome = Outcome(str(path))
-        self._path, self._output, self._options = path, output, (model, device, again)
+        self._path, self._output, self._options = path, output, (model, device, again, before_resection)
         self._staging: Staging | None = None
 
     def start(self, worker: Worker) -> None:

@@ -102,6 +102,11 @@ def _add_synthesize(commands: argparse._SubParsersAction) -> None:
         "coordinates of the inputs (default: that of --preoperative, else LPS and the model's own voxel size)",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.add_argument(
+        "--before-resection",
+        action="store_true",
+        help="nothing has been removed yet: what looks like a cavity is outlined as tumour",
+    )
     parser.add_argument("--json", action="store_true", help="print the reports as JSON instead of a line for each case")
     parser.set_defaults(run=_run_synthesize)
 
@@ -154,7 +159,7 @@ def _synthesize_one(
     case, progress = case_name(path), _StagePrinter(count + case_name(path))
     choices = (options.model, options.device, options.again, preoperative, mr_grid)
     with staging_folder(options.output) as staging:
-        written = synthesize_file(path, options.output, staging, *choices, progress)
+        written = synthesize_file(path, options.output, staging, *choices, progress, options.before_resection)
     if not written.earlier:
         remove_stale(options.output, case, written.files)
         for warning in written.report["warnings"]:

@@ -95,6 +95,7 @@ def synthesize(
     device: str = "auto",
     progress: Progress | None = None,
     mr_grid: Volume | None = None,
+    before_resection: bool = False,
 ) -> SynthesisResult:
     """Predict T2w and FLAIR, their uncertainty, tumour and resection cavity from an ultrasound volume.
 
@@ -115,6 +116,8 @@ def synthesize(
         The preoperative MRI's grid in the input's coordinates, with axial slices (:func:`preprocessing.axial` of the
         MRI); its voxels are not looked at. Only models in the patient's frame use it, such as the published ones:
         they were trained on ultrasound that was resampled to the patient's MRI.
+    before_resection
+        Whether nothing has been removed yet: then there is no cavity, and what looks like one is outlined as tumour.
 
     Raises
     ------
@@ -139,6 +142,8 @@ def synthesize(
             outlined = _generate(models.companion, outlining, device, _part(tell, share, 1.0))
     with clock.stage("segmenting") as tell:
         outlining, probabilities = outline(models.segmenter, outlining, outlined, device, tell)
+        if before_resection:
+            probabilities = segmentation.without_cavity(probabilities)
     with clock.stage("finishing"):
         result = _finish(sweep, prepared, predicted, outlining, probabilities)
     session = open_session(models.generator, device)
@@ -150,6 +155,7 @@ def synthesize(
         grid=prepared.describe(),
         preprocessing=describe_preprocessing(sweep, prepared),
         inference=models.generator.describe_plan(),
+        before_resection=before_resection,
         seed=None,  # nothing is drawn: the noise of a diffusion is part of the network's file
     )
     clock.tell("finishing", 1.0)

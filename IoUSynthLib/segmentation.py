@@ -24,6 +24,12 @@ def weighted(probabilities: np.ndarray, weights: Sequence[float]) -> np.ndarray:
     return probabilities * np.asarray(weights, dtype=np.float32).reshape(-1, 1, 1, 1)
 
 
+def without_cavity(probabilities: np.ndarray) -> np.ndarray:
+    """Count the cavity of (3, z, y, x) probabilities as tumour: before resection, a cyst or necrosis looks like one."""
+    background, tumour, cavity = probabilities
+    return np.stack([background, tumour + cavity, np.zeros_like(cavity)])
+
+
 def labels_from_probabilities(probabilities: np.ndarray, valid: np.ndarray, voxel_volume_ml: float) -> np.ndarray:
     """Return the most probable class of each voxel, without specks and within the fan.
 

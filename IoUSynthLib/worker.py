@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .registration.deformable import Deformation
 
 #: Number of the protocol between parent and child.
-PROTOCOL = 5
+PROTOCOL = 6
 
 #: Seconds that a cancelled child has to stop by itself before it is killed.
 PATIENCE = 1.5
@@ -125,6 +125,7 @@ class Worker:
         model: str | Path | None = None,
         device: str = "auto",
         mr_grid: Volume | None = None,
+        before_resection: bool = False,
     ) -> None:
         """Start a job, and the child when there is none; the arguments are those of :func:`pipeline.synthesize`.
 
@@ -136,10 +137,18 @@ class Worker:
             The child cannot be started, or its folder cannot be written.
         """
         grid = None if mr_grid is None else volume_files.geometry(mr_grid)
-        self._start("synthesize", {"input": volume}, device=device, model=_from_anywhere(model), mr_grid=grid)
+        options = {"device": device, "model": _from_anywhere(model), "mr_grid": grid}
+        self._start("synthesize", {"input": volume}, before_resection=before_resection, **options)
 
     def submit_file(
-        self, path: Path, output: Path, staging: Path, model: str | Path | None, device: str, again: bool
+        self,
+        path: Path,
+        output: Path,
+        staging: Path,
+        model: str | Path | None,
+        device: str,
+        again: bool,
+        before_resection: bool = False,
     ) -> None:
         """Start the work on a file; the arguments are those of :func:`batch.synthesize_file`, and its result is a
         :class:`batch.Written`.
@@ -152,7 +161,8 @@ class Worker:
         paths = {name: str(Path(value).resolve()) for name, value in (("output", output), ("staging", staging))}
         # Absolute, but no link followed: the child works in another folder, and a message names what was given.
         paths["path"] = os.path.abspath(path)
-        self._start("file", {}, model=_from_anywhere(model), device=device, again=again, **paths)
+        options = {"device": device, "again": again, "before_resection": before_resection}
+        self._start("file", {}, model=_from_anywhere(model), **options, **paths)
 
     def submit_registration(
         self,
@@ -527,7 +537,7 @@ def _synthesize(job: dict[str, Any], volumes: dict[str, Volume], progress: _Tell
     from .pipeline import synthesize
 
     mr_grid = Volume(np.zeros((1, 1, 1)), **job["mr_grid"]) if job["mr_grid"] else None
-    result = synthesize(volumes["input"], job["model"], job["device"], progress, mr_grid)
+    result = synthesize(volumes["input"], job["model"], job["device"], progress, mr_grid, job["before_resection"])
     results = {**result.images, "segmentation": result.segmentation, "valid": result.valid}
     if result.uncertainty is not None:
         results["uncertainty"] = result.uncertainty
@@ -576,7 +586,8 @@ def _synthesize_file(
     from .batch import synthesize_file
 
     paths = [Path(job[name]) for name in ("path", "output", "staging")]
-    written = synthesize_file(*paths, job["model"], job["device"], job["again"], progress=progress)
+    options = {"progress": progress, "before_resection": job["before_resection"]}
+    written = synthesize_file(*paths, job["model"], job["device"], job["again"], **options)
     return dataclasses.asdict(written), {}
 
 

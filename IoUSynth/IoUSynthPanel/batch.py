@@ -27,13 +27,15 @@ class BatchLogic:
         model: str | None = None,
         device: str = "auto",
         again: bool = False,
+        beforeResection: bool = False,
     ) -> None:
         """Start what :meth:`synthesizeBatch` does and return at once; :meth:`poll` brings it to its end."""
         batch, pipeline = importLibrary("batch"), importLibrary("pipeline")
         inputs, output = batch.find_inputs(paths), Path(outputDirectory)
         batch.check_names(inputs, output)
         pipeline.load_models(model or None)  # a wrong name fails here once, not for each input
-        items = [batch.FileItem(path, output, model or None, device, again) for path in inputs]
+        options = (model or None, device, again, beforeResection)
+        items = [batch.FileItem(path, output, *options) for path in inputs]
         self.runner.start_batch(batch.Batch(items, output / batch.SUMMARY))
 
     def synthesizeBatch(
@@ -44,6 +46,7 @@ class BatchLogic:
         device: str = "auto",
         again: bool = False,
         wait: bool = True,
+        beforeResection: bool = False,
     ) -> list[Any]:
         """Make the synthetic images of files, without the scene.
 
@@ -56,12 +59,13 @@ class BatchLogic:
         :param device: "auto", "cpu" or "cuda".
         :param again: make what is complete anew, too.
         :param wait: if False, return at once; :meth:`poll` then brings the batch to its end.
+        :param beforeResection: nothing had been removed in any of them: what looks like a cavity is outlined as tumour.
         :return: the table: for each file ``name``, ``state`` ("done", "skipped", "failed"), ``seconds``, ``tumour_ml``,
           ``cavity_ml`` and ``error``.
         :raises InputError: nothing can be started; says what to do.
         :raises RuntimeError: the batch was cancelled.
         """
-        self.startBatch(paths, outputDirectory, model, device, again)
+        self.startBatch(paths, outputDirectory, model, device, again, beforeResection)
         return (self.runner.wait() if wait else self.runner.job).outcomes
 
     def startSequence(
@@ -71,11 +75,12 @@ class BatchLogic:
         preoperativeVolumeNode: vtkMRMLScalarVolumeNode | None = None,
         model: str | None = None,
         device: str = "auto",
+        beforeResection: bool = False,
     ) -> None:
         """Start what :meth:`synthesizeSequence` does and return at once; :meth:`poll` brings it to its end."""
         sequences = importLibrary("mrml.sequences")
         self.runner.start_batch(
-            sequences.sequence_batch(inputVolumeNode, frames, preoperativeVolumeNode, model, device)
+            sequences.sequence_batch(inputVolumeNode, frames, preoperativeVolumeNode, model, device, beforeResection)
         )
 
     def synthesizeSequence(
@@ -86,6 +91,7 @@ class BatchLogic:
         model: str | None = None,
         device: str = "auto",
         wait: bool = True,
+        beforeResection: bool = False,
     ) -> list[Any]:
         """Make the synthetic images of frames of a sequence, as new sequences that the same browser shows.
 
@@ -93,11 +99,12 @@ class BatchLogic:
         :param frames: numbers of frames, from 0; all if left out.
         :param preoperativeVolumeNode: MRI whose axes and voxel size published models take.
         :param wait: if False, return at once; :meth:`poll` then brings the batch to its end.
+        :param beforeResection: nothing had been removed in any frame.
         :return: the table, as :meth:`synthesizeBatch` returns it.
         :raises InputError: the node shows no sequence, or a frame is not there.
         :raises RuntimeError: the batch was cancelled.
         """
-        self.startSequence(inputVolumeNode, frames, preoperativeVolumeNode, model, device)
+        self.startSequence(inputVolumeNode, frames, preoperativeVolumeNode, model, device, beforeResection)
         return (self.runner.wait() if wait else self.runner.job).outcomes
 
     def sequenceLength(self, inputVolumeNode: vtkMRMLScalarVolumeNode | None) -> int:
@@ -197,10 +204,8 @@ class BatchSection:
         """Start the batch of files, or cancel it."""
         parameters, again = self.panel.parameters, not self.ui.skipCheckBox.checked
         output = self.ui.outputPath.currentPath.strip()
-        self._run(
-            self.ui.filesButton,
-            lambda: self.panel.logic.startBatch(self.paths, output, parameters.model, parameters.device, again),
-        )
+        choices = (parameters.model, parameters.device, again, parameters.beforeResection)
+        self._run(self.ui.filesButton, lambda: self.panel.logic.startBatch(self.paths, output, *choices))
 
     def onFramesButton(self, _checked: bool = False) -> None:
         """Start the frames of the sequence, or cancel them."""
@@ -210,7 +215,8 @@ class BatchSection:
             node, logic = parameters.inputVolume, self.panel.logic
             count = logic.sequenceLength(node)
             frames = importLibrary("mrml.sequences").frame_numbers(text, count) if count else None
-            logic.startSequence(node, frames, parameters.preoperativeVolume, parameters.model, parameters.device)
+            choices = (parameters.model, parameters.device, parameters.beforeResection)
+            logic.startSequence(node, frames, parameters.preoperativeVolume, *choices)
 
         self._run(self.ui.framesButton, start)
 

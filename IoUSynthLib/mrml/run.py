@@ -119,6 +119,7 @@ class SceneRunner:
         model: str | None = None,
         device: str = "auto",
         outputs: nodes.OutputNodes | None = None,
+        before_resection: bool = False,
     ) -> None:
         """Start a job and return at once.
 
@@ -134,7 +135,8 @@ class SceneRunner:
         mr_grid, notes = patient_grid_of(input_node, preoperative_node, model)
         source = describe_source(input_node, preoperative_node)
         self.job = Job(input_node, preoperative_node, outputs, nodes.Grid.of(input_node), source)
-        self._submit(replace(volume, notes=(*volume.notes, *notes)), model, device, mr_grid)
+        volume = replace(volume, notes=(*volume.notes, *notes))
+        self._made_worker().submit(volume, model or None, device, mr_grid, before_resection)
 
     def start_registration(self, job: RegistrationJob) -> None:
         """Start a registration and return at once.
@@ -244,9 +246,6 @@ class SceneRunner:
         if self._worker is None:
             self._worker = Worker(python=self._python)
         return self._worker
-
-    def _submit(self, volume: Volume, model: str | None, device: str, mr_grid: Volume | None = None) -> None:
-        self._made_worker().submit(volume, model=model or None, device=device, mr_grid=mr_grid)
 
     def _receive(self, event: Event) -> Event:
         """Bring a result into the scene; pass anything else on."""

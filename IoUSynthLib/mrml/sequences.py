@@ -45,6 +45,7 @@ class _Target:
     preoperative: slicer.vtkMRMLScalarVolumeNode | None
     model: str | None
     device: str
+    before_resection: bool
     outputs: nodes.OutputNodes | None = None
     sequences: dict[str, slicer.vtkMRMLSequenceNode] = field(default_factory=dict)
 
@@ -111,7 +112,7 @@ class _Frame:
             "index_value": value,
         }
         volume = replace(volume, notes=(*volume.notes, note, *notes))
-        worker.submit(volume, model=target.model or None, device=target.device, mr_grid=mr_grid)
+        worker.submit(volume, target.model or None, target.device, mr_grid, target.before_resection)
 
     def finish(self, result: SynthesisResult) -> None:
         self._target.check()
@@ -178,6 +179,7 @@ def sequence_batch(
     preoperative_node: slicer.vtkMRMLScalarVolumeNode | None = None,
     model: str | None = None,
     device: str = "auto",
+    before_resection: bool = False,
 ) -> Batch:
     """Return the batch that makes the synthetic images of frames of the sequence that a volume node shows.
 
@@ -202,5 +204,5 @@ def sequence_batch(
     numbers = range(count) if frames is None else frames
     if not numbers or not all(0 <= number < count for number in numbers):
         raise InputError(f"{source.GetName()}: has frames 0 to {count - 1}; choose among these")
-    target = _Target(input_node, browser, source, preoperative_node, model, device)
+    target = _Target(input_node, browser, source, preoperative_node, model, device, before_resection)
     return Batch([_Frame(target, number) for number in numbers], conclude=target.connect)

@@ -85,6 +85,12 @@ def test_files_with_a_bad_one_and_started_again(panel, section, tmp_path):
     section.ui.skipCheckBox.click()
     run(panel, section.ui.filesButton)
     assert states(section) == ["done"]
+    section.ui.skipCheckBox.click()
+    panel.ui.beforeResectionCheckBox.click()
+    run(panel, section.ui.filesButton)
+    assert states(section) == ["done"], "what was made for another phase of the surgery is made anew"
+    run(panel, section.ui.filesButton)
+    assert states(section) == ["complete before"]
     assert panel.ui.applyButton.text == "Synthesize MRI"
 
 
@@ -146,6 +152,8 @@ def test_from_the_console(panel, tmp_path, temporary):
     assert [outcome.state for outcome in outcomes] == ["failed", "done"]
     assert str(paths[0]) in outcomes[0].error
     assert [outcome.state for outcome in logic.synthesizeBatch([paths[1]], tmp_path / "out")] == ["skipped"]
+    told = logic.synthesizeBatch([paths[1]], tmp_path / "out", beforeResection=True)
+    assert (told[0].state, told[0].cavity_ml) == ("done", 0.0)
     with pytest.raises(ValueError, match="nothing: no such model"):
         logic.synthesizeBatch(paths, tmp_path / "out", model="nothing")
     with pytest.raises(ValueError, match="same name"):
@@ -226,6 +234,16 @@ def test_frames_become_sequences_that_the_browser_shows(scene, panel, section, s
     assert (report["input"]["sequence"], report["input"]["index_value"]) == ("Sweep ioUS", "1.0")
     (pose,) = report["input"]["transforms"]
     assert pose["matrix_ras"][0][3] == 20.0, "where the probe was in that frame, not where it is shown now"
+
+
+def test_frames_before_a_resection(scene, panel, section, sequence):
+    from IoUSynthLib.mrml.nodes import report_of
+
+    panel.ui.beforeResectionCheckBox.click()
+    section.ui.framesEdit.text = "1"
+    run(panel, section.ui.framesButton)
+    frame = sequences_of(scene)["Sweep ioUS T2w (synthetic) sequence"].GetNthDataNode(0)
+    assert report_of(frame)["before_resection"]
 
 
 def test_chosen_frames_and_a_choice_that_cannot_be(scene, panel, section, sequence):

@@ -56,6 +56,8 @@ def test_script_waits_for_the_nodes(scene, logic, add, ultrasound):
     assert job.report["model"]["name"] == "ious2mr-2.5d"
     again = logic.synthesize(node, outputs=job.outputs)
     assert again.outputs.images["T2w"] is job.outputs.images["T2w"]
+    assert job.report["volumes_ml"]["cavity"] > 0
+    assert logic.synthesize(node, beforeResection=True).report["volumes_ml"]["cavity"] == 0
 
 
 def test_script_with_a_model_in_the_patients_frame(scene, logic, add, ultrasound):

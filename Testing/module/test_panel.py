@@ -154,6 +154,16 @@ def test_second_click_fills_the_same_nodes(scene, panel, case):
     assert node_ids(scene) == first
 
 
+def test_before_resection_there_is_no_cavity(scene, panel, case):
+    click(panel)
+    assert "resection cavity 0.0 ml" not in panel.ui.qualityLabel.text
+    panel.ui.beforeResectionCheckBox.click()
+    assert panel.logic.getParameterNode().beforeResection
+    click(panel)
+    assert message(panel) == ""
+    assert "resection cavity 0.0 ml" in panel.ui.qualityLabel.text
+
+
 def test_another_input_keeps_the_first_result(scene, panel, case, add, ultrasound):
     click(panel)
     first = panel.logic.getParameterNode().t2wVolume

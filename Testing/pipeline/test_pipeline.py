@@ -49,6 +49,15 @@ def test_known_answers(result, ultrasound):
     assert result.segmentation.array[ventricle] == 2, "the black hole is cavity"
 
 
+def test_before_a_resection_what_looks_like_a_cavity_is_tumour(tiny_models, result, ultrasound):
+    told = pipeline.synthesize(ultrasound, device="cpu", before_resection=True)
+    assert told.segmentation.array[30, 44, 28] == 1, "the black hole"
+    assert told.segmentation.array[26, 28, 34] == 1, "the bright lesion"
+    assert told.report["volumes_ml"]["cavity"] == 0
+    assert (told.report["before_resection"], result.report["before_resection"]) == (True, False)
+    assert np.array_equal(told.images["T2w"].array, result.images["T2w"].array)
+
+
 def test_the_expected_error_rises_where_the_slice_axes_disagree(tiny_models, ultrasound, tmp_path):
     """Each slice is shifted by a row: along z or along y, as the axis has it."""
     weights = np.zeros((3, 3, 3, 3))

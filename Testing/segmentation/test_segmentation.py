@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from IoUSynthLib import segmentation
 
@@ -25,6 +26,13 @@ def test_most_probable_class_within_the_fan():
     assert labels.dtype == np.uint8
     assert np.array_equal(labels == 1, tumour)
     assert np.array_equal(labels == 2, cavity & ~tumour & valid)
+
+
+def test_without_a_cavity_its_probability_is_the_tumours():
+    given = np.array([0.45, 0.3, 0.25]).reshape(3, 1, 1, 1)
+    told = segmentation.without_cavity(given)
+    assert told.ravel() == pytest.approx([0.45, 0.55, 0.0])
+    assert segmentation.labels_from_probabilities(told, np.ones((1, 1, 1), bool), 1.0).item() == 1
 
 
 def test_specks_are_removed_by_volume():
