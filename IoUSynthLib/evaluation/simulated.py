@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ..bundle import Bundle
+from ..bundle import DEFAULT_SEGMENTER, Bundle, load
 from ..grids import back
 from ..pipeline import SynthesisResult, outline, synthesize
 from ..preprocessing import normalize_ultrasound
-from ..segmentation import labels_from_probabilities
+from ..segmentation import labels_from_probabilities, without_cavity
 from ..simulation.case import Case, prepared, read_case, read_parameters
 from ..simulation.cohort import read_index
 from ..simulation.mri import TARGETS
@@ -89,19 +90,31 @@ def _fidelity(case: Case, result: SynthesisResult, floors: dict[str, Floors]) ->
 
 
 def _overlap(case: Case, result: SynthesisResult, arms: dict[str, tuple[Bundle, bool]]) -> dict[str, float]:
-    labels = {"overlay": result.segmentation.array}
+    """Scores of the pipeline's overlay and of the arms, as they are and told whether the resection has begun.
+
+    What reads no true MRI sees the field of view that the pipeline finds, which lacks black parts of the true one.
+    """
+    found = replace(case, fan=result.valid)
     true = {target: target_image(case, target) for target in TARGETS}
     synthetic = {target: np.nan_to_num(predicted_image(result.images[target].array), nan=-1) for target in TARGETS}
-    for name, (bundle, uses_true_mri) in arms.items():
-        labels[name] = _outlined(case, bundle, true if uses_true_mri else synthetic)
+    labels = {"overlay": result.segmentation.array}
+    for name, (bundle, uses_true_mri) in {"overlay": (load(DEFAULT_SEGMENTER), False), **arms}.items():
+        seen, images = (case, true) if uses_true_mri else (found, synthetic)
+        probabilities = _probabilities(seen, bundle, images)
+        labels.setdefault(name, _labels(seen, probabilities))
+        told = probabilities if "cavity" in case.parameters["lesion"]["kind"] else without_cavity(probabilities)
+        labels[f"{name}, told the phase"] = _labels(seen, told)
     return overlap_scores(case, labels)
 
 
-def _outlined(case: Case, segmenter: Bundle, images: dict[str, np.ndarray]) -> np.ndarray:
-    """Labels of a case by a segmenter that reads these images, in [-1, 1]."""
+def _probabilities(case: Case, segmenter: Bundle, images: dict[str, np.ndarray]) -> np.ndarray:
+    """What a segmenter that reads these images, in [-1, 1], makes of a case, on its grid."""
     grid, probabilities = outline(segmenter, prepared(case), images)
-    returned = np.stack([back(probability, grid, case.labels) for probability in probabilities])
-    return labels_from_probabilities(returned, case.fan.array > 0, case.labels.voxel_volume_ml)
+    return np.stack([back(probability, grid, case.labels) for probability in probabilities])
+
+
+def _labels(case: Case, probabilities: np.ndarray) -> np.ndarray:
+    return labels_from_probabilities(probabilities, case.fan.array > 0, case.labels.voxel_volume_ml)
 
 
 def _uncertainty(case: Case, result: SynthesisResult) -> dict[str, float]:
