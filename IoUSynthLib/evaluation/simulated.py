@@ -102,8 +102,9 @@ def _overlap(case: Case, result: SynthesisResult, arms: dict[str, tuple[Bundle, 
         seen, images = (case, true) if uses_true_mri else (found, synthetic)
         probabilities = _probabilities(seen, bundle, images)
         labels.setdefault(name, _labels(seen, probabilities))
-        told = probabilities if "cavity" in case.parameters["lesion"]["kind"] else without_cavity(probabilities)
-        labels[f"{name}, told the phase"] = _labels(seen, told)
+        resected = "cavity" in case.parameters["lesion"]["kind"]
+        told = labels[name] if resected else _labels(seen, without_cavity(probabilities))
+        labels[f"{name}, told the phase"] = told
     return overlap_scores(case, labels)
 
 

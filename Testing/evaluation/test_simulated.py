@@ -1,0 +1,46 @@
+"""The comparison of segmenters on the tiny models, which call the black hole a cavity."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from IoUSynthLib.bundle import load
+from IoUSynthLib.evaluation.simulated import _overlap
+from IoUSynthLib.pipeline import synthesize
+from IoUSynthLib.preprocessing import field_of_view
+from IoUSynthLib.simulation.case import Case
+from IoUSynthLib.volume import Volume
+
+
+@pytest.fixture
+def scores(tiny_models, ultrasound):
+    """Scores of a case whose black hole is the tumour, by the kind of its lesion."""
+    volume = Volume(ultrasound.array, (0.8,) * 3, ultrasound.origin, ultrasound.direction)
+    z, y, x = np.indices(volume.array.shape)
+    hole = volume.with_array((np.hypot(np.hypot(x - 28, y - 44), z - 30) < 6).astype(np.uint8))
+    fan = volume.with_array(np.ones_like(hole.array))  # larger than the field of view that the pipeline finds
+    images = {"ioUS": volume, "T2w": volume, "FLAIR": volume}
+    result = synthesize(volume, device="cpu")
+    assert np.array_equal(result.valid.array > 0, field_of_view(volume.array))
+    arms = {"same again": (load("lesion-3d"), False)}
+    return lambda kind: _overlap(Case(images, hole, fan, {"lesion": {"kind": kind}}), result, arms)
+
+
+def test_told_the_phase_a_hole_before_the_resection_is_tumour(scores):
+    dice = scores("high grade")
+    for name in ("overlay", "same again"):
+        assert dice[f"Dice/{name}, told the phase/tumour"] > dice[f"Dice/{name}/tumour"] + 0.2
+        assert dice[f"false ml/{name}, told the phase/cavity"] == 0 < dice[f"false ml/{name}/cavity"]
+
+
+def test_after_the_resection_nothing_changes(scores):
+    dice = scores("cavity with residual")
+    for name in ("overlay", "same again"):
+        assert dice[f"Dice/{name}, told the phase/tumour"] == dice[f"Dice/{name}/tumour"]
+
+
+def test_an_arm_sees_what_the_pipeline_sees(scores):
+    dice = scores("high grade")
+    assert dice["Dice/same again/tumour"] == pytest.approx(dice["Dice/overlay/tumour"], abs=0.01)
+    assert dice["false ml/same again/cavity"] == pytest.approx(dice["false ml/overlay/cavity"], rel=0.05)
