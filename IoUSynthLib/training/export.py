@@ -122,6 +122,17 @@ def _write_onnx(
         external_data=False,
         verbose=False,
     )
+    _drop_stack_traces(path)
+
+
+def _drop_stack_traces(path: Path) -> None:
+    """Take out where in whose files torch found each node: nobody runs a model by it, and it names folders."""
+    import onnx
+
+    model = onnx.load(path)
+    for node in model.graph.node:
+        del node.metadata_props[:]
+    onnx.save(model, path)
 
 
 def _write_sampler(sampler: Sampler, channels: int, path: Path) -> None:
