@@ -8,7 +8,6 @@ import importlib
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,8 +17,8 @@ from .batch import SUMMARY, Outcome, check_names, count_states, find_inputs, syn
 from .bundle import DEFAULT_GENERATOR, SEARCH_VARIABLE, bundle_paths, load, origin, search_folders
 from .generators import FAMILIES, REGIMES
 from .outputs import remove_stale, staging_folder
-from .reconstruction import AXES, COMPOUNDING, DEFAULT_FILL_MM, DEFAULT_SPACING_MM, INTERPOLATION
-from .volume import InputError, Volume, case_name, check_input, read_volume, write_volume
+from .stages import StagePrinter
+from .volume import InputError, Volume, case_name, check_input, read_volume
 
 #: Exit code for bad input.
 BAD_INPUT = 2
@@ -156,7 +155,7 @@ def _synthesize_one(
     count: str,
 ) -> dict[str, Any]:
     """Make the images of a file, say so, and return its report."""
-    case, progress = case_name(path), _StagePrinter(count + case_name(path))
+    case, progress = case_name(path), StagePrinter(count + case_name(path))
     choices = (options.model, options.device, options.again, preoperative, mr_grid)
     with staging_folder(options.output) as staging:
         written = synthesize_file(path, options.output, staging, *choices, progress, options.before_resection)
@@ -171,95 +170,19 @@ def _synthesize_one(
     return written.report
 
 
-class _StagePrinter:
-    """Prints one line on stderr when a stage begins."""
-
-    def __init__(self, case: str) -> None:
-        self.case, self.stage = case, ""
-
-    def __call__(self, stage: str, fraction: float) -> None:
-        if stage != self.stage:
-            self.stage = stage
-            print(f"{self.case}: {stage} ...", file=sys.stderr, flush=True)
-
-
 # reconstruct ----------------------------------------------------------------------------------------------------------
-
-#: Formats that a reconstructed volume is written in.
-_VOLUME_SUFFIXES = (".nrrd", ".nii.gz", ".mha")
 
 
 def _add_reconstruct(commands: argparse._SubParsersAction) -> None:
+    from .reconstruction import command
+
     parser = commands.add_parser(
         "reconstruct",
         help="make a volume of a tracked 2D sweep",
         description="Writes the volume, and beside it NAME_mask, which is 1 where there is data.",
     )
-    parser.add_argument(
-        "sweep",
-        type=Path,
-        metavar="SWEEP",
-        help="PLUS sequence (.igs.mha, .igs.nrrd), or folder with frames*.npy and poses*.npy",
-    )
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="VOLUME", help="NRRD, NIfTI or MetaImage")
-    parser.add_argument("--spacing", type=float, default=DEFAULT_SPACING_MM, metavar="MM", help="default: %(default)s")
-    parser.add_argument("--interpolation", choices=INTERPOLATION, default="nearest", help="default: %(default)s")
-    parser.add_argument("--compounding", choices=COMPOUNDING, default="mean", help="default: %(default)s")
-    parser.add_argument(
-        "--fill",
-        type=float,
-        default=DEFAULT_FILL_MM,
-        metavar="MM",
-        help="longest gap that is filled; default: %(default)s",
-    )
-    parser.add_argument(
-        "--axes", choices=AXES, default="frame", help="of the volume: the middle frame's or LPS; default: %(default)s"
-    )
-    parser.add_argument("--calibration", type=Path, metavar="FILE", help="PLUS configuration, or ImageToProbe as text")
-    parser.add_argument("--pixel-spacing", type=float, metavar="MM", help="pixel size, for rigid poses in a folder")
-    parser.add_argument("--fan", type=Path, metavar="IMAGE", help="above 0 where a frame holds ultrasound")
-    parser.set_defaults(run=_run_reconstruct)
-
-
-def _run_reconstruct(options: argparse.Namespace) -> int:
-    from .reconstruction import read_sweep, reconstruct
-
-    started = time.perf_counter()
-    name, suffix = _volume_name(options.output)
-    if options.output.resolve() == options.sweep.resolve():
-        raise InputError(f"{options.output}: would overwrite the sweep; choose another name")
-    with staging_folder(options.output.parent) as staging:
-        sweep = read_sweep(options.sweep, options.calibration, options.pixel_spacing, options.fan)
-        try:
-            volume, mask = reconstruct(
-                sweep,
-                options.spacing,
-                options.interpolation,
-                options.compounding,
-                options.fill,
-                options.axes,
-                _StagePrinter(case_name(options.sweep)),
-            )
-        except InputError as error:
-            raise InputError(f"{options.sweep}: {error}") from error
-        header = {"descrip": f"Reconstructed from {len(sweep.frames)} tracked frames; IoUSynth {__version__}"[:79]}
-        write_volume(staging / options.output.name, volume, header)
-        write_volume(staging / f"{name}_mask{suffix}", mask, header)
-    seconds = time.perf_counter() - started
-    size = " x ".join(map(str, volume.size))
-    print(
-        f"{options.output}: {size} voxels of {options.spacing:g} mm, {mask.array.mean():.0%} of them with data "
-        f"({name}_mask{suffix}), in {seconds:.1f} s. {' '.join(volume.notes)}"
-    )
-    return 0
-
-
-def _volume_name(output: Path) -> tuple[str, str]:
-    """Split the name of a volume file, and refuse formats that are not written."""
-    for suffix in _VOLUME_SUFFIXES:
-        if output.name.endswith(suffix) and len(output.name) > len(suffix):
-            return output.name[: -len(suffix)], suffix
-    raise InputError(f"{output}: has no suffix that is written; name it .nrrd, .nii.gz or .mha")
+    command.add_arguments(parser)
+    parser.set_defaults(run=command.run)
 
 
 # register -------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 
@@ -41,3 +42,15 @@ class Stages:
         """Tell the overall fraction."""
         if self.progress is not None:
             self.progress(name, fraction)
+
+
+class StagePrinter:
+    """A progress callback of commands: prints one line on stderr when a stage begins."""
+
+    def __init__(self, case: str) -> None:
+        self.case, self.stage = case, ""
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        if stage != self.stage:
+            self.stage = stage
+            print(f"{self.case}: {stage} ...", file=sys.stderr, flush=True)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 import time
 from pathlib import Path
 
 from ..outputs import staging_folder
 from ..pipeline import synthesize
 from ..segmentation import LABELS
-from ..stages import Progress
+from ..stages import Progress, StagePrinter
 from ..volume import InputError, Volume, case_name, check_input, read_volume, write_volume
 from .landmarks import read_landmark_pairs
 from .overlay import write_overlay
@@ -63,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     moving = _read_contrasts(files, options.contrast)
     ultrasound = read_volume(options.fixed)
     check_input(ultrasound, str(options.fixed))
-    progress = _stage_printer(name)
+    progress = StagePrinter(name)
     with staging_folder(options.output.parent) as staging:
         synthetic, fan, cavity = _synthetic(options, ultrasound, progress)
         result = register(
@@ -144,15 +143,3 @@ def _write(
     contrast = next((kind for kind in moving if kind in synthetic), next(iter(moving)))
     shown = synthetic.get(contrast, next(iter(synthetic.values())))
     write_overlay(folder / f"{name}.png", ultrasound, shown, moving[contrast], result, contrast)
-
-
-def _stage_printer(name: str) -> Progress:
-    last = ""
-
-    def tell(stage: str, fraction: float) -> None:
-        nonlocal last
-        if stage != last:
-            last = stage
-            print(f"{name}: {stage} ...", file=sys.stderr, flush=True)
-
-    return tell
