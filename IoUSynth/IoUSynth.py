@@ -207,7 +207,8 @@ class IoUSynthLogic(
         :param outputs: ``outputs`` of an earlier job on the same input, to be filled again instead of new nodes, or
           removed where the model does not give them.
         :param wait: if False, return at once; :meth:`poll` then brings the run to its end.
-        :param beforeResection: nothing has been removed yet: what looks like a cavity is outlined as tumour.
+        :param beforeResection: nothing has been removed yet: what looks like a cavity is outlined as tumour, and where
+            no tumour stands out, its most probable place is, with a warning.
         :return: the job, with ``outputs`` (``images["T2w"]``, ``images["FLAIR"]`` and ``uncertainty`` if the model
           gives them, ``segmentation``) and ``report``.
         :raises InputError: the input cannot be worked on, or a package is missing; says what to do.

@@ -119,6 +119,11 @@ class Bundle:
         return tuple(float(weight) for weight in self.details.get("class_weights", [1.0] * len(self.outputs)))
 
     @property
+    def class_weights_with_cavity(self) -> tuple[float, ...]:
+        """The factors for an ultrasound in which a resection cavity is found."""
+        return tuple(float(weight) for weight in self.details.get("class_weights_with_cavity", self.class_weights))
+
+    @property
     def images(self) -> tuple[str, ...]:
         """The MR contrasts among the outputs."""
         return tuple(name for name in self.outputs if name != LOG_ERROR)
@@ -373,8 +378,10 @@ def _problem(bundle: Bundle) -> str | None:
         "generator must be the name of a model, and only a segmenter has one": _names_generator(bundle),
         f"inputs must be among {', '.join(INPUTS)}": bool(bundle.inputs) and set(bundle.inputs) <= set(INPUTS),
         f"outputs do not fit a {bundle.kind}": _outputs_fit(bundle),
-        "class_weights must be positive, one for each output": len(bundle.class_weights) == len(bundle.outputs)
-        and min(bundle.class_weights) > 0,
+        "class_weights must be positive, one for each output": _weights_fit(bundle.class_weights, bundle),
+        "class_weights_with_cavity must be positive, one for each output": _weights_fit(
+            bundle.class_weights_with_cavity, bundle
+        ),
         f"checksums must hold {bundle.network}": bundle.network in bundle.checksums,
         "only a generator has a refiner": bundle.kind == "generator" or bundle.refiner is None,
     }
@@ -390,6 +397,10 @@ def _names_generator(bundle: Bundle) -> bool:
         return True
     name = bundle.details["generator"]
     return bundle.kind == "segmenter" and isinstance(name, str) and name not in ("", "..") and Path(name).name == name
+
+
+def _weights_fit(weights: tuple[float, ...], bundle: Bundle) -> bool:
+    return len(weights) == len(bundle.outputs) and min(weights) > 0
 
 
 def _outputs_fit(bundle: Bundle) -> bool:

@@ -104,7 +104,8 @@ def _add_synthesize(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--before-resection",
         action="store_true",
-        help="nothing has been removed yet: what looks like a cavity is outlined as tumour",
+        help="nothing has been removed yet: what looks like a cavity is outlined as tumour, and where no tumour stands "
+        "out, its most probable place is, with a warning",
     )
     parser.add_argument("--json", action="store_true", help="print the reports as JSON instead of a line for each case")
     parser.set_defaults(run=_run_synthesize)

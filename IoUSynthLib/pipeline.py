@@ -22,6 +22,11 @@ STAGES = {"checking": 0.0, "preparing": 0.03, "synthesizing": 0.1, "segmenting":
 
 #: Smallest uncertainty that is written, because 0 means "no data".
 _SMALLEST_UNCERTAINTY = 1e-4
+#: What a report warns of when there must be a tumour, but none is seen.
+FAINT_TUMOUR = (
+    "no tumour stands out in this ultrasound; its most probable place is outlined, because nothing has been removed "
+    "yet: compare it with the preoperative MRI, or untick Before resection"
+)
 #: Name of the expected error among a generator's results.
 _ERROR = "error"
 
@@ -117,7 +122,8 @@ def synthesize(
         MRI); its voxels are not looked at. Only models in the patient's frame use it, such as the published ones:
         they were trained on ultrasound that was resampled to the patient's MRI.
     before_resection
-        Whether nothing has been removed yet: then there is no cavity, and what looks like one is outlined as tumour.
+        Whether nothing has been removed yet: then there is no cavity, and what looks like one is outlined as tumour;
+        and there is a tumour, so that its most probable place is outlined, with a warning, where none stands out.
 
     Raises
     ------
@@ -142,8 +148,7 @@ def synthesize(
             outlined = _generate(models.companion, outlining, device, _part(tell, share, 1.0))
     with clock.stage("segmenting") as tell:
         outlining, probabilities = outline(models.segmenter, outlining, outlined, device, tell)
-        if before_resection:
-            probabilities = segmentation.without_cavity(probabilities)
+        probabilities, faint = decide(models.segmenter, outlining, probabilities, before_resection)
     with clock.stage("finishing"):
         result = _finish(sweep, prepared, predicted, outlining, probabilities)
     session = open_session(models.generator, device)
@@ -151,7 +156,7 @@ def synthesize(
     if session.unused:
         used["unused"] = ", ".join(session.unused)
     result.report.update(
-        make_report(result, volume, models, used, clock.seconds),
+        make_report(result, volume, models, used, clock.seconds, [FAINT_TUMOUR] if faint else []),
         grid=prepared.describe(),
         preprocessing=describe_preprocessing(sweep, prepared),
         inference=models.generator.describe_plan(),
@@ -260,12 +265,39 @@ def outline(
     Returns
     -------
     tuple of Prepared and numpy.ndarray
-        The segmenter's grid, and on it weighted probabilities (3, z, y, x) of background, tumour and cavity.
+        The segmenter's grid, and on it probabilities (3, z, y, x) of background, tumour and cavity.
     """
     prepared, images = coarsened(prepared, images, segmenter.spacing)
     stack = stacked(prepared, images, segmenter.inputs)
     probabilities, _ = _run(segmenter, stack, prepared, device, segmentation.softmax, tell)
-    return prepared, segmentation.weighted(probabilities, segmenter.class_weights)
+    return prepared, probabilities
+
+
+def decide(
+    segmenter: Bundle, prepared: Prepared, probabilities: np.ndarray, before_resection: bool
+) -> tuple[np.ndarray, bool]:
+    """Weigh a segmenter's probabilities so that the most probable class is the one to show.
+
+    Parameters
+    ----------
+    segmenter
+        The model, for its operating point.
+    prepared, probabilities
+        As :func:`outline` returns them.
+    before_resection
+        Whether nothing has been removed yet: then there is no cavity, and there is a tumour.
+
+    Returns
+    -------
+    tuple of numpy.ndarray and bool
+        (3, z, y, x); and whether the tumour is no more than its most probable place (:func:`segmentation.with_tumour`).
+    """
+    spacing, valid = prepared.image.spacing, prepared.valid
+    if before_resection:
+        told = segmentation.without_cavity(segmentation.weighted(probabilities, segmenter.class_weights))
+        return segmentation.with_tumour(told, valid, spacing)
+    weights = segmenter.class_weights, segmenter.class_weights_with_cavity
+    return segmentation.weighted_by_phase(probabilities, valid, prepared.image.voxel_volume_ml, *weights), False
 
 
 def _finish(

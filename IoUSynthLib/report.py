@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,12 @@ HIGH_UNCERTAINTY = 0.15
 
 
 def make_report(
-    result: SynthesisResult, volume: Volume, models: Models, device: dict[str, str], seconds: dict[str, float]
+    result: SynthesisResult,
+    volume: Volume,
+    models: Models,
+    device: dict[str, str],
+    seconds: dict[str, float],
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Describe a result in words and numbers that JSON can hold.
 
@@ -38,9 +44,11 @@ def make_report(
         Which was requested, which was used, and the providers that ought to have been and were not, if any.
     seconds
         Of each stage.
+    warnings
+        What the work itself warns of; that about the input and the device is added.
     """
     fan = result.valid.array > 0
-    warnings = list(judge(volume, models.generator).findings)
+    warnings = [*judge(volume, models.generator).findings, *warnings]
     if "unused" in device:
         warnings.append(
             f"{device['unused']} was asked for and is not in use: this ran on the {device['used'].upper()}; the check "

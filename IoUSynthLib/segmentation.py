@@ -12,6 +12,13 @@ LABELS = {"background": 0, "tumour": 1, "cavity": 2}
 #: Connected pieces below this volume are removed: a sphere of 6 mm diameter.
 SMALLEST_PIECE_ML = 0.1
 
+#: Before a resection there is a tumour. Where less of it stands out than a sphere of 10 mm diameter, its most probable
+#: place is outlined, as large as a sphere of 18 mm. Chosen, as the smoothing, on 153 simulated tumours of heads for
+#: training and validation.
+FAINT_BELOW_ML = 0.5
+PROBABLE_PLACE_ML = 3.0
+_SMOOTHING_MM = 4.0
+
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return probabilities over axis 1 of (B, classes, ...)."""
@@ -24,10 +31,82 @@ def weighted(probabilities: np.ndarray, weights: Sequence[float]) -> np.ndarray:
     return probabilities * np.asarray(weights, dtype=np.float32).reshape(-1, 1, 1, 1)
 
 
+def weighted_by_phase(
+    probabilities: np.ndarray,
+    valid: np.ndarray,
+    voxel_volume_ml: float,
+    weights: Sequence[float],
+    weights_with_cavity: Sequence[float],
+) -> np.ndarray:
+    """Return (3, z, y, x) weighted probabilities, by ``weights_with_cavity`` where those of ``weights`` show a cavity.
+
+    Residual tumour is thin and lies beside a cavity's wall, which is as bright: it has to be called more readily.
+    """
+    usual = weighted(probabilities, weights)
+    labels = labels_from_probabilities(usual, valid, voxel_volume_ml)
+    return weighted(probabilities, weights_with_cavity) if (labels == LABELS["cavity"]).any() else usual
+
+
 def without_cavity(probabilities: np.ndarray) -> np.ndarray:
     """Count the cavity of (3, z, y, x) probabilities as tumour: before resection, a cyst or necrosis looks like one."""
     background, tumour, cavity = probabilities
     return np.stack([background, tumour + cavity, np.zeros_like(cavity)])
+
+
+def with_tumour(
+    probabilities: np.ndarray, valid: np.ndarray, spacing: Sequence[float]
+) -> tuple[np.ndarray, bool]:
+    """Return probabilities that show a tumour, and whether that is no more than its most probable place.
+
+    Where less than :data:`FAINT_BELOW_ML` stands out, the odds of tumour against background are smoothed, since single
+    voxels say little, and raised everywhere alike until :data:`PROBABLE_PLACE_ML` are more probable than not.
+
+    Parameters
+    ----------
+    probabilities
+        (3, z, y, x) of background, tumour and no cavity.
+    valid
+        (z, y, x) bool; there is no tumour outside.
+    spacing
+        Edges of the voxels (x, y, z) in mm.
+
+    Returns
+    -------
+    tuple of numpy.ndarray and bool
+        Those given and False where a tumour stands out, and where no place is more probable than the others.
+    """
+    voxel_volume_ml = float(np.prod(spacing)) / 1000
+
+    def found_ml(candidate: np.ndarray) -> float:
+        return volumes_ml(labels_from_probabilities(candidate, valid, voxel_volume_ml), voxel_volume_ml)["tumour"]
+
+    if found_ml(probabilities) >= FAINT_BELOW_ML or not valid.any():
+        return probabilities, False
+    logarithms = np.log(np.maximum(probabilities[:2], np.finfo(np.float32).tiny))
+    odds = _smoothed(logarithms[1] - logarithms[0], valid, spacing)
+
+    def raised(threshold: float) -> np.ndarray:
+        tumour = 1 / (1 + np.exp(threshold - odds))
+        return np.stack([1 - tumour, tumour, np.zeros_like(tumour)])
+
+    low, high = float(odds[valid].min()) - 1, float(odds[valid].max())
+    for _ in range(16):  # bisection: the lower the threshold, the larger the volume
+        middle = (low + high) / 2
+        low, high = (middle, high) if found_ml(raised(middle)) >= PROBABLE_PLACE_ML else (low, middle)
+    place = raised(low)
+    return (place, True) if found_ml(place) < 2 * PROBABLE_PLACE_ML else (probabilities, False)
+
+
+def _smoothed(values: np.ndarray, valid: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    """Gaussian mean of (z, y, x) values over valid voxels, 0 outside."""
+    import SimpleITK as sitk
+
+    def smooth(array: np.ndarray) -> np.ndarray:
+        image = sitk.GetImageFromArray(array.astype(np.float32))
+        image.SetSpacing([float(length) for length in spacing])
+        return sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(image, _SMOOTHING_MM))
+
+    return np.where(valid, smooth(np.where(valid, values, 0)) / np.maximum(smooth(valid), 1e-3), 0)
 
 
 def labels_from_probabilities(probabilities: np.ndarray, valid: np.ndarray, voxel_volume_ml: float) -> np.ndarray:

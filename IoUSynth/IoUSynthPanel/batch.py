@@ -59,7 +59,8 @@ class BatchLogic:
         :param device: "auto", "cpu" or "cuda".
         :param again: make what is complete anew, too.
         :param wait: if False, return at once; :meth:`poll` then brings the batch to its end.
-        :param beforeResection: nothing had been removed in any of them: what looks like a cavity is outlined as tumour.
+        :param beforeResection: nothing had been removed in any of them: what looks like a cavity is outlined as tumour,
+            and where no tumour stands out, its most probable place is, with a warning.
         :return: the table: for each file ``name``, ``state`` ("done", "skipped", "failed"), ``seconds``, ``tumour_ml``,
           ``cavity_ml`` and ``error``.
         :raises InputError: nothing can be started; says what to do.

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ..bundle import DEFAULT_SEGMENTER, Bundle, load
-from ..grids import back
-from ..pipeline import SynthesisResult, outline, synthesize
+from ..grids import Prepared, back
+from ..pipeline import SynthesisResult, decide, outline, synthesize
 from ..preprocessing import normalize_ultrasound
-from ..segmentation import labels_from_probabilities, without_cavity
+from ..segmentation import labels_from_probabilities
 from ..simulation.case import Case, prepared, read_case, read_parameters
 from ..simulation.cohort import read_index
 from ..simulation.mri import TARGETS
@@ -97,25 +97,24 @@ def _overlap(case: Case, result: SynthesisResult, arms: dict[str, tuple[Bundle, 
     found = replace(case, fan=result.valid)
     true = {target: target_image(case, target) for target in TARGETS}
     synthetic = {target: np.nan_to_num(predicted_image(result.images[target].array), nan=-1) for target in TARGETS}
+    before_resection = "cavity" not in case.parameters["lesion"]["kind"]
     labels = {"overlay": result.segmentation.array}
     for name, (bundle, uses_true_mri) in {"overlay": (load(DEFAULT_SEGMENTER), False), **arms}.items():
         seen, images = (case, true) if uses_true_mri else (found, synthetic)
-        probabilities = _probabilities(seen, bundle, images)
-        labels.setdefault(name, _labels(seen, probabilities))
-        resected = "cavity" in case.parameters["lesion"]["kind"]
-        told = labels[name] if resected else _labels(seen, without_cavity(probabilities))
-        labels[f"{name}, told the phase"] = told
+        grid, probabilities = outline(bundle, prepared(seen), images)
+        if name not in labels:
+            labels[name] = _labels(seen, grid, decide(bundle, grid, probabilities, False)[0])
+        told = f"{name}, told the phase"
+        labels[told] = labels[name]
+        if before_resection:
+            labels[told] = _labels(seen, grid, decide(bundle, grid, probabilities, True)[0])
     return overlap_scores(case, labels)
 
 
-def _probabilities(case: Case, segmenter: Bundle, images: dict[str, np.ndarray]) -> np.ndarray:
-    """What a segmenter that reads these images, in [-1, 1], makes of a case, on its grid."""
-    grid, probabilities = outline(segmenter, prepared(case), images)
-    return np.stack([back(probability, grid, case.labels) for probability in probabilities])
-
-
-def _labels(case: Case, probabilities: np.ndarray) -> np.ndarray:
-    return labels_from_probabilities(probabilities, case.fan.array > 0, case.labels.voxel_volume_ml)
+def _labels(case: Case, grid: Prepared, probabilities: np.ndarray) -> np.ndarray:
+    """Outlines within the field of view, on a case's grid."""
+    returned = np.stack([back(probability, grid, case.labels) for probability in probabilities])
+    return labels_from_probabilities(returned, case.fan.array > 0, case.labels.voxel_volume_ml)
 
 
 def _uncertainty(case: Case, result: SynthesisResult) -> dict[str, float]:
@@ -135,6 +134,14 @@ def _uncertainty(case: Case, result: SynthesisResult) -> dict[str, float]:
 
 
 def write(evaluation: dict, path: Path) -> None:
-    """Write the evaluation as JSON."""
+    """Write the evaluation as JSON; no figure is known to more than the five decimals that are kept."""
+    rounded = {
+        "cases": [_rounded(row) for row in evaluation["cases"]],
+        "summary": {name: _rounded(values) for name, values in evaluation["summary"].items()},
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(evaluation, indent=1) + "\n")
+    path.write_text(json.dumps(evaluation | rounded, indent=1) + "\n")
+
+
+def _rounded(row: dict) -> dict:
+    return {name: round(value, 5) if isinstance(value, float) else value for name, value in row.items()}

@@ -58,6 +58,20 @@ def test_before_a_resection_what_looks_like_a_cavity_is_tumour(tiny_models, resu
     assert np.array_equal(told.images["T2w"].array, result.images["T2w"].array)
 
 
+def test_before_a_resection_a_faint_tumour_is_outlined_with_a_warning(tiny_models, ultrasound):
+    """Half as bright, the lesion is tumour to no voxel; it is still the brightest place."""
+    z, y, x = np.indices(ultrasound.array.shape)
+    lesion, hole = (
+        np.hypot(np.hypot(x - i, y - j), z - k) < r for i, j, k, r in ((34, 28, 26, 8), (28, 44, 30, 6))
+    )
+    array = np.where(hole, 60, ultrasound.array) * np.where(lesion, 0.5, 1)
+    faint = Volume(array.astype(np.float32), (1.0, 1.0, 1.0))
+    results = [pipeline.synthesize(faint, device="cpu", before_resection=told) for told in (False, True)]
+    assert [result.report["volumes_ml"]["tumour"] > 0 for result in results] == [False, True]
+    assert [pipeline.FAINT_TUMOUR in result.report["warnings"] for result in results] == [False, True]
+    assert results[1].report["summary"].endswith(f"{len(results[1].report['warnings'])} warning")
+
+
 def test_the_expected_error_rises_where_the_slice_axes_disagree(tiny_models, ultrasound, tmp_path):
     """Each slice is shifted by a row: along z or along y, as the axis has it."""
     weights = np.zeros((3, 3, 3, 3))

@@ -69,3 +69,50 @@ def test_weights_move_the_operating_point():
     assert not segmentation.labels_from_probabilities(faint, everywhere, 0.01).any()
     labels = segmentation.labels_from_probabilities(segmentation.weighted(faint, (1, 2, 1)), everywhere, 0.01)
     assert np.array_equal(labels == 1, tumour)
+
+
+def test_beside_a_cavity_tumour_is_called_more_readily():
+    tumour, cavity = block(2, 2, 2, side=6), block(10, 10, 10, side=8)
+    everywhere = np.ones_like(tumour)
+    for hole, expected in ((cavity, 216), (np.zeros_like(cavity), 0)):
+        faint = np.stack([np.full(tumour.shape, 0.6), np.where(tumour, 0.1, 0.0), np.where(hole, 0.9, 0.0)])
+        shown = segmentation.weighted_by_phase(faint, everywhere, 0.01, (1, 2, 1), (1, 8, 1))
+        labels = segmentation.labels_from_probabilities(shown, everywhere, 0.01)
+        assert (labels == 1).sum() == expected
+        assert np.array_equal(labels == 2, hole)
+
+
+def bump(height: float, offset: float) -> np.ndarray:
+    """Probabilities without cavity, whose log odds of tumour are a bump of 8 voxels around (20, 20, 24)."""
+    z, y, x = np.indices((40, 40, 40))
+    odds = offset + height * np.exp(-((z - 20) ** 2 + (y - 20) ** 2 + (x - 24) ** 2) / (2 * 8**2))
+    tumour = 1 / (1 + np.exp(-odds))
+    return np.stack([1 - tumour, tumour, np.zeros_like(tumour)])
+
+
+def test_the_most_probable_place_is_shown_where_no_tumour_stands_out():
+    everywhere = np.ones((40, 40, 40), dtype=bool)
+    faint = bump(3, -9)
+    assert not segmentation.labels_from_probabilities(faint, everywhere, 0.001).any()
+    shown, faint = segmentation.with_tumour(faint, everywhere, (1.0, 1.0, 1.0))
+    place = segmentation.labels_from_probabilities(shown, everywhere, 0.001) == 1
+    assert faint
+    assert place.sum() / 1000 == pytest.approx(segmentation.PROBABLE_PLACE_ML, rel=0.05)
+    assert np.argwhere(place).mean(axis=0) == pytest.approx([20, 20, 24], abs=0.2)
+
+
+@pytest.mark.parametrize(("height", "offset"), [(10, -5), (0, -9)], ids=["it stands out", "no place is more probable"])
+def test_otherwise_the_probabilities_stay_as_they_are(height, offset):
+    given = bump(height, offset)
+    shown, faint = segmentation.with_tumour(given, np.ones((40, 40, 40), dtype=bool), (1.0, 1.0, 1.0))
+    assert not faint
+    assert shown is given
+
+
+def test_no_place_outside_the_fan():
+    valid = np.zeros((40, 40, 40), dtype=bool)
+    valid[:, :, :20] = True
+    shown, _ = segmentation.with_tumour(bump(3, -9), valid, (1.0, 1.0, 1.0))
+    place = segmentation.labels_from_probabilities(shown, valid, 0.001) == 1
+    assert place.sum() / 1000 == pytest.approx(segmentation.PROBABLE_PLACE_ML, rel=0.05)
+    assert np.argwhere(place)[:, 2].max() == 19
