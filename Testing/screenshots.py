@@ -1,4 +1,4 @@
-"""Photographs of the panel in each state and of the layout on the sample case, light and dark, with the real models.
+"""Photographs of the panel in each state, light and dark, and of the layout, with the real models.
 
     python Testing/screenshots.py --output Resources/Screenshots
 
@@ -141,24 +141,28 @@ def wait_until_idle(panel: Any) -> None:
 
 
 def photograph(name: str, folder: Path) -> None:
-    """Write the panel, and where it belongs the whole window, in the light and in the dark theme."""
-    for theme, suffix in (("light", ""), ("dark", "-dark")):
+    """Write the panel in the light and in the dark theme, and where it belongs the whole window."""
+    for theme, suffix in (("dark", "-dark"), ("light", "")):
         SlicerHost.set_theme(theme)
-        shrink(SlicerHost.photograph_panel(folder / f"panel-{name}{suffix}.png", "IoUSynth"))
-        if name in WITH_VIEWS:
-            shrink(SlicerHost.photograph_application(folder / f"{WITH_VIEWS[name]}{suffix}.png", size=WINDOW))
-    SlicerHost.set_theme("light")
+        shrink_panel(SlicerHost.photograph_panel(folder / f"panel-{name}{suffix}.png", "IoUSynth"))
+    if name in WITH_VIEWS:
+        shrink_window(SlicerHost.photograph_application(folder / f"{WITH_VIEWS[name]}.png", size=WINDOW))
 
 
-def shrink(path: Path) -> None:
-    """Make a picture small enough for the repository: windows no wider than ``WIDTH``, panels of 256 colours."""
+def shrink_panel(path: Path) -> None:
+    """Make a picture of the panel small enough for the repository: 256 colours."""
+    with Image.open(path) as photograph:
+        picture = photograph.convert("RGB").quantize(256, kmeans=5)
+    picture.save(path, optimize=True)
+
+
+def shrink_window(path: Path) -> None:
+    """Make a picture of the window small enough for the repository: no wider than ``WIDTH``, and JPEG for its views."""
     with Image.open(path) as photograph:
         picture = photograph.convert("RGB")
-    if picture.width > WIDTH:
-        picture.thumbnail((WIDTH, picture.height), Image.Resampling.LANCZOS)
-    else:
-        picture = picture.quantize(256, kmeans=5)
-    picture.save(path, optimize=True)
+    picture.thumbnail((WIDTH, picture.height), Image.Resampling.LANCZOS)
+    picture.save(path.with_suffix(".jpg"), quality=85, subsampling=0, optimize=True)
+    path.unlink()
 
 
 def run(folder: Path) -> None:
