@@ -29,8 +29,10 @@ TRAINING_DATA = (
     "et al. 2018, CC BY 4.0); no real ultrasound."
 )
 CITATION = "IoUSynth developers, 2026: synthetic T2w and FLAIR MRI from tracked intraoperative brain ultrasound."
-VERSION = "0.3.1"
+VERSION = "0.3.2"
 CHANGELOG = {
+    "0.3.2": "the weights of 0.3.0; tumour is called more readily beside a cavity, and before a resection its most "
+    "probable place is outlined where none stands out",
     "0.3.1": "the weights of 0.3.0; slicing directions are fused by spatial frequency, without stripes along the grid",
     "0.3.0": "trained on a GPU, from random weights, on six times as many cases, of a simulator with thin sulci, "
     "limited penetration and compensation set for the target; outlines by a 3D network on voxels of 1.6 mm; weights "
