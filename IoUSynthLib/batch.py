@@ -49,6 +49,8 @@ class Outcome:
         That the run took, of an earlier run where the state is ``skipped``.
     tumour_ml, cavity_ml
         Volumes in millilitres.
+    tumour_expected_dice, cavity_expected_dice
+        How far to trust the outlines, 0 to 1; None where there is none.
     error
         Cause and remedy in one line, where the state is ``failed``.
     """
@@ -58,16 +60,23 @@ class Outcome:
     seconds: float | None = None
     tumour_ml: float | None = None
     cavity_ml: float | None = None
+    tumour_expected_dice: float | None = None
+    cavity_expected_dice: float | None = None
     error: str = ""
 
     def succeed(self, report: dict[str, Any], state: str = "done") -> None:
         """Take time and volumes out of a report."""
         self.state, self.seconds = state, report["seconds"]["total"]
         self.tumour_ml, self.cavity_ml = (round(report["volumes_ml"][label], 2) for label in ("tumour", "cavity"))
+        expected = report.get("expected_dice", {})  # reports of versions up to 0.3.2 have none
+        self.tumour_expected_dice, self.cavity_expected_dice = expected.get("tumour"), expected.get("cavity")
 
     def fail(self, error: object) -> None:
         """Say why there is no result."""
         self.state, self.error = "failed", " ".join(str(error).split())
+
+
+_COLUMNS = ("state", "seconds", "tumour_ml", "cavity_ml", "tumour_expected_dice", "cavity_expected_dice", "error")
 
 
 def write_summary(file: Path, outcomes: Sequence[Outcome]) -> None:
@@ -83,8 +92,8 @@ def write_summary(file: Path, outcomes: Sequence[Outcome]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
-            writer.writerow(["file", "state", "seconds", "tumour_ml", "cavity_ml", "error"])
-            writer.writerows([o.name, o.state, o.seconds, o.tumour_ml, o.cavity_ml, o.error] for o in outcomes)
+            writer.writerow(["file", *_COLUMNS])
+            writer.writerows([o.name, *(getattr(o, column) for column in _COLUMNS)] for o in outcomes)
         os.replace(partial, file)
     except OSError as error:
         partial.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ A model is a MONAI bundle: a folder with ``configs/metadata.json``, ``models/mod
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -122,6 +123,14 @@ class Bundle:
     def class_weights_with_cavity(self) -> tuple[float, ...]:
         """The factors for an ultrasound in which a resection cavity is found."""
         return tuple(float(weight) for weight in self.details.get("class_weights_with_cavity", self.class_weights))
+
+    @property
+    def expected_dice(self) -> dict[str, tuple[list[float], list[float]]]:
+        """Of a segmenter, for each structure: rising confidences (:func:`.segmentation.confidences`), and the Dice that
+        outlines drawn with these had in the mean. Empty where nobody has measured it.
+        """
+        tables = self.details.get("expected_dice", {})
+        return {name: (list(table["confidence"]), list(table["dice"])) for name, table in tables.items()}
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -382,6 +391,9 @@ def _problem(bundle: Bundle) -> str | None:
         "class_weights_with_cavity must be positive, one for each output": _weights_fit(
             bundle.class_weights_with_cavity, bundle
         ),
+        "expected_dice must give a structure rising confidences and as many values of dice": all(
+            _rises(*table) for table in bundle.expected_dice.values()
+        ),
         f"checksums must hold {bundle.network}": bundle.network in bundle.checksums,
         "only a generator has a refiner": bundle.kind == "generator" or bundle.refiner is None,
     }
@@ -401,6 +413,11 @@ def _names_generator(bundle: Bundle) -> bool:
 
 def _weights_fit(weights: tuple[float, ...], bundle: Bundle) -> bool:
     return len(weights) == len(bundle.outputs) and min(weights) > 0
+
+
+def _rises(confidences: list[float], dice: list[float]) -> bool:
+    rising = all(before < after for before, after in itertools.pairwise(confidences))
+    return len(confidences) == len(dice) > 0 and rising and all(0 <= value <= 1 for value in dice)
 
 
 def _outputs_fit(bundle: Bundle) -> bool:

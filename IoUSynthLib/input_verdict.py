@@ -229,7 +229,7 @@ def _unlike_training(measures: dict, bundle: Bundle | None) -> list[str]:
     """Compare with the range of the training images, if the model tells it."""
     ranges = bundle.details.get("training_range", {}) if bundle is not None else {}
     unlike = [
-        f"{words} {measures[name]:.2g}, trained on {ranges[name][0]:.2g} to {ranges[name][1]:.2g}"
+        f"{words} {measures[name]:.3g}, trained on {ranges[name][0]:.3g} to {ranges[name][1]:.3g}"
         for name, words in MEASURES.items()
         if name in ranges and not ranges[name][0] <= measures[name] <= ranges[name][1]
     ]

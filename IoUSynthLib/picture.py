@@ -5,6 +5,7 @@ NumPy draws and SimpleITK writes the PNG, so that the base installation is enoug
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ MARK = "SYNTHETIC - NOT ACQUIRED"
 COLOURS = {"tumour": (255, 214, 0), "cavity": (0, 200, 255)}
 
 _PANEL = 300  # pixels along the longer side of a slice
+_DASH = 4  # pixels
 _GAP = 6
 _TITLE = 40
 _FOOT = 64
@@ -124,7 +126,8 @@ def draw_picture(
     labels = result.segmentation.array[box]
     centre = _centre(labels, result.valid.array[box] > 0)
     spacing = tuple(reversed(volume.spacing))
-    rows = [[_panel(column, labels, axis, centre, spacing) for column in columns] for axis in range(3)]
+    doubtful = result.report.get("doubtful", ())
+    rows = [[_panel(column, labels, axis, centre, spacing, doubtful) for column in columns] for axis in range(3)]
     heights = [row[0].shape[0] for row in rows]
     width = max(panel.shape[1] for row in rows for panel in row)
     foot = f"{name}   {result.report.get('model', {}).get('name', '')}"
@@ -194,9 +197,10 @@ def _centre(labels: np.ndarray, valid: np.ndarray) -> tuple[int, ...]:
 
 
 def _panel(
-    column: _Column, labels: np.ndarray, axis: int, centre: tuple[int, ...], spacing: tuple[float, ...]
-) -> np.ndarray:
-    """Return a slice with square pixels, grey where there is no data, and outlined."""
+    column: _Column, labels: np.ndarray, axis: int, centre: tuple[int, ...], spacing: tuple[float, ...],
+    doubtful: Collection[str] = (),
+) -> np.ndarray:  # fmt: skip
+    """Return a slice with square pixels, grey where there is no data, and outlined: with dashes where doubtful."""
     index = centre[axis]
     colour, valid, label = (np.take(array, index, axis) for array in (column.colour, column.valid, labels))
     steps = [spacing[other] for other in range(3) if other != axis]
@@ -210,9 +214,11 @@ def _panel(
     pixels = (255 * colour[np.ix_(rows, columns)]).astype(np.uint8)
     pixels[~valid[np.ix_(rows, columns)]] = _NO_DATA
     enlarged = label[np.ix_(rows, columns)]
+    dashes = np.add.outer(*(np.arange(count) // _DASH for count in shape)) % 2 == 0
     for name, value in segmentation.LABELS.items():
         if name in COLOURS:
-            pixels[_outline(enlarged == value)] = COLOURS[name]
+            line = _outline(enlarged == value)
+            pixels[line & dashes if name in doubtful else line] = COLOURS[name]
     return pixels
 
 
@@ -244,7 +250,8 @@ def _write_legend(picture: np.ndarray, top: int, result: SynthesisResult) -> Non
     for name, colour in COLOURS.items():
         picture[top : top + 7, left : left + 14] = colour
         title = "TUMOUR" if name == "tumour" else "RESECTION CAVITY"
-        text = f"{title} {result.report.get('volumes_ml', {}).get(name, 0.0):.1f} ML"
+        doubt = ", DOUBTFUL (DASHED)" if name in result.report.get("doubtful", ()) else ""
+        text = f"{title} {result.report.get('volumes_ml', {}).get(name, 0.0):.1f} ML{doubt}"
         _write(picture, text, top, left + 20, 1, _TEXT)
         left += 20 + _text_width(text, 1) + 24
     error = "NOT ESTIMATED" if result.uncertainty is None else "BLACK 0, WHITE 30 %"

@@ -27,6 +27,8 @@ FAINT_TUMOUR = (
     "no tumour stands out in this ultrasound; its most probable place is outlined, because nothing has been removed "
     "yet: compare it with the preoperative MRI, or untick Before resection"
 )
+#: Outlines with an expected Dice below this are called doubtful: less of them is right than wrong.
+DOUBTFUL_BELOW = 0.5
 #: Name of the expected error among a generator's results.
 _ERROR = "error"
 
@@ -55,6 +57,42 @@ class SynthesisResult:
     segmentation: Volume
     valid: Volume
     report: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What a segmenter's probabilities come to.
+
+    Attributes
+    ----------
+    probabilities
+        (3, z, y, x), weighted so that the most probable class is the one to show; need not sum to one.
+    expected_dice
+        Of the outlines of tumour and cavity that this gives, 0 to 1; without what is not outlined, and without what the
+        segmenter's bundle says nothing of.
+    faint
+        Whether the tumour is no more than its most probable place (:func:`segmentation.with_tumour`).
+    """
+
+    probabilities: np.ndarray
+    expected_dice: dict[str, float]
+    faint: bool = False
+
+    @property
+    def doubtful(self) -> list[str]:
+        """Which outlines are more wrong than right, or may be."""
+        return [name for name, dice in self.expected_dice.items() if dice < DOUBTFUL_BELOW]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a report warns of."""
+        doubtful = [
+            f"the outline of the {name} is doubtful (expected Dice {self.expected_dice[name]:.2f}, as measured on "
+            "simulated cases): compare it with the ultrasound and the preoperative MRI"
+            for name in self.doubtful
+            if not (name == "tumour" and self.faint)
+        ]
+        return [FAINT_TUMOUR, *doubtful] if self.faint else doubtful
 
 
 @dataclass(frozen=True)
@@ -148,15 +186,15 @@ def synthesize(
             outlined = _generate(models.companion, outlining, device, _part(tell, share, 1.0))
     with clock.stage("segmenting") as tell:
         outlining, probabilities = outline(models.segmenter, outlining, outlined, device, tell)
-        probabilities, faint = decide(models.segmenter, outlining, probabilities, before_resection)
+        decision = decide(models.segmenter, outlining, probabilities, before_resection)
     with clock.stage("finishing"):
-        result = _finish(sweep, prepared, predicted, outlining, probabilities)
+        result = _finish(sweep, prepared, predicted, outlining, decision.probabilities)
     session = open_session(models.generator, device)
     used = {"requested": device, "used": session.device}
     if session.unused:
         used["unused"] = ", ".join(session.unused)
     result.report.update(
-        make_report(result, volume, models, used, clock.seconds, [FAINT_TUMOUR] if faint else []),
+        make_report(result, volume, models, used, clock.seconds, decision),
         grid=prepared.describe(),
         preprocessing=describe_preprocessing(sweep, prepared),
         inference=models.generator.describe_plan(),
@@ -273,10 +311,8 @@ def outline(
     return prepared, probabilities
 
 
-def decide(
-    segmenter: Bundle, prepared: Prepared, probabilities: np.ndarray, before_resection: bool
-) -> tuple[np.ndarray, bool]:
-    """Weigh a segmenter's probabilities so that the most probable class is the one to show.
+def decide(segmenter: Bundle, prepared: Prepared, probabilities: np.ndarray, before_resection: bool) -> Decision:
+    """Choose from a segmenter's probabilities what to outline, and say how far to trust it.
 
     Parameters
     ----------
@@ -286,18 +322,22 @@ def decide(
         As :func:`outline` returns them.
     before_resection
         Whether nothing has been removed yet: then there is no cavity, and there is a tumour.
-
-    Returns
-    -------
-    tuple of numpy.ndarray and bool
-        (3, z, y, x); and whether the tumour is no more than its most probable place (:func:`segmentation.with_tumour`).
     """
-    spacing, valid = prepared.image.spacing, prepared.valid
+    valid, voxel_volume_ml = prepared.valid, prepared.image.voxel_volume_ml
+    weights, faint = segmenter.class_weights, False
     if before_resection:
-        told = segmentation.without_cavity(segmentation.weighted(probabilities, segmenter.class_weights))
-        return segmentation.with_tumour(told, valid, spacing)
-    weights = segmenter.class_weights, segmenter.class_weights_with_cavity
-    return segmentation.weighted_by_phase(probabilities, valid, prepared.image.voxel_volume_ml, *weights), False
+        seen = segmentation.without_cavity(segmentation.weighted(probabilities, weights))
+        shown, faint = segmentation.with_tumour(seen, valid, prepared.image.spacing)
+    else:
+        with_cavity = segmenter.class_weights_with_cavity
+        seen = shown = segmentation.weighted_by_phase(probabilities, valid, voxel_volume_ml, weights, with_cavity)
+    labels = segmentation.labels_from_probabilities(shown, valid, voxel_volume_ml)
+    expected_dice = {
+        name: float(np.interp(confidence, *segmenter.expected_dice[name]))
+        for name, confidence in segmentation.confidences(seen, labels).items()
+        if name in segmenter.expected_dice
+    }
+    return Decision(shown, expected_dice, faint)
 
 
 def _finish(

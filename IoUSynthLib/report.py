@@ -6,6 +6,7 @@ import hashlib
 import platform
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from .volume import Volume
 
 if TYPE_CHECKING:
     from .grids import Prepared, Sweep
-    from .pipeline import Models, SynthesisResult
+    from .pipeline import Decision, Models, SynthesisResult
 
 #: Expected errors above this fraction of the intensity range are called high.
 HIGH_UNCERTAINTY = 0.15
@@ -28,7 +29,7 @@ def make_report(
     models: Models,
     device: dict[str, str],
     seconds: dict[str, float],
-    warnings: Sequence[str] = (),
+    decision: Decision,
 ) -> dict[str, Any]:
     """Describe a result in words and numbers that JSON can hold.
 
@@ -44,18 +45,21 @@ def make_report(
         Which was requested, which was used, and the providers that ought to have been and were not, if any.
     seconds
         Of each stage.
-    warnings
-        What the work itself warns of; that about the input and the device is added.
+    decision
+        What the outlines were made of, for how far to trust them.
     """
     fan = result.valid.array > 0
-    warnings = [*judge(volume, models.generator).findings, *warnings]
+    volumes = segmentation.volumes_ml(result.segmentation.array, volume.voxel_volume_ml)
+    # A speck on the segmenter's voxels may not be left on the input's.
+    shown = {name: dice for name, dice in decision.expected_dice.items() if volumes[name]}
+    decision = replace(decision, expected_dice=shown)
+    warnings = [*judge(volume, models.generator).findings, *decision.warnings]
     if "unused" in device:
         warnings.append(
             f"{device['unused']} was asked for and is not in use: this ran on the {device['used'].upper()}; the check "
             "before surgery (doctor) says why"
         )
     total = round(sum(seconds.values()), 3)
-    volumes = segmentation.volumes_ml(result.segmentation.array, volume.voxel_volume_ml)
     quality = _quality(result, fan, volume.voxel_volume_ml, models.generator.name)
     return {
         "synthetic": True,
@@ -69,8 +73,10 @@ def make_report(
         "seconds": {**seconds, "total": total},
         "peak_memory_mib": peak_memory_mib(),
         "volumes_ml": volumes,
+        "expected_dice": {name: round(dice, 2) for name, dice in shown.items()},
+        "doubtful": decision.doubtful,
         "quality": quality,
-        "summary": _summary(volumes, quality, models, total, device["used"], len(warnings)),
+        "summary": _summary(volumes, decision.doubtful, quality, models, total, device["used"], len(warnings)),
     }
 
 
@@ -118,9 +124,14 @@ def _describe_input(volume: Volume) -> dict[str, Any]:
 
 
 def _summary(
-    volumes: dict[str, float], quality: dict[str, Any], models: Models, seconds: float, device: str, warnings: int
-) -> str:
-    parts = [f"Tumour {volumes['tumour']:.1f} ml, resection cavity {volumes['cavity']:.1f} ml"]
+    volumes: dict[str, float], doubtful: Sequence[str], quality: dict[str, Any], models: Models, seconds: float,
+    device: str, warnings: int,
+) -> str:  # fmt: skip
+    doubt = dict.fromkeys(doubtful, " (doubtful outline)")
+    parts = [
+        f"Tumour {volumes['tumour']:.1f} ml{doubt.get('tumour', '')}, "
+        f"resection cavity {volumes['cavity']:.1f} ml{doubt.get('cavity', '')}"
+    ]
     if models.companion:
         parts[0] += f" (outlined on the images of {models.companion.name})"
     if "mean_uncertainty" in quality:

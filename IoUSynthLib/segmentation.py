@@ -143,6 +143,28 @@ def _specks(mask: np.ndarray, voxel_volume_ml: float) -> np.ndarray:
     return small[pieces]
 
 
+def confidences(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Return the mean probability of tumour and of cavity over their own outlines; what is not outlined is left out.
+
+    Over an outline's voxels a network's doubt grows as the outline's Dice falls (Mehrtash et al., IEEE Transactions on
+    Medical Imaging 2020, who average the entropy). What Dice it stands for has to be learned:
+    :attr:`.bundle.Bundle.expected_dice`.
+
+    Parameters
+    ----------
+    probabilities
+        (3, z, y, x) of background, tumour and cavity, weighted as for the outline; need not sum to one.
+    labels
+        (z, y, x), the outlines.
+    """
+    found = {}
+    for name, value in LABELS.items():
+        inside = probabilities[:, labels == value]
+        if name != "background" and inside.size:
+            found[name] = float((inside[value] / inside.sum(axis=0)).mean())
+    return found
+
+
 def volumes_ml(labels: np.ndarray, voxel_volume_ml: float) -> dict[str, float]:
     """Return the volume of tumour and cavity in millilitres."""
     return {

@@ -1,7 +1,6 @@
 """Results in the scene: what the module's logic does with them, and the panel's section Result."""
 
 import html
-import json
 from typing import Any
 
 import qt
@@ -147,9 +146,12 @@ class ResultSection:
             return
         self._measured = identifier
         volumes = result.volumes_ml() if result else {}
-        text = _("Tumour <b>{tumour:.1f} ml</b>, resection cavity <b>{cavity:.1f} ml</b>").format(
-            tumour=volumes.get("tumour", 0.0), cavity=volumes.get("cavity", 0.0)
+        doubtful = result.report.get("doubtful", ()) if result else ()
+        tumour, cavity = (
+            f"<b>{volumes.get(name, 0.0):.1f} ml</b>" + (_(" (doubtful)") if name in doubtful else "")
+            for name in ("tumour", "cavity")
         )
+        text = _("Tumour {tumour}, resection cavity {cavity}").format(tumour=tumour, cavity=cavity)
         self.ui.volumesLabel.text = text if result else _("No result of this ultrasound yet.")
         none = _("There is none in this result")
         setAvailable(self.ui.tumourButton, "" if volumes.get("tumour", 0) > 0 else none)
@@ -205,7 +207,7 @@ class ResultSection:
 
     def _showQuality(self, result: Any) -> None:
         """Say of a result what was said when it was made."""
-        report = json.loads(next(iter(result.outputs.images.values())).GetAttribute("IoUSynth.Report") or "{}")
+        report = result.report
         self.ui.qualityLabel.text = "\n".join([report.get("summary", ""), *report.get("warnings", [])]).strip()
         self.ui.qualityLabel.setVisible(bool(self.ui.qualityLabel.text))
 

@@ -18,7 +18,7 @@ from ..simulation.case import Case, prepared, read_case, read_parameters
 from ..simulation.cohort import read_index
 from ..simulation.mri import TARGETS
 from .floors import Floors, fit
-from .scores import by_phase, fidelity_scores, overlap_scores, predicted_image, summarize, target_image
+from .scores import STRUCTURES, by_phase, fidelity_scores, overlap_scores, predicted_image, summarize, target_image
 
 Report = Callable[[str], None]
 
@@ -99,16 +99,22 @@ def _overlap(case: Case, result: SynthesisResult, arms: dict[str, tuple[Bundle, 
     synthetic = {target: np.nan_to_num(predicted_image(result.images[target].array), nan=-1) for target in TARGETS}
     before_resection = "cavity" not in case.parameters["lesion"]["kind"]
     labels = {"overlay": result.segmentation.array}
+    expected = {"overlay": result.report["expected_dice"]}
     for name, (bundle, uses_true_mri) in {"overlay": (load(DEFAULT_SEGMENTER), False), **arms}.items():
         seen, images = (case, true) if uses_true_mri else (found, synthetic)
         grid, probabilities = outline(bundle, prepared(seen), images)
         if name not in labels:
-            labels[name] = _labels(seen, grid, decide(bundle, grid, probabilities, False)[0])
+            labels[name] = _labels(seen, grid, decide(bundle, grid, probabilities, False).probabilities)
         told = f"{name}, told the phase"
-        labels[told] = labels[name]
+        labels[told], expected[told] = labels[name], expected.get(name, {})
         if before_resection:
-            labels[told] = _labels(seen, grid, decide(bundle, grid, probabilities, True)[0])
-    return overlap_scores(case, labels)
+            decision = decide(bundle, grid, probabilities, True)
+            labels[told], expected[told] = _labels(seen, grid, decision.probabilities), decision.expected_dice
+    return overlap_scores(case, labels) | {
+        f"expected Dice/{name}/{structure}": expected[name].get(structure, float("nan"))
+        for name in ("overlay", "overlay, told the phase")
+        for structure in STRUCTURES
+    }
 
 
 def _labels(case: Case, grid: Prepared, probabilities: np.ndarray) -> np.ndarray:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+from scipy import stats
+
+from ..pipeline import DOUBTFUL_BELOW
+
 if TYPE_CHECKING:  # scores needs PyTorch
-    from .scores import Summary
+    from .scores import Row, Summary
 
 _STRUCTURES = ("tumour", "tumour before resection", "residual tumour", "cavity")
 # Columns of the fidelity table: metric, heading, decimals.
@@ -44,6 +50,28 @@ def overlap_table(summary: Summary) -> str:
             entry = summary.get(f"false ml/{method}/{structure}")
             cells.append("-" if entry is None else f"{entry['median']:.2f} (n={entry['n']})")
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def trust_table(rows: Sequence[Row]) -> str:
+    """What the expected Dice of outlines is worth: against the true Dice, which is 0 where nothing was to outline."""
+    lines = [
+        "| outline | n | rank correlation with the true Dice | expected, mean | true, mean | doubtful: n | true, mean "
+        "| not doubtful: n | true, mean | true below 0.3 |",
+        "|---" * 10 + "|",
+    ]
+    for key in (name for name in rows[0] if name.startswith("expected Dice/")):
+        _, method, structure = key.split("/")
+        outlined = [row for row in rows if np.isfinite(row[key])]
+        expected = np.array([row[key] for row in outlined])
+        true = np.nan_to_num([row[f"Dice/{method}/{structure}"] for row in outlined])
+        doubtful = expected < DOUBTFUL_BELOW
+        correlation = stats.spearmanr(expected, true).statistic
+        cells = [str(len(outlined)), f"{correlation:.2f}", f"{expected.mean():.2f}", f"{true.mean():.2f}"]
+        for group in (doubtful, ~doubtful):
+            cells += [str(group.sum()), f"{true[group].mean():.2f}" if group.any() else "-"]
+        cells.append(str((true[~doubtful] < 0.3).sum()))
+        lines.append(f"| {structure}, {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

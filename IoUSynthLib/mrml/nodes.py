@@ -401,15 +401,16 @@ class _ResultWriter:
         representation = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
         segmentation.SetSourceRepresentationName(representation)
         labels = _labelmap(self.result.segmentation.array, self.grid)
+        doubtful = self.result.report.get("doubtful", ())
         for style in SEGMENTS:  # both in one label map: they do not overlap
             segment = slicer.vtkSegment()
-            segment.SetName(style.name)
+            segment.SetName(f"{style.name} (doubtful)" if style.identifier in doubtful else style.name)
             segment.SetColor(*style.color)
             segment.SetLabelValue(style.label)
             segment.SetTerminology(style.terminology)
             segment.AddRepresentation(representation, labels)
             segmentation.AddSegment(segment, style.identifier)
-        _show_as_outline(node)
+        _show_as_outline(node, doubtful)
         return node
 
     def _mark(self, node: slicer.vtkMRMLNode, kind: str) -> None:
@@ -503,7 +504,8 @@ def _hide_no_data(display: slicer.vtkMRMLScalarVolumeDisplayNode, lower: float, 
     display.ApplyThresholdOn()
 
 
-def _show_as_outline(node: slicer.vtkMRMLSegmentationNode) -> None:
+def _show_as_outline(node: slicer.vtkMRMLSegmentationNode, doubtful: Iterable[str]) -> None:
+    """Show outlines with a tinted inside; those of the segments named as doubtful are faint and empty."""
     display = node.GetDisplayNode()
     display.SetVisibility(True)
     display.SetVisibility2DFill(True)
@@ -511,6 +513,10 @@ def _show_as_outline(node: slicer.vtkMRMLSegmentationNode) -> None:
     display.SetOpacity2DFill(0.12)
     display.SetOpacity2DOutline(1.0)
     display.SetSliceIntersectionThickness(2)
+    for style in SEGMENTS:
+        faint = style.identifier in doubtful
+        display.SetSegmentOpacity2DOutline(style.identifier, 0.5 if faint else 1.0)
+        display.SetSegmentOpacity2DFill(style.identifier, 0.0 if faint else 1.0)
 
 
 def remove_nodes(nodes: Iterable[slicer.vtkMRMLNode]) -> None:

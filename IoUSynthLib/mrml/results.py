@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import slicer
 import vtk
 from vtk.util import numpy_support
 
-from .nodes import INPUT_ROLE, PREFIX, PREOPERATIVE_ROLE, SEGMENTS, OutputNodes, is_synthetic
+from .nodes import INPUT_ROLE, PREFIX, PREOPERATIVE_ROLE, SEGMENTS, OutputNodes, is_synthetic, report_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class Result:
     def identifier(self) -> str:
         """What tells it from other results of the scene."""
         return f"{self.input_node.GetID()} {self.created}"
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What the run said of itself."""
+        return report_of(next(iter(self.outputs.images.values())))
 
     def holds(self, node: slicer.vtkMRMLNode | None) -> bool:
         """Tell whether a node is one of its nodes."""

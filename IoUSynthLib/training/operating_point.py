@@ -19,6 +19,7 @@ from ..evaluation.fidelity import dice
 from ..inference import open_session, predict
 from ..segmentation import LABELS, labels_from_probabilities, softmax, weighted
 from .data import TrainingVolume
+from .expected_dice import Table
 
 CANDIDATES = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.0, 16.0)
 _FILE = "operating_point.json"
@@ -105,11 +106,16 @@ def write_operating_point(run: Path, scores: dict[str, Scores]) -> None:
     (run / _FILE).write_text(json.dumps(point, indent=1) + "\n")
 
 
+def add_expected_dice(run: Path, tables: dict[str, Table]) -> None:
+    """Keep what :func:`.expected_dice.measure_expected_dice` returned beside the operating point that it holds for."""
+    (run / _FILE).write_text(json.dumps(read_operating_point(run) | {"expected_dice": tables}, indent=1) + "\n")
+
+
 def has_operating_point(run: Path) -> bool:
-    """Tell whether the run's operating point has been chosen."""
-    return (run / _FILE).exists()
+    """Tell whether the run's operating point has been chosen, and measured how far to trust its outlines."""
+    return "expected_dice" in read_operating_point(run)
 
 
 def read_operating_point(run: Path) -> dict:
-    """What :func:`write_operating_point` wrote, for the metadata; empty when there is none."""
-    return json.loads((run / _FILE).read_text()) if has_operating_point(run) else {}
+    """What has been written of it, for the metadata; empty when there is none."""
+    return json.loads((run / _FILE).read_text()) if (run / _FILE).exists() else {}

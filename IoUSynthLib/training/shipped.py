@@ -19,8 +19,9 @@ from ..bundle import SEARCH_VARIABLE, Bundle, load
 from ..evaluation.agreement import compare
 from ..evaluation.simulated import evaluate, write
 from ..simulation.cohort import simulate_cohort
+from .expected_dice import measure_expected_dice
 from .loop import is_finished
-from .operating_point import has_operating_point, score_tumour_weights, write_operating_point
+from .operating_point import add_expected_dice, has_operating_point, score_tumour_weights, write_operating_point
 from .predictions import NetworkSession, predict_cohort
 from .presets import PRESETS, train
 from .release import load_run, release
@@ -117,7 +118,10 @@ def _trained(name: str, cohort: Path, options: argparse.Namespace, predictions: 
         preset = PRESETS[name]
         folders = [*preset.cases(cohort, "validation"), *preset.cases(cohort, "train")][:OPERATING_CASES]
         volumes = [preset.volume(folder, predictions) for folder in folders]
-        write_operating_point(run, score_tumour_weights(load(bundle), volumes, preset.spacing**3 / 1000))
+        voxel_volume_ml = preset.spacing**3 / 1000
+        write_operating_point(run, score_tumour_weights(load(bundle), volumes, voxel_volume_ml))
+        bundle = release(name, run, options.output / "models", _LICENCE)
+        add_expected_dice(run, measure_expected_dice(load(bundle), volumes, voxel_volume_ml))
         bundle = release(name, run, options.output / "models", _LICENCE)
     return bundle
 

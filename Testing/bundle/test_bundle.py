@@ -71,6 +71,8 @@ def test_unknown_model_lists_those_there(tiny_models):
         ({"stretch": True, "regime": "3D", "slice_axes": [], "window": [32, 32, 32]}, "only slices can be stretched"),
         ({"class_weights": [1.0, 0.0, 1.0]}, "class_weights must be positive"),
         ({"class_weights": [1.0, 2.0]}, "class_weights must be positive"),
+        ({"expected_dice": {"tumour": {"confidence": [0.5, 0.5], "dice": [0.1, 0.2]}}}, "rising confidences"),
+        ({"expected_dice": {"tumour": {"confidence": [0.5], "dice": []}}}, "rising confidences"),
         ({"class_weights_with_cavity": [1.0, 2.0]}, "class_weights_with_cavity must be positive"),
         ({"checksums": {}}, "checksums must hold"),
         ({"generator": "ious2mr-2.5d"}, "generator must be the name of a model, and only a segmenter has one"),

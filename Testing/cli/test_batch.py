@@ -74,7 +74,7 @@ def test_twenty_volumes_with_three_bad_ones_interrupted_and_started_again(tmp_pa
     for row in table:
         if row["state"] == "failed":
             assert row["file"] in row["error"]
-            assert (row["seconds"], row["tumour_ml"]) == ("", "")
+            assert (row["seconds"], row["tumour_ml"], row["tumour_expected_dice"]) == ("", "", "")
         else:
             assert float(row["tumour_ml"]) > 0.1
             assert float(row["seconds"]) > 0

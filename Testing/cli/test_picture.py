@@ -51,6 +51,20 @@ def test_outlines_and_no_data(result, ultrasound):
         assert (image == colour).all(axis=-1).sum() > 50
 
 
+def test_a_doubtful_outline_is_dashed(result, ultrasound):
+    def lengths():
+        image = picture.draw_picture(ultrasound, result)
+        return [(image == colour).all(axis=-1).sum() for colour in picture.COLOURS.values()], image
+
+    (tumour, cavity), image = lengths()
+    assert not contains(image, "DOUBTFUL", 1, picture._TEXT)
+    result.report["doubtful"] = ["tumour"]
+    (dashes, same), image = lengths()
+    assert 0.3 < dashes / tumour < 0.7
+    assert same == cavity
+    assert contains(image, "ML, DOUBTFUL (DASHED)", 1, picture._TEXT)
+
+
 def test_preoperative_column(result, ultrasound):
     mri = Volume(np.random.default_rng(0).random((30, 30, 30)) + 1, (2, 2, 2), (-60, 0, 60))
     plain, wide = (picture.draw_picture(ultrasound, result, other) for other in (None, mri))

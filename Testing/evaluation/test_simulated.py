@@ -7,6 +7,7 @@ pytest.importorskip("torch")
 
 from IoUSynthLib.bundle import load
 from IoUSynthLib.evaluation.simulated import _overlap
+from IoUSynthLib.evaluation.tables import trust_table
 from IoUSynthLib.pipeline import synthesize
 from IoUSynthLib.preprocessing import field_of_view
 from IoUSynthLib.simulation.case import Case
@@ -44,3 +45,11 @@ def test_an_arm_sees_what_the_pipeline_sees(scores):
     dice = scores("high grade")
     assert dice["Dice/same again/tumour"] == pytest.approx(dice["Dice/overlay/tumour"], abs=0.01)
     assert dice["false ml/same again/cavity"] == pytest.approx(dice["false ml/overlay/cavity"], rel=0.05)
+
+
+def test_an_outline_of_nothing_counts_as_a_dice_of_0():
+    """Two doubtful outlines, one of them of nothing, and three others; one case has no outline."""
+    pairs = [(0.2, 0.1), (0.3, float("nan")), (0.6, 0.5), (0.7, 0.25), (0.9, 0.9), (float("nan"), 0.0)]
+    rows = [{"expected Dice/overlay/tumour": expected, "Dice/overlay/tumour": true} for expected, true in pairs]
+    line = trust_table(rows).splitlines()[-1]
+    assert line == "| tumour, overlay | 5 | 0.80 | 0.54 | 0.35 | 2 | 0.05 | 3 | 0.55 | 1 |"

@@ -47,7 +47,7 @@ def result_of(panel):
     from IoUSynthLib.mrml import nodes
     from IoUSynthLib.pipeline import SynthesisResult
 
-    def make(node, tumour, cavity):
+    def make(node, tumour, cavity, doubtful=()):
         volume = nodes.volume_from_node(node)
         valid = volume.array > 0
         labels = np.zeros(valid.shape, np.uint8)
@@ -55,7 +55,7 @@ def result_of(panel):
         labels[40 : 40 + cavity, 24:32, 30:38] = 2
         images = {name: volume.with_array(valid * np.float32(scale)) for name, scale in (("T2w", 300), ("FLAIR", 500))}
         uncertainty = volume.with_array(valid * np.float32(0.2))
-        report = {"summary": f"About {node.GetName()}"}
+        report = {"summary": f"About {node.GetName()}", "doubtful": list(doubtful)}
         result = SynthesisResult(images, uncertainty, volume.with_array(labels), volume.with_array(valid), report)
         nodes.add_result(result, node)
 
@@ -103,6 +103,16 @@ def test_judges_again_when_the_spacing_is_corrected(panel, case):
     assert "wrong voxel spacing" in label.text
     case.SetSpacing(*spacing)
     assert SlicerHost.process_until(lambda: "Fine." in label.text, 5)
+
+
+def test_the_volume_of_a_doubtful_outline_is_called_doubtful(panel, add, ultrasound, result_of):
+    node = add(ultrasound, "Case ioUS")
+    result_of(node, 10, 4, ["tumour"])
+    panel.ui.inputSelector.setCurrentNode(None)
+    panel.ui.inputSelector.setCurrentNode(node)
+    text = panel.ui.volumesLabel.text
+    assert "</b> (doubtful), resection cavity <b>" in text
+    assert text.endswith("ml</b>")
 
 
 def test_volumes_are_those_of_the_segments_and_the_buttons_go_there(panel, one):

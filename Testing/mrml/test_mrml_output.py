@@ -190,6 +190,21 @@ def test_segmentation_has_labels_colours_and_codes(scene, ultrasound_node, resul
     assert "Resection cavity" in segments[1].GetTerminology()
 
 
+def test_a_doubtful_outline_is_named_so_and_drawn_faintly(scene, ultrasound_node, result_of):
+    from IoUSynthLib.mrml import nodes as mrml
+
+    result = result_of(mrml.volume_from_node(ultrasound_node))
+    for doubtful, name, outline, fill in ((["tumour"], "Tumour (doubtful)", 0.5, 0), ([], "Tumour", 1, 1)):
+        result.report["doubtful"] = doubtful
+        node = mrml.add_result(result, ultrasound_node).segmentation
+        segmentation, display = node.GetSegmentation(), node.GetDisplayNode()
+        names = [segmentation.GetSegment(identifier).GetName() for identifier in ("tumour", "cavity")]
+        assert names == [name, "Resection cavity"]
+        assert display.GetSegmentOpacity2DOutline("tumour") == outline
+        assert display.GetSegmentOpacity2DFill("tumour") == fill
+        assert display.GetSegmentOpacity2DOutline("cavity") == display.GetSegmentOpacity2DFill("cavity") == 1
+
+
 def test_marks_survive_saving_the_scene(scene, ultrasound_node, result_of):
     import slicer
 

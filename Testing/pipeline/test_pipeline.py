@@ -11,7 +11,7 @@ import pytest
 from tiny_models import TINY_ERROR, convolution_model, generator_network, segmenter_network, write_bundle
 
 from IoUSynthLib import pipeline, preprocessing
-from IoUSynthLib.bundle import load
+from IoUSynthLib.bundle import METADATA, load
 from IoUSynthLib.inference import Cancelled
 from IoUSynthLib.volume import InputError, Volume, read_volume, write_volume
 
@@ -58,18 +58,58 @@ def test_before_a_resection_what_looks_like_a_cavity_is_tumour(tiny_models, resu
     assert np.array_equal(told.images["T2w"].array, result.images["T2w"].array)
 
 
-def test_before_a_resection_a_faint_tumour_is_outlined_with_a_warning(tiny_models, ultrasound):
-    """Half as bright, the lesion is tumour to no voxel; it is still the brightest place."""
+@pytest.fixture
+def faint(ultrasound):
+    """The lesion half as bright, and no hole: tumour to no voxel, and still the brightest place."""
     z, y, x = np.indices(ultrasound.array.shape)
     lesion, hole = (
         np.hypot(np.hypot(x - i, y - j), z - k) < r for i, j, k, r in ((34, 28, 26, 8), (28, 44, 30, 6))
     )
     array = np.where(hole, 60, ultrasound.array) * np.where(lesion, 0.5, 1)
-    faint = Volume(array.astype(np.float32), (1.0, 1.0, 1.0))
+    return Volume(array.astype(np.float32), (1.0, 1.0, 1.0))
+
+
+def test_before_a_resection_a_faint_tumour_is_outlined_with_a_warning(tiny_models, faint):
     results = [pipeline.synthesize(faint, device="cpu", before_resection=told) for told in (False, True)]
     assert [result.report["volumes_ml"]["tumour"] > 0 for result in results] == [False, True]
     assert [pipeline.FAINT_TUMOUR in result.report["warnings"] for result in results] == [False, True]
     assert results[1].report["summary"].endswith(f"{len(results[1].report['warnings'])} warning")
+
+
+@pytest.fixture
+def measured_models(tiny_bundles, tmp_path, monkeypatch):
+    """The tiny models, of whose segmenter's tumours less is known to be right than of its cavities."""
+    shutil.copytree(tiny_bundles, tmp_path / "models")
+    metadata = tmp_path / "models" / "lesion-3d" / METADATA
+    content = json.loads(metadata.read_text())
+    content["iousynth"]["expected_dice"] = {
+        "tumour": {"confidence": [0.5, 0.99], "dice": [0.1, 0.4]},
+        "cavity": {"confidence": [0.2, 0.8], "dice": [0.6, 0.9]},
+    }
+    metadata.write_text(json.dumps(content))
+    monkeypatch.setenv("IOUSYNTH_MODELS", str(tmp_path / "models"))
+
+
+def test_a_doubtful_outline_is_called_so(measured_models, ultrasound):
+    report = pipeline.synthesize(ultrasound, device="cpu").report
+    assert 0.1 < report["expected_dice"]["tumour"] < 0.4
+    assert 0.6 < report["expected_dice"]["cavity"] <= 0.9
+    assert report["doubtful"] == ["tumour"]
+    said = f"the outline of the tumour is doubtful (expected Dice {report['expected_dice']['tumour']:.2f}"
+    assert [warning.startswith(said) for warning in report["warnings"]] == [True]
+    assert "ml (doubtful outline), resection cavity" in report["summary"]
+
+
+def test_a_faint_tumours_place_is_doubtful_and_warned_of_once(measured_models, faint):
+    report = pipeline.synthesize(faint, device="cpu", before_resection=True).report
+    assert report["doubtful"] == ["tumour"]
+    assert report["expected_dice"]["tumour"] == 0.1, "as unsure as any: the odds are not taken as they were raised"
+    assert report["warnings"].count(pipeline.FAINT_TUMOUR) == 1
+    assert not any("the outline of the tumour" in warning for warning in report["warnings"])
+
+
+def test_where_nobody_has_measured_it_no_outline_is_called_doubtful(result):
+    assert (result.report["expected_dice"], result.report["doubtful"]) == ({}, [])
 
 
 def test_the_expected_error_rises_where_the_slice_axes_disagree(tiny_models, ultrasound, tmp_path):

@@ -51,6 +51,15 @@ def test_nothing_found():
     assert not segmentation.labels_from_probabilities(probabilities(none, none), ~none, 1.0).any()
 
 
+def test_the_confidence_of_an_outline_is_its_mean_share_of_the_probability():
+    labels = np.zeros((1, 1, 4), dtype=np.uint8)
+    labels[0, 0] = (0, 1, 1, 0)
+    background, tumour = np.array([0.9, 1.0, 0.1, 0.2]), np.array([0.1, 3.0, 0.4, 0.8])  # shares 0.75 and 0.8
+    given = np.stack([background, tumour, np.zeros(4)]).reshape(3, 1, 1, 4)
+    assert segmentation.confidences(given, labels) == pytest.approx({"tumour": 0.775})
+    assert segmentation.confidences(given, np.zeros_like(labels)) == {}
+
+
 def test_volumes():
     labels = np.zeros((10, 10, 10), dtype=np.uint8)
     labels[:2], labels[5] = 1, 2
