@@ -11,7 +11,7 @@ import torch
 
 from ..bundle import DEFAULT_GENERATOR
 from ..evaluation.agreement import table as agreement_table
-from ..evaluation.tables import fidelity_table, overlap_table, uncertainty_table
+from ..evaluation.tables import fidelity_table, overlap_table, trust_table, uncertainty_table
 from .export import export_onnx, write_bundle
 from .families import average_weights
 from .operating_point import read_operating_point
@@ -29,8 +29,9 @@ TRAINING_DATA = (
     "et al. 2018, CC BY 4.0); no real ultrasound."
 )
 CITATION = "IoUSynth developers, 2026: synthetic T2w and FLAIR MRI from tracked intraoperative brain ultrasound."
-VERSION = "0.3.2"
+VERSION = "0.3.3"
 CHANGELOG = {
+    "0.3.3": "the weights of 0.3.0; outlines of tumour and cavity come with the Dice to be expected of them",
     "0.3.2": "the weights of 0.3.0; tumour is called more readily beside a cavity, and before a resection its most "
     "probable place is outlined where none stands out",
     "0.3.1": "the weights of 0.3.0; slicing directions are fused by spatial frequency, without stripes along the grid",
@@ -157,11 +158,12 @@ def _data_format(kind: str, channels: Sequence[str], dimensions: int) -> dict:
 
 
 def _card(name: str, evaluation: dict | None, training: str, agreement: dict | None) -> str:
-    tables = {"fidelity": "", "overlap": "", "uncertainty": "", "cases": ""}
+    tables = dict.fromkeys(("fidelity", "overlap", "trust", "uncertainty", "cases"), "")
     if evaluation is not None:
         tables = {
             "fidelity": fidelity_table(evaluation["summary"]),
             "overlap": overlap_table(evaluation["summary"]),
+            "trust": trust_table(evaluation["cases"]),
             "uncertainty": uncertainty_table(evaluation["summary"]),
             "cases": str(len(evaluation["cases"])),
         }

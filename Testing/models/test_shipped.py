@@ -9,8 +9,8 @@ import pytest
 
 from IoUSynthLib.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, load
 from IoUSynthLib.evaluation.fidelity import dice, score
-from IoUSynthLib.evaluation.tables import fidelity_table, overlap_table
-from IoUSynthLib.pipeline import synthesize
+from IoUSynthLib.evaluation.tables import fidelity_table, overlap_table, trust_table
+from IoUSynthLib.pipeline import DOUBTFUL_BELOW, synthesize
 from IoUSynthLib.volume import read_volume
 
 RESOURCES = Path(__file__).resolve().parents[2] / "Resources"
@@ -24,8 +24,12 @@ def size(folder):
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def evaluation(name):
+    return json.loads((MODELS / name / "docs" / "evaluation.json").read_text())
+
+
 def evaluated(name):
-    return json.loads((MODELS / name / "docs" / "evaluation.json").read_text())["summary"]
+    return evaluation(name)["summary"]
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +60,8 @@ def test_sizes():
 def test_cards_show_the_evaluation():
     for name, table in ((DEFAULT_GENERATOR, fidelity_table), (DEFAULT_SEGMENTER, overlap_table)):
         assert table(evaluated(name)) in (MODELS / name / "docs" / "README.md").read_text()
+    card = (MODELS / DEFAULT_SEGMENTER / "docs" / "README.md").read_text()
+    assert trust_table(evaluation(DEFAULT_SEGMENTER)["cases"]) in card
 
 
 @pytest.mark.parametrize("target", ["T2w", "FLAIR"])
@@ -90,6 +96,19 @@ def test_the_evaluated_overlay_finds_tumours(summary):
 def test_the_evaluated_uncertainty_is_useful(summary):
     assert summary["uncertainty/rank correlation"]["mean"] >= 0.45
     assert summary["uncertainty/error saved by dropping a fifth"]["mean"] >= 0.2
+
+
+def test_the_evaluated_outlines_are_as_good_as_expected():
+    """Those of a tumour that is not there are called doubtful; of the others few are far from the truth."""
+    key = "expected Dice/overlay/tumour"
+    rows = [row for row in evaluation(DEFAULT_SEGMENTER)["cases"] if np.isfinite(row[key])]
+    true = np.nan_to_num([row["Dice/overlay/tumour"] for row in rows])
+    trusted = np.array([row[key] for row in rows]) >= DOUBTFUL_BELOW
+    assert trusted.sum() >= 80
+    assert (true[trusted] < 0.3).mean() < 0.05
+    assert true[trusted].mean() > 0.65
+    assert true[~trusted].mean() < 0.25
+    assert not trusted[[np.isnan(row["Dice/overlay/tumour"]) for row in rows]].any()
 
 
 def test_checksums_of_the_sample_case():
