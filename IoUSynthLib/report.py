@@ -128,10 +128,10 @@ def _summary(
     device: str, warnings: int,
 ) -> str:  # fmt: skip
     doubt = dict.fromkeys(doubtful, " (doubtful outline)")
-    parts = [
-        f"Tumour {volumes['tumour']:.1f} ml{doubt.get('tumour', '')}, "
-        f"resection cavity {volumes['cavity']:.1f} ml{doubt.get('cavity', '')}"
-    ]
+    tumour = f"Tumour {volumes['tumour']:.1f} ml{doubt.get('tumour', '')}"
+    if not volumes["tumour"]:
+        tumour = "No tumour outlined, which does not rule one out"
+    parts = [f"{tumour}, resection cavity {volumes['cavity']:.1f} ml{doubt.get('cavity', '')}"]
     if models.companion:
         parts[0] += f" (outlined on the images of {models.companion.name})"
     if "mean_uncertainty" in quality:

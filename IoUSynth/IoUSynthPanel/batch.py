@@ -62,7 +62,7 @@ class BatchLogic:
         :param beforeResection: nothing had been removed in any of them: what looks like a cavity is outlined as tumour,
             and where no tumour stands out, its most probable place is, with a warning.
         :return: the table: for each file ``name``, ``state`` ("done", "skipped", "failed"), ``seconds``, ``tumour_ml``,
-          ``cavity_ml`` and ``error``.
+          ``cavity_ml``, ``tumour_expected_dice``, ``cavity_expected_dice`` and ``error``.
         :raises InputError: nothing can be started; says what to do.
         :raises RuntimeError: the batch was cancelled.
         """

@@ -72,6 +72,7 @@ def faint(ultrasound):
 def test_before_a_resection_a_faint_tumour_is_outlined_with_a_warning(tiny_models, faint):
     results = [pipeline.synthesize(faint, device="cpu", before_resection=told) for told in (False, True)]
     assert [result.report["volumes_ml"]["tumour"] > 0 for result in results] == [False, True]
+    assert results[0].report["summary"].startswith("No tumour outlined, which does not rule one out, resection cavity")
     assert [pipeline.FAINT_TUMOUR in result.report["warnings"] for result in results] == [False, True]
     assert results[1].report["summary"].endswith(f"{len(results[1].report['warnings'])} warning")
 
