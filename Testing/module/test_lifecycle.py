@@ -321,7 +321,7 @@ def test_a_result_that_does_not_get_into_the_scene_leaves_no_part_of_it(scene, p
 
     before = contents(scene)
 
-    def fail(_node):
+    def fail(_node, _doubtful):
         raise MemoryError("no room for the outlines")
 
     with monkeypatch.context() as patch:
