@@ -151,6 +151,8 @@ class ResultSection:
             f"<b>{volumes.get(name, 0.0):.1f} ml</b>" + (_(" (doubtful)") if name in doubtful else "")
             for name in ("tumour", "cavity")
         )
+        if not volumes.get("tumour"):  # 0 ml would sound as if there were none
+            tumour = _("not outlined")
         text = _("Tumour {tumour}, resection cavity {cavity}").format(tumour=tumour, cavity=cavity)
         self.ui.volumesLabel.text = text if result else _("No result of this ultrasound yet.")
         none = _("There is none in this result")

@@ -115,6 +115,14 @@ def test_the_volume_of_a_doubtful_outline_is_called_doubtful(panel, add, ultraso
     assert text.endswith("ml</b>")
 
 
+def test_no_tumour_outlined_is_not_called_none(panel, add, ultrasound, result_of):
+    node = add(ultrasound, "Case ioUS")
+    result_of(node, 0, 4)
+    panel.ui.inputSelector.setCurrentNode(None)
+    panel.ui.inputSelector.setCurrentNode(node)
+    assert panel.ui.volumesLabel.text.startswith("Tumour not outlined, resection cavity <b>")
+
+
 def test_volumes_are_those_of_the_segments_and_the_buttons_go_there(panel, one):
     import slicer
 
