@@ -190,7 +190,9 @@ def read_volume(path: str | Path) -> Volume:
     if not path.exists():
         raise InputError(f"{path}: no such file; check the name")
     if path.is_dir():
-        return _read_dicom_folder(path)
+        from .dicom_import import read_folder
+
+        return read_folder(path)
     with _quiet():
         _check_nifti_header(path)
         try:
@@ -299,69 +301,6 @@ def _to_volume(image: sitk.Image, path: Path, notes: tuple[str, ...] = ()) -> Vo
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which check_input refuses
         array = np.array(array, dtype=np.float32)
     return Volume(array, image.GetSpacing(), image.GetOrigin(), np.reshape(image.GetDirection(), (3, 3)), notes)
-
-
-def _read_dicom_folder(folder: Path) -> Volume:
-    import SimpleITK as sitk
-
-    with _quiet():
-        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-        if not series:
-            raise InputError(f"{folder}: holds no DICOM series; give {_FORMATS}")
-        if len(series) > 1:
-            listed = "; ".join(_describe_series(folder, uid) for uid in series)
-            raise InputError(
-                f"{folder}: holds {len(series)} DICOM series ({listed}); move the ultrasound series into its own folder"
-            )
-        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
-        if len(names) == 1:
-            return read_volume(names[0])
-        _check_slice_positions(folder, names)
-        reader = sitk.ImageSeriesReader()
-        reader.SetFileNames(names)
-        try:
-            return _to_volume(reader.Execute(), folder)
-        except RuntimeError as error:
-            raise _unreadable(folder, error) from error
-
-
-def _dicom_header(name: str) -> sitk.ImageFileReader:
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(name)
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise _unreadable(Path(name), error) from error
-    return reader
-
-
-def _describe_series(folder: Path, uid: str) -> str:
-    import SimpleITK as sitk
-
-    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
-    header = _dicom_header(names[0])
-    keys = header.GetMetaDataKeys()
-    description = header.GetMetaData("0008|103e").strip("\0 ") if "0008|103e" in keys else "no description"
-    modality = header.GetMetaData("0008|0060").strip("\0 ") if "0008|0060" in keys else "?"
-    return f"{modality} '{description}', {len(names)} file{'s' if len(names) > 1 else ''}"
-
-
-def _check_slice_positions(folder: Path, names: tuple[str, ...]) -> None:
-    """Refuse a series with missing slices or a tilted gantry: ITK would misplace its slices and only warn."""
-    headers = [_dicom_header(name) for name in names]
-    if any("0020|0032" not in header.GetMetaDataKeys() for header in headers):
-        raise InputError(f"{folder}: its DICOM slices have no position (2D+t?); reconstruct them into a volume first")
-    positions = np.array([[float(v) for v in header.GetMetaData("0020|0032").split("\\")] for header in headers])
-    steps = np.diff(positions, axis=0)
-    normal = np.reshape(headers[0].GetDirection(), (len(headers[0].GetSize()),) * 2)[:3, -1]
-    along = steps @ normal
-    across = np.linalg.norm(steps - along[:, None] * normal, axis=1)
-    if float(across.max()) > 0.01 * float(np.abs(along).max()):
-        raise InputError(f"{folder}: its DICOM slices are sheared (tilted stack); resample it to a regular grid first")
-    if float(np.ptp(along)) > 0.02 * float(np.abs(along).mean()) or float(np.abs(along).min()) < 1e-6:
-        raise InputError(f"{folder}: its DICOM slices are missing or unevenly spaced; export the whole series again")
 
 
 def write_volume(path: str | Path, volume: Volume, header: dict[str, str] | None = None) -> None:
