@@ -143,7 +143,7 @@ class IoUSynthLogic(
         job.outputs.images["T2w"], job.outputs.segmentation, job.report["volumes_ml"]
         registration = logic.register(slicer.util.getNode("Preop T2w"), job.input_node, job.outputs)
         registration.transform_node, registration.report["verdict"]
-        table = logic.synthesizeBatch(["cohort"], "results")
+        table = logic.synthesizeBatch(["/data/cohort"], "/data/results")
     """
 
     def __init__(self) -> None:

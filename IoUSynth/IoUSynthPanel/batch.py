@@ -11,6 +11,7 @@ from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 
 from .library import importLibrary
+from .paths import connectPath, wholePath, whyNotPath
 from .stages import State
 
 #: Errors that are written out below the table, which has them all.
@@ -31,7 +32,8 @@ class BatchLogic:
     ) -> None:
         """Start what :meth:`synthesizeBatch` does and return at once; :meth:`poll` brings it to its end."""
         batch, pipeline = importLibrary("batch"), importLibrary("pipeline")
-        inputs, output = batch.find_inputs(paths), Path(outputDirectory)
+        output = wholePath(outputDirectory)
+        inputs = batch.find_inputs([path if Path(path).name else wholePath(path) for path in paths])
         batch.check_names(inputs, output)
         pipeline.load_models(model or None)  # a wrong name fails here once, not for each input
         options = (model or None, device, again, beforeResection)
@@ -54,7 +56,8 @@ class BatchLogic:
         skipped, so that the same call goes on after an interruption.
 
         :param paths: ultrasound volumes as NRRD, NIfTI, MetaImage, DICOM folders, or folders of these.
-        :param outputDirectory: folder for the files that ``python -m IoUSynthLib synthesize`` writes, and summary.csv.
+        :param outputDirectory: whole path of the folder for the files that ``python -m IoUSynthLib synthesize`` writes,
+            and summary.csv.
         :param model: name or folder of a model; the default one if left out.
         :param device: "auto", "cpu" or "cuda".
         :param again: make what is complete anew, too.
@@ -133,7 +136,7 @@ class BatchSection:
         self.ui.addFilesButton.connect("clicked(bool)", self.onAddFiles)
         self.ui.addFolderButton.connect("clicked(bool)", self.onAddFolder)
         self.ui.clearButton.connect("clicked(bool)", self.onClear)
-        self.ui.outputPath.connect("currentPathChanged(QString)", self.update)
+        connectPath(self.ui.outputPath, self.update)
         self.ui.filesButton.connect("clicked(bool)", self.onFilesButton)
         self.ui.framesButton.connect("clicked(bool)", self.onFramesButton)
         self._showTable([], "")
@@ -151,7 +154,8 @@ class BatchSection:
     def _whyNotFiles(self) -> str:
         if not self.paths:
             return _("Add files or a folder first")
-        return "" if self.ui.outputPath.currentPath.strip() else _("Choose the folder for the results first")
+        path = self.ui.outputPath.currentPath.strip()
+        return whyNotPath(path) if path else _("Choose the folder for the results first")
 
     def _whyNotFrames(self) -> str:
         # Whether the browser drives just this volume can change without a word: the start says so.
@@ -204,9 +208,11 @@ class BatchSection:
     def onFilesButton(self, _checked: bool = False) -> None:
         """Start the batch of files, or cancel it."""
         parameters, again = self.panel.parameters, not self.ui.skipCheckBox.checked
-        output = self.ui.outputPath.currentPath.strip()
+        output, idle = self.ui.outputPath.currentPath, self.panel.state is State.IDLE
         choices = (parameters.model, parameters.device, again, parameters.beforeResection)
         self._run(self.ui.filesButton, lambda: self.panel.logic.startBatch(self.paths, output, *choices))
+        if idle and self.panel.state is not State.IDLE:
+            self.ui.outputPath.addCurrentPathToHistory()
 
     def onFramesButton(self, _checked: bool = False) -> None:
         """Start the frames of the sequence, or cancel them."""

@@ -10,6 +10,7 @@ from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 
 from .library import importLibrary
+from .paths import connectPath, wholePath, whyNotPath
 from .stages import State
 
 
@@ -27,18 +28,18 @@ class ExportLogic:
         """Write synthetic volumes as DICOM series that say they are derived, synthetic and not for diagnosis.
 
         :param outputs: ``outputs`` of a synthesis job.
-        :param outputDirectory: gets a folder for each series.
+        :param outputDirectory: whole path of a folder, which gets a folder for each series.
         :param inputVolumeNode: if it, or else the MRI, was loaded from Slicer's DICOM database, the series belong to
           its patient and study, and lie in its frame of reference.
         :param preoperativeVolumeNode: see there.
-        :param reference: DICOM file or folder whose patient and study the series belong to instead; they then lie in
-          the world, in a frame of reference of their own.
+        :param reference: whole path of a DICOM file or folder whose patient and study the series belong to instead;
+          they then lie in the world, in a frame of reference of their own.
         :return: the folders of the series.
         :raises InputError: there is nothing to export, or nowhere to; says what to do.
         """
         nodes = [node for node in (inputVolumeNode, preoperativeVolumeNode) if node is not None]
-        file = Path(reference) if reference else None
-        return importLibrary("mrml.dicom_export").export_series(outputs, Path(outputDirectory), nodes, file)
+        file = None if reference in (None, "") else wholePath(reference)
+        return importLibrary("mrml.dicom_export").export_series(outputs, wholePath(outputDirectory), nodes, file)
 
 
 class ExportSection:
@@ -55,7 +56,9 @@ class ExportSection:
         below.parentWidget().layout().insertWidget(below.parentWidget().layout().indexOf(below), self.widget)
         self.ui.dicomPath.filters = ctk.ctkPathLineEdit.Dirs
         self.ui.referencePath.filters = ctk.ctkPathLineEdit.Files
-        self.ui.dicomPath.connect("currentPathChanged(QString)", self.update)
+        self.ui.referencePath.currentPath = ""  # the last one was another patient's; it stays in the list
+        connectPath(self.ui.dicomPath, self.update)
+        connectPath(self.ui.referencePath, self.update)
         self.ui.exportButton.connect("clicked(bool)", self.onExportButton)
         self.ui.exportLabel.setVisible(False)
 
@@ -71,7 +74,10 @@ class ExportSection:
             return _("Wait for the end of the run")
         if not (parameters and (parameters.t2wVolume or parameters.flairVolume)):
             return _("Synthesize MRI first")
-        return "" if self.ui.dicomPath.currentPath.strip() else _("Choose the folder for the series first")
+        folder, reference = (line.currentPath.strip() for line in (self.ui.dicomPath, self.ui.referencePath))
+        if not folder:
+            return _("Choose the folder for the series first")
+        return whyNotPath(folder) or (whyNotPath(reference) if reference else "")
 
     def onExportButton(self, _checked: bool = False) -> None:
         """Write the series and say where they are, or why not."""
@@ -79,12 +85,13 @@ class ExportSection:
         try:
             folders = self.panel.logic.exportDicom(
                 self.panel.selectedOutputs(),
-                self.ui.dicomPath.currentPath.strip(),
+                self.ui.dicomPath.currentPath,
                 parameters.inputVolume,
                 parameters.preoperativeVolume,
                 self.ui.referencePath.currentPath.strip() or None,
             )
             text = "\n".join([_("Written, marked as synthetic and not for diagnosis:"), *map(str, folders)])
+            self._remember()
         except ValueError as error:  # says what to do
             text = str(error)
         except Exception as error:
@@ -92,3 +99,8 @@ class ExportSection:
             text = _("The series could not be written ({error}); see the application's log.").format(error=error)
         self.ui.exportLabel.text = text
         self.ui.exportLabel.setVisible(True)
+
+    def _remember(self) -> None:
+        """Offer the paths again, in this session and the next."""
+        for line in (self.ui.dicomPath, self.ui.referencePath):
+            line.addCurrentPathToHistory()

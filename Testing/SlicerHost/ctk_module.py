@@ -7,7 +7,10 @@ from typing import Any
 
 from PySide6 import QtCore, QtGui, QtWidgets
 
+from .ctk_paths import ctkDirectoryButton, ctkPathLineEdit
 from .qt_module import declare_property, qt
+
+__all__ = ["ctk", "ctkDirectoryButton", "ctkPathLineEdit"]
 
 _HEADER_HEIGHT = 26
 
@@ -224,84 +227,6 @@ class ctkSliderWidget(_NumberWidget):
     singleStep = QtCore.Property("double", lambda self: self._step, setSingleStep)
     decimals = QtCore.Property("int", lambda self: self._spin_box.property("decimals"), setDecimals)
     suffix = QtCore.Property(str, lambda self: self._spin_box.property("suffix"), setSuffix)
-
-
-class ctkPathLineEdit(qt.QWidget):
-    """A line for a path, with a button that browses for it."""
-
-    __module__ = "ctk"
-    currentPathChanged = QtCore.Signal(str)
-    validInputChanged = QtCore.Signal(bool)
-    nameFilters = declare_property("QStringList", ())
-    settingKey = declare_property("QString", "")
-    label = declare_property("QString", "")
-    showBrowseButton = declare_property("bool", True)
-    showHistoryButton = declare_property("bool", True)
-    Dirs, Files, Drives, NoSymLinks = 0x001, 0x002, 0x004, 0x008
-    Readable, Writable, Executable, Hidden = 0x010, 0x020, 0x040, 0x100
-
-    def __init__(self, parent: Any = None) -> None:
-        super().__init__(parent)
-        self._filters = self.Files
-        self._line = qt.QLineEdit(self)
-        self._button = qt.QToolButton(self)
-        self._button.setText("…")
-        row = QtWidgets.QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self._line)
-        row.addWidget(self._button)
-        self._line.textChanged.connect(self.currentPathChanged)
-        self._button.clicked.connect(self.browse)
-
-    def setCurrentPath(self, path: str) -> None:
-        self._line.setText(path)
-
-    def setFilters(self, filters: Any) -> None:
-        self._filters = int(getattr(filters, "value", filters))
-
-    def browse(self) -> None:
-        dialog = QtWidgets.QFileDialog
-        chosen = dialog.getExistingDirectory(self) if self._filters & self.Dirs else dialog.getOpenFileName(self)[0]
-        if chosen:
-            self.setCurrentPath(chosen)
-
-    def addCurrentPathToHistory(self) -> None:
-        """The stand-in keeps no history."""
-
-    currentPath = QtCore.Property(str, lambda self: self._line.property("text"), setCurrentPath)
-    filters = QtCore.Property(int, lambda self: self._filters, setFilters)
-
-
-class ctkDirectoryButton(qt.QWidget):
-    """A button that shows a folder and browses for another."""
-
-    __module__ = "ctk"
-    directoryChanged = QtCore.Signal(str)
-    directorySelected = QtCore.Signal(str)
-    caption = declare_property("QString", "")
-    text = declare_property("QString", "")
-
-    def __init__(self, parent: Any = None) -> None:
-        super().__init__(parent)
-        self._button = qt.QPushButton(self)
-        row = QtWidgets.QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self._button)
-        self._button.clicked.connect(self.browse)
-
-    def setDirectory(self, directory: str) -> None:
-        changed = directory != self._button.property("text")
-        self._button.setText(directory)
-        if changed:
-            self.directoryChanged.emit(directory)
-
-    def browse(self) -> None:
-        chosen = QtWidgets.QFileDialog.getExistingDirectory(self)
-        if chosen:
-            self.setDirectory(chosen)
-            self.directorySelected.emit(chosen)
-
-    directory = QtCore.Property(str, lambda self: self._button.property("text"), setDirectory)
 
 
 ctk = types.ModuleType("ctk", __doc__)

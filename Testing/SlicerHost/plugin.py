@@ -21,7 +21,10 @@ def slicer_application() -> Any:
 
 @pytest.fixture
 def slicer_host(slicer_application: Any) -> Iterator[Any]:
-    """The package SlicerHost with an empty scene; fails the test on what slots and observers raised meanwhile."""
+    """The package SlicerHost, with an empty scene and without settings; fails the test on what slots and observers
+    raised meanwhile.
+    """
+    slicer_application.userSettings().clear()
     SlicerHost.reset_scene()
     SlicerHost.take_uncaught_errors()
     yield SlicerHost

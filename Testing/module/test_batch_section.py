@@ -12,6 +12,8 @@ import pytest
 import SlicerHost
 from batch_inputs import small_ultrasound, write_inputs
 
+MODULE = Path(__file__).resolve().parents[2] / "IoUSynth" / "IoUSynth.py"
+
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path, monkeypatch):
@@ -92,6 +94,39 @@ def test_files_with_a_bad_one_and_started_again(panel, section, tmp_path):
     run(panel, section.ui.filesButton)
     assert states(section) == ["complete before"]
     assert panel.ui.applyButton.text == "Synthesize MRI"
+
+
+def test_no_folder_for_the_results(panel, section, tmp_path, monkeypatch):
+    """Neither an emptied line nor the beginning of a path may stand for Slicer's working directory."""
+    monkeypatch.chdir(tmp_path)
+    write_inputs(tmp_path / "in", 1)
+    section.addPaths([str(tmp_path / "in")])
+    assert section.ui.filesButton.enabled
+    for path, reason in (("", "Choose the folder"), ("results", "results: is not a whole path"), (" ", "Choose")):
+        section.ui.outputPath.currentPath = str(tmp_path / "out")
+        section.ui.outputPath.currentPath = path
+        assert not section.ui.filesButton.enabled
+        assert reason in section.ui.filesButton.toolTip
+        section.onFilesButton()
+        assert panel.state.name == "IDLE"
+        assert "whole path" in panel.ui.messageLabel.text
+    for path in ("", " ", Path(), "results", Path("results"), "~/results"):
+        with pytest.raises(ValueError, match="whole path"):
+            panel.logic.synthesizeBatch([str(tmp_path / "in")], path)
+    with pytest.raises(ValueError, match="whole path"):
+        panel.logic.synthesizeBatch([""], str(tmp_path / "out"))
+    assert [path.name for path in tmp_path.iterdir() if path.name != "temporary"] == ["in"]
+
+
+def test_the_folder_is_remembered_once_it_was_used(panel, section, slicer_host, tmp_path):
+    write_inputs(tmp_path / "in", 1)
+    section.addPaths([str(tmp_path / "in")])
+    run(panel, section.ui.filesButton)
+    section.ui.outputPath.currentPath = str(tmp_path / "typed")
+    slicer_host.unload_module("IoUSynth")
+    slicer_host.load_module(MODULE)
+    again = slicer_host.open_module("IoUSynth").batchSection
+    assert again.ui.outputPath.currentPath == str(tmp_path / "out")
 
 
 def test_cancel_keeps_what_is_finished_and_leaves_nothing_else(panel, section, tmp_path, temporary):
