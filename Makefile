@@ -44,7 +44,7 @@ $(ENVIRONMENT)/host: pyproject.toml $(ENVIRONMENT)/created Testing/system-packag
 $(ENVIRONMENT)/everything: $(ENVIRONMENT)/host
 	@echo "installing PyTorch, MONAI and the test tools"
 	@$(RUN) -m pip install --quiet "$(TORCH)"
-	@$(RUN) -m pip install --quiet --editable ".[train,evaluate,dicom,host,test]"
+	@$(RUN) -m pip install --quiet --editable ".[train,evaluate,host,test]"
 	@$(RUN) -m pip install --quiet --no-deps lpips==0.1.4  # only its 6 kB of weights are read; it would pull torchvision
 	@touch $@
 

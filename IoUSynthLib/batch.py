@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .dicom_import import is_dicom, is_directory_file
 from .naming import is_volume, role_of
 from .outputs import KINDS, Staging, is_synthetic, output_names, remove_stale, write_outputs
 from .volume import InputError, Volume, case_name, check_input, read_volume
@@ -127,18 +128,13 @@ def _inside(folder: Path) -> list[Path]:
     volumes = [path for path in entries if is_volume(path) and not _is_result(path)]
     if volumes:
         return [path for path in volumes if role_of(path) == "ultrasound"] or volumes
-    if any(path.is_file() and _is_dicom(path) for path in entries):
+    if any(path.is_file() and is_dicom(path) and not is_directory_file(path) for path in entries):
         return [folder]
     return [path for entry in entries if entry.is_dir() for path in _inside(entry)]
 
 
 def _is_result(file: Path) -> bool:
     return file.name.endswith(tuple(f"_{kind}.nii.gz" for kind in KINDS)) and is_synthetic(file)
-
-
-def _is_dicom(file: Path) -> bool:
-    with open(file, "rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
 
 
 def check_names(inputs: Sequence[Path], output: Path) -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import NOTICE, __version__
+from .dicom_import import pydicom_module
 from .outputs import KINDS, is_synthetic, staging_folder
 from .volume import InputError, Volume, read_volume
 
@@ -80,7 +81,7 @@ def read_reference(path: Path, same_frame: bool = False) -> Reference:
     InputError
         There is none, it lacks a study, or a frame of reference where that is wanted.
     """
-    pydicom = _pydicom()
+    pydicom = pydicom_module()
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     for file in files:
         try:
@@ -123,7 +124,7 @@ def write_series(
     InputError
         pydicom is missing, the folder holds something else, or it cannot be written.
     """
-    pydicom = _pydicom()
+    pydicom = pydicom_module()
     earlier = _earlier_files(folder)
     if float(np.linalg.det(image.direction)) < 0:  # the slices of a series follow the right hand
         image = _reversed(image)
@@ -142,19 +143,8 @@ def write_series(
     return folder
 
 
-def _pydicom() -> Any:
-    try:
-        import pydicom
-        import pydicom.errors
-    except ImportError as error:
-        raise InputError(
-            'DICOM export: the package pydicom is not installed; run pip install "iousynth[dicom]" (Slicer has it)'
-        ) from error
-    return pydicom
-
-
 def _save(instance: Dataset, file: Path) -> None:
-    pydicom = _pydicom()
+    pydicom = pydicom_module()
     instance.file_meta = pydicom.dataset.FileMetaDataset()
     instance.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     if int(pydicom.__version__.partition(".")[0]) >= 3:
@@ -166,7 +156,7 @@ def _save(instance: Dataset, file: Path) -> None:
 
 def _earlier_files(folder: Path) -> list[Path]:
     """Return the files of an earlier export; refuse a folder that holds anything else."""
-    pydicom = _pydicom()
+    pydicom = pydicom_module()
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     for file in files:
         try:

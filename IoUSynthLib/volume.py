@@ -186,13 +186,15 @@ def read_volume(path: str | Path) -> Volume:
     """
     import SimpleITK as sitk
 
+    from . import dicom_import
+
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file; check the name")
     if path.is_dir():
-        from .dicom_import import read_folder
-
-        return read_folder(path)
+        return dicom_import.read_folder(path)
+    if dicom_import.is_dicom(path):
+        return dicom_import.read_file(path)
     with _quiet():
         _check_nifti_header(path)
         try:
@@ -264,10 +266,6 @@ def _check_nifti_header(path: Path) -> None:
         raise InputError(f"{path}: has a spacing of zero; set a positive voxel spacing in mm and save it again")
 
 
-#: DICOM SOP class of a clip: frames over time, not a volume.
-_ULTRASOUND_MULTIFRAME = ("1.2.840.10008.5.1.4.1.1.3", "1.2.840.10008.5.1.4.1.1.3.1")
-
-
 def _check_not_over_time(reader: sitk.ImageFileReader, path: Path) -> None:
     """Refuse sequences of 2D frames or of volumes that would otherwise pass for one volume."""
     keys = reader.GetMetaDataKeys()
@@ -275,8 +273,6 @@ def _check_not_over_time(reader: sitk.ImageFileReader, path: Path) -> None:
         raise InputError(f"{path}: is a tracked 2D sequence (2D+t); reconstruct it into a 3D volume first")
     if "NRRD_kinds[pixel]" in keys and reader.GetMetaData("NRRD_kinds[pixel]").strip() == "list":
         raise InputError(f"{path}: is a sequence of volumes (4D); export one of them as a 3D volume")
-    if "0008|0016" in keys and reader.GetMetaData("0008|0016").strip("\0 ") in _ULTRASOUND_MULTIFRAME:
-        raise InputError(f"{path}: is an ultrasound clip (2D+t); reconstruct it into a 3D volume first")
 
 
 def _to_volume(image: sitk.Image, path: Path, notes: tuple[str, ...] = ()) -> Volume:
