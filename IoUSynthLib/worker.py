@@ -291,7 +291,8 @@ class Worker:
         self._discard_child()
         if cancelled:
             return self._end(Event("cancelled"))
-        message = f"The worker ended unexpectedly ({_describe_exit(code)}); run again, which starts a fresh worker."
+        reason = _describe_exit(code, details)
+        message = f"The worker ended unexpectedly ({reason}); run again, which starts a fresh worker."
         return self._end(Event("error", message=message, details=details))
 
 
@@ -302,13 +303,25 @@ def _from_anywhere(model: str | Path | None) -> str | None:
     return str(model) if Path(model).parent == Path() else str(Path(model).resolve())
 
 
-def _describe_exit(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
+#: What the launcher PythonSlicer writes last when its child has crashed; it then exits with 1, whatever the signal was.
+_LAUNCHER_CRASH = "exit abnormally"
+#: From here on the exit codes of Windows are the exceptions that ended a process.
+_WINDOWS_EXCEPTIONS = 0xC0000000
+
+
+def _describe_exit(code: int, details: str) -> str:
+    """Say how a child ended, from its exit code, or that of a launcher or shell before it, and its last words."""
+    if "bad_alloc" in details:
+        return "out of memory"
+    if code == 1 and _LAUNCHER_CRASH in details.rpartition("\n")[2]:
+        return "crashed, stopped from outside or out of memory"
+    if code >= _WINDOWS_EXCEPTIONS:
+        return f"crashed or out of memory: exception 0x{code:08X}"
+    number = -code if code < 0 else code - 128  # as shells tell the signal of their child
     with contextlib.suppress(ValueError):
-        name = signal.Signals(-code).name
+        name = signal.Signals(number).name
         return f"{name}: stopped from outside or out of memory" if name == "SIGKILL" else name
-    return f"signal {-code}"
+    return f"signal {number}" if code < 0 else f"exit code {code}"
 
 
 class _Child:

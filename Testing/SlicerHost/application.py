@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import slicer
 import vtk
 from PySide6 import QtCore, QtWidgets
 
+from .launcher import write_launcher
 from .layout import LayoutManager
 from .qt_module import host_class, qt
 
@@ -229,6 +232,7 @@ class qSlicerApplication(host_class(QtWidgets.QApplication)):
         super().__init__(arguments)
         self._temporary = tempfile.TemporaryDirectory(prefix="SlicerHost-")
         self._use_own_settings()
+        self._find_launcher()
         self._module_manager, self._io_manager, self._core = ModuleManager(), IOManager(), None
         self._layout_manager: LayoutManager | None = None
         self._testing, self._paused = True, 0
@@ -241,6 +245,12 @@ class qSlicerApplication(host_class(QtWidgets.QApplication)):
         settings = QtCore.QSettings
         settings.setDefaultFormat(settings.Format.IniFormat)
         settings.setPath(settings.Format.IniFormat, settings.Scope.UserScope, self._temporary.name)
+
+    def _find_launcher(self) -> None:
+        """In Slicer, what a module starts as ``PythonSlicer`` is a launcher."""
+        if sys.platform != "win32":
+            launcher = write_launcher(Path(self._temporary.name) / "bin")
+            os.environ["PATH"] = os.pathsep.join([str(launcher.parent), os.environ.get("PATH", os.defpath)])
 
     def attach(self, core: Any) -> None:
         """Take the scene and application logic of slicer-core, whose scenes are unpacked in the cache, as in Slicer."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from SlicerHost.launcher import write_launcher
 
 from IoUSynthLib import pipeline, worker
 from IoUSynthLib.volume import InputError, Volume
@@ -179,6 +180,45 @@ def test_a_killed_child_is_an_error_and_the_next_run_works(running, ultrasound):
     assert not running.busy
     running.submit(ultrasound)
     assert wait(running)[-1].kind == "result"
+
+
+@posix_only
+@pytest.mark.parametrize(
+    ("shell", "said"),
+    [
+        ("kill -KILL $$", "crashed, stopped from outside or out of memory"),
+        ("kill -SEGV $$", "crashed, stopped from outside or out of memory"),
+        ("exit 1", "exit code 1"),
+        ("exit 7", "exit code 7"),
+        ("echo the launcher may exit abnormally >&2; echo no numpy >&2; exit 1", "exit code 1"),
+        ("echo \"terminate called after throwing 'std::bad_alloc'\" >&2; kill -ABRT $$", "out of memory"),
+    ],
+)
+def test_how_a_child_of_the_launcher_has_ended(temporary, tmp_path, ultrasound, shell, said):
+    """PythonSlicer turns any crash of its child into exit code 1 and a line at the end of stderr."""
+    child = tmp_path / "python"
+    child.write_text(f"#!/bin/sh\n{shell}\n")
+    child.chmod(0o755)
+    job = Worker(write_launcher(tmp_path / "bin", child))
+    job.submit(ultrasound)
+    event = wait(job)[-1]
+    assert event.kind == "error"
+    assert f"ended unexpectedly ({said}); run again" in event.message
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "said"),
+    [
+        (137, "", "SIGKILL: stopped from outside or out of memory"),  # through a shell
+        (-9, "", "SIGKILL: stopped from outside or out of memory"),
+        (-11, "", "SIGSEGV"),
+        (-99, "", "signal 99"),
+        (0, "", "exit code 0"),
+        (0xC0000005, "", "crashed or out of memory: exception 0xC0000005"),  # of Windows
+    ],
+)
+def test_what_an_exit_code_means(code, details, said):
+    assert worker._describe_exit(code, details) == said
 
 
 @posix_only
