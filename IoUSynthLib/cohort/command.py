@@ -103,6 +103,9 @@ def _prepare(study: Study, cohort: Path, output: Path, register: bool) -> str:
         before, after = (done["similarity"][when] for when in ("before", "after"))
         line = f"LC2 {before:.3f} to {after:.3f}, MRI moved {done['moved_mm']:.1f} mm, {line}"
         line = " ".join([line, *(f"DOUBTFUL: {warning}" for warning in done["warnings"])])
+    if files.unused:
+        names = ", ".join(path.name for path in files.unused)
+        line = f"{line}; not used, neither T2w nor FLAIR by its name: {names}"
     return line
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..naming import ROLES, VOLUME_SUFFIXES, is_volume, role_of
+from ..naming import ROLES, VOLUME_SUFFIXES, is_dicom, is_volume, role_of
 from ..simulation.mri import TARGETS
 from ..volume import InputError, case_name
 
@@ -47,11 +47,14 @@ class Files:
         one frame.
     labels
         Outline on the MRI: 0 background, 1 tumour, 2 resection cavity.
+    unused
+        MRI whose names tell another contrast, or more than one.
     """
 
     ultrasound: Path
     mri: dict[str, Path]
     labels: Path | None
+    unused: tuple[Path, ...] = ()
 
     def named(self) -> dict[str, Path]:
         """All of them."""
@@ -111,7 +114,8 @@ def _images(folder: Path) -> tuple[Path, ...]:
 
 
 def _is_series(folder: Path) -> bool:
-    return any(path.suffix.lower() == ".dcm" for path in folder.iterdir())
+    files = (path for path in folder.iterdir() if path.is_file())
+    return any(path.suffix.lower() == ".dcm" or is_dicom(path) for path in files)
 
 
 def choose_files(study: Study) -> Files:
@@ -135,6 +139,11 @@ def choose_files(study: Study) -> Files:
         raise InputError(f"{study.name}: holds no ultrasound; put ioUS into the name of its reconstructed volume")
     mri = {target: found[target][0] for target in TARGETS if found[target]}
     if not mri:
-        raise InputError(f"{study.name}: holds neither T2w nor FLAIR; put the contrast into the name of the MRI")
+        doubtful = ", ".join(path.name for path in found["MRI"])
+        doubt = f" ({doubtful} is another contrast, or in doubt, by its name)" if doubtful else ""
+        raise InputError(
+            f"{study.name}: holds neither T2w nor FLAIR{doubt}; put the contrast into the name of the MRI, and the MRI "
+            "into the folder of its ultrasound"
+        )
     mri |= {case_name(path): path for path in found["T1w"]}
-    return Files(found["ultrasound"][0], mri, found["labels"][0] if found["labels"] else None)
+    return Files(found["ultrasound"][0], mri, next(iter(found["labels"]), None), tuple(found["MRI"]))

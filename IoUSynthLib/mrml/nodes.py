@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from vtk.util import numpy_support
 
 from .. import NOTICE
 from ..input_verdict import UNUSABLE, Verdict, judge
+from ..naming import role_of_name
 from ..volume import LUMINANCE, InputError, Volume, check_input
 
 if TYPE_CHECKING:
@@ -37,12 +37,8 @@ PREOPERATIVE_ROLE = PREFIX + "preoperative"
 _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 _UNCERTAINTY_WINDOW = (0.0, 0.25)
 
-_ULTRASOUND_NAME = re.compile(r"(?<![a-z])(i?us|io_?us|ultrasound|sono|b-?mode|echo)(?![a-z])", re.IGNORECASE)
-_MRI_NAMES = (  # in the order of preference
-    re.compile(r"(?<![a-z])t2", re.IGNORECASE),
-    re.compile(r"flair", re.IGNORECASE),
-    re.compile(r"(?<![a-z])(t1|mri?|mprage|tof|swi)", re.IGNORECASE),
-)
+#: MRI in the order of preference.
+_MRI_ROLES = (("T2w",), ("FLAIR",), ("T1w", "MRI"))
 
 
 @dataclass(frozen=True)
@@ -247,11 +243,10 @@ def guess_inputs(
         else FLAIR, else other MRI. None where there is no candidate.
     """
     acquired = [node for node in reversed(nodes) if not (is_synthetic(node) or node.IsA("vtkMRMLLabelMapVolumeNode"))]
-    named = [node for node in acquired if _ULTRASOUND_NAME.search(node.GetName() or "")]
-    others = [node for node in acquired if node not in named]
-    mri = [node for pattern in _MRI_NAMES for node in others if pattern.search(node.GetName() or "")]
-    unnamed = [node for node in others if node not in mri]
-    return next(iter(named + unnamed), None), next(iter(mri), None)
+    roles = [(node, role_of_name(node.GetName() or "")) for node in acquired]
+    mri = [node for kinds in _MRI_ROLES for node, role in roles if role in kinds]
+    ultrasound = [node for kind in ("ultrasound", "none") for node, role in roles if role == kind]
+    return next(iter(ultrasound), None), next(iter(mri), None)
 
 
 # --- Into the scene ------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
+from ..naming import contrast_of_name
 from ..volume import InputError, Volume
 from . import transforms
 from .nodes import INPUT_ROLE, PREFIX, guess_inputs, is_synthetic, remove_nodes, volume_from_node
@@ -288,9 +288,8 @@ def _is_image(node: slicer.vtkMRMLNode) -> bool:
 
 
 def _contrast(node: slicer.vtkMRMLNode) -> str:
-    from ..registration.command import guess_contrast
-
-    return guess_contrast(Path(node.GetName() or "MRI"))
+    contrast = contrast_of_name(node.GetName() or "")
+    return "MRI" if contrast == "none" else contrast
 
 
 def _drawn_on(node: slicer.vtkMRMLNode, ultrasound_node: slicer.vtkMRMLNode | None) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import time
 from pathlib import Path
 
+from ..naming import role_of
 from ..outputs import staging_folder
 from ..pipeline import synthesize
 from ..segmentation import LABELS
@@ -100,12 +100,8 @@ def _read_contrasts(files: list[Path], contrast: str | None) -> dict[str, Volume
 
 def guess_contrast(path: Path) -> str:
     """The contrast that a file's name tells: FLAIR, T2w, T1w, or "MRI"."""
-    name = case_name(path).lower()
-    if "flair" in name:
-        return "FLAIR"
-    # A word of its own first ("subject2_T1" is no T2w), then as in "3DAXT2SPACE".
-    found = re.search(r"(?<![a-z])t([12])(?!\d)", name) or re.search(r"t([12])(?=[a-z])", name)
-    return f"T{found[1]}w" if found else "MRI"
+    role = role_of(path)
+    return role if role in ("FLAIR", "T2w", "T1w") else "MRI"
 
 
 def _synthetic(

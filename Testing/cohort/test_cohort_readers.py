@@ -25,6 +25,12 @@ def touch(folder: Path, *names: str) -> None:
     ("3DUltrasound.nii", "ultrasound"),
     ("3DAXT2SPACE.nrrd", "T2w"), ("subject2_T2w.nii.gz", "T2w"), ("AXT2FLAIR.nrrd", "FLAIR"),
     ("subject2_FLAIR.nii", "FLAIR"), ("subject2_T1.nii", "T1w"), ("patient2_brain.nii", "none"), ("focus.nii", "none"),
+    ("t2_tirm_tra_dark-fluid.nrrd", "FLAIR"), ("t2_spc_da-fl_sag_p2_iso.nii.gz", "FLAIR"),
+    ("t2_space_dark-fluid.nii", "FLAIR"), ("FLAIR_reg_to_T1.nii", "FLAIR"), ("sub-01_space-T1w_FLAIR.nii", "FLAIR"),
+    ("T1_FLAIR.nii", "T1w"), ("t1_tirm_tra_dark-fluid.nii", "T1w"), ("t1_mprage_sag.nii", "T1w"),
+    ("T2w_reg_to_US.nrrd", "T2w"), ("T2_turbo_spin_echo.nii", "T2w"), ("sT2W_TSE.nii", "T2w"),
+    ("T2star.nii", "MRI"), ("T2*.nii", "MRI"), ("t2_star_tra.nii", "MRI"), ("T2map.nii", "MRI"),
+    ("T2_FFE.nii", "MRI"), ("t2_fl2d_tra_hemo.nii", "MRI"), ("t2_tirm_cor.nii", "MRI"), ("pd+t2_tse_tra.nii", "MRI"),
     ("tumor_T2_seg.nrrd", "labels"), ("Case4-US-landmarks.nii.gz", "none"), ("ioUS_mask.nrrd", "none"),
 ])  # fmt: skip
 def test_names_tell_what_an_image_is(name: str, role: str) -> None:
@@ -61,6 +67,15 @@ def test_images_that_could_be_the_same_are_named(tmp_path: Path) -> None:
         choose_files(study)
 
 
+def test_another_contrast_is_no_target_and_is_named(tmp_path: Path) -> None:
+    study = Study("P", "P", tuple(Path(name) for name in ("ious.nrrd", "T2star.nrrd", "t2_tirm.nrrd")))
+    with pytest.raises(InputError, match=r"neither T2w nor FLAIR \(T2star\.nrrd, t2_tirm\.nrrd is another contrast"):
+        choose_files(study)
+    files = choose_files(Study("P", "P", (*study.images, Path("t2_spc_da-fl.nrrd"))))
+    assert {name: path.name for name, path in files.mri.items()} == {"FLAIR": "t2_spc_da-fl.nrrd"}
+    assert [path.name for path in files.unused] == ["T2star.nrrd", "t2_tirm.nrrd"]
+
+
 def test_a_dicom_folder_is_known_by_its_name_or_by_its_series(tmp_path: Path) -> None:
     touch(tmp_path, "P/5-AXT2FLAIR/1.dcm")
     image = sitk.Image(4, 4, sitk.sitkUInt16)
@@ -68,5 +83,6 @@ def test_a_dicom_folder_is_known_by_its_name_or_by_its_series(tmp_path: Path) ->
     image.SetMetaData("0008|0060", "MR")
     (tmp_path / "P" / "00001").mkdir()
     sitk.WriteImage(image, str(tmp_path / "P" / "00001" / "1.dcm"))
+    (tmp_path / "P" / "00001" / "1.dcm").rename(tmp_path / "P" / "00001" / "IM0001")  # as on a CD
     study = find_studies(tmp_path)[0]
     assert [(path.name, role_of(path)) for path in study.images] == [("00001", "T2w"), ("5-AXT2FLAIR", "FLAIR")]

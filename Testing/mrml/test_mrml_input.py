@@ -160,6 +160,7 @@ def test_refuses_no_node():
         (["recvol_Reference"], "recvol_Reference", None),
         (["T2w", "FLAIR"], None, "T2w"),
         (["Focus", "Brain MR"], "Focus", "Brain MR"),
+        (["t2_spc_da-fl", "T2star", "t2_tse_spin_echo", "io-us"], "io-us", "t2_tse_spin_echo"),
         (["Intraop Ultrasound", "newer volume"], "Intraop Ultrasound", None),
         ([], None, None),
     ],

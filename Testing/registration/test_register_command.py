@@ -88,6 +88,8 @@ def test_contrast_is_guessed_by_the_name() -> None:
     assert guess_contrast(Path("subject2_T1.nii.gz")) == "T1w"
     assert guess_contrast(Path("subject2.nii.gz")) == "MRI"
     assert guess_contrast(Path("preop t2.nrrd")) == "T2w"
+    assert guess_contrast(Path("t2_tirm_tra_dark-fluid.nii")) == "FLAIR"
+    assert guess_contrast(Path("T2star.nii")) == "MRI"
 
 
 def test_checkerboard_squares_are_10_mm() -> None:
