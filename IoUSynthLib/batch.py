@@ -7,6 +7,7 @@ The command line, the Python console of Slicer and the module's panel all make a
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .dicom_import import is_dicom, is_directory_file
 from .naming import is_volume, role_of
-from .outputs import KINDS, Staging, is_synthetic, output_names, remove_stale, write_outputs
+from .outputs import KINDS, Staging, check_length, is_synthetic, output_names, remove_stale, write_outputs
 from .volume import InputError, Volume, case_name, check_input, read_volume
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def write_summary(file: Path, outcomes: Sequence[Outcome]) -> None:
     partial = file.with_name(f".{file.name}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "w", newline="", encoding="utf-8") as stream:
+        with open(partial, "w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
             writer = csv.writer(stream)
             writer.writerow(["file", *_COLUMNS])
             writer.writerows([o.name, *(getattr(o, column) for column in _COLUMNS)] for o in outcomes)
@@ -127,7 +128,8 @@ def _inside(folder: Path) -> list[Path]:
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     volumes = [path for path in entries if is_volume(path) and not _is_result(path)]
     if volumes:
-        return [path for path in volumes if role_of(path) == "ultrasound"] or volumes
+        named = [path for path in volumes if role_of(path) == "ultrasound"]
+        return named or [path for path in volumes if role_of(path) != "labels"] or volumes
     if any(path.is_file() and is_dicom(path) and not is_directory_file(path) for path in entries):
         return [folder]
     return [path for entry in entries if entry.is_dir() for path in _inside(entry)]
@@ -137,12 +139,31 @@ def _is_result(file: Path) -> bool:
     return file.name.endswith(tuple(f"_{kind}.nii.gz" for kind in KINDS)) and is_synthetic(file)
 
 
-def check_names(inputs: Sequence[Path], output: Path) -> None:
-    """Refuse inputs whose results would overwrite each other or an input."""
+def output_folders(inputs: Sequence[Path], output: Path) -> list[Path]:
+    """Return the folder for the results of each input.
+
+    That is ``output``. Where inputs have the same name, as in a folder a patient, it is the folder of the input's own
+    place in the one that holds all of them: ``cohort/P1/ioUS.nrrd`` goes to ``output/P1``.
+
+    Raises
+    ------
+    InputError
+        Results would overwrite each other or an input.
+    """
+    folders = [output for _ in inputs]
+    if len({case_name(path) for path in inputs}) < len(inputs):
+        parents = [os.path.dirname(os.path.abspath(path)) for path in inputs]
+        with contextlib.suppress(ValueError):  # on several drives
+            folders = [output / os.path.relpath(parent, os.path.commonpath(parents)) for parent in parents]
+    _check_names(inputs, folders)
+    return folders
+
+
+def _check_names(inputs: Sequence[Path], folders: Sequence[Path]) -> None:
     written: dict[Path, Path] = {}
-    for path in inputs:
+    for path, folder in zip(inputs, folders, strict=True):
         for name in output_names(case_name(path)):
-            target = (output / name).resolve()
+            target = (folder / name).resolve()
             if target in written and written[target] != path:
                 raise InputError(f"{path}: has the same name as {written[target]}; use one output folder for each")
             written[target] = path
@@ -212,6 +233,7 @@ def synthesize_file(
     progress = progress or (lambda _stage, _fraction: None)
     progress("reading", 0.0)
     started = time.perf_counter()
+    check_length(path, output_names(case_name(path)))
     given = {"file": path.name, "file_sha256": _sha256(path), **_describe_mri(preoperative, mr_grid)}
     if not again:
         made_with = {**load_models(model).describe(), "before_resection": before_resection}

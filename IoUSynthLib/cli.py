@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import io
 import json
 import os
 import sys
@@ -13,12 +14,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import NOTICE, __version__
-from .batch import SUMMARY, Outcome, check_names, count_states, find_inputs, synthesize_file, write_summary
+from .batch import SUMMARY, Outcome, count_states, find_inputs, output_folders, synthesize_file, write_summary
 from .bundle import DEFAULT_GENERATOR, SEARCH_VARIABLE, bundle_paths, load, origin, search_folders
 from .generators import FAMILIES, REGIMES
 from .outputs import remove_stale, staging_folder
 from .stages import StagePrinter
-from .volume import InputError, Volume, case_name, check_input, read_volume
+from .volume import InputError, Volume, case_name, check_input, check_path, read_volume
 
 #: Exit code for bad input.
 BAD_INPUT = 2
@@ -31,8 +32,14 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0, or 2 for bad input, with one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console or file that cannot hold every letter of a name
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
+        for path in (value for name, value in vars(options).items() if name != "inputs"):
+            if isinstance(path, Path):
+                check_path(path)
         return options.run(options)
     except InputError as error:
         return _complain(error)
@@ -77,8 +84,8 @@ def _add_synthesize(commands: argparse._SubParsersAction) -> None:
         description="Writes CASE_T2w.nii.gz, CASE_FLAIR.nii.gz, CASE_uncertainty.nii.gz, CASE_segmentation.nii.gz, "
         "CASE_report.json and CASE.png for every input, all on the input's own grid; no FLAIR or uncertainty where the "
         "model does not predict it. Of several inputs, summary.csv says what became of each; one that is bad does not "
-        "stop the rest. The same command goes on after an interruption: what was made of the same input with the same "
-        "model is not made again.",
+        "stop the rest, and those of the same name get a folder each, as they lie in one. The same command goes on "
+        "after an interruption: what was made of the same input with the same model is not made again.",
         epilog=NOTICE,
     )
     parser.add_argument(
@@ -116,16 +123,16 @@ def _run_synthesize(options: argparse.Namespace) -> int:
     from .preprocessing import axial
 
     inputs = find_inputs(options.inputs)
-    check_names(inputs, options.output)
+    folders = output_folders(inputs, options.output)
     load_models(options.model)  # a wrong name fails here once, not for each input
     preoperative = _read_checked(options.preoperative) if options.preoperative else None
     mri = _read_checked(options.mri) if options.mri else preoperative
     mr_grid = axial(mri) if mri is not None else None
     reports, outcomes = [], [Outcome(str(path)) for path in inputs]
-    for number, (path, outcome) in enumerate(zip(inputs, outcomes, strict=True), 1):
+    for number, (path, folder, outcome) in enumerate(zip(inputs, folders, outcomes, strict=True), 1):
         count = f"{number}/{len(inputs)} " if len(inputs) > 1 else ""
         try:
-            reports.append(_synthesize_one(path, options, preoperative, mr_grid, outcome, count))
+            reports.append(_synthesize_one(path, folder, options, preoperative, mr_grid, outcome, count))
         except Exception as error:  # whatever is wrong with one input, the others go on
             if len(inputs) == 1 and not isinstance(error, InputError):
                 raise
@@ -149,6 +156,7 @@ def _read_checked(path: Path) -> Volume:
 
 def _synthesize_one(
     path: Path,
+    folder: Path,
     options: argparse.Namespace,
     preoperative: Volume | None,
     mr_grid: Volume | None,
@@ -158,16 +166,16 @@ def _synthesize_one(
     """Make the images of a file, say so, and return its report."""
     case, progress = case_name(path), StagePrinter(count + case_name(path))
     choices = (options.model, options.device, options.again, preoperative, mr_grid)
-    with staging_folder(options.output) as staging:
-        written = synthesize_file(path, options.output, staging, *choices, progress, options.before_resection)
+    with staging_folder(folder) as staging:
+        written = synthesize_file(path, folder, staging, *choices, progress, options.before_resection)
     if not written.earlier:
-        remove_stale(options.output, case, written.files)
+        remove_stale(folder, case, written.files)
         for warning in written.report["warnings"]:
             print(f"{case}: warning: {warning}", file=sys.stderr, flush=True)
     outcome.succeed(written.report, "skipped" if written.earlier else "done")
     if not options.json:
         done = "is complete, --again makes it anew:" if written.earlier else "wrote"
-        print(f"{case}: {done} {', '.join(written.files)} in {options.output}. {written.report['summary']}", flush=True)
+        print(f"{case}: {done} {', '.join(written.files)} in {folder}. {written.report['summary']}", flush=True)
     return written.report
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from .dicom_import import is_dicom
 from .volume import InputError, case_name, check_path
 
 #: Files that hold a whole volume.
@@ -44,12 +45,6 @@ _MRI = re.compile(r"(?<![a-z])mr(i|head|brain[a-z]*)?(?![a-z])")
 def is_volume(path: Path) -> bool:
     """Tell whether a path is a file that holds a volume, by its suffix."""
     return path.is_file() and path.name.lower().endswith(VOLUME_SUFFIXES)
-
-
-def is_dicom(file: Path) -> bool:
-    """Tell whether a file is DICOM, whatever it is called."""
-    with open(file, "rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
 
 
 def role_of(path: Path) -> str:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
-from .volume import InputError, Volume, write_volume
+from .volume import InputError, Volume, check_path, write_volume
 
 if TYPE_CHECKING:
     from .pipeline import SynthesisResult
 
 #: Kinds of images that a case can have; a model need not give all of them.
 KINDS = ("T2w", "FLAIR", "uncertainty", "segmentation")
+#: Bytes that the name of a file can have on the file systems of Linux, macOS and Windows.
+LONGEST_NAME = 255
 #: How the header of every image begins.
 MARK = "SYNTHETIC - NOT ACQUIRED"
 
@@ -26,6 +28,12 @@ MARK = "SYNTHETIC - NOT ACQUIRED"
 def output_names(case: str) -> list[str]:
     """Return the names of all files that a case can have."""
     return [*(f"{case}_{kind}.nii.gz" for kind in KINDS), f"{case}_report.json", f"{case}.png"]
+
+
+def check_length(path: Path, names: Sequence[str]) -> None:
+    """Raise :class:`InputError` when files of these names, made of that of ``path``, would be too long to exist."""
+    if any(len(os.fsencode(name)) > LONGEST_NAME for name in names):
+        raise InputError(f"{path}: its name is too long for the files that are made of it; shorten it")
 
 
 class Staging:
@@ -38,6 +46,7 @@ class Staging:
     """
 
     def __init__(self, output: Path) -> None:
+        check_path(output)
         self.output = output
         self._missing = [folder for folder in (output, *output.parents) if not folder.exists()]
         try:
@@ -130,9 +139,10 @@ def is_synthetic(file: Path) -> bool:
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(file))
     try:
+        check_path(file)
+        reader.SetFileName(str(file))
         reader.ReadImageInformation()
-    except RuntimeError:
+    except (InputError, RuntimeError):
         return False
     return reader.HasMetaDataKey("descrip") and reader.GetMetaData("descrip").startswith(MARK)

@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,6 +130,18 @@ def case_name(path: str | Path) -> str:
     return name
 
 
+def check_path(path: str | Path) -> None:
+    """Raise :class:`InputError` when a path is not text, on which the libraries that read files would abort."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise InputError(
+            f"{shown}: its name is no text in this system's encoding, {sys.getfilesystemencoding()}; rename it, or set "
+            "LANG to a UTF-8 locale"
+        ) from error
+
+
 def check_input(volume: Volume, name: str = "input volume") -> None:
     """Raise :class:`InputError` when the volume cannot be worked on.
 
@@ -189,6 +202,7 @@ def read_volume(path: str | Path) -> Volume:
     from . import dicom_import
 
     path = Path(path)
+    check_path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file; check the name")
     if path.is_dir():

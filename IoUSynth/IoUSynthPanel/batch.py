@@ -34,10 +34,10 @@ class BatchLogic:
         batch, pipeline = importLibrary("batch"), importLibrary("pipeline")
         output = wholePath(outputDirectory)
         inputs = batch.find_inputs([path if Path(path).name else wholePath(path) for path in paths])
-        batch.check_names(inputs, output)
+        folders = batch.output_folders(inputs, output)
         pipeline.load_models(model or None)  # a wrong name fails here once, not for each input
         options = (model or None, device, again, beforeResection)
-        items = [batch.FileItem(path, output, *options) for path in inputs]
+        items = [batch.FileItem(path, folder, *options) for path, folder in zip(inputs, folders, strict=True)]
         self.runner.start_batch(batch.Batch(items, output / batch.SUMMARY))
 
     def synthesizeBatch(
@@ -57,7 +57,7 @@ class BatchLogic:
 
         :param paths: ultrasound volumes as NRRD, NIfTI, MetaImage, DICOM folders, or folders of these.
         :param outputDirectory: whole path of the folder for the files that ``python -m IoUSynthLib synthesize`` writes,
-            and summary.csv.
+            and summary.csv; inputs of the same name get the folders in it that they lie in.
         :param model: name or folder of a model; the default one if left out.
         :param device: "auto", "cpu" or "cuda".
         :param again: make what is complete anew, too.

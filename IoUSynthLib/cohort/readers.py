@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..naming import ROLES, VOLUME_SUFFIXES, is_dicom, is_volume, role_of
+from ..dicom_import import is_dicom
+from ..naming import ROLES, VOLUME_SUFFIXES, is_volume, role_of
 from ..simulation.mri import TARGETS
 from ..volume import InputError, case_name
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from batch_inputs import small_ultrasound, write_inputs
 from tiny_models import generator_network, write_bundle
 
 from IoUSynthLib import batch, cli, pipeline
-from IoUSynthLib.volume import Volume, write_volume
+from IoUSynthLib.volume import InputError, Volume, write_volume
 
 
 @pytest.fixture(autouse=True)
@@ -153,6 +156,47 @@ def test_inputs_of_a_folder(tmp_path):
     assert batch.find_inputs([tmp_path / "dicom"]) == [tmp_path / "dicom" / "after", tmp_path / "dicom" / "before"]
     (tmp_path / "nothing").mkdir()
     assert batch.find_inputs([tmp_path / "nothing", tmp_path / "gone"]) == [tmp_path / "nothing", tmp_path / "gone"]
+
+
+def test_an_outline_beside_a_volume_is_no_input(tmp_path):
+    for name in ("volume.nrrd", "tumour.seg.nrrd", "volume-label.nrrd"):
+        write_volume(tmp_path / name, small_ultrasound())
+    assert [path.name for path in batch.find_inputs([tmp_path])] == ["volume.nrrd"]
+
+
+def test_a_folder_a_patient_with_equal_names(tmp_path, capsys):
+    """As simulate writes them; the results lie where evaluate and register --synthetic look for them."""
+    for name in ("case-0000/ioUS.mha", "case-0001/ioUS.mha", "case-0001/T2w.mha"):
+        (tmp_path / "cohort" / name).parent.mkdir(parents=True, exist_ok=True)
+        write_volume(tmp_path / "cohort" / name, small_ultrasound())
+    output = tmp_path / "out"
+    arguments = ["synthesize", str(tmp_path / "cohort"), "-o", str(output)]
+    assert cli.main(arguments) == 0
+    assert f"in {output / 'case-0001'}." in capsys.readouterr().out
+    assert sorted(str(path.relative_to(output)) for path in output.rglob("*_T2w.nii.gz")) == [
+        "case-0000/ioUS_T2w.nii.gz", "case-0001/ioUS_T2w.nii.gz",
+    ]
+    assert [row["state"] for row in rows(output)] == ["done", "done"]
+    assert cli.main(arguments) == 0
+    assert [row["state"] for row in rows(output)] == ["skipped", "skipped"]
+    same_folder = [tmp_path / "cohort" / "case-0000" / name for name in ("ioUS.mha", "ioUS.nrrd")]
+    with pytest.raises(InputError, match="has the same name as"):
+        batch.output_folders(same_folder, output)
+
+
+def test_a_name_that_is_no_text_does_not_stop_the_rest(tmp_path, capsys):
+    """Such a name, written by a computer with another encoding, aborted the process."""
+    (path,) = write_inputs(tmp_path / "in", 1)
+    bad = Path(os.fsdecode(bytes(tmp_path) + b"/us-caf\xe9.nrrd"))
+    try:
+        shutil.copy(path, bad)
+    except OSError:
+        pytest.skip("this file system holds text only")
+    assert cli.main(["synthesize", str(bad), str(path), "-o", str(tmp_path / "out")]) == 2
+    assert "us-caf\\xe9.nrrd: its name is no text in this system's encoding" in capsys.readouterr().err
+    assert [row["state"] for row in rows(tmp_path / "out")] == ["failed", "done"]
+    assert cli.main(["synthesize", str(path), "-o", str(bad)]) == 2
+    assert cli.main(["synthesize", str(path), "-o", str(tmp_path / "out"), "--mri", str(bad)]) == 2
 
 
 def test_an_unforeseen_failure_is_named_and_the_rest_goes_on(tmp_path, monkeypatch, capsys):

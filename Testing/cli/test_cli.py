@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -128,8 +129,7 @@ def test_one_bad_file_does_not_stop_the_rest(ultrasound_file, tmp_path, capsys):
 
 
 def test_results_never_overwrite_each_other_or_an_input(ultrasound_file, tmp_path, capsys):
-    (tmp_path / "b").mkdir()
-    other = shutil.copy(ultrasound_file, tmp_path / "b" / "case.nrrd")
+    other = ultrasound_file.with_suffix(".mha")
     assert cli.main(["synthesize", str(ultrasound_file), str(other), "-o", str(tmp_path / "out")]) == 2
     assert "same name" in capsys.readouterr().err
     shutil.copy(ultrasound_file, tmp_path / "in.nrrd")
@@ -280,6 +280,25 @@ def test_onnxruntime_that_is_not_installed(ultrasound_file, tmp_path, capfd, mon
 def test_unknown_model(ultrasound_file, tmp_path, capfd):
     code = cli.main(["synthesize", str(ultrasound_file), "-o", str(tmp_path / "out"), "--model", "nothing"])
     expect_one_line(code, capfd.readouterr(), "nothing: no such model", "ious2mr-2.5d")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_names_that_the_console_cannot_show(encoding, ultrasound_file, tmp_path, monkeypatch):
+    """The files were written; what cannot be printed must not undo that."""
+    path = shutil.copy(ultrasound_file, tmp_path / "Müller 患者.nrrd")
+    console = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", console)
+    assert cli.main(["synthesize", str(path), "-o", str(tmp_path / "out")]) == 0
+    console.seek(0)
+    assert "ller \\u60a3\\u8005: wrote" in console.read()
+    assert len(list((tmp_path / "out").iterdir())) == 6
+
+
+def test_a_name_too_long_for_what_is_made_of_it(ultrasound_file, tmp_path, capfd):
+    path = shutil.copy(ultrasound_file, tmp_path / f"{'a' * 240}.nrrd")
+    code = cli.main(["synthesize", str(path), "-o", str(tmp_path / "out")])
+    expect_one_line(code, capfd.readouterr(), str(path), "its name is too long", "shorten it")
+    assert not (tmp_path / "out").exists()
 
 
 def test_wrong_options_are_one_line(capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import tempfile
 from pathlib import Path
@@ -187,12 +188,18 @@ def test_from_the_console(panel, tmp_path, temporary):
     assert [outcome.state for outcome in outcomes] == ["failed", "done"]
     assert str(paths[0]) in outcomes[0].error
     assert [outcome.state for outcome in logic.synthesizeBatch([paths[1]], tmp_path / "out")] == ["skipped"]
+    namesake = tmp_path / "more" / paths[1].name
+    namesake.parent.mkdir()
+    shutil.copy(paths[1], namesake)
+    outcomes = logic.synthesizeBatch([paths[1], namesake], tmp_path / "both")
+    assert [outcome.state for outcome in outcomes] == ["done", "done"]
+    assert all((tmp_path / "both" / place / "us-01_T2w.nii.gz").is_file() for place in ("in", "more"))
     told = logic.synthesizeBatch([paths[1]], tmp_path / "out", beforeResection=True)
     assert (told[0].state, told[0].cavity_ml) == ("done", 0.0)
     with pytest.raises(ValueError, match="nothing: no such model"):
         logic.synthesizeBatch(paths, tmp_path / "out", model="nothing")
     with pytest.raises(ValueError, match="same name"):
-        logic.synthesizeBatch([paths[1], tmp_path / "us-01.mha"], tmp_path / "out")
+        logic.synthesizeBatch([paths[1], paths[1].with_suffix(".mha")], tmp_path / "out")
     logic.close()
     assert not list(temporary.iterdir())
 
