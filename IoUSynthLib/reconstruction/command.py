@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--axes", choices=AXES, default="frame", help="of the volume: the middle frame's or LPS; default: %(default)s"
     )
     parser.add_argument("--calibration", type=Path, metavar="FILE", help="PLUS configuration, or ImageToProbe as text")
-    parser.add_argument("--pixel-spacing", type=float, metavar="MM", help="pixel size, for rigid poses in a folder")
+    parser.add_argument("--pixel-spacing", type=float, metavar="MM", help="pixel size, for rigid poses")
     parser.add_argument("--fan", type=Path, metavar="IMAGE", help="above 0 where a frame holds ultrasound")
 
 

@@ -12,6 +12,7 @@ from itertools import product
 import numpy as np
 
 from ..volume import InputError, Volume
+from .poses import jumps
 from .sweep import Sweep, estimate_fan
 
 #: How a pixel reaches the grid: its nearest voxel, or its eight nearest with trilinear weights.
@@ -30,6 +31,9 @@ DEFAULT_FILL_MM = 4.0
 
 #: Largest volume that is made; its working arrays take about 4 GB.
 MAX_VOXELS = 2**28
+
+#: Sweeps fill a larger part of the tightest box round them: 40 % of a real one of the brain, less of a wide tilt.
+LEAST_SHARE = 0.15
 
 Progress = Callable[[str, float], None]
 
@@ -100,8 +104,21 @@ def reconstruct(
         f"Reconstructed from {len(sweep.frames)} frames: {interpolation}, {compounding}, "
         f"gaps up to {fill_gap_mm:g} mm filled ({filled:.0%} of the data)."
     )
-    volume = Volume(value, grid.spacing, grid.origin, grid.direction, (*sweep.notes, note))
+    notes = (*sweep.notes, note, *_doubts(sweep, fan, grid, np.count_nonzero(known)))
+    volume = Volume(value, grid.spacing, grid.origin, grid.direction, notes)
     return volume, Volume(known, grid.spacing, grid.origin, grid.direction)
+
+
+def _doubts(sweep: Sweep, fan: np.ndarray, grid: Volume, known: int) -> tuple[str, ...]:
+    """Say what makes the poses doubtful: jumps, and a box round the sweep that is nearly empty."""
+    jump, share = jumps(sweep.steps), known / _grid(sweep, fan, grid.spacing[0], "frame").array.size
+    if share >= LEAST_SHARE:
+        return (jump,) if jump else ()
+    empty = (
+        f"Warning: only {share:.0%} of the box round the sweep holds data: do the poses jump, or lead from the patient "
+        "to the image?"
+    )
+    return (jump, empty) if jump else (empty,)
 
 
 def _grid(sweep: Sweep, fan: np.ndarray, spacing: float, axes: str) -> Volume:

@@ -8,6 +8,12 @@ import numpy as np
 
 from ..volume import InputError
 
+#: Poses that move no corner of the frame by more than this, in mm, are no sweep: in metres even a long one would not.
+LEAST_MOTION_MM = 0.3
+
+#: Longer side of a frame in mm: no ultrasound of the body shows less or more.
+FRAME_MM = (5.0, 500.0)
+
 #: A pixel is lit above this value of 255; below lie compression noise and the black of the screen.
 LIT = 5
 
@@ -36,7 +42,8 @@ class Sweep:
     Raises
     ------
     InputError
-        Fewer than two frames, frames and poses that do not fit, or poses that are not finite, singular or identical.
+        Fewer than two frames, frames and poses that do not fit, or poses that are not finite, singular, identical, or
+        in another unit.
     """
 
     frames: np.ndarray
@@ -59,8 +66,25 @@ class Sweep:
             raise InputError("poses that are not finite or span no plane; export the sweep again with its tracking")
         if self.fan is not None:
             self._check_fan(frames.shape[1:])
-        if self._largest_motion() < IDENTICAL_MM:
+        self._check_size()
+        motion = self._largest_motion()
+        if motion < IDENTICAL_MM:
             raise InputError("all poses are identical; check that the probe was tracked, and record the sweep again")
+        if motion < LEAST_MOTION_MM:
+            raise InputError(
+                f"the poses move by {motion:.2g} mm in all; give them in mm if they are in metres, or check that the "
+                "probe was tracked"
+            )
+
+    def _check_size(self) -> None:
+        """Refuse frames of an impossible size or shape, as poses in other units and inverted ones make them."""
+        steps = np.median(np.linalg.norm(self.image_to_world[:, :3, :2], axis=1), axis=0)
+        width, height = steps * self.frames.shape[:0:-1]
+        if not FRAME_MM[0] <= max(width, height) <= FRAME_MM[1]:
+            raise InputError(
+                f"frames of {width:.3g} x {height:.3g} mm; check the pixel size, and that the poses are in mm and lead "
+                "from the image to the patient"
+            )
 
     def _check_fan(self, shape: tuple[int, ...]) -> None:
         fan = np.asarray(self.fan, dtype=bool)
@@ -167,3 +191,28 @@ def _above_face(region: np.ndarray, hull: np.ndarray) -> np.ndarray:
     above = np.zeros(hull.shape, dtype=bool)
     above[:, columns] = rows < np.minimum(np.median(windows, axis=1), limit)
     return above
+
+
+def to_eight_bit(frames: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Bring frames of any type to uint8, and say how if their values change.
+
+    Raises
+    ------
+    InputError
+        They are negative or not finite, thus no B-mode.
+    """
+    if frames.dtype == np.uint8:
+        return frames, ()
+    low, high = float(frames.min()), float(frames.max())
+    if frames.dtype == np.int8 and low < 0:
+        raise InputError(
+            "its pixels are signed 8-bit numbers, so that what is above 127 reads as negative; change the type in its "
+            "header to unsigned (MET_UCHAR)"
+        )
+    if not np.isfinite([low, high]).all() or low < 0:
+        raise InputError(
+            f"its pixels range from {low:g} to {high:g}, not B-mode; export B-mode frames instead of RF data"
+        )
+    if high <= 255 and not (frames.dtype.kind == "f" and 0 < high <= 1):
+        return np.rint(frames).astype(np.uint8), ()
+    return np.rint(frames * (255.0 / high)).astype(np.uint8), (f"Frames scaled from a maximum of {high:g} to 255.",)

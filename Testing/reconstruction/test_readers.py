@@ -97,7 +97,7 @@ def test_frames_out_of_sight_are_left_out(truth, tmp_path):
     fields[4]["ImageStatus"] = "INVALID"
     sweep = read_sweep(write_plus(tmp_path / "s.mha", frames, fields))
     np.testing.assert_array_equal(sweep.frames, frames[[0, 2, 3, 5]])
-    assert "2 of 6 frames left out: not tracked." in sweep.notes
+    assert "2 of 6 frames left out: not tracked (INVALID)." in sweep.notes
 
 
 def test_anatomical_frames_come_before_the_tracker(truth, tmp_path):

@@ -103,6 +103,6 @@ def test_neighbours_agree_best_with_y_up(brain):
     down, still = brain.image_to_world.copy(), np.repeat(brain.image_to_world[:1], 40, axis=0)
     down[:, :3, 3] += down[:, :3, 1] * (brain.frames.shape[1] - 1)
     down[:, :3, 1] *= -1
-    still[:, :3, 3] += 0.01 * np.arange(40)[:, None] * still[:, :3, 2]
+    still[:, :3, 3] += 0.1 * np.arange(40)[:, None] * still[:, :3, 2]
     unmoved = agreement(Sweep(brain.frames, still))
     assert agreement(brain) > unmoved > agreement(Sweep(brain.frames, down))
