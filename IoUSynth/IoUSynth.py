@@ -117,6 +117,25 @@ class IoUSynthParameterNode:
     deformable: bool = False
 
 
+class ReleasedParameterNode(IoUSynthParameterNode):
+    """A parameter node that is free once its panel is disconnected.
+
+    Slicer 5.10 leaves an observer behind that would hold it, and with it the observer of each of its fields.
+    """
+
+    def AddObserver(self, event: Any, callback: Callable, priority: float = 0.0) -> int:
+        """Observe the node until the panel is disconnected."""
+        tag = super().AddObserver(event, callback, priority)
+        self.__dict__.setdefault("_tags", []).append(tag)
+        return tag
+
+    def disconnectGui(self, guiTag: int) -> None:
+        """Disconnect the panel, and let go of the node."""
+        super().disconnectGui(guiTag)
+        for tag in self.__dict__.pop("_tags", []):
+            self.RemoveObserver(tag)
+
+
 #
 # IoUSynthLogic
 #
@@ -151,7 +170,7 @@ class IoUSynthLogic(
         self._runner: Any = None
 
     def getParameterNode(self) -> IoUSynthParameterNode:
-        return IoUSynthParameterNode(super().getParameterNode())
+        return ReleasedParameterNode(super().getParameterNode())
 
     @property
     def runner(self) -> Any:
@@ -386,15 +405,17 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setParameterNode(self, inputParameterNode: IoUSynthParameterNode | None) -> None:
         """Connect the panel to a parameter node, or to none."""
+        event = vtk.vtkCommand.ModifiedEvent
         if self._parameterNode:
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            # The node and not what wraps it, which Slicer would keep for good.
+            self.removeObserver(self._parameterNode.parameterNode, event, self.onParametersChanged)
         self._parameterNode = inputParameterNode
         self._parameterNodeGuiTag = None
         self.resultSection.forget()
         if self._parameterNode:
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            self.addObserver(self._parameterNode.parameterNode, event, self.onParametersChanged)
             self.onParametersChanged()
 
     def onParametersChanged(self, caller: Any = None, event: Any = None) -> None:

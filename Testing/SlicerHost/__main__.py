@@ -8,6 +8,8 @@ from pathlib import Path
 
 import SlicerHost
 
+from . import version
+
 DEFAULT_MODULE = Path(__file__).resolve().parents[2] / "IoUSynth" / "IoUSynth.py"
 
 
@@ -16,7 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m SlicerHost", description=__doc__)
     parser.add_argument("files", type=Path, nargs="*", help="volumes, transforms or a scene to load")
     parser.add_argument("--module", type=Path, default=DEFAULT_MODULE, help="file of the scripted module")
+    parser.add_argument("--slicer", choices=version.VERSIONS, help=f"what to stand for; or {version.VARIABLE}")
     options = parser.parse_args(arguments)
+    SlicerHost.stand_for(options.slicer)
     for path in (options.module, *options.files):
         if not path.exists():
             print(f"error: {path} does not exist", file=sys.stderr)

@@ -12,11 +12,11 @@ import slicer
 import vtk
 from PySide6 import QtCore, QtWidgets
 
+from . import version
 from .launcher import write_launcher
 from .layout import LayoutManager
 from .qt_module import host_class, qt
 
-VERSION = (5, 10, 0)
 _TYPES_BY_SUFFIX = {
     (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd"): "VolumeFile",
     (".seg.nrrd", ".seg.vtm"): "SegmentationFile",
@@ -241,10 +241,14 @@ class qSlicerApplication(host_class(QtWidgets.QApplication)):
         """Settings in a folder that goes away with the process: nobody's Slicer is touched."""
         self.setOrganizationName("IoUSynth")
         self.setApplicationName("Slicer")
-        self.setApplicationVersion(".".join(map(str, VERSION)))
+        self.show_version()
         settings = QtCore.QSettings
         settings.setDefaultFormat(settings.Format.IniFormat)
         settings.setPath(settings.Format.IniFormat, settings.Scope.UserScope, self._temporary.name)
+
+    def show_version(self) -> None:
+        """Say which Slicer this stands for."""
+        self.setApplicationVersion(".".join(map(str, version.current())))
 
     def _find_launcher(self) -> None:
         """In Slicer, what a module starts as ``PythonSlicer`` is a launcher."""
@@ -325,5 +329,5 @@ class qSlicerApplication(host_class(QtWidgets.QApplication)):
     repositoryRevision = QtCore.Property(str, lambda _self: "SlicerHost")
     releaseType = QtCore.Property(str, lambda _self: "Stand-in")
     isInstalled = QtCore.Property(bool, lambda _self: False)
-    majorVersion = QtCore.Property(int, lambda _self: VERSION[0])
-    minorVersion = QtCore.Property(int, lambda _self: VERSION[1])
+    majorVersion = QtCore.Property(int, lambda _self: version.current()[0])
+    minorVersion = QtCore.Property(int, lambda _self: version.current()[1])

@@ -14,10 +14,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from . import version
+
 # What PySide6 and vtk need beyond a bare Debian or Ubuntu with Python; tried on a minimal Debian 12.
 SYSTEM_PACKAGES = "apt-get install libegl1 libgl1 libglib2.0-0 libdbus-1-3 libxkbcommon0 libfontconfig1"
 
 _state: dict[str, Any] = {"core": None, "errors": []}
+
+
+def stand_for(name: str | None = None) -> None:
+    """Stand for Slicer "5.10" or "5.12" from now on, for what is made or connected; see :mod:`version`.
+
+    :raises ValueError: for any other version.
+    """
+    version.choose(name)
+    if _state["core"] is not None:
+        import slicer
+
+        from . import sample_data
+
+        slicer.app.show_version()
+        sample_data.show_version()
+        _install_packaging(slicer)
 
 
 def missing_packages() -> list[str]:
@@ -118,6 +136,19 @@ def _install_modules(slicer: Any) -> None:
         sys.modules[module.__name__] = module
         setattr(slicer, module.__name__.split(".")[1], module)
     sys.modules["SampleData"] = sample_data.make_module()
+    _install_packaging(slicer)
+
+
+def _install_packaging(slicer: Any) -> None:
+    """``slicer.packaging`` came with 5.12; nothing is installed by it here."""
+    from . import packaging
+
+    name = "slicer.packaging"
+    if version.at_least(5, 12):
+        slicer.packaging = sys.modules[name] = packaging.make_module()
+    else:
+        sys.modules.pop(name, None)
+        vars(slicer).pop("packaging", None)
 
 
 def _start_core(slicer: Any) -> None:

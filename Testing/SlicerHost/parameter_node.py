@@ -14,6 +14,7 @@ import vtk
 
 from . import parameter_gui as gui
 from . import parameter_types as fields
+from . import version
 from .qt_module import qt
 
 WIDGET_PROPERTY = "SlicerParameterName"
@@ -62,8 +63,12 @@ class _BoundField:
 
 
 def _reread(bound: _BoundField | None) -> None:
-    if bound is not None and bound.field.codec.is_in(bound.node, bound.key):
-        bound.value = bound.field.codec.read(bound.node, bound.key)
+    """What is gone from the node, as when the scene is closed, is there again with its default."""
+    if bound is None:
+        return
+    if not bound.field.codec.is_in(bound.node, bound.key):
+        bound.field.codec.write(bound.node, bound.key, bound.field.default.value)
+    bound.value = bound.field.codec.read(bound.node, bound.key)
 
 
 class ParameterNodeWrapper:
@@ -159,7 +164,7 @@ class ParameterNodeWrapper:
         connectors, observer = self._connections.pop(tag, ({}, None))
         for connector in connectors.values():
             connector.disconnect()
-        if observer is not None:
+        if observer is not None and version.at_least(5, 12):  # before, it stayed, and kept this object alive
             self.RemoveObserver(observer)
 
     def StartModify(self) -> int:

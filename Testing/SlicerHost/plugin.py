@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import SlicerHost
+from SlicerHost import version
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +18,14 @@ def slicer_application() -> Any:
     if missing:
         pytest.skip(f"SlicerHost needs {', '.join(missing)}: pip install .[host]")
     return SlicerHost.start()
+
+
+@pytest.fixture(params=version.VERSIONS)
+def slicer_version(slicer_application: Any, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs the test twice, as in each Slicer that the stand-in can stand for. To be named before what it shall hold."""
+    SlicerHost.stand_for(request.param)
+    yield request.param
+    SlicerHost.stand_for()
 
 
 @pytest.fixture

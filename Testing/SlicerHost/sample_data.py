@@ -12,6 +12,8 @@ from typing import Any
 
 import slicer
 
+from . import version
+
 _PER_FILE = ("fileNames", "nodeNames", "checksums", "loadFiles", "loadFileTypes")
 
 
@@ -171,10 +173,26 @@ class SampleDataLogic:
         return self.downloadSamples(sampleName)[0]
 
 
+def _register_category(category: str, title: str) -> None:
+    """Give a category the title that its users see."""
+    if not hasattr(slicer.modules, "sampleDataSourceCategories"):
+        slicer.modules.sampleDataSourceCategories = {}
+    slicer.modules.sampleDataSourceCategories.setdefault(category, {})["title"] = title
+
+
+def show_version() -> None:
+    """Have what came with Slicer 5.12 only there."""
+    if version.at_least(5, 12):
+        SampleDataLogic.registerCustomSampleDataCategory = staticmethod(_register_category)
+    elif hasattr(SampleDataLogic, "registerCustomSampleDataCategory"):
+        del SampleDataLogic.registerCustomSampleDataCategory
+
+
 def make_module() -> types.ModuleType:
     """The module object for ``SampleData``."""
     module = types.ModuleType("SampleData", __doc__)
     module.SampleDataLogic, module.SampleDataSource = SampleDataLogic, SampleDataSource
+    show_version()
     module.downloadSample = lambda name: SampleDataLogic().downloadSample(name)
     module.downloadSamples = lambda name: SampleDataLogic().downloadSamples(name)
     return module

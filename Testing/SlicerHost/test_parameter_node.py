@@ -1,6 +1,8 @@
 """Typed fields on a real vtkMRMLScriptedModuleNode."""
 
 import enum
+import gc
+import weakref
 from pathlib import Path
 from typing import Annotated, Union
 
@@ -115,6 +117,24 @@ def test_disconnected_widgets_are_left_alone(wrapper):
     assert box.value == 4
     box.value = 11
     assert parameters.count == 7
+
+
+def test_a_disconnected_gui_is_let_go_of_from_5_12_on(slicer_version, wrapper):
+    import qt
+
+    parameters = wrapper[0](wrapper[1].parameterNode)
+    gone = weakref.ref(parameters)
+    parameters.disconnectGui(parameters.connectParametersToGui({"count": qt.QSpinBox()}))
+    del parameters
+    gc.collect()
+    assert (gone() is None) == (slicer_version == "5.12")
+
+
+def test_what_is_gone_from_the_node_comes_back_with_its_default(wrapper):
+    parameters = wrapper[1]
+    parameters.count = 7
+    parameters.parameterNode.UnsetParameter("count")
+    assert (parameters.count, parameters.parameterNode.GetParameter("count")) == (4, "4")
 
 
 def test_names_that_the_wrapper_needs(slicer_host):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import stat
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,19 @@ def alive_members(group):
 
 
 # --- Opened, left, closed ---------------------------------------------------------------------------------------------
+
+
+def test_a_panel_that_is_left_observes_its_parameter_node_no_more(slicer_version, panel):
+    parameters = weakref.ref(panel.parameters)
+    panel.exit()
+    gc.collect()
+    assert parameters() is None, "and with it went the 20 observers of its fields"
+    panel.enter()
+    parameters = weakref.ref(panel.parameters)
+    panel.logic.getParameterNode()
+    SlicerHost.reset_scene()
+    gc.collect()
+    assert parameters() is None
 
 
 def test_opening_starts_nothing(scene, panel, temporary):

@@ -6,7 +6,6 @@ import importlib.util
 import os
 import signal
 import subprocess
-import sys
 import time
 import types
 
@@ -129,10 +128,17 @@ def test_synthesize_points_here_when_a_package_is_missing(panel, case, section, 
     assert section.ui.installPackagesButton.isVisibleTo(panel.parent)
 
 
-def test_nothing_is_installed_when_declined(panel, section, without_onnxruntime, answers, monkeypatch):
+def install_by(function, monkeypatch):
+    """Let a function do what Slicer 5.10 and 5.12 install packages with."""
     import slicer
 
-    monkeypatch.setattr(slicer.util, "pip_install", lambda requirements: pytest.fail("installed without consent"))
+    monkeypatch.setattr(slicer.util, "pip_install", function)
+    if hasattr(slicer, "packaging"):
+        monkeypatch.setattr(slicer.packaging, "pip_ensure", lambda requirements, **_options: function(requirements))
+
+
+def test_nothing_is_installed_when_declined(panel, section, without_onnxruntime, answers, monkeypatch):
+    install_by(lambda requirements: pytest.fail("installed without consent"), monkeypatch)
     section.ui.checkButton.click()
     wait(panel)
     assert "Not ready: onnxruntime, device, dry run." in readiness(section)
@@ -149,7 +155,10 @@ def test_nothing_is_installed_when_declined(panel, section, without_onnxruntime,
     assert panel.state.name == "IDLE"
 
 
-def test_installs_with_consent_and_checks_again(panel, section, without_onnxruntime, answers, monkeypatch):
+@pytest.mark.parametrize("slicer_version", ["5.10"], indirect=True)
+def test_installs_with_consent_and_checks_again(
+    slicer_version, panel, section, without_onnxruntime, answers, monkeypatch
+):
     import slicer
 
     installed = []
@@ -171,8 +180,9 @@ def test_installs_with_consent_and_checks_again(panel, section, without_onnxrunt
     assert not section.ui.installPackagesButton.isVisibleTo(panel.parent)
 
 
+@pytest.mark.parametrize("slicer_version", ["5.12"], indirect=True)
 def test_installs_through_slicer_packaging_where_there_is_one(
-    panel, section, without_onnxruntime, answers, monkeypatch
+    slicer_version, panel, section, without_onnxruntime, answers, monkeypatch
 ):
     import slicer
 
@@ -190,10 +200,7 @@ def test_installs_through_slicer_packaging_where_there_is_one(
         without_onnxruntime()
 
     ensured = []
-    packaging = types.ModuleType("slicer.packaging")
-    packaging.pip_ensure = pip_ensure
-    monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
-    monkeypatch.setattr(slicer, "packaging", packaging, raising=False)
+    monkeypatch.setattr(slicer.packaging, "pip_ensure", pip_ensure)
     monkeypatch.setattr(slicer.util, "pip_install", lambda requirements: pytest.fail("not through slicer.packaging"))
     section.ui.installPackagesButton.click()
     assert ensured == [(["onnxruntime>=1.20"], False, "IoUSynth")]
@@ -211,15 +218,13 @@ def test_installs_through_slicer_packaging_where_there_is_one(
     ],
 )
 def test_an_installation_that_fails_is_one_line(
-    panel, section, without_onnxruntime, answers, monkeypatch, error, reason
+    slicer_version, panel, section, without_onnxruntime, answers, monkeypatch, error, reason
 ):
-    import slicer
-
-    def pip_install(requirements):
+    def install(requirements):
         if error:
             raise error
 
-    monkeypatch.setattr(slicer.util, "pip_install", pip_install)
+    install_by(install, monkeypatch)
     section.ui.installPackagesButton.click()
     assert "onnxruntime&gt;=1.20 could not be installed" in readiness(section)
     assert reason in readiness(section)
@@ -229,8 +234,6 @@ def test_an_installation_that_fails_is_one_line(
 
 
 def test_nothing_is_installed_while_slicer_runs_tests(panel, without_onnxruntime, monkeypatch):
-    import slicer
-
-    monkeypatch.setattr(slicer.util, "pip_install", lambda requirements: pytest.fail("installed in a test"))
+    install_by(lambda requirements: pytest.fail("installed in a test"), monkeypatch)
     panel.logic.installPackages()
     assert panel.logic.missingPackages() == ["onnxruntime>=1.20"]
