@@ -16,6 +16,8 @@ import datetime
 import hashlib
 import json
 import uuid
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,7 @@ import numpy as np
 
 from . import NOTICE, __version__
 from .dicom_import import pydicom_module
+from .dicom_reference import Reference, header_of, read_reference
 from .outputs import KINDS, is_synthetic, staging_folder
 from .volume import InputError, Volume, read_volume
 
@@ -58,42 +61,29 @@ _REQUIRED = (
 
 
 @dataclass(frozen=True)
-class Reference:
-    """A DICOM file of the patient and study that a series shall belong to.
+class Export:
+    """An image that shall become a series; the attributes are the arguments of :func:`write_series`."""
 
-    Attributes
-    ----------
-    header
-        Its attributes without the pixels.
-    same_frame
-        Whether the image lies in its coordinates, so that both share the frame of reference.
-    """
-
-    header: Dataset
-    same_frame: bool = False
+    folder: Path
+    image: Volume
+    kind: str
+    report: dict[str, Any]
 
 
-def read_reference(path: Path, same_frame: bool = False) -> Reference:
-    """Read the header of a DICOM file, or of the first one in a folder.
+def write_all(exports: Sequence[Export], reference: Reference | None = None) -> list[Path]:
+    """Write images as a series each, none of them if one cannot be, and return their folders.
 
     Raises
     ------
     InputError
-        There is none, it lacks a study, or a frame of reference where that is wanted.
+        As :func:`write_series`, or two would go into the same folder.
     """
-    pydicom = pydicom_module()
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    for file in files:
-        try:
-            header = pydicom.dcmread(file, stop_before_pixels=True)
-        except (pydicom.errors.InvalidDicomError, OSError):
-            continue
-        if not header.get("StudyInstanceUID"):
-            raise InputError(f"{file}: names no study; give a DICOM image of the patient")
-        if same_frame and not header.get("FrameOfReferenceUID"):
-            raise InputError(f"{file}: names no frame of reference; leave out --same-frame")
-        return Reference(header, same_frame)
-    raise InputError(f"{path}: is no DICOM file and holds none; give a DICOM image of the patient")
+    folders = Counter(str(export.folder).casefold() for export in exports)  # some disks do not tell case apart
+    for export in exports:
+        if folders[str(export.folder).casefold()] > 1:
+            raise InputError(f"{export.folder}: would get more than one series; give the images different names")
+        _earlier_files(export.folder, export.kind, export.report, reference)
+    return [write_series(each.folder, each.image, each.kind, each.report, reference) for each in exports]
 
 
 def write_series(
@@ -104,7 +94,7 @@ def write_series(
     Parameters
     ----------
     folder
-        Is made, or holds an earlier export, which is replaced.
+        Is made, or holds an earlier export of the same image of the same patient, which is replaced.
     image
         float, 0 for no data; LPS geometry with axes at right angles, in the reference's coordinates if it shares them.
     kind
@@ -125,21 +115,21 @@ def write_series(
         pydicom is missing, the folder holds something else, or it cannot be written.
     """
     pydicom = pydicom_module()
-    earlier = _earlier_files(folder)
+    earlier = _earlier_files(folder, kind, report, reference)
     if float(np.linalg.det(image.direction)) < 0:  # the slices of a series follow the right hand
         image = _reversed(image)
     stored = np.rint(np.clip(image.array / _STEPS[kind], 0, 65535)).astype("<u2")
     series = _series(image, stored, kind, report, reference)
     now = datetime.datetime.now()
     with staging_folder(folder) as staging:
-        for file in earlier:
-            file.unlink()
         for number, pixels in enumerate(stored):
             instance = pydicom.Dataset()
             instance.update(series)
             _add_slice(instance, image, number, pixels)
             instance.InstanceCreationDate, instance.InstanceCreationTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
             _save(instance, staging / f"{number + 1:04}.dcm")
+        for file in earlier:
+            file.unlink()
     return folder
 
 
@@ -154,18 +144,28 @@ def _save(instance: Dataset, file: Path) -> None:
         instance.save_as(file, write_like_original=False)
 
 
-def _earlier_files(folder: Path) -> list[Path]:
-    """Return the files of an earlier export; refuse a folder that holds anything else."""
-    pydicom = pydicom_module()
+def _earlier_files(folder: Path, kind: str, report: dict[str, Any], reference: Reference | None) -> list[Path]:
+    """Return the files of an earlier export of the same image; refuse a folder that holds anything else."""
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     for file in files:
-        try:
-            own = pydicom.dcmread(file, stop_before_pixels=True).get("ManufacturerModelName") == _PRODUCT
-        except (pydicom.errors.InvalidDicomError, OSError):
-            own = False
-        if not own:
+        header = header_of(file)
+        if header is None or header.get("ManufacturerModelName") != _PRODUCT:
             raise InputError(f"{folder}: holds other files ({file.name}); choose another folder")
+        if not _is_replaced(header, kind, report, reference):
+            raise InputError(
+                f"{folder}: holds the series of another image or patient ({header.get('SeriesDescription')}; patient "
+                f"ID {header.get('PatientID') or 'not given'}), which is not replaced; choose another folder"
+            )
     return files
+
+
+def _is_replaced(earlier: Dataset, kind: str, report: dict[str, Any], reference: Reference | None) -> bool:
+    """Tell whether an earlier series is the same kind of image of the same ultrasound, in the same study or in none."""
+    source = report.get("input", {}).get("voxels_sha256")
+    if not source or f"SHA-256 of its voxels {source}" not in str(earlier.get("DerivationDescription")):
+        return False
+    studies = [_uid("study", source), *([reference.header.StudyInstanceUID] if reference else [])]
+    return earlier.get("StudyInstanceUID") in studies and earlier.get("SeriesNumber") == SERIES_NUMBERS[kind]
 
 
 def _reversed(image: Volume) -> Volume:
@@ -305,9 +305,11 @@ def run(options: argparse.Namespace) -> int:
     if options.same_frame and options.reference is None:
         raise InputError("--same-frame: needs --reference")
     reference = read_reference(options.reference, options.same_frame) if options.reference else None
-    for path, (image, kind, report) in [(path, _read_image(path)) for path in options.images]:
-        folder = write_series(options.output / path.name.removesuffix(".nii.gz"), image, kind, report, reference)
-        print(f"{folder}: {image.size[2]} slices, {report['notice']}")
+    exports = [
+        Export(options.output / path.name.removesuffix(".nii.gz"), *_read_image(path)) for path in options.images
+    ]
+    for export, folder in zip(exports, write_all(exports, reference), strict=True):
+        print(f"{folder}: {export.image.size[2]} slices, {export.report['notice']}")
     return 0
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import slicer
 
-from ..dicom_export import Reference, read_reference, write_series
+from ..dicom_export import Export, write_all
+from ..dicom_reference import Reference, read_reference
 from ..volume import InputError, Volume
 from .nodes import PREFIX, Grid, OutputNodes, report_of
 from .transforms import between, is_rigid, linear_between, mapped, voxels_between
@@ -52,18 +53,19 @@ def export_series(
     Raises
     ------
     InputError
-        There is nothing to export, pydicom is missing, or the folder cannot be used.
+        There is nothing to export, pydicom is missing, or the folder cannot be used, as where it holds another
+        patient's series; nothing is written then.
     """
     images = [node for node in (*outputs.images.values(), outputs.uncertainty) if node is not None and report_of(node)]
     if not images:
         raise InputError("There is no synthetic volume to export; synthesize MRI first.")
     reference, frame = _reference(reference_nodes, reference_file)
-    written = []
+    exports = []
     for node in images:
-        kind = node.GetAttribute(PREFIX + "Output")
         name = re.sub(r"[^\w.()-]+", "_", node.GetName())
-        written.append(write_series(folder / name, volume_in(node, frame), kind, report_of(node), reference))
-    return written
+        kind = node.GetAttribute(PREFIX + "Output")
+        exports.append(Export(folder / name, volume_in(node, frame), kind, report_of(node)))
+    return write_all(exports, reference)
 
 
 def _reference(

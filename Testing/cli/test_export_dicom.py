@@ -12,6 +12,7 @@ from tiny_models import oblique_direction
 
 from IoUSynthLib import cli
 from IoUSynthLib.dicom_export import _save, write_series
+from IoUSynthLib.dicom_reference import read_reference
 from IoUSynthLib.volume import InputError, Volume, read_volume, write_volume
 
 pydicom = pytest.importorskip("pydicom")
@@ -80,7 +81,7 @@ def test_every_header_says_what_it_is(tmp_path):
 
 def test_the_same_image_is_the_same_series_and_another_is_not(tmp_path):
     def identifiers(volume, kind="T2w"):
-        header = pydicom.dcmread(write_series(tmp_path / "out", volume, kind, REPORT) / "0001.dcm")
+        header = pydicom.dcmread(write_series(tmp_path / kind, volume, kind, REPORT) / "0001.dcm")
         return header.StudyInstanceUID, header.FrameOfReferenceUID, header.SeriesInstanceUID, header.SOPInstanceUID
 
     first, again = identifiers(image()), identifiers(image())
@@ -91,7 +92,7 @@ def test_the_same_image_is_the_same_series_and_another_is_not(tmp_path):
     moved = identifiers(Volume(image().array, image().spacing, (0, 0, 0)))
     assert moved[0] == first[0]
     assert moved[1] != first[1], "other coordinates are another frame of reference"
-    assert len(list((tmp_path / "out").iterdir())) == 7, "the earlier export was replaced"
+    assert len(list((tmp_path / "T2w").iterdir())) == 7, "the earlier export was replaced"
 
 
 def reference_file(folder):
@@ -149,6 +150,84 @@ def test_a_folder_with_other_files_and_a_reference_that_is_none(tmp_path, capsys
     assert "is no DICOM file" in capsys.readouterr().err
     assert cli.main(["export-dicom", str(path), "-o", str(tmp_path / "x"), "--same-frame"]) == 2
     assert "needs --reference" in capsys.readouterr().err
+
+
+def other(**changes):
+    """The report of another ultrasound."""
+    return {**REPORT, "input": {"file": "case.nrrd", "voxels_sha256": "ef" * 32}, **changes}
+
+
+def contents(folder):
+    return {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize(
+    "export",
+    [
+        lambda folder: write_series(folder, image(), "T2w", other()),
+        lambda folder: write_series(folder, image(), "FLAIR", REPORT),
+        lambda folder: write_series(folder, image(), "T2w", REPORT),
+        lambda folder: write_series(folder, image(), "T2w", {**REPORT, "input": {}}),
+    ],
+)
+def test_what_is_anothers_is_never_replaced(tmp_path, export):
+    """Another ultrasound of the same name, another contrast, the same for no patient, and one that is not known."""
+    reference = read_reference(reference_file(tmp_path))
+    folder = write_series(tmp_path / "case_T2w", image(), "T2w", REPORT, reference)
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=r"case_T2w: holds the series of another image or patient .* patient ID 17"):
+        export(folder)
+    assert contents(tmp_path) == before
+
+
+def test_a_series_without_a_patient_is_replaced_by_the_same_with_one(tmp_path):
+    write_series(tmp_path / "out", image(), "T2w", REPORT)
+    folder = write_series(tmp_path / "out", image(), "T2w", REPORT, read_reference(reference_file(tmp_path)))
+    assert {pydicom.dcmread(file).PatientID for file in folder.iterdir()} == {"17"}
+
+
+def test_nothing_is_written_where_one_of_the_images_cannot_be(tmp_path, capsys):
+    paths = [case_files(tmp_path, kind) for kind in ("T2w", "FLAIR")]
+    output = tmp_path / "dicom"
+    write_series(output / "case_FLAIR", image(), "FLAIR", other())
+    before = contents(output)
+    assert cli.main(["export-dicom", *map(str, paths), "-o", str(output)]) == 2
+    assert "case_FLAIR: holds the series of another image" in capsys.readouterr().err
+    assert contents(output) == before
+    (tmp_path / "b").mkdir()
+    same = [paths[0], case_files(tmp_path / "b")]
+    assert cli.main(["export-dicom", *map(str, same), "-o", str(tmp_path / "new")]) == 2
+    assert "would get more than one series" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_cd_as_reference(tmp_path, capsys):
+    """Its table of contents is no image; several studies are not guessed among."""
+    cd = tmp_path / "cd"
+    (cd / "IMAGES").mkdir(parents=True)
+    directory = pydicom.Dataset()
+    directory.SOPClassUID, directory.SOPInstanceUID = "1.2.840.10008.1.3.10", "1.2.3.0"
+    _save(directory, cd / "DICOMDIR")
+    first = reference_file(cd / "IMAGES")
+    for given in (cd, cd / "DICOMDIR", first):
+        assert read_reference(given, same_frame=True).header.PatientID == "17"
+    second = pydicom.dcmread(first)
+    second.StudyInstanceUID, second.StudyDate, second.SeriesDescription = "1.2.4", "20240102", "T1"
+    _save(second, cd / "IMAGES" / "second.dcm")
+    arguments = ["export-dicom", str(case_files(tmp_path)), "-o", str(tmp_path / "x"), "--reference"]
+    assert cli.main([*arguments, str(cd)]) == 2
+    assert "cd: holds 2 studies (20240102 T1; ?); give a file" in capsys.readouterr().err
+    assert cli.main([*arguments, str(first)]) == 0
+
+
+def test_a_folder_with_several_frames_of_reference(tmp_path):
+    (tmp_path / "mri").mkdir()
+    second = pydicom.dcmread(reference_file(tmp_path / "mri"))
+    second.FrameOfReferenceUID = "1.2.10"
+    _save(second, tmp_path / "mri" / "second.dcm")
+    assert read_reference(tmp_path / "mri").header.PatientID == "17"
+    with pytest.raises(InputError, match="holds 2 frames of reference"):
+        read_reference(tmp_path / "mri", same_frame=True)
 
 
 def test_without_pydicom(tmp_path, monkeypatch):

@@ -131,6 +131,25 @@ def test_a_hardened_mri_lends_patient_and_study_only(scene, outputs, add, tmp_pa
     assert header.FrameOfReferenceUID != "1.2.9"
 
 
+def test_another_case_of_the_same_name_is_not_replaced(scene, ultrasound, add, result_of, outputs, tmp_path):
+    """Names that differ only in what no file system takes lead to one folder."""
+    from IoUSynthLib.mrml import nodes
+
+    export(outputs, tmp_path)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*.dcm")}
+    part = Volume(ultrasound.array[22:32, 20:32, 24:38], ultrasound.spacing, ultrasound.origin, ultrasound.direction)
+    result = result_of(part)
+    result.report["input"] = {"node": "Case/ioUS", "voxels_sha256": "01" * 32}
+    with pytest.raises(ValueError, match=r"Case_ioUS_T2w_.synthetic.: holds the series of another image"):
+        export(nodes.add_result(result, add(part, "Case/ioUS")), tmp_path)
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*.dcm")} == before
+    for node in outputs.images.values():
+        node.SetName("Both")
+    with pytest.raises(ValueError, match="Both: would get more than one series"):
+        export(outputs, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_nothing_to_export(scene, tmp_path):
     from IoUSynthLib.mrml.nodes import OutputNodes
 
