@@ -147,6 +147,14 @@ def _summary(
     return "; ".join(parts)
 
 
+def add_warnings(report: dict[str, Any], warnings: Sequence[str]) -> None:
+    """Say more in the report of a registration: in its warnings and in its summary."""
+    if not warnings:
+        return
+    report["warnings"] = [*report["warnings"], *warnings]
+    report["summary"] = " ".join([report["summary"], *warnings])
+
+
 def versions() -> dict[str, str]:
     """Return the versions of everything that computes."""
     import SimpleITK as sitk

@@ -23,6 +23,7 @@ from ..preprocessing import (
     resample_like,
     resample_to_spacing,
 )
+from ..registration.inputs import check_is_mri
 from ..registration.rigid import Search, Solution, mean_distance, rotation_degrees, to_sitk
 from ..registration.verdict import DISTINCT
 from ..registration.workflow import DIRECTION, RIM_MM, eroded, ultrasound_pair
@@ -64,6 +65,8 @@ def prepare_case(files: Files, register: bool = True) -> Case:
     ultrasound = _read(files.ultrasound)
     mri = {name: _read(path) for name, path in files.mri.items()}
     image, fan = _ultrasound(ultrasound, files.ultrasound)
+    for name, path in files.mri.items():
+        check_is_mri(mri[name], ultrasound, str(path))
     matrix, registration = np.eye(4), None
     if register:
         try:

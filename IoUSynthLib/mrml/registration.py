@@ -18,6 +18,7 @@ import vtk
 from vtk.util import numpy_support
 
 from ..naming import contrast_of_name
+from ..report import add_warnings
 from ..volume import InputError, Volume
 from . import transforms
 from .nodes import INPUT_ROLE, PREFIX, guess_inputs, is_synthetic, remove_nodes, volume_from_node
@@ -73,6 +74,7 @@ class RegistrationJob:
     transform_node: slicer.vtkMRMLTransformNode | None = None
     cancelled: bool = False
     report: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what is to be said beside the report
     initial: np.ndarray | None = None  # where the search starts; None where the MRI is resampled
 
     def prepare(self) -> dict[str, Any]:
@@ -83,6 +85,9 @@ class RegistrationJob:
         InputError
             Something is missing or cannot be used; says what to do.
         """
+        from ..registration.inputs import check_is_mri
+
+        self.notes = []
         self._check_nodes()
         self.initial = self._start()
         ultrasound = volume_from_node(self.ultrasound_node)
@@ -90,15 +95,19 @@ class RegistrationJob:
         for node in self.carried_nodes:
             if _is_image(node) and _contrast(node) in self.synthetic_nodes:
                 moving.setdefault(_contrast(node), node)
+        images = {name: self._image(node, ultrasound) for name, node in moving.items()}
+        initial = None if self.initial is None else _FLIP @ self.initial @ _FLIP
+        for name, image in images.items():
+            check_is_mri(image, ultrasound, f'volume "{moving[name].GetName()}"', initial)
         return {
-            "moving": {name: self._image(node, ultrasound) for name, node in moving.items()},
+            "moving": images,
             "ultrasound": ultrasound,
             "synthetic": {name: volume_from_node(node) for name, node in self.synthetic_nodes.items()},
             "cavity": self._cavity(ultrasound) if self.deformable else None,
             "affine": self.affine,
             "deformable": self.deformable,
             "landmarks": self._landmarks(),
-            "initial": None if self.initial is None else _FLIP @ self.initial @ _FLIP,
+            "initial": initial,
         }
 
     def _check_nodes(self) -> None:
@@ -148,13 +157,18 @@ class RegistrationJob:
     def _landmarks(self) -> tuple[np.ndarray, np.ndarray] | None:
         if self.landmark_nodes is None:
             return None
+        from ..registration.landmarks import Landmarks, pair
+
         above_mri = self.ultrasound_node if self.initial is None else self.mri_node
         frames = [node.GetParentTransformNode() for node in (above_mri, self.ultrasound_node)]
-        points = [
-            transforms.mapped(transforms.between(None, above), _world_points(node)) @ _FLIP[:3, :3]
-            for node, above in zip(self.landmark_nodes, frames, strict=True)
-        ]
-        return points[0], points[1]
+        sets = []
+        for node, above in zip(self.landmark_nodes, frames, strict=True):
+            points, labels = _world_points(node)
+            placed = np.isfinite(points).all(axis=1)
+            points[placed] = transforms.mapped(transforms.between(None, above), points[placed]) @ _FLIP[:3, :3]
+            sets.append(Landmarks(points, labels))
+        names = " and ".join(f'"{node.GetName()}"' for node in self.landmark_nodes)
+        return pair(*sets, name=f"landmarks {names}", say=self.notes.append)
 
     def _target(self) -> tuple[list[slicer.vtkMRMLTransformableNode], slicer.vtkMRMLTransformNode | None]:
         """Return the nodes that get the new transform as their parent, and what is above it.
@@ -187,6 +201,7 @@ class RegistrationJob:
             A transform was bent meanwhile. Nothing is then changed; the same holds for any other failure.
         """
         self.report = result.report
+        add_warnings(self.report, self.notes)
         if result.report["verdict"] == "failed":
             return
         present = [node for node in self.carried_nodes if node.GetScene() is not None]
@@ -315,13 +330,15 @@ def _to_frame(
     return matrix
 
 
-def _world_points(node: slicer.vtkMRMLMarkupsNode) -> np.ndarray:
-    points, position = [], [0.0, 0.0, 0.0]
-    for index in range(node.GetNumberOfControlPoints()):
+def _world_points(node: slicer.vtkMRMLMarkupsNode) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return RAS points (n, 3) in world coordinates, NaN for those that are not placed, and their labels."""
+    count, position = node.GetNumberOfControlPoints(), [0.0, 0.0, 0.0]
+    points = np.full((count, 3), np.nan)
+    for index in range(count):
         if node.GetNthControlPointPositionStatus(index) == node.PositionDefined:
             node.GetNthControlPointPositionWorld(index, position)
-            points.append(list(position))
-    return np.array(points).reshape(-1, 3)
+            points[index] = position
+    return points, tuple(node.GetNthControlPointLabel(index) for index in range(count))
 
 
 def _grid_transform(deformation: Deformation, to_frame: np.ndarray) -> slicer.vtkOrientedGridTransform:

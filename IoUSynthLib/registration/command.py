@@ -7,12 +7,16 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
+
 from ..naming import role_of
-from ..outputs import staging_folder
+from ..outputs import is_synthetic, staging_folder
 from ..pipeline import synthesize
+from ..report import add_warnings
 from ..segmentation import LABELS
 from ..stages import Progress, StagePrinter
 from ..volume import InputError, Volume, case_name, check_input, read_volume, write_volume
+from .inputs import check_is_mri, read_initial, resembles_ultrasound
 from .landmarks import read_landmark_pairs
 from .overlay import write_overlay
 from .workflow import RegistrationResult, register
@@ -34,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--synthetic", type=Path, metavar="DIR", help="folder that synthesize wrote for FIXED (default: synthesize now)"
     )
     parser.add_argument("--model", metavar="NAME|PATH", help="generator to synthesize with")
+    parser.add_argument(
+        "--initial",
+        type=Path,
+        metavar="FILE",
+        help="rigid or affine transform to start from, where the images do not lie near each other: a file of ITK, in "
+        "the direction of what is written here (default: the places that the images have)",
+    )
     parser.add_argument("--affine", action="store_true", help="refine with scale and shear, at most 6 %%")
     parser.add_argument("--deformable", action="store_true", help="find a displacement field too (for research)")
     parser.add_argument(
@@ -57,19 +68,28 @@ def run(options: argparse.Namespace) -> int:
     """
     started = time.perf_counter()
     name = _output_name(options)
-    landmarks = read_landmark_pairs(options.landmarks) if options.landmarks else None
+    said: list[str] = []
+    landmarks = read_landmark_pairs(options.landmarks, said.append) if options.landmarks else None
+    initial = read_initial(options.initial) if options.initial else None
     files = [options.moving, *([options.also] if options.also else [])]
     moving = _read_contrasts(files, options.contrast)
     ultrasound = read_volume(options.fixed)
     check_input(ultrasound, str(options.fixed))
+    said += _check_kinds(dict(zip(files, moving.values(), strict=True)), options.fixed, ultrasound, initial)
     progress = StagePrinter(name)
     with staging_folder(options.output.parent) as staging:
         synthetic, fan, cavity = _synthetic(options, ultrasound, progress)
-        result = register(
-            moving, ultrasound, synthetic, fan, cavity, options.affine, options.deformable, landmarks, None, progress
-        )
+        try:
+            result = register(
+                moving, ultrasound, synthetic, fan, cavity, affine=options.affine, deformable=options.deformable,
+                landmarks=landmarks, initial=initial, progress=progress,
+            )
+        except InputError as error:
+            raise InputError(f"{', '.join(map(str, [*files, options.fixed]))}: {error}") from error
+        add_warnings(result.report, said)
         result.report = {
             "moving": [path.name for path in files], "fixed": options.fixed.name,
+            "initial": options.initial.name if options.initial else None,
             "seconds_with_files": round(time.perf_counter() - started, 3), **result.report,
         }
         _write(staging, name, options.output.name, ultrasound, synthetic, moving, result)
@@ -81,7 +101,7 @@ def _output_name(options: argparse.Namespace) -> str:
     name = options.output.name
     suffix = next((suffix for suffix in _SUFFIXES if name.endswith(suffix) and len(name) > len(suffix)), None)
     if suffix is None:
-        raise InputError(f"{options.output}: has no suffix that is written; name it .h5 or .tfm")
+        raise InputError(f"{options.output}: is written in no such format; name it .h5 or .tfm")
     if options.deformable and suffix != ".h5":
         raise InputError(f"{options.output}: cannot hold a displacement field; name it .h5")
     return name.removesuffix(suffix)
@@ -96,6 +116,25 @@ def _read_contrasts(files: list[Path], contrast: str | None) -> dict[str, Volume
         volumes[name] = read_volume(path)
         check_input(volumes[name], str(path))
     return volumes
+
+
+def _check_kinds(
+    moving: dict[Path, Volume], fixed: Path, ultrasound: Volume, initial: np.ndarray | None
+) -> list[str]:
+    """Refuse ultrasound and synthetic images in the place of the MRI, and say what is in doubt."""
+    said, sweep = [], resembles_ultrasound(ultrasound)
+    for path, image in moving.items():
+        if path.is_file() and is_synthetic(path):
+            raise InputError(f"{path}: is synthetic, not a preoperative MRI; give the MRI")
+        check_is_mri(image, ultrasound, str(path), initial)
+        if not resembles_ultrasound(image):
+            continue
+        if not sweep:
+            raise InputError(f"{path}: looks like ultrasound, and {fixed} does not; give the MRI first")
+        if role_of(path) == "ultrasound":
+            raise InputError(f"{path}: is ultrasound by its name and its looks; give the preoperative MRI")
+        said.append(f"{path.name} looks like ultrasound; is it the preoperative MRI?")
+    return said
 
 
 def guess_contrast(path: Path) -> str:

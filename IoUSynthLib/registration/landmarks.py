@@ -5,11 +5,13 @@ Points are LPS millimetres, as everywhere outside the room ``mrml``. MNI ``.tag`
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +24,31 @@ if TYPE_CHECKING:
 FEWEST = 3
 _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 _FORMATS = "MNI .tag, Slicer .mrk.json or .fcsv"
+#: Columns of a file that does not name them.
+_FCSV_COLUMNS = ["id", "x", "y", "z", "ow", "ox", "oy", "oz", "vis", "sel", "lock", "label", "desc", "associatedNodeID"]
+#: Millimetres in the units that markups can have.
+_UNITS = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "µm": 0.001}
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """The points of one image.
+
+    Attributes
+    ----------
+    points
+        (n, 3) LPS mm; NaN for a point that is listed but not placed.
+    labels
+        Their names, n of them, empty where there is none.
+    """
+
+    points: np.ndarray
+    labels: tuple[str, ...]
+
+    @property
+    def placed(self) -> np.ndarray:
+        """Which points are placed, (n,) bool."""
+        return np.isfinite(self.points).all(axis=1)
 
 
 def read_landmarks(path: str | Path) -> list[np.ndarray]:
@@ -35,41 +62,50 @@ def read_landmarks(path: str | Path) -> list[np.ndarray]:
     Returns
     -------
     list of numpy.ndarray
-        For each volume (n, 3) LPS mm, in the file's order; markups have one volume.
+        For each volume, or list of markups, (n, 3) LPS mm in the file's order, without those that are not placed.
 
     Raises
     ------
     InputError
         The file is missing, damaged, of another format, or has fewer than three points.
     """
-    path = Path(path)
+    return [landmarks.points[landmarks.placed] for landmarks in _read(Path(path))]
+
+
+def _read(path: Path) -> list[Landmarks]:
     readers = {".tag": _read_tag, ".json": _read_markups, ".fcsv": _read_fcsv}
     if path.suffix.lower() not in readers:
         raise InputError(f"{path}: is no landmark file; give {_FORMATS}")
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; check the name") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); export the landmarks again") from error
-    sets = _parse(readers[path.suffix.lower()], text, path)
-    if len(sets[0]) < FEWEST:
-        points = "1 point" if len(sets[0]) == 1 else f"{len(sets[0])} points"
-        raise InputError(f"{path}: has {points}, but a TRE needs at least {FEWEST}; mark more landmarks")
-    return sets
-
-
-def _parse(reader: Callable[[str], list[np.ndarray]], text: str, path: Path) -> list[np.ndarray]:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     try:
-        sets = reader(text)
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise InputError(f"{path}: is a damaged landmark file ({error}); export the landmarks again") from error
-    if not all(np.isfinite(points).all() for points in sets):
-        raise InputError(f"{path}: has a landmark that is not finite; place it again")
+        sets = readers[path.suffix.lower()](_text(content))
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, csv.Error) as error:
+        reason = f"no entry {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path}: is a damaged landmark file ({reason}); export the landmarks again") from error
+    for landmarks in sets:
+        count = int(landmarks.placed.sum())
+        if count < FEWEST:
+            points = "1 point" if count == 1 else f"{count} points"
+            raise InputError(f"{path}: has {points}, but a TRE needs at least {FEWEST}; mark more landmarks")
     return sets
 
 
-def read_landmark_pairs(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray]:
+def _text(content: bytes) -> str:
+    """Text in UTF-8, or in Latin-1: letters beyond ASCII stand in comments and labels only."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def read_landmark_pairs(
+    paths: Sequence[str | Path], say: Callable[[str], None] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Read corresponding landmarks of the MRI and of the ultrasound.
 
     Parameters
@@ -77,6 +113,8 @@ def read_landmark_pairs(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.nda
     paths
         One ``.tag`` file whose first volume is the MRI and whose second is the ultrasound, as in RESECT, or a file of
         the MRI and a file of the ultrasound, which correspond by their order.
+    say
+        Receives what :func:`pair` has to say.
 
     Returns
     -------
@@ -88,14 +126,74 @@ def read_landmark_pairs(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.nda
     InputError
         As :func:`read_landmarks`, or the counts differ.
     """
-    sets = [points for path in paths for points in read_landmarks(path)]
+    sets = [landmarks for path in paths for landmarks in _read(Path(path))]
     names = " and ".join(str(path) for path in paths)
     if len(sets) != 2:
         raise InputError(
             f"{names}: landmarks of both MRI and ultrasound are needed; give one .tag of two volumes, or two files"
         )
-    check_pairs(*sets, names)
-    return sets[0], sets[1]
+    return pair(*sets, name=names, say=say)
+
+
+def pair(
+    moving: Landmarks, fixed: Landmarks, name: str = "landmarks", say: Callable[[str], None] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pair landmarks of the MRI and of the ultrasound by their numbers.
+
+    Parameters
+    ----------
+    moving, fixed
+        Of the MRI and of the ultrasound.
+    name
+        What messages call them.
+    say
+        Receives a sentence where a landmark is left out because one of the two is not placed, and where labels
+        contradict the order.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Of the MRI and of the ultrasound, (n, 3) LPS mm each.
+
+    Raises
+    ------
+    InputError
+        The lists differ in length, or fewer than three pairs are placed.
+    """
+    say = say or (lambda _sentence: None)
+    counts = [_last_placed(landmarks) for landmarks in (moving, fixed)]
+    if counts[0] > len(fixed.points) or counts[1] > len(moving.points):  # which is which cannot be told
+        check_pairs(moving.points[: counts[0]], fixed.points[: counts[1]], name)
+    common = min(len(moving.points), len(fixed.points))
+    both = moving.placed[:common] & fixed.placed[:common]
+    left_out = np.flatnonzero(~both[: max(counts)]) + 1
+    if len(left_out):
+        say(f"Left out of the TRE, not placed in both images: landmark {', '.join(map(str, left_out))}.")
+    for sentence in _contradictions(moving.labels, fixed.labels):
+        say(sentence)
+    pairs = moving.points[:common][both], fixed.points[:common][both]
+    check_pairs(*pairs, name)
+    return pairs
+
+
+def _last_placed(landmarks: Landmarks) -> int:
+    """Number of the last point that is placed: Slicer lists one that is about to be."""
+    return int(np.flatnonzero(landmarks.placed).max(initial=-1)) + 1
+
+
+def _contradictions(moving: Sequence[str], fixed: Sequence[str]) -> list[str]:
+    """What labels say against pairing by number: one that both have, once each, under different numbers."""
+    once = [
+        {label: number for number, label in enumerate(labels, 1) if label and labels.count(label) == 1}
+        for labels in (tuple(moving), tuple(fixed))
+    ]
+    for label, number in once[0].items():
+        if once[1].get(label, number) != number:
+            return [
+                f"The labels of the landmarks contradict their order ({label} is number {number} in the MRI and "
+                f"{once[1][label]} in the ultrasound); they were paired by their order, so the TRE may be wrong."
+            ]
+    return []
 
 
 def check_pairs(moving: np.ndarray, fixed: np.ndarray, name: str = "landmarks") -> None:
@@ -108,40 +206,112 @@ def check_pairs(moving: np.ndarray, fixed: np.ndarray, name: str = "landmarks") 
         raise InputError(f"{name}: {len(moving)} pairs, but a TRE needs at least {FEWEST}; mark more landmarks")
 
 
-def _read_tag(text: str) -> list[np.ndarray]:
-    header, found, body = text.partition("Points")
-    if not text.startswith("MNI Tag Point File") or not found:
+def _read_tag(text: str) -> list[Landmarks]:
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("%")]
+    header, found, body = re.sub(r"(?m)^\s*Points\s*=", "\0", "\n".join(lines), count=1).partition("\0")
+    volumes = re.search(r"Volumes\s*=\s*(\d+)", header)
+    if not text.startswith("MNI Tag Point File") or not found or volumes is None:
         raise ValueError("not an MNI tag point file")
-    volumes = int(re.search(r"Volumes\s*=\s*(\d+)", header)[1])
-    if volumes not in (1, 2):
-        raise ValueError(f"{volumes} volumes")
-    body = re.sub(r'"[^"]*"', "", body.partition("=")[2])  # labels may hold anything, a semicolon too
-    lines = (line.split("%")[0] for line in body.splitlines())
-    rows = [line.split() for line in "\n".join(lines).partition(";")[0].splitlines() if line.strip()]
-    points = np.array([[float(word) for word in row[: 3 * volumes]] for row in rows], dtype=np.float64)
-    return [part * _RAS_TO_LPS for part in np.split(points.reshape(-1, 3 * volumes), volumes, axis=1)]
+    count = int(volumes[1])
+    if count not in (1, 2):
+        raise ValueError(f"{count} volumes")
+    rows, labels = [], []
+    for words, label in _tag_rows(body):
+        if len(words) not in (3 * count, 3 * count + 3):  # weight, structure and patient may follow
+            raise ValueError(f"{len(words)} numbers where a point has {3 * count}: {' '.join(words)}")
+        rows.append([float(word) for word in words[: 3 * count]])
+        labels.append(label)
+    points = np.array(rows, dtype=np.float64).reshape(-1, 3 * count)
+    _check_finite(points)
+    return [Landmarks(part * _RAS_TO_LPS, tuple(labels)) for part in np.split(points, count, axis=1)]
 
 
-def _read_markups(text: str) -> list[np.ndarray]:
-    markup = json.loads(text)["markups"][0]
-    placed = [point for point in markup["controlPoints"] if point.get("positionStatus", "defined") == "defined"]
-    points = np.array([point["position"] for point in placed], dtype=np.float64).reshape(-1, 3)
-    return [points * _to_lps(str(markup.get("coordinateSystem", "LPS")))]
+def _tag_rows(body: str) -> list[tuple[list[str], str]]:
+    """Numbers and label of each point; a point ends with its label or its line."""
+    kept: list[str] = []  # labels may hold anything, a semicolon too
+
+    def keep(match: re.Match[str]) -> str:
+        kept.append(match[1])
+        return f" \0{len(kept) - 1}\n"
+
+    body = re.sub(r'"([^"]*)"', keep, body)
+    body = "\n".join(line.split("%")[0] for line in body.splitlines()).partition(";")[0]
+    rows = []
+    for line in body.splitlines():
+        numbers, _, place = line.partition("\0")
+        if re.search(r"\d,\d", numbers):
+            raise ValueError("decimal commas; write numbers with points")
+        if numbers.strip():
+            rows.append((numbers.split(), kept[int(place)] if place else ""))
+    return rows
 
 
-def _read_fcsv(text: str) -> list[np.ndarray]:
-    system, columns, rows = "RAS", ["id", "x", "y", "z"], []
+def _read_markups(text: str) -> list[Landmarks]:
+    lists = [_markup(markup) for markup in json.loads(text)["markups"]]
+    if not lists:
+        raise ValueError("no list of points")
+    return lists
+
+
+def _markup(markup: dict[str, Any]) -> Landmarks:
+    units = markup.get("coordinateUnits") or "mm"
+    unit = str(units[0] if isinstance(units, list) else units)
+    if unit not in _UNITS:
+        raise ValueError(f"coordinate units {unit}")
+    scale = _to_lps(str(markup.get("coordinateSystem", "LPS"))) * _UNITS[unit]
+    points, labels = [], []
+    for point in markup["controlPoints"]:
+        placed = point.get("positionStatus", "defined") == "defined" and point.get("position")
+        points.append([float(value) for value in point["position"]] if placed else [np.nan] * 3)
+        labels.append(str(point.get("label", "")))
+        if placed:
+            _check_finite(np.array(points[-1]))
+    return Landmarks(np.array(points, dtype=np.float64).reshape(-1, 3) * scale, tuple(labels))
+
+
+def _read_fcsv(text: str) -> list[Landmarks]:
+    system, columns, rows, labels = "RAS", _FCSV_COLUMNS, [], []
     for line in text.splitlines():
         if line.startswith("#"):
             key, _, value = line[1:].partition("=")
             if key.strip() == "CoordinateSystem":
                 system = value.strip()
             if key.strip() == "columns":
-                columns = [name.strip() for name in value.split(",")]
+                columns = [name.strip() for name in re.split("[,;]", value)]
         elif line.strip():
-            words = line.split(",")
-            rows.append([float(words[columns.index(axis)]) for axis in "xyz"])
-    return [np.array(rows, dtype=np.float64).reshape(-1, 3) * _to_lps(system)]
+            row = _fcsv_row(line, columns)
+            rows.append([float(row[axis]) for axis in "xyz"])
+            labels.append(row.get("label", ""))
+    points = np.array(rows, dtype=np.float64).reshape(-1, 3)
+    _check_finite(points)
+    return [Landmarks(points * _to_lps(system), tuple(labels))]
+
+
+def _fcsv_row(line: str, columns: list[str]) -> dict[str, str]:
+    """The entries of a row by column; a spreadsheet may have written decimal commas, and semicolons between entries."""
+    semicolons = line.count(";") >= 3
+    words = next(csv.reader([line], delimiter=";" if semicolons else ","))
+    if semicolons:
+        words = [word.replace(",", ".") if name != "label" else word for name, word in _columns(columns, words)]
+    row = dict(_columns(columns, words))
+    flags = [row[name] for name in ("vis", "sel", "lock") if name in row]
+    turned = [float(row[name]) for name in ("ow", "ox", "oy", "oz") if name in row]
+    norm = float(np.linalg.norm(turned)) if turned else 0.0
+    shifted = any(flag.strip() not in ("0", "1", "") for flag in flags) or min(norm, abs(norm - 1)) > 0.01
+    if shifted or ("label" not in columns and len(words) == len(columns) + 3):
+        raise ValueError("decimal commas, which cannot be told from those between the columns")
+    return row
+
+
+def _columns(columns: list[str], words: list[str]) -> list[tuple[str, str]]:
+    """Each word with its column; what Slicer writes beyond the columns that it names has none."""
+    names = [*columns, *(f"beyond {number}" for number in range(len(words) - len(columns)))]
+    return list(zip(names, words, strict=False))
+
+
+def _check_finite(points: np.ndarray) -> None:
+    if not np.isfinite(points).all():
+        raise ValueError("a landmark that is not finite; place it again")
 
 
 def _to_lps(system: str) -> np.ndarray:

@@ -171,8 +171,8 @@ def _near(moving: Volume, points: np.ndarray, initial: np.ndarray, spacing: floa
     high = np.minimum(np.ceil(index.max(axis=0) + reach).astype(int) + 1, moving.size)
     if (high - low < 2).any():
         raise InputError(
-            "the MRI and the ultrasound do not overlap; check that both are of one patient and in one frame, or give "
-            "an initial transform"
+            "the MRI and the ultrasound do not overlap; check that both are of one patient and in one frame, or start "
+            "from a transform that brings them together (register --initial)"
         )
     part = preprocessing.crop(moving, tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True)))
     return preprocessing.resample_to_spacing(part, np.maximum(part.spacing, spacing))

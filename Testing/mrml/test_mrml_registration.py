@@ -342,6 +342,32 @@ def test_a_failed_registration_leaves_the_scene(scene, job):
     assert everything(scene) == before
 
 
+def test_landmarks_pair_by_number_and_what_is_left_out_is_said(scene, job, ultrasound):
+    """What one list lacks shifted all pairs after it; the stand-in's markups are Slicer's own."""
+    points, lists = points_of(ultrasound, 6), []
+    for unplaced, names in ((1, "ABCDEF"), (3, "ABCDFE")):
+        node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "landmarks")
+        for number, point in enumerate(to_world(job.ultrasound_node, points)):
+            node.AddControlPointWorld(*point)
+            node.SetNthControlPointLabel(number, names[number])
+        node.UnsetNthControlPointPosition(unplaced)
+        lists.append(node)
+    job.landmark_nodes = tuple(lists)
+    moving, fixed = job.prepare()["landmarks"]
+    np.testing.assert_allclose(moving, points[[0, 2, 4, 5]], atol=1e-4)
+    np.testing.assert_allclose(fixed, moving, atol=1e-9)
+    job.add(Registered(MATRIX, None, {"verdict": "agrees", "warnings": ["a"], "summary": "tried a"}))
+    assert job.report["warnings"][1] == "Left out of the TRE, not placed in both images: landmark 2, 4."
+    assert "contradict their order (E is number 5 in the MRI and 6 in the ultrasound)" in job.report["warnings"][2]
+    assert job.report["summary"].startswith("tried a Left out")
+
+
+def test_a_copy_of_the_ultrasound_is_no_mri(scene, job, ultrasound, add):
+    job.mri_node = add(ultrasound.with_array(ultrasound.array * 2 + 1), "T2")
+    with pytest.raises(InputError, match='volume "T2": is the ultrasound itself, not a preoperative MRI'):
+        job.prepare()
+
+
 def test_landmarks_in_any_frame(scene, job, ultrasound):
     place(job, other_nested(scene), nested(scene))
     points = points_of(ultrasound, 4)

@@ -88,6 +88,103 @@ def test_markups_say_their_coordinate_system(tmp_path: Path, system: str, sign: 
     np.testing.assert_allclose(read_landmark_pairs([tmp_path / "F.mrk.json", tmp_path / "F.fcsv"])[1], expected)
 
 
+P = np.array([[10.5, -20.25, 30.125], [15, 22, -8], [-3.5, 14.75, 40], [25, -30, 12], [0, 5, 60], [-12, 33, 7]])  # RAS
+
+
+def tag(path: Path, header: str = "", end: str = "\n", encoding: str = "utf-8") -> Path:
+    rows = [" ".join(map(str, (*point, *point))) + f' "{number}"' for number, point in enumerate(P, 1)]
+    text = f"MNI Tag Point File\n{header}Volumes = 2;\n\nPoints =\n" + end.join(rows) + ";\n"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def markups(path: Path, order: tuple[int, ...] = (0, 1, 2, 3, 4, 5), unplaced: tuple[int, ...] = (), **more) -> Path:
+    """Points of P in that order, labelled by their number in P; those of these numbers are listed but not placed."""
+    control = [
+        {"label": f"F-{number + 1}", "position": "" if number in unplaced else list(P[number] / more.get("scale", 1)),
+         "positionStatus": "undefined" if number in unplaced else "defined"}
+        for number in order
+    ]  # fmt: skip
+    units = more.get("units", "mm")
+    markup = {"type": "Fiducial", "coordinateSystem": "RAS", "coordinateUnits": units, "controlPoints": control}
+    path.write_text(json.dumps({"markups": [markup] * more.get("lists", 1)}))
+    return path
+
+
+def fcsv(path: Path, decimal: str = ".", separator: str = ",", columns: bool = True) -> Path:
+    """As Slicer writes it, or a spreadsheet after it."""
+    lines = ["# CoordinateSystem = RAS"]
+    lines += ["# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"] if columns else []
+    for number, point in enumerate(P, 1):
+        words = [str(number), *(f"{value:.3f}".replace(".", decimal) for value in point), *"0001110", f"F-{number}"]
+        lines.append(separator.join([*words, "", "", "2", "0"]))
+    path.write_text("\n".join(lines))
+    return path
+
+
+def paired(*files: Path) -> tuple[np.ndarray, float, list[str]]:
+    """Points of the MRI in RAS, mean distance, and what was said."""
+    said: list[str] = []
+    mri, ultrasound = read_landmark_pairs(files, said.append)
+    return mri * (-1, -1, 1), float(target_registration_errors(None, mri, ultrasound).mean()), said
+
+
+@pytest.mark.parametrize("options", [
+    {"header": "% Volume: /data/Points/case4.mnc\n"}, {"header": "% Müller\n", "encoding": "latin-1"},
+    {"encoding": "utf-8-sig"}, {"end": " "},
+])  # fmt: skip
+def test_tags_as_programs_write_them(tmp_path: Path, options: dict) -> None:
+    points, distance, said = paired(tag(tmp_path / "a.tag", **options))
+    np.testing.assert_allclose(points, P)
+    assert (distance, said) == (0, [])
+
+
+def test_pairs_are_made_by_number_without_what_is_not_placed(tmp_path: Path) -> None:
+    """Dropping what each list lacks shifted the pairs against each other: 22 mm for points that are equal."""
+    mri = markups(tmp_path / "mri.mrk.json", unplaced=(1,))
+    points, distance, said = paired(mri, markups(tmp_path / "us.mrk.json", unplaced=(3,)))
+    np.testing.assert_allclose(points, P[[0, 2, 4, 5]])
+    assert distance == 0
+    assert said == ["Left out of the TRE, not placed in both images: landmark 2, 4."]
+    longer = markups(tmp_path / "us.mrk.json", (0, 1, 2, 3, 4, 5, 5), unplaced=(5,))
+    assert paired(markups(tmp_path / "mri.mrk.json", (0, 1, 2, 3, 4)), longer)[1:] == (0, [])
+    with pytest.raises(InputError, match="5 landmarks of the MRI but 6 of the ultrasound"):
+        paired(markups(tmp_path / "mri.mrk.json", (0, 1, 2, 3, 4)), markups(tmp_path / "us.mrk.json", unplaced=(1,)))
+
+
+def test_labels_that_contradict_the_order_are_said(tmp_path: Path) -> None:
+    files = markups(tmp_path / "mri.mrk.json"), markups(tmp_path / "us.mrk.json", (5, 3, 1, 0, 2, 4))
+    distance, said = paired(*files)[1:]
+    assert distance == pytest.approx(46.6, abs=0.1)
+    assert len(said) == 1
+    assert "contradict their order (F-1 is number 1 in the MRI and 4 in the ultrasound)" in said[0]
+
+
+@pytest.mark.parametrize(("units", "scale"), [("m", 1000), ("cm", 10), (["m", "UCUM", "meter"], 1000)])
+def test_units_of_markups(tmp_path: Path, units: str | list[str], scale: float) -> None:
+    files = markups(tmp_path / "mri.mrk.json"), markups(tmp_path / "us.mrk.json", units=units, scale=scale)
+    assert paired(*files)[1] == pytest.approx(0, abs=1e-9)
+
+
+def test_two_lists_of_markups_in_one_file(tmp_path: Path) -> None:
+    assert paired(markups(tmp_path / "both.mrk.json", lists=2))[1] == 0
+    with pytest.raises(InputError, match="landmarks of both MRI and ultrasound are needed"):
+        paired(markups(tmp_path / "mri.mrk.json"), tmp_path / "both.mrk.json")
+
+
+@pytest.mark.parametrize("columns", [True, False])
+def test_decimal_commas_are_read_or_refused(tmp_path: Path, columns: bool) -> None:
+    for separator, decimal in ((",", "."), (";", ",")):
+        file = fcsv(tmp_path / "a.fcsv", decimal, separator, columns)
+        np.testing.assert_allclose(read_landmarks(file)[0] * (-1, -1, 1), P)
+    with pytest.raises(InputError, match=r"a\.fcsv: is a damaged landmark file \(decimal commas"):
+        read_landmarks(fcsv(tmp_path / "a.fcsv", ",", ",", columns))
+    file = tag(tmp_path / "a.tag")
+    file.write_text(file.read_text().replace("30.125", "30,125"))
+    with pytest.raises(InputError, match=r"a\.tag: is a damaged landmark file \(decimal commas"):
+        read_landmarks(file)
+
+
 def test_tre_maps_the_ultrasounds_points(tmp_path: Path) -> None:
     shift = sitk.TranslationTransform(3, [1.0, 2.0, 2.0])
     fixed = np.arange(12.0).reshape(4, 3)
@@ -102,6 +199,9 @@ def test_tre_maps_the_ultrasounds_points(tmp_path: Path) -> None:
     ("none.tag", "MNI Tag Point File\nVolumes = 2;\nPoints = ;\n", "has 0 points"),
     ("cut.tag", "MNI Tag Point File\nVolumes = 2;\nPoints =\n 1 2 3 4 5;\n", "damaged"),
     ("no.tag", "1 2 3", "not an MNI tag point file"),
+    ("novolumes.tag", "MNI Tag Point File\nPoints =\n 1 2 3 4 5 6;\n", "not an MNI tag point file"),
+    ("parsec.mrk.json", '{"markups": [{"coordinateUnits": "pc", "controlPoints": []}]}', "coordinate units pc"),
+    ("empty.mrk.json", '{"markups": []}', "no list of points"),
     ("nan.tag", TAG.replace("6e0", "nan"), "not finite"),
     ("a.mrk.json", "{}", "damaged"),
     ("a.fcsv", "# CoordinateSystem = 2\n1,2,3,4\n", "coordinate system 2"),

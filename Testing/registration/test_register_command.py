@@ -66,10 +66,18 @@ def test_files_are_written_and_say_what_was_found(
     ("t.h5", ["--synthetic", "nowhere"], "is missing; synthesize"),
     ("t.h5", ["--landmarks", "one.tag"], "has 1 point"),
     ("t.h5", ["--also", "T2.nii.gz"], "looks like T2w"),
+    ("t.h5", ["--also", "us.nrrd", "--contrast", "T1w"], "us.nrrd: is the ultrasound itself"),
+    ("t.h5", ["--initial", "none.tfm"], "none.tfm: no such file"),
+    ("t.h5", ["--initial", "one.tag"], "one.tag: is no transform that ITK can read"),
+    ("t.h5", ["--initial", "bent.h5"], "bent.h5: is not a rigid or affine transform"),
+    ("t.h5", ["--initial", "mirror.tfm"], "mirror.tfm: mirrors or flattens"),
 ])
 def test_bad_input_is_one_line_and_leaves_nothing(
     files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str, extra: list[str], message: str
 ) -> None:
+    sitk.WriteTransform(sitk.AffineTransform(np.diag([-1.0, 1, 1]).ravel().tolist(), (0, 0, 0)), files / "mirror.tfm")
+    bent = sitk.DisplacementFieldTransform(sitk.Image([4] * 3, sitk.sitkVectorFloat64))
+    sitk.WriteTransform(bent, files / "bent.h5")
     (files / "one.tag").write_text("MNI Tag Point File\nVolumes = 2;\nPoints =\n 1 2 3 4 5 6;\n")
     extra = [str(files / word) if "." in word or word == "nowhere" else word for word in extra]
     code = main(["register", str(files / "T2.nii.gz"), str(files / "us.nrrd"), "-o", str(tmp_path / output), *extra])
@@ -78,6 +86,59 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert message in errors
     assert len(errors.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("change", [
+    lambda image: image,
+    lambda image: sitk.Resample(image, [60, 50, 40], sitk.Transform(), sitk.sitkLinear, image.GetOrigin(), [2.0] * 3,
+                                image.GetDirection()),
+    lambda image: sitk.Cast(image * 3 + 1, sitk.sitkFloat32),
+], ids=["copy", "resampled", "rescaled"])  # fmt: skip
+def test_the_ultrasound_is_no_mri(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change) -> None:
+    """Registered to itself it agreed, with 15 mm of error."""
+    mri = tmp_path / "preop_T2w.nrrd"
+    sitk.WriteImage(change(sitk.ReadImage(files / "us.nrrd")), mri)
+    assert main(["register", str(mri), str(files / "us.nrrd"), "-o", str(tmp_path / "out" / "t.h5")]) == 2
+    assert "preop_T2w.nrrd: is the ultrasound itself, not a preoperative MRI" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [mri]
+
+
+def test_a_synthetic_image_is_no_mri(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mri = tmp_path / "us_T2w.nii.gz"
+    write_volume(mri, read_volume(files / "T2.nii.gz"), {"descrip": "SYNTHETIC - NOT ACQUIRED; T2w"})
+    assert main(["register", str(mri), str(files / "us.nrrd"), "-o", str(tmp_path / "t.h5")]) == 2
+    assert "us_T2w.nii.gz: is synthetic, not a preoperative MRI" in capsys.readouterr().err
+
+
+def test_an_initial_transform_bridges_what_the_search_cannot(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the direction of what is written: from points of the ultrasound to those of the MRI, here 400 mm away."""
+    mri = read_volume(files / "T2.nii.gz")
+    origin = np.add(mri.origin, (400, 0, 0))
+    write_volume(tmp_path / "far_T2.nii.gz", Volume(mri.array, mri.spacing, tuple(origin), mri.direction))
+    lines = (files / "pairs.tag").read_text().splitlines()
+    first = " ".join([str(float(lines[3].split()[0]) - 400), *lines[3].split()[1:]])  # RAS
+    (tmp_path / "pairs.tag").write_text("\n".join([*lines[:3], first, *lines[4:]]))
+    arguments = ["register", str(tmp_path / "far_T2.nii.gz"), str(files / "us.nrrd"), "-o", str(tmp_path / "t.h5")]
+    arguments += ["--synthetic", str(files / "synthetic"), "--json"]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "far_T2.nii.gz" in error
+    assert "do not overlap" in error
+    assert "--initial" in error
+    start = sitk.Euler3DTransform((0, 0, 0), 0, 0, 0.03, (401, 2, -1))
+    sitk.WriteTransform(sitk.CompositeTransform([start]), tmp_path / "start.tfm")
+    assert main([*arguments, "--initial", str(tmp_path / "start.tfm")]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["initial"] == "start.tfm"
+    assert report["verdict"] == "agrees"
+    found = sitk.ReadTransform(tmp_path / "t.h5")
+    truth = displacement(4, 7)
+    points = points_of(read_volume(files / "us.nrrd"))
+    mapped = np.array([found.TransformPoint(point) for point in points.tolist()])
+    expected = points @ truth[:3, :3].T + truth[:3, 3] + (400, 0, 0)
+    assert np.linalg.norm(mapped - expected, axis=1).mean() < 1
 
 
 def test_contrast_is_guessed_by_the_name() -> None:
