@@ -24,6 +24,8 @@ _CLIPS = ("1.2.840.10008.5.1.4.1.1.3", "1.2.840.10008.5.1.4.1.1.3.1")
 
 #: What ends compressed pixels: the item Sequence Delimitation, of length 0, in little endian.
 _LAST_ITEM = bytes.fromhex("feffdde000000000")
+#: Bytes at the end of a file that hold it; only padding and signatures come after.
+_TAIL = 1 << 20
 
 
 def pydicom_module() -> Any:
@@ -149,13 +151,15 @@ def _is_complete(header: Dataset, stream: BinaryIO) -> bool:
     syntax = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
     if syntax is not None and syntax.is_deflated:
         return True  # else zlib would have complained
-    pixels = stream.read()
+    start = stream.tell()
+    end = stream.seek(0, 2)
     if syntax is not None and syntax.is_compressed:
-        return _LAST_ITEM in pixels
+        stream.seek(max(start, end - _TAIL))
+        return _LAST_ITEM in stream.read()
     frames = int(header.get("NumberOfFrames") or 1)
     bits = int(header.BitsAllocated) * int(header.Rows) * int(header.Columns) * frames
     samples = 2 if "422" in header.get("PhotometricInterpretation", "") else int(header.get("SamplesPerPixel", 1))
-    return len(pixels) >= 8 + bits * samples // 8
+    return end - start >= 8 + bits * samples // 8
 
 
 def _describe(files: dict[Path, Dataset], folder: Path) -> str:

@@ -103,8 +103,10 @@ def planes_of_frames(header: Dataset) -> tuple[list[Plane], tuple[str, ...]]:
     shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
     frames = list(header.get("PerFrameFunctionalGroupsSequence") or [])
     count = int(header.get("NumberOfFrames") or 1)
-    if not frames or len(frames) != count:
+    if not frames:
         return _stacked_frames(header, count), ()
+    if len(frames) != count:
+        raise InputError(f"holds {count} frames, but says where {len(frames)} lie; export it again")
     for kind in ("Patient", "Volume"):
         found = [_placed_frame(header, kind, groups, shared) for groups in frames]
         if all(place is not None for place in found):

@@ -116,9 +116,16 @@ def without_positions():
     return dataset
 
 
+def one_place_too_few():
+    dataset = enhanced(MR)
+    del dataset.PerFrameFunctionalGroupsSequence[3]
+    return dataset
+
+
 @pytest.mark.parametrize(
     ("make", "cause"),
     [
+        (one_place_too_few, "holds 12 frames, but says where 11 lie"),
         (lambda: image(CAPTURE, known_volume().array), "does not say how large its voxels are"),
         (lambda: image(CLIP, known_volume().array), "is an ultrasound clip"),
         (several_moments, "several images of the same place, such as frame 1 and frame 13"),
@@ -244,6 +251,20 @@ def test_a_slice_that_is_cut_off_is_named(tmp_path):
     file = write_slices(tmp_path)[4]
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(InputError, match=f"{file.name}: is cut off"):
+        read_volume(tmp_path)
+
+
+def test_a_compressed_slice_that_is_cut_off_is_named(tmp_path):
+    import pydicom
+
+    files = write_slices(tmp_path)
+    for file in files:
+        dataset = pydicom.dcmread(file)
+        dataset.compress(pydicom.uid.RLELossless)
+        dataset.save_as(file)
+    assert_known(read_volume(tmp_path))
+    files[4].write_bytes(files[4].read_bytes()[:-20])
+    with pytest.raises(InputError, match=f"{files[4].name}: is (cut off|damaged)"):
         read_volume(tmp_path)
 
 
