@@ -241,7 +241,10 @@ class IoUSynthLogic(
         return importLibrary("mrml.views").make_views(outputs.images, preoperative is not None)
 
     def showResult(self, outputs: Any, inputVolumeNode: Any, preoperative: Any = None, plane: str = "") -> None:
-        """Lay out preoperative MRI, ultrasound and synthetic images side by side, along the ultrasound's axes."""
+        """Lay out preoperative MRI, ultrasound and synthetic images side by side, along the ultrasound's axes.
+
+        Slicer without a main window has no views: nothing is done there.
+        """
         views = importLibrary("mrml.views")
         views.show_result(outputs, inputVolumeNode, preoperative, plane or views.FAN)
 
@@ -332,9 +335,11 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onReload(self) -> None:
         """Take a changed library, too, when a developer reloads the module."""
+        importLibrary("mrml.captions").let_go()  # those of the new library take over
         for name in [name for name in sys.modules if name.split(".")[0] in ("IoUSynthLib", "IoUSynthPanel")]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
+        importLibrary("mrml.views").restore_layout()
 
     # --- The parameter node
 

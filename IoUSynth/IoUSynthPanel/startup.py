@@ -19,19 +19,32 @@ def registerTerminology() -> None:
         slicer.modules.terminologies.logic().LoadTerminologyFromFile(str(file))
 
 
-_layoutObserver: dict[str, int] = {}
+_layoutObservers: list[int] = []
+_imported: list[bool] = []
 
 
 def restoreLayouts() -> None:
     """Show a scene that was saved with the module's views as it was, also while the module itself is not opened.
 
-    A scene file names a layout, but does not hold it.
+    A scene file names a layout, but does not hold it, nor does a scene view. The views of a scene get their widgets
+    when all that belongs to its loading has ended, which is after the end of the import.
     """
-    if not _layoutObserver:
-        event = slicer.mrmlScene.EndImportEvent
-        _layoutObserver["tag"] = slicer.mrmlScene.AddObserver(event, _onSceneEndImport)
+    scene = slicer.mrmlScene
+    if not _layoutObservers:
+        _layoutObservers.append(scene.AddObserver(scene.EndImportEvent, _onSceneEndImport))
+        _layoutObservers.append(scene.AddObserver(scene.EndBatchProcessEvent, _onSceneEndBatchProcess))
 
 
 def _onSceneEndImport(_caller: Any, _event: Any) -> None:
-    if slicer.app.layoutManager() is not None:  # Slicer without a main window has none
+    _imported.append(True)
+
+
+def _onSceneEndBatchProcess(_caller: Any, _event: Any) -> None:
+    if _imported or _nothingIsLaidOut():
+        _imported.clear()
         importLibrary("mrml.views").restore_layout()
+
+
+def _nothingIsLaidOut() -> bool:
+    manager = slicer.app.layoutManager()
+    return manager is not None and not manager.layoutLogic().GetLayoutNode().GetCurrentLayoutDescription()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import ClassVar
 
 import numpy as np
 import slicer
 import vtk
 from vtk.util import numpy_support
 
+from . import captions
+from .captions import orientation_of
 from .nodes import PREFIX, Grid, OutputNodes, is_synthetic
 from .results import Result, find_results
 
@@ -24,10 +25,7 @@ _LAYOUT_COMPARISON = 7403
 _VIEW_GROUP = 74
 _ACQUIRED_COLOR = "#9ecae1"
 _SYNTHETIC_COLOR = "#fdae6b"
-_ACQUIRED_TEXT = (0.62, 0.79, 0.88)
-_FONT_SIZE = 15
 _SECTOR_FILL = 0.85
-_SYNTHETIC_TEXT = (0.99, 0.68, 0.42)
 _PREOPERATIVE_VIEW = "IoUSynthPreoperative"
 _ULTRASOUND_VIEW = "IoUSynthUltrasound"
 #: Contrasts that models predict, in the order in which they are preferred.
@@ -109,9 +107,12 @@ def show_result(
     The plane is one of the volume's three: that in which the probe's fan shows, or that nearest to ``plane_name``
     (Axial, Coronal or Sagittal). The patient's sides lie on the screen as in the nearest of Slicer's own views.
     It passes through the lesion where its area is largest, or through the middle of the fan, and shows the whole fan.
+    Without a main window Slicer has no views, and nothing is done.
     """
+    if slicer.app.layoutManager() is None:
+        return
     with_preoperative = preoperative_node is not None
-    _set_layout(
+    _lay_out(
         _LAYOUT_WITH_PREOPERATIVE if with_preoperative else _LAYOUT_WITHOUT_PREOPERATIVE,
         _layout_xml(outputs.images, with_preoperative),
     )
@@ -128,6 +129,7 @@ def show_comparison(before: Result, after: Result, plane_name: str = FAN) -> Non
     """Lay out two results side by side in linked views: ultrasound above, a synthetic image that both have below.
 
     The plane is that of :func:`show_result` through the later result. Each outline is shown with its own images only.
+    Without a main window Slicer has no views, and nothing is done.
 
     Raises
     ------
@@ -137,13 +139,15 @@ def show_comparison(before: Result, after: Result, plane_name: str = FAN) -> Non
     contrast = next((name for name in _CONTRASTS if all(name in r.outputs.images for r in (before, after))), None)
     if contrast is None:
         raise ValueError("the two results have no contrast in common; make both with the same model")
+    if slicer.app.layoutManager() is None:
+        return
     volumes = {}
     for result in find_results(after.input_node.GetScene()):
         _show_outlines_in(result.outputs.segmentation, None)
     for time, result in zip(_TIMES, (before, after), strict=True):
         ultrasound, image = _compared_pair(time)
         volumes |= {ultrasound: result.input_node, image: result.outputs.images[contrast]}
-    _set_layout(_LAYOUT_COMPARISON, _comparison_xml(contrast))
+    _lay_out(_LAYOUT_COMPARISON, _comparison_xml(contrast))
     for time, result in zip(_TIMES, (before, after), strict=True):
         _show_outlines_in(result.outputs.segmentation, [name for name in volumes if time in name])
     _fill(volumes, _Plane(after.outputs, after.input_node, plane_name))
@@ -156,7 +160,7 @@ def _fill(volumes: dict[str, slicer.vtkMRMLVolumeNode], plane: _Plane) -> None:
         _set_background(logic.GetSliceCompositeNode(), volumes[name])
         logic.GetSliceNode().SetRulerType(slicer.vtkMRMLAbstractViewNode.RulerTypeThin)
         plane.orient(logic.GetSliceNode())
-        _Caption.attach(name)
+        captions.attach(logic.GetSliceNode())
     scale = max(plane.millimetres_per_pixel(logic.GetSliceNode()) for logic in logics.values())
     for logic in logics.values():
         plane.center(logic.GetSliceNode(), scale)
@@ -180,20 +184,38 @@ def go_to(position: np.ndarray) -> None:
     slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *(float(value) for value in position), mode)
 
 
+def _layout_node() -> slicer.vtkMRMLLayoutNode:
+    return slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+
+
+def _lay_out(identifier: int, description: str) -> None:
+    """Show a layout, none of its views maximized, and let the views take their sizes.
+
+    Qt gives them these when its event loop turns next; until then a view has the size that it had, or next to none.
+    """
+    _layout_node().RemoveAllMaximizedViewNodes()
+    _set_layout(identifier, description)
+    slicer.app.processEvents()
+
+
 def _set_layout(identifier: int, description: str) -> None:
-    manager = slicer.app.layoutManager()
-    node = manager.layoutLogic().GetLayoutNode()
+    """Describe a layout and show it, by the node: ``layoutManager().setLayout()`` does nothing where the node has the
+    identifier already, as it has after a scene was loaded, even where nothing is laid out.
+    """
+    node = _layout_node()
     if node.IsLayoutDescription(identifier):
         node.SetLayoutDescription(identifier, description)
     else:
         node.AddLayoutDescription(identifier, description)
-    manager.setLayout(identifier)
+    node.SetViewArrangement(identifier)
 
 
 def restore_layout() -> None:
     """Bring the module's views back after a scene was loaded in which they were shown: the layout, which no scene file
-    holds, and what is written at their edges."""
-    identifier = slicer.app.layoutManager().layoutLogic().GetLayoutNode().GetViewArrangement()
+    holds, and what is written at their edges. While a scene is still being loaded, its views have no widgets."""
+    if slicer.app.layoutManager() is None:
+        return
+    identifier = _layout_node().GetViewArrangement()
     shown = {}
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
         shown[composite.GetLayoutName()] = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
@@ -210,7 +232,7 @@ def restore_layout() -> None:
         return
     _set_layout(identifier, description)
     for name in views:
-        _Caption.attach(name)
+        captions.attach(slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode"))
 
 
 def _set_background(composite: slicer.vtkMRMLSliceCompositeNode, volume: slicer.vtkMRMLVolumeNode) -> None:
@@ -228,73 +250,6 @@ def compared_views() -> list[slicer.vtkMRMLSliceCompositeNode]:
     logics = [slicer.app.applicationLogic().GetSliceLogicByLayoutName(name) for name in names]
     composites = [logic.GetSliceCompositeNode() for logic in logics if logic is not None]
     return [composite for composite in composites if composite is not None]  # none while a scene is being closed
-
-
-class _Caption:
-    """Writes at the edges of a view what is shown and which sides of the patient they are.
-
-    The text follows the nodes of the view: it stays true when the user turns the slice or shows another volume. The
-    corners are left to Slicer's own annotations.
-    """
-
-    _attached: ClassVar[dict[str, _Caption]] = {}
-
-    def __init__(self, name: str) -> None:
-        widget = slicer.app.layoutManager().sliceWidget(name)
-        self.slice_node = widget.mrmlSliceNode()
-        self.composite = widget.mrmlSliceCompositeNode()
-        self.view = widget.sliceView()
-        for node in (self.slice_node, self.composite):
-            node.AddObserver(vtk.vtkCommand.ModifiedEvent, self.update)
-
-    @classmethod
-    def attach(cls, name: str) -> None:
-        """Write the caption of a view from now on."""
-        caption = cls._attached.get(name)
-        if caption is None or caption.slice_node is not slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode():
-            caption = cls._attached[name] = cls(name)
-        caption.update()
-
-    def update(self, *_: object) -> None:
-        """Write it anew."""
-        volume = slicer.mrmlScene.GetNodeByID(self.composite.GetBackgroundVolumeID() or "")
-        title, color = _title(volume)
-        overlay = slicer.mrmlScene.GetNodeByID(self.composite.GetForegroundVolumeID() or "")
-        if overlay is not None and self.composite.GetForegroundOpacity() > 0:
-            title = f"{title}\nunder {overlay.GetName()}"
-        layer = slicer.vtkMRMLSliceCompositeNode.Layer_Last
-        if self.composite.GetNthLayerVolume(layer) is not None:
-            title = f"{title}\nmagenta: expected error"
-        right, up = _orientation(self.slice_node)[:, :2].T
-        annotation = self.view.cornerAnnotation()
-        annotation.SetMaximumFontSize(_FONT_SIZE)
-        annotation.SetText(vtk.vtkCornerAnnotation.UpperEdge, f"{title}\n{patient_side(up)}")
-        annotation.SetText(vtk.vtkCornerAnnotation.LowerEdge, f"{patient_side(-up)}\n ")  # above the ruler
-        annotation.SetText(vtk.vtkCornerAnnotation.LeftEdge, patient_side(-right))
-        annotation.SetText(vtk.vtkCornerAnnotation.RightEdge, patient_side(right))
-        annotation.GetTextProperty().SetColor(*color)
-        annotation.GetTextProperty().ShadowOn()
-        annotation.GetTextProperty().BoldOn()
-        self.view.scheduleRender()
-
-
-def _title(volume: slicer.vtkMRMLVolumeNode | None) -> tuple[str, tuple[float, float, float]]:
-    if volume is None:
-        return "", _ACQUIRED_TEXT
-    if is_synthetic(volume):
-        return f"SYNTHETIC {volume.GetAttribute(PREFIX + 'Output')} - not acquired", _SYNTHETIC_TEXT
-    return volume.GetName(), _ACQUIRED_TEXT
-
-
-def patient_side(direction: np.ndarray) -> str:
-    """Return the letters of the patient's sides that a RAS direction points to, the nearest first: "R", "RP", ...
-
-    A second or third letter is added where it is more than 22.5 degrees off.
-    """
-    letters = [("L", "R"), ("P", "A"), ("I", "S")]
-    unit = direction / np.linalg.norm(direction)
-    parts = [(abs(value), letters[axis][int(value > 0)]) for axis, value in enumerate(unit)]
-    return "".join(letter for size, letter in sorted(parts, reverse=True) if size > np.sin(np.radians(22.5)))
 
 
 class _Plane:
@@ -346,7 +301,7 @@ class _Plane:
         """Center a slice on the fan, at the depth of the lesion, ``scale`` millimetres to the pixel."""
         fan = self._fan_in(slice_node)
         position = (fan.max(axis=0) + fan.min(axis=0)) / 2
-        orientation = _orientation(slice_node)
+        orientation = orientation_of(slice_node)
         position[2] = orientation[:, 2] @ self.to_world(self._focus(orientation[:, 2]))
         world = orientation @ position
         for row in range(3):
@@ -358,7 +313,7 @@ class _Plane:
 
     def _fan_in(self, slice_node: slicer.vtkMRMLSliceNode) -> np.ndarray:
         """Corners of the fan's bounding box in the slice's directions, in mm."""
-        return np.array([self.to_world(corner) for corner in self.corners]) @ _orientation(slice_node)
+        return np.array([self.to_world(corner) for corner in self.corners]) @ orientation_of(slice_node)
 
     def _focus(self, normal: np.ndarray) -> np.ndarray:
         """Voxel (i, j, k) through which the slice passes: where the lesion is largest, else the middle of the fan."""
@@ -424,11 +379,6 @@ def _bounds(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ranges.append((filled[0], filled[-1]))
     low, high = np.array(ranges, dtype=float).T
     return low, high
-
-
-def _orientation(slice_node: slicer.vtkMRMLSliceNode) -> np.ndarray:
-    matrix = slice_node.GetSliceToRAS()
-    return np.array([[matrix.GetElement(row, column) for column in range(3)] for row in range(3)])
 
 
 def to_world(node: slicer.vtkMRMLVolumeNode) -> Callable[[np.ndarray], np.ndarray]:

@@ -4,7 +4,8 @@ The scene, the nodes, the logics, the displayable managers, the slice views and 
 the packages slicer-core and trame-slicer. What these leave out is rebuilt here on PySide6, from the documented
 behaviour: the modules ``qt``, ``ctk``, ``slicer.ScriptedLoadableModule``, ``slicer.parameterNodeWrapper``,
 ``slicer.i18n``, ``SampleData``, the qMRML widgets, ``slicer.app`` and ``slicer.modules``. Where Slicer would raise, or
-ignore a mistake without a word, the stand-in raises. A module that works here still has to be tried in Slicer.
+ignore a mistake without a word, the stand-in raises; the views and their layouts are as silent as Slicer's, since what
+they then show is what is tested. A module that works here still has to be tried in Slicer.
 
 Example::
 

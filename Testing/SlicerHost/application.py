@@ -13,6 +13,7 @@ import vtk
 from PySide6 import QtCore, QtWidgets
 
 from . import version
+from .data_probe import SliceAnnotations
 from .launcher import write_launcher
 from .layout import LayoutManager
 from .qt_module import host_class, qt
@@ -262,7 +263,9 @@ class qSlicerApplication(host_class(QtWidgets.QApplication)):
         slicer.mrmlScene.GetDataIOManager().GetCacheManager().SetRemoteCacheDirectory(self.cachePath)
 
     def make_layout_manager(self) -> None:
+        """Make what Slicer makes with its main window: the views, and what Data Probe writes into them."""
         self._layout_manager = LayoutManager(self._core.app_logic)
+        self._slice_annotations = SliceAnnotations(self._layout_manager)
 
     def mrmlScene(self) -> Any:
         return slicer.mrmlScene
@@ -283,6 +286,7 @@ class qSlicerApplication(host_class(QtWidgets.QApplication)):
         return self._io_manager
 
     def layoutManager(self) -> LayoutManager | None:
+        """The layout manager; None in an application without a main window, as in Slicer."""
         return self._layout_manager
 
     def userSettings(self) -> Any:

@@ -45,9 +45,11 @@ def missing_packages() -> list[str]:
     return [package for module, package in wanted.items() if importlib.util.find_spec(module) is None]
 
 
-def start() -> Any:
+def start(main_window: bool = True) -> Any:
     """Set everything up, once for a process; returns ``slicer.app``.
 
+    :param main_window: whether there are views, as in Slicer; without, as under its ``--no-main-window``, there is no
+      layout manager. The window itself is made when it is first asked for.
     :raises RuntimeError: naming the Python or system packages that are missing.
     """
     if _state["core"] is not None:
@@ -59,7 +61,7 @@ def start() -> Any:
     _check_pyside()
     _choose_displays()
     try:
-        app = _make_application()
+        app = _make_application(main_window)
     except ImportError as error:
         raise RuntimeError(f"{error}. A system library is missing; on Debian and Ubuntu: {SYSTEM_PACKAGES}") from error
     _collect_uncaught_errors()
@@ -96,7 +98,7 @@ def _can_load(library: str) -> bool:
     return True
 
 
-def _make_application() -> Any:
+def _make_application(main_window: bool) -> Any:
     import slicer
     from PySide6 import QtCore
 
@@ -115,7 +117,8 @@ def _make_application() -> Any:
         logic = slicer.app.moduleLogic(name)
         if logic is not None:
             slicer.app.moduleManager().add(qSlicerLoadableModule(name, logic))
-    slicer.app.make_layout_manager()
+    if main_window:
+        slicer.app.make_layout_manager()
     return slicer.app
 
 

@@ -10,184 +10,12 @@ from typing import Any
 import slicer
 import vtk
 from PySide6 import QtCore
-from trame_slicer.views import AbstractView, SliceView
-from trame_slicer.views.render_scheduler import ScheduledRenderStrategy
 
 from .qt_module import qt
+from .slice_widget import SliceWidget
 
 _INITIAL_SIZE = (1200, 900)
 BAR_HEIGHT = 22  # pixels of the bar above each view
-
-
-class _Notify(ScheduledRenderStrategy):
-    """Renders nothing by itself; says that a view needs to be rendered."""
-
-    def __init__(self, manager: LayoutManager) -> None:
-        super().__init__()
-        self._manager = manager
-
-    def schedule_render(self) -> None:
-        self._manager.viewsModified.emit()
-
-
-class _View(SliceView):
-    """A slice view that leaves the slice node as the layout or the module set it."""
-
-    def _initialize_displayable_manager_group(self, *arguments: Any) -> None:
-        """Add the image first: what is drawn later blends with it (segments would be opaque otherwise)."""
-        self._render_manager.image_actor.SetVisibility(False)
-        self.first_renderer().AddViewProp(self._render_manager.image_actor)
-        super()._initialize_displayable_manager_group(*arguments)
-
-    def set_scene(self, scene: Any) -> None:
-        """Take the slice node that the layout made (trame-slicer would overwrite it with a new one)."""
-        AbstractView.set_scene(self, scene)
-        self._logic.SetMRMLScene(scene)
-        node = scene.GetSingletonNode(self.name, "vtkMRMLSliceNode")
-        self._logic.SetSliceNode(node)
-        self.set_view_node(node)
-
-    def _reset_node_view_properties(self) -> None:
-        """Slicer's views do not turn the slices when a node is set or a scene is closed."""
-
-    def _update_slice_size(self, *_: Any) -> None:
-        """The widget resizes the slice node itself; the event is outdated in VTK."""
-
-
-def _make_view(manager: LayoutManager, name: str) -> _View:
-    """A view without the warning about the resize event, which trame-slicer asks for in an outdated way."""
-    shown = vtk.vtkObject.GetGlobalWarningDisplay()
-    vtk.vtkObject.GlobalWarningDisplayOff()
-    try:
-        return _View(slicer.mrmlScene, manager.application_logic, name, scheduled_render_strategy=_Notify(manager))
-    finally:
-        vtk.vtkObject.SetGlobalWarningDisplay(shown)
-
-
-class SliceController:
-    """The bar above a slice view, as far as it acts on nodes."""
-
-    def __init__(self, widget: SliceWidget) -> None:
-        self._widget = widget
-
-    def sliceLogic(self) -> Any:
-        return self._widget.sliceLogic()
-
-    def mrmlSliceNode(self) -> Any:
-        return self._widget.mrmlSliceNode()
-
-    def mrmlSliceCompositeNode(self) -> Any:
-        return self._widget.mrmlSliceCompositeNode()
-
-    def fitSliceToBackground(self) -> None:
-        self._widget.fitSliceToBackground()
-
-    def rotateSliceToLowestVolumeAxes(self) -> None:
-        self.sliceLogic().RotateSliceToLowestVolumeAxes()
-
-    def setSliceOffsetValue(self, offset: float) -> None:
-        self.sliceLogic().SetSliceOffset(offset)
-
-    def setSliceVisible(self, visible: bool) -> None:
-        self.mrmlSliceNode().SetSliceVisible(visible)
-
-    def setSliceOrientation(self, orientation: str) -> None:
-        self.mrmlSliceNode().SetOrientation(orientation)
-
-    def setSliceLink(self, linked: bool) -> None:
-        """Link all slice views, as the button does."""
-        for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-            node.SetLinkedControl(linked)
-
-    def setHotLinked(self, hot: bool) -> None:
-        for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-            node.SetHotLinkedControl(hot)
-
-    def setForegroundOpacity(self, opacity: float) -> None:
-        self.mrmlSliceCompositeNode().SetForegroundOpacity(opacity)
-
-    def setOrientationMarkerType(self, kind: int) -> None:
-        self.mrmlSliceNode().SetOrientationMarkerType(kind)
-
-    def setRulerType(self, kind: int) -> None:
-        self.mrmlSliceNode().SetRulerType(kind)
-
-
-class SliceViewAccess:
-    """``sliceWidget.sliceView()``."""
-
-    def __init__(self, view: _View) -> None:
-        self._view = view
-        self._annotation = vtk.vtkCornerAnnotation()
-        view.first_renderer().AddViewProp(self._annotation)
-
-    def cornerAnnotation(self) -> vtk.vtkCornerAnnotation:
-        return self._annotation
-
-    def renderWindow(self) -> Any:
-        return self._view.render_window()
-
-    def renderer(self) -> Any:
-        return self._view.first_renderer()
-
-    def interactor(self) -> Any:
-        return self._view.interactor()
-
-    def mrmlSliceNode(self) -> Any:
-        return self._view.get_view_node()
-
-    def displayableManagerByClassName(self, name: str) -> Any:
-        return self._view.get_displayable_manager_by_class(name)
-
-    def forceRender(self) -> None:
-        self._view.render()
-
-    def scheduleRender(self) -> None:
-        self._view.schedule_render()
-
-
-class SliceWidget(qt.QWidget):
-    """A slice view with its controller; what it shows is rendered off screen."""
-
-    __module__ = "slicer"
-
-    def __init__(self, manager: LayoutManager, name: str) -> None:
-        super().__init__()
-        self.setObjectName(f"qMRMLSliceWidget{name}")
-        self._view = _make_view(manager, name)
-        self.resize_view(512, 512)
-        self._controller, self._access = SliceController(self), SliceViewAccess(self._view)
-
-    def resize_view(self, width: int, height: int) -> None:
-        """Give the view a size in pixels, as the window would."""
-        self._view.update_size(width, height)
-        self._view.render_window().SetSize(width, height)
-        self.sliceLogic().ResizeSliceNode(width, height)
-
-    def sliceLogic(self) -> Any:
-        return self._view._logic
-
-    def mrmlSliceNode(self) -> Any:
-        return self._view.get_view_node()
-
-    def mrmlSliceCompositeNode(self) -> Any:
-        return self.sliceLogic().GetSliceCompositeNode()
-
-    def sliceController(self) -> SliceController:
-        return self._controller
-
-    def sliceView(self) -> SliceViewAccess:
-        return self._access
-
-    def fitSliceToBackground(self) -> None:
-        self.sliceLogic().FitSliceToBackground()
-
-    def setSliceOrientation(self, orientation: str) -> None:
-        self.mrmlSliceNode().SetOrientation(orientation)
-
-    sliceViewName = QtCore.Property(str, lambda self: self.mrmlSliceNode().GetLayoutName())
-    sliceViewLabel = QtCore.Property(str, lambda self: self.mrmlSliceNode().GetLayoutLabel())
-    sliceOrientation = QtCore.Property(str, lambda self: self.mrmlSliceNode().GetOrientation())
 
 
 @dataclass(frozen=True)
@@ -232,7 +60,10 @@ def cells_of(
 
 
 class LayoutManager(qt.QObject):
-    """Makes the slice views that the current layout names. 3D, table and plot views are left out."""
+    """Makes the widgets of slice nodes and lays out those that the layout node names, when Slicer does and not before.
+
+    3D, table and plot views are left out. Slicer 5.10 and 5.12 do not differ in what is here.
+    """
 
     __module__ = "slicer"
     layoutChanged = QtCore.Signal(int)
@@ -241,60 +72,120 @@ class LayoutManager(qt.QObject):
     def __init__(self, application_logic: Any) -> None:
         super().__init__()
         self.__dict__["application_logic"] = application_logic
-        self._widgets: dict[str, SliceWidget] = {}
+        self._widgets: dict[Any, SliceWidget] = {}  # by slice node
+        self._cells: list[Cell] = []
+        self._size = _INITIAL_SIZE
         self._logic = slicer.vtkMRMLLayoutLogic()
         self._logic.SetMRMLApplicationLogic(application_logic)
         self._logic.SetMRMLScene(slicer.mrmlScene)
         self._layout_node = self._logic.GetLayoutNode()
         # After the layout logic, which observes with a priority and makes the nodes.
-        self._layout_node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._update)
-        slicer.mrmlScene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, self._node_added)
-        self._shown = None
-        self._size = _INITIAL_SIZE
-        self._update()
+        self._layout_node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._layout_node_modified)
+        scene = slicer.mrmlScene
+        for event, follow in (
+            (scene.NodeAddedEvent, self._node_added),
+            (scene.NodeRemovedEvent, self._node_removed),
+            (scene.StartCloseEvent, self._scene_about_to_be_closed),
+            (scene.EndBatchProcessEvent, self._batch_ended),
+        ):
+            scene.AddObserver(event, follow)
+        self._batch_ended()
+
+    # --- Widgets come and go with their nodes
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _node_added(self, scene: Any, _event: str, node: Any) -> None:
-        """As in Slicer, a slice node that joins the scene gets its widget at once, hidden until a layout names it."""
-        if node.IsA("vtkMRMLSliceNode") and node.GetLayoutName() and not scene.IsBatchProcessing():
+        """Make the widget, hidden until a layout names it; in a batch what it needs may not be there yet."""
+        if not scene.IsBatchProcessing():
             self._make_widget(node)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _node_removed(self, _scene: Any, _event: str, node: Any) -> None:
+        widget = self._widgets.pop(node, None)
+        if widget is not None:
+            widget._leave_scene()
 
     def _make_widget(self, node: Any) -> None:
-        name = node.GetLayoutName()
-        if name not in self._widgets:
+        if node.IsA("vtkMRMLSliceNode") and node.GetLayoutName() and node not in self._widgets:
             node.SetInteractionNode(self.application_logic.GetInteractionNode())
-            self._widgets[name] = SliceWidget(self, name)
+            self._widgets[node] = SliceWidget(self, node.GetLayoutName())
 
-    def _update(self, *_: Any) -> None:
-        for node in self._current_nodes():
+    def _batch_ended(self, *_: Any) -> None:
+        """Make what the batch has brought, and lay it out."""
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
             self._make_widget(node)
-        arrangement = self._layout_node.GetViewArrangement()
-        if arrangement != self._shown:
-            self._shown = arrangement
-            self._arrange()
-            self.layoutChanged.emit(arrangement)
-            self.viewsModified.emit()
+        for widget in self._widgets.values():
+            widget._take_size()
+        self._update_layout()
 
-    def _current_nodes(self) -> list[Any]:
-        views = self._logic.GetViewNodes()
-        nodes = [views.GetItemAsObject(i) for i in range(views.GetNumberOfItems())] if views is not None else []
-        return [node for node in nodes if node is not None and node.IsA("vtkMRMLSliceNode")]
+    def _scene_about_to_be_closed(self, *_: Any) -> None:
+        self._lay_out("")
+
+    # --- The layout follows its node
+
+    def _layout_node_modified(self, *_: Any) -> None:
+        if not slicer.mrmlScene.IsBatchProcessing():
+            self._update_layout()
+
+    def _update_layout(self) -> None:
+        """Lay out what the layout node holds, whether or not it has changed."""
+        node = self._layout_node
+        if node.GetViewArrangement() == node.SlicerLayoutCustomView:
+            return
+        description = node.GetCurrentLayoutDescription() or ""
+        for index in range(node.GetNumberOfMaximizedViewNodes()):
+            if node.GetMaximizedViewNode(index) is not None:
+                description = self._logic.GetMaximizedViewLayoutDescription(
+                    node.GetMaximizedViewNode(index), description
+                )
+        self._lay_out(description)
+        self.layoutChanged.emit(node.GetViewArrangement())
+        self.viewsModified.emit()
+
+    def _lay_out(self, description: str) -> None:
+        """Put the views in their places; Qt gives them the sizes of these when its event loop turns next."""
+        self._cells = cells_of(ElementTree.fromstring(description)) if description else []
+        shown = [node for node in map(self._node_of, self._cells) if node is not None]
+        for node in set(self._widgets).difference(shown):
+            node.SetMappedInLayout(False)
+        for node in shown:
+            self._make_widget(node)
+            node.SetMappedInLayout(True)
+            self._widgets[node]._show()
+        QtCore.QTimer.singleShot(0, self._apply_geometry)
+
+    def _apply_geometry(self) -> None:
+        for cell in self._cells:
+            widget = self.widget_of(cell)
+            if widget is not None:
+                _x, _y, width, height = cell.in_pixels(*self._size)
+                widget._resize(width, height - BAR_HEIGHT)
+
+    def _node_of(self, cell: Cell) -> Any:
+        """The slice node of a cell; None for a view of another kind."""
+        node = slicer.mrmlScene.GetSingletonNode(cell.name, cell.node_class)
+        return node if cell.node_class == "vtkMRMLSliceNode" else None
+
+    # --- Of the stand-in alone
+
+    def cells(self) -> list[Cell]:
+        """The views that are laid out, and where they lie."""
+        return list(self._cells)
+
+    def widget_of(self, cell: Cell) -> SliceWidget | None:
+        """The widget in a cell; None where the stand-in has none."""
+        return self._widgets.get(self._node_of(cell))
 
     def resize_views(self, width: int, height: int) -> None:
-        """Give all views of the layout together a size in pixels, as the window would."""
+        """Give all views of the layout together a size in pixels, as the window does when it is resized."""
         if (width, height) != self._size:
             self._size = (width, height)
-            self._arrange()
+            self._apply_geometry()
 
     def views_size(self) -> tuple[int, int]:
         return self._size
 
-    def _arrange(self) -> None:
-        for cell in self.cells():
-            widget = self._widgets.get(cell.name)
-            if widget is not None:
-                _x, _y, width, height = cell.in_pixels(*self._size)
-                widget.resize_view(width, height - BAR_HEIGHT)
+    # --- As in Slicer
 
     def layoutLogic(self) -> Any:
         return self._logic
@@ -306,23 +197,39 @@ class LayoutManager(qt.QObject):
         return self.application_logic.GetSliceLogics()
 
     def setLayout(self, identifier: int) -> None:
-        """Show a layout.
-
-        :raises ValueError: if the layout node has no such layout (Slicer would show nothing).
+        """Show a layout. As in Slicer, nothing happens where the layout node has that identifier already, and one
+        without a description gives the conventional layout, both without a word.
         """
-        if not self._layout_node.IsLayoutDescription(identifier):
-            raise ValueError(f"The layout node has no layout {identifier}; add it with AddLayoutDescription first")
-        self._layout_node.SetViewArrangement(identifier)
+        node = self._layout_node
+        if node.GetViewArrangement() == identifier:
+            return
+        known = node.IsLayoutDescription(identifier)
+        node.RemoveAllMaximizedViewNodes()
+        node.SetViewArrangement(identifier if known else node.SlicerLayoutConventionalView)
 
     layout = QtCore.Property(int, lambda self: self._layout_node.GetViewArrangement(), setLayout)
     threeDViewCount = QtCore.Property(int, lambda _self: 0)
 
+    def addMaximizedViewNode(self, node: Any) -> None:
+        self._layout_node.AddMaximizedViewNode(node)
+
+    def removeMaximizedViewNode(self, node: Any) -> None:
+        self._layout_node.RemoveMaximizedViewNode(node)
+
+    def removeAllMaximizedViewNodes(self) -> None:
+        self._layout_node.RemoveAllMaximizedViewNodes()
+
     def sliceViewNames(self) -> tuple[str, ...]:
-        """Names of the slice views that were made so far, also those that the current layout does not show."""
-        return tuple(self._widgets)
+        """Names of the nodes of the slice views that were made so far, also those that the layout does not show."""
+        return tuple(node.GetName() for node in self._widgets)
 
     def sliceWidget(self, name: str) -> SliceWidget | None:
-        return self._widgets.get(name)
+        """The widget of the slice node of a name, which a user can change and which need not be the layout's."""
+        return next((widget for node, widget in self._widgets.items() if node.GetName() == name), None)
+
+    def viewWidget(self, node: Any) -> SliceWidget | None:
+        """The widget of a view node; None where there is none, or none yet."""
+        return self._widgets.get(node)
 
     def threeDWidget(self, _index: int | str) -> None:
         """None: the stand-in has no 3D views."""
@@ -334,8 +241,3 @@ class LayoutManager(qt.QObject):
 
     def resetThreeDViews(self) -> None:
         """The stand-in has no 3D views."""
-
-    def cells(self) -> list[Cell]:
-        """The views of the current layout and where they lie."""
-        description = self._layout_node.GetCurrentLayoutDescription()
-        return cells_of(ElementTree.fromstring(description)) if description else []

@@ -58,7 +58,7 @@ def draw_views() -> Any:
     mosaic.fill(QtGui.QColor(20, 20, 20))
     painter = QtGui.QPainter(mosaic)
     for cell in manager.cells():
-        _draw_cell(painter, cell.in_pixels(*manager.views_size()), manager.sliceWidget(cell.name), cell.name)
+        _draw_cell(painter, cell.in_pixels(*manager.views_size()), manager.widget_of(cell), cell.name)
     painter.end()
     return mosaic
 
@@ -83,8 +83,7 @@ def _draw_cell(painter: Any, area: tuple[int, int, int, int], widget: Any, name:
 
 def _has_annotation(widget: Any) -> bool:
     """Whether the module writes at the edges of the view itself."""
-    annotation = widget.sliceView().cornerAnnotation()
-    return any(annotation.GetText(position) for position in range(8))
+    return any(widget.overlayCornerAnnotation().GetText(position) for position in range(8))
 
 
 def _draw_bar(painter: Any, area: tuple[int, int, int, int], widget: Any) -> None:
@@ -170,6 +169,7 @@ def photograph_views(path: str | Path, size: tuple[int, int] | None = None) -> P
 
     if size is not None:
         slicer.app.layoutManager().resize_views(*size)
+    slicer.app.processEvents()  # what has just been laid out has its size then
     return _save(draw_views(), path)
 
 

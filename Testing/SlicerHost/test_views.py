@@ -111,8 +111,105 @@ def test_a_layout_makes_its_views(manager):
         assert widget.mrmlSliceNode().GetDimensions() == (319, 217, 1)
     assert {"TestLeft", "TestSide", "TestFront", "TestPlain"} < set(manager.sliceViewNames())
     assert manager.sliceWidget("TestNowhere") is None
-    with pytest.raises(ValueError, match="4711"):
-        manager.setLayout(4711)
+
+
+def test_a_layout_that_is_not_known_gives_the_conventional_one(manager):
+    import slicer
+
+    manager.setLayout(4711)
+    assert manager.layout == slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView
+
+
+def test_the_layout_that_is_there_is_not_laid_out_again(manager):
+    """Even where its description came later, and where a view is maximized."""
+    node = manager.layoutLogic().GetLayoutNode()
+    node.AddMaximizedViewNode(manager.sliceWidget("TestSide").mrmlSliceNode())
+    assert [cell.name for cell in manager.cells()] == ["TestSide"]
+    manager.setLayout(LAYOUT)
+    assert [cell.name for cell in manager.cells()] == ["TestSide"]
+    node.RemoveAllMaximizedViewNodes()
+    assert len(manager.cells()) == 4
+    description = node.GetLayoutDescription(LAYOUT)
+    node.SetLayoutDescription(LAYOUT, "")  # as after a scene was loaded that names a layout which nobody has described
+    node.AddLayoutDescription(LAYOUT, description)
+    manager.setLayout(LAYOUT)
+    assert manager.cells() == []
+    node.SetViewArrangement(LAYOUT)
+    assert len(manager.cells()) == 4
+
+
+def test_views_have_their_size_when_the_event_loop_has_turned(manager):
+    import slicer
+
+    node = manager.layoutLogic().GetLayoutNode()
+    node.AddLayoutDescription(LAYOUT + 1, layout_xml((("Fresh", "Axial"), *NAMES[1:])))
+    manager.setLayout(LAYOUT + 1)
+    fresh, side = (manager.sliceWidget(name).mrmlSliceNode() for name in ("TestFresh", "TestSide"))
+    assert (fresh.GetDimensions()[:2], side.GetDimensions()[:2]) == ((26, 32), (319, 217))
+    slicer.app.processEvents()
+    assert fresh.GetDimensions()[:2] == (319, 217)
+    node.AddMaximizedViewNode(side)
+    assert side.GetDimensions()[:2] == (319, 217)
+    slicer.app.processEvents()
+    assert side.GetDimensions()[:2] == (639, 457)
+    node.RemoveAllMaximizedViewNodes()
+    manager.setLayout(LAYOUT)
+    slicer.mrmlScene.RemoveNode(fresh)
+    node.SetLayoutDescription(LAYOUT + 1, "")
+
+
+def test_nodes_of_a_batch_get_their_widgets_when_it_ends(manager):
+    import slicer
+
+    scene = slicer.mrmlScene
+    scene.StartState(scene.ImportState)
+    node = scene.CreateNodeByClass("vtkMRMLSliceNode")
+    node.UnRegister(None)
+    node.SetLayoutName("TestBatch")
+    node.SetName("TestBatch")
+    scene.AddNode(node)
+    found = []
+    tag = scene.AddObserver(scene.EndImportEvent, lambda *_: found.append(manager.viewWidget(node)))
+    scene.EndState(scene.ImportState)
+    scene.RemoveObserver(tag)
+    assert found == [None]
+    assert manager.viewWidget(node).mrmlSliceNode() is node
+    scene.RemoveNode(node)
+
+
+def test_a_widget_is_found_by_the_name_of_its_node(manager):
+    node = manager.sliceWidget("TestPlain").mrmlSliceNode()
+    node.SetName("Renamed")
+    assert manager.sliceWidget("TestPlain") is None
+    assert manager.sliceWidget("Renamed").mrmlSliceNode() is node
+    assert "Renamed" in manager.sliceViewNames()
+    node.SetName("TestPlain")
+
+
+def test_a_widget_goes_with_its_node(manager):
+    import slicer
+
+    widget = manager.sliceWidget("TestPlain")
+    node, view, logic = widget.mrmlSliceNode(), widget.sliceView(), widget.sliceLogic()
+    slicer.mrmlScene.RemoveNode(node)
+    assert manager.sliceWidget("TestPlain") is None
+    assert slicer.app.applicationLogic().GetSliceLogicByLayoutName("TestPlain") is None
+    assert logic.GetMRMLScene() is None
+    slicer.app.processEvents()
+    for use in (lambda: view.scheduleRender(), lambda: view.cornerAnnotation(), lambda: widget.sliceView()):
+        with pytest.raises(ValueError, match="destroyed"):
+            use()
+    manager.layoutLogic().GetLayoutNode().Modified()
+    assert manager.sliceWidget("TestPlain") is not None
+
+
+def test_corner_annotations_are_data_probes(manager, oblique):
+    volume, _, centre = oblique
+    show(manager, volume, centre)
+    annotation = manager.sliceWidget("TestLeft").sliceView().cornerAnnotation()
+    assert annotation.GetText(0) == "B: oblique\n"
+    assert annotation.GetMaximumFontSize() == 14
+    assert manager.sliceWidget("TestLeft").overlayCornerAnnotation() is not annotation
 
 
 def test_segments_and_volume_are_drawn_in_the_planes_of_the_volume(manager, oblique, slicer_host, tmp_path):
@@ -180,7 +277,7 @@ def test_the_letters_give_way_to_the_modules_own(manager, oblique, slicer_host, 
 
     volume, _, centre = oblique
     show(manager, volume, centre)
-    annotation = manager.sliceWidget("TestLeft").sliceView().cornerAnnotation()
+    annotation = manager.sliceWidget("TestLeft").overlayCornerAnnotation()
     host_letters = pixels(slicer_host, tmp_path / "host.png")
     annotation.SetText(vtk.vtkCornerAnnotation.LeftEdge, "R")
     module_letters = pixels(slicer_host, tmp_path / "module.png")

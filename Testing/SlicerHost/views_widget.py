@@ -63,5 +63,5 @@ class ViewsWidget(QtWidgets.QWidget):
         manager = slicer.app.layoutManager()
         for cell in manager.cells():
             if QtCore.QRectF(*cell.in_pixels(self.width(), self.height())).contains(position):
-                return manager.sliceWidget(cell.name)
+                return manager.widget_of(cell)
         return None

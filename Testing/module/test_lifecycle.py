@@ -566,3 +566,42 @@ def test_two_panels_side_by_side(scene, panel, case):
     panel.ui.applyButton.click()
     finish(panel)
     click(panel)
+
+
+WITHOUT_WINDOW = """
+import sys
+import numpy as np
+import SlicerHost
+app = SlicerHost.start(main_window=False)
+import slicer
+SlicerHost.load_module(sys.argv[1])
+logic = SlicerHost.open_module("IoUSynth").logic
+volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "ioUS")
+slicer.util.updateVolumeFromArray(volume, np.ones((4, 5, 6)))
+from IoUSynthLib.mrml import nodes, results, views
+outputs = nodes.OutputNodes({"T2w": volume}, None, None)
+assert app.layoutManager() is None
+logic.showResult(outputs, volume)
+result = results.Result(volume, None, outputs, "", "")
+views.show_comparison(result, result)
+logic.showUncertainty(True)
+views.go_to((1.0, 2.0, 3.0))
+slicer.mrmlScene.StartState(slicer.vtkMRMLScene.ImportState)
+slicer.mrmlScene.EndState(slicer.vtkMRMLScene.ImportState)
+assert SlicerHost.take_uncaught_errors() == []
+print("done")
+"""
+
+
+def test_without_a_main_window_there_is_nothing_to_show_in():
+    """As under Slicer's --no-main-window, where scripts run in batch."""
+    module = ROOT / "IoUSynth" / "IoUSynth.py"
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_WINDOW, str(module)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "Testing")])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.endswith("done\n"), done.stderr

@@ -129,7 +129,7 @@ def test_shows_the_images_side_by_side_and_linked(scene, panel, case, add, ultra
         assert composite.GetHotLinkedControl()
         matrix = widget.mrmlSliceNode().GetSliceToRAS()
         planes.append([matrix.GetElement(row, column) for row in range(4) for column in range(4)])
-        title = widget.sliceView().cornerAnnotation().GetText(7)
+        title = widget.overlayCornerAnnotation().GetText(7)
         assert title.startswith("SYNTHETIC") == ("synthetic" in volume.GetName())
     assert planes.count(planes[0]) == 4
     assert parameters.segmentation.GetDisplayNode().GetVisibility()

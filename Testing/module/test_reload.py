@@ -72,12 +72,7 @@ def test_scene_comes_back(scene, panel, result, tmp_path, suffix):
 
     scene.Clear(False)
     assert panel.ui.qualityLabel.text == ""
-    # As in a fresh application: the layout node knows none of the module's layouts.
-    layouts = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
-    slicer.app.layoutManager().setLayout(3)
-    for identifier in (7401, 7402):
-        layouts.SetLayoutDescription(identifier, "")
-        assert not layouts.IsLayoutDescription(identifier)
+    as_in_a_fresh_application(scene)
     slicer.util.loadScene(file)
 
     parameters = panel.logic.getParameterNode()
@@ -102,12 +97,40 @@ def test_scene_comes_back(scene, panel, result, tmp_path, suffix):
     shown = {name: manager.sliceWidget(name).mrmlSliceCompositeNode().GetBackgroundVolumeID() for name in VIEWS}
     assert shown["IoUSynthT2w"] == parameters.t2wVolume.GetID()
     assert shown["IoUSynthUltrasound"] == parameters.inputVolume.GetID()
-    assert manager.sliceWidget("IoUSynthT2w").sliceView().cornerAnnotation().GetText(7).startswith("SYNTHETIC T2w")
+    assert manager.sliceWidget("IoUSynthT2w").overlayCornerAnnotation().GetText(7).startswith("SYNTHETIC T2w")
 
     click(panel)  # and the same nodes are filled again
     again = panel.logic.getParameterNode()
     assert again.t2wVolume is parameters.t2wVolume
     assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")) == 5
+
+
+def as_in_a_fresh_application(scene):
+    """The layout node knows none of the module's layouts, and there are no views of the module."""
+    import slicer
+
+    layouts = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+    slicer.app.layoutManager().setLayout(3)
+    for identifier in (7401, 7402, 7403):
+        layouts.SetLayoutDescription(identifier, "")
+        assert not layouts.IsLayoutDescription(identifier)
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        if node.GetLayoutName().startswith("IoUSynth"):
+            scene.RemoveNode(node)
+    slicer.app.processEvents()
+
+
+def test_a_layout_that_a_scene_view_names_comes_back(scene, panel, result):
+    """Nothing is imported then: the layout node is only told in a batch which layout it has."""
+    import slicer
+
+    manager = slicer.app.layoutManager()
+    as_in_a_fresh_application(scene)
+    assert {cell.name for cell in manager.cells()}.isdisjoint(VIEWS)
+    scene.StartState(scene.BatchProcessState)
+    manager.layoutLogic().GetLayoutNode().SetViewArrangement(7401)
+    scene.EndState(scene.BatchProcessState)
+    assert {cell.name for cell in manager.cells()} == VIEWS
 
 
 def ending(node):

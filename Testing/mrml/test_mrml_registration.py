@@ -425,7 +425,7 @@ def test_fade_and_checkerboard(scene, job, ultrasound):
     for composite in composites:
         assert composite.GetForegroundVolumeID() == job.mri_node.GetID()
         assert composite.GetForegroundOpacity() == pytest.approx(0.3)
-    text = slicer.app.layoutManager().sliceWidget("IoUSynthT2w").sliceView().cornerAnnotation().GetText(7)
+    text = slicer.app.layoutManager().sliceWidget("IoUSynthT2w").overlayCornerAnnotation().GetText(7)
     assert text.splitlines()[:2] == ["SYNTHETIC T2w - not acquired", "under Preop T2w"]
     node = compare.checkerboard(job.mri_node, job.ultrasound_node)
     assert {c.GetForegroundVolumeID() for c in composites} == {node.GetID()}

@@ -14,7 +14,6 @@ def slice_node(scene):
     node = scene.AddNewNodeByClass("vtkMRMLSliceNode", "TestView")
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
     node.SetLayoutName("TestView")
-    node.SetDimensions(400, 300, 1)
     yield node
     scene.RemoveNode(node)
 
@@ -27,6 +26,7 @@ def matrix_of(slice_node):
 def plane_through(outputs, node, slice_node, name="Axial"):
     from IoUSynthLib.mrml.views import _Plane
 
+    slice_node.SetDimensions(400, 300, 1)  # no layout shows it: the stand-in, as Slicer, gives its widget no size
     plane = _Plane(outputs, node, name)
     plane.orient(slice_node)
     plane.center(slice_node, plane.millimetres_per_pixel(slice_node))
@@ -156,3 +156,99 @@ def test_views_are_made_one_a_step_and_laid_out_with_their_labels(scene, ultraso
     assert node.GetViewGroup() == 74
     for name in names:
         scene.RemoveNode(scene.GetSingletonNode(name, "vtkMRMLSliceNode"))
+
+
+@pytest.fixture
+def shown(scene, ultrasound_node, result_of):
+    """Return a function that shows a result in views of this test's own, which it returns by name."""
+    import slicer
+
+    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml import views
+
+    outputs = mrml.add_result(result_of(mrml.volume_from_node(ultrasound_node)), ultrasound_node)
+    outputs.images = {f"{name} alone": node for name, node in outputs.images.items()}
+    manager = slicer.app.layoutManager()
+
+    def show():
+        views.show_result(outputs, ultrasound_node)
+        return {cell.name: manager.widget_of(cell) for cell in manager.cells()}
+
+    before = manager.layout
+    yield show
+    manager.setLayout(before)
+    for name in outputs.images:
+        node = scene.GetSingletonNode(f"IoUSynth{name}", "vtkMRMLSliceNode")
+        if node is not None:
+            scene.RemoveNode(node)
+    manager.resize_views(1200, 900)
+
+
+@pytest.mark.parametrize("size", [(860, 740), (420, 900), (1800, 400)])
+def test_the_fan_fills_views_that_are_shown_for_the_first_time(scene, ultrasound_node, shown, size):
+    """Their size is known only after they were laid out: neither cropped in portrait nor small in landscape."""
+    import slicer
+
+    slicer.app.layoutManager().resize_views(*size)
+    widgets = shown()
+    slicer.app.processEvents()
+    fan = world_points(ultrasound_node, np.argwhere(slicer.util.arrayFromVolume(ultrasound_node) > 0)[::7, ::-1])
+    filled, scales = [], []
+    for widget in widgets.values():
+        node = widget.mrmlSliceNode()
+        assert node.GetDimensions()[0] == size[0] // 2 - 1
+        seen = (np.linalg.inv(matrix_of(node)) @ np.c_[fan, np.ones(len(fan))].T)[:2]
+        field = np.array(node.GetFieldOfView()[:2])
+        assert (2 * np.abs(seen).max(axis=1) <= field).all()
+        filled.append((2 * np.abs(seen).max(axis=1) / field).max())
+        scales.append(field / node.GetDimensions()[:2])
+    assert max(filled) > 0.9
+    assert np.allclose(scales, scales[0][0])
+
+
+def test_captions_leave_the_corner_annotations_to_slicer(shown):
+    """There is one text property for all of them, Data Probe's own among them."""
+    widget = shown()["IoUSynthT2w alone"]
+    annotation = widget.sliceView().cornerAnnotation()
+    assert annotation.GetText(0) == "B: Case T2w (synthetic)\n"
+    assert annotation.GetMaximumFontSize() == 14
+    assert annotation.GetTextProperty().GetColor() == (1, 1, 1)
+    assert not annotation.GetTextProperty().GetBold()
+    assert [annotation.GetText(position) for position in range(1, 8)] == [None] * 7
+    assert widget.overlayCornerAnnotation().GetText(7).startswith("SYNTHETIC T2w - not acquired")
+    assert widget.overlayCornerAnnotation().GetTextProperty().GetBold()
+
+
+def test_side_by_side_is_side_by_side_where_a_view_was_maximized(shown):
+    import slicer
+
+    views = shown()
+    layouts = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+    layouts.AddMaximizedViewNode(views["IoUSynthUltrasound"].mrmlSliceNode())
+    assert len(slicer.app.layoutManager().cells()) == 1
+    assert shown().keys() == views.keys()
+
+
+def test_captions_go_with_their_views(scene, shown):
+    import slicer
+
+    name = "IoUSynthT2w alone"
+    widget = shown()[name]
+    node, composite = widget.mrmlSliceNode(), widget.mrmlSliceCompositeNode()
+    scene.RemoveNode(node)
+    slicer.app.processEvents()
+    for changed in (node, composite):
+        changed.Modified()  # which Slicer answers with an error where a caption still writes on the view
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    again = shown()[name]
+    assert again is not widget
+    assert again.overlayCornerAnnotation().GetText(7).startswith("SYNTHETIC T2w")
+
+
+def test_views_may_have_other_names(shown):
+    """Slicer finds a view's widget by the name of its node, which a user can change."""
+    name = "IoUSynthT2w alone"
+    node = shown()[name].mrmlSliceNode()
+    node.SetName("Left hand")
+    node.SetOrientation("Sagittal")
+    assert shown()[name].overlayCornerAnnotation().GetText(7).startswith("SYNTHETIC T2w")
