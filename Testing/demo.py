@@ -44,8 +44,7 @@ def run(output: Path) -> str:
     """
     output.mkdir(parents=True, exist_ok=True)
     with stage("start the stand-in for 3D Slicer and open the module"):
-        SlicerHost.start()
-        SlicerHost.load_module(ROOT / "IoUSynth" / "IoUSynth.py")
+        SlicerHost.start([ROOT / "IoUSynth" / "IoUSynth.py"])
         panel = SlicerHost.open_module("IoUSynth", main_window=True)
     try:
         with stage("load the simulated case from Sample Data"):

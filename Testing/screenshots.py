@@ -168,8 +168,7 @@ def shrink_window(path: Path) -> None:
 def run(folder: Path) -> None:
     """Bring the panel through all states and photograph each."""
     folder.mkdir(parents=True, exist_ok=True)
-    SlicerHost.start()
-    SlicerHost.load_module(demo.ROOT / "IoUSynth" / "IoUSynth.py")
+    SlicerHost.start([demo.ROOT / "IoUSynth" / "IoUSynth.py"])
     panel = SlicerHost.open_module("IoUSynth", main_window=True)
     try:
         for name, arrange in STATES.items():

@@ -1,10 +1,26 @@
-"""What Slicer learns from the module once it has started: the simulated case, a code and layouts of its own."""
+"""What Slicer learns from the module when it is loaded: the simulated case, a code and layouts of its own."""
 
+from collections.abc import Callable
 from typing import Any
 
 import slicer
 
 from .library import importLibrary, resourcesFolder
+
+
+#: What the functions here need, as they are called in ``slicer.modules``.
+_NEEDED = ("sampledata", "terminologies")
+
+
+def callOnceStarted(function: Callable[[], None]) -> None:
+    """Call a function when Slicer has started; now, if the modules of Slicer are there that it may need.
+
+    A module that is loaded later, as after the installation of its extension, never hears that Slicer has started.
+    """
+    if all(hasattr(slicer.modules, name) for name in _NEEDED):
+        function()
+    else:
+        slicer.app.connect("startupCompleted()", function)
 
 
 def registerSampleData() -> None:

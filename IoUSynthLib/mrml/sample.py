@@ -7,6 +7,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import slicer
+
 NAME = "IoUSynthSample"
 
 ULTRASOUND = "IoUSynth sample ioUS"
@@ -53,7 +55,7 @@ def register(resources: Path) -> None:
         nodeNames=node_names,
         loadFileTypes=file_types,
         checksums=[f"SHA256:{sha256[name]}" for name in file_names],
-        customDownloader=load,
+        customDownloader=load_or_say_why_not,
     )
 
 
@@ -69,15 +71,38 @@ def load(source: Any = None) -> dict[str, Any]:
     -------
     dict
         Nodes by node name.
+
+    Raises
+    ------
+    RuntimeError
+        The case is not registered, or not all of its files could be loaded; none of it is in the scene then.
     """
     import SampleData
+
+    from .nodes import remove_nodes
 
     logic = SampleData.SampleDataLogic()
     source = source or logic.sourceForSampleName(NAME)
     if source is None:
         raise RuntimeError("The sample data of IoUSynth is not installed; install the extension again.")
-    nodes = dict(zip(source.nodeNames, logic.downloadFromSource(source), strict=True))
+    loaded = [node for node in logic.downloadFromSource(source) if node is not None]  # without what failed
+    if len(loaded) != len(source.nodeNames):
+        remove_nodes(loaded)
+        raise RuntimeError(
+            f"The sample data of IoUSynth could not be loaded: only {len(loaded)} of the {len(source.nodeNames)} files "
+            "could be read. Free space on the disk and try again, or install the extension again."
+        )
+    nodes = dict(zip(source.nodeNames, loaded, strict=True))
     for name in TRACKED:
         nodes[name].SetAndObserveTransformNodeID(nodes[TRANSFORM].GetID())
     nodes[LABELS].GetDisplayNode().SetVisibility(False)  # the truth must not pass for a result
     return nodes
+
+
+def load_or_say_why_not(source: Any = None) -> dict[str, Any]:
+    """Do what :func:`load` does, for the button of Sample Data, which shows no exception; empty where it failed."""
+    try:
+        return load(source)
+    except RuntimeError as error:
+        slicer.util.errorDisplay(str(error))
+        return {}

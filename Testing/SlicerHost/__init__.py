@@ -11,8 +11,7 @@ Example::
 
     import SlicerHost
 
-    SlicerHost.start()
-    SlicerHost.load_module("IoUSynth/IoUSynth.py")
+    SlicerHost.start(["IoUSynth/IoUSynth.py"])
     widget = SlicerHost.open_module("IoUSynth")
     widget.ui.applyButton.click()
     SlicerHost.process_until(lambda: finished())

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,11 @@ from . import version
 
 # What PySide6 and vtk need beyond a bare Debian or Ubuntu with Python; tried on a minimal Debian 12.
 SYSTEM_PACKAGES = "apt-get install libegl1 libgl1 libglib2.0-0 libdbus-1-3 libxkbcommon0 libfontconfig1"
+
+# Slicer's own modules. A scripted module that is loaded at start-up may come before some that it needs.
+_FIRST_MODULES = ("Colors", "Volumes", "Segmentations", "SubjectHierarchy", "Data", "Markups", "VolumeRendering",
+                  "Transforms", "Sequences", "Models", "Texts", "Tables")  # fmt: skip
+_LAST_MODULES = ("Terminologies", "SampleData")
 
 _state: dict[str, Any] = {"core": None, "errors": []}
 
@@ -45,13 +50,26 @@ def missing_packages() -> list[str]:
     return [package for module, package in wanted.items() if importlib.util.find_spec(module) is None]
 
 
-def start(main_window: bool = True) -> Any:
-    """Set everything up, once for a process; returns ``slicer.app``.
+def start(modules: Sequence[str | Path] = (), main_window: bool = True) -> Any:
+    """Set everything up, once for a process, and load scripted modules from their files; returns ``slicer.app``.
+
+    ``startupCompleted`` is emitted once, at the end of the first call: modules that are loaded later never get it.
 
     :param main_window: whether there are views, as in Slicer; without, as under its ``--no-main-window``, there is no
       layout manager. The window itself is made when it is first asked for.
     :raises RuntimeError: naming the Python or system packages that are missing.
     """
+    first = _state["core"] is None
+    app = _started_application(main_window)
+    for path in modules:
+        load_module(path)
+    if first:
+        _add_modules(_LAST_MODULES)
+        app.startupCompleted.emit()
+    return app
+
+
+def _started_application(main_window: bool) -> Any:
     if _state["core"] is not None:
         import slicer
 
@@ -108,18 +126,27 @@ def _make_application(main_window: bool) -> Any:
     slicer.modules = types.SimpleNamespace()
     slicer.mrmlScene = None
     _install_modules(slicer)
-    from .application import qSlicerApplication, qSlicerLoadableModule
+    from .application import qSlicerApplication
 
     QtCore.QCoreApplication.setAttribute(QtCore.Qt.ApplicationAttribute.AA_ShareOpenGLContexts)
     slicer.app = qSlicerApplication(["SlicerHost"])
     _start_core(slicer)
-    for name in _logic_names():
-        logic = slicer.app.moduleLogic(name)
-        if logic is not None:
-            slicer.app.moduleManager().add(qSlicerLoadableModule(name, logic))
+    _add_modules(_FIRST_MODULES)
     if main_window:
         slicer.app.make_layout_manager()
     return slicer.app
+
+
+def _add_modules(names: Sequence[str]) -> None:
+    """Have modules of Slicer itself in ``slicer.modules``, where slicer-core brings their logics."""
+    import slicer
+
+    from .application import qSlicerLoadableModule
+
+    for name in names:
+        logic = slicer.app.moduleLogic(name)
+        if logic is not None or name == "SampleData":  # which is scripted
+            slicer.app.moduleManager().add(qSlicerLoadableModule(name, logic))
 
 
 def _install_modules(slicer: Any) -> None:
@@ -178,11 +205,6 @@ def _keep_subject_hierarchy(scene: Any, _event: str) -> None:
     slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
 
 
-def _logic_names() -> tuple[str, ...]:
-    return ("Colors", "Volumes", "Terminologies", "Segmentations", "SubjectHierarchy", "Data", "Markups",
-            "VolumeRendering", "Transforms", "Sequences", "Models", "Texts", "Tables")  # fmt: skip
-
-
 def _collect_uncaught_errors() -> None:
     """Qt and VTK print what a slot or an observer raises and go on; keep it, so that tests can fail on it."""
     previous = sys.excepthook
@@ -201,7 +223,7 @@ def take_uncaught_errors() -> list[BaseException]:
 
 
 def load_module(path: str | Path) -> Any:
-    """Load a scripted module from its file, as Slicer does at start-up; returns the module object.
+    """Load a scripted module from its file, as Slicer does at any time; returns the module object.
 
     The panel is made by ``module.widgetRepresentation()`` (or ``slicer.util.getModuleWidget``) when first needed.
     """
@@ -221,15 +243,7 @@ def load_module(path: str | Path) -> Any:
     module._python_class = source
     setattr(slicer.modules, f"{name}Instance", getattr(source, name)(module))
     slicer.app.moduleManager().add(module)
-    _complete_startup(slicer.app)
     return module
-
-
-def _complete_startup(app: Any) -> None:
-    """Tell those who wait for the end of start-up, each of them once."""
-    app.startupCompleted.emit()
-    if app.receivers("2startupCompleted()") > 0:
-        app.startupCompleted.disconnect()
 
 
 def unload_module(name: str) -> None:

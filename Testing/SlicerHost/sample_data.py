@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+import vtk
 
 from . import version
 
@@ -66,19 +67,17 @@ class SampleDataSource:
         return hash(self._content())
 
 
-def _verify(path: Path, checksum: str | None) -> None:
+def _is_as_expected(path: Path, checksum: str | None) -> bool:
     """Compare a file with "SHA256:<digest>".
 
-    :raises ValueError: if it differs.
+    :raises ValueError: if that reads otherwise.
     """
     if not checksum:
-        return
+        return True
     algorithm, separator, digest = checksum.partition(":")
     if not separator or algorithm.upper() not in ("SHA256", "SHA512", "MD5"):
         raise ValueError(f"A checksum reads like SHA256:<digest>, not {checksum!r}")
-    found = hashlib.new(algorithm.lower(), path.read_bytes()).hexdigest()
-    if found != digest.lower():
-        raise ValueError(f"{path.name} has the {algorithm} {found}, expected {digest}")
+    return hashlib.new(algorithm.lower(), path.read_bytes()).hexdigest() == digest.lower()
 
 
 class SampleDataLogic:
@@ -127,37 +126,57 @@ class SampleDataLogic:
         return next((source for source in every if source.sampleName == sampleName), None)
 
     def downloadFileIntoCache(self, uri: str, name: str, checksum: str | None = None) -> str:
-        """Fetch one file, unless it is there already; returns its path.
+        """Fetch one file, unless it is there already; returns its path, also where its checksum differs and the file
+        is removed again.
 
-        :raises ValueError: if the checksum differs.
+        :raises ValueError: if it cannot be fetched.
         """
         folder = Path(slicer.app.cachePath)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / name
-        if not path.exists():
-            urllib.request.urlretrieve(uri, path)
-        try:
-            _verify(path, checksum)
-        except ValueError:
+        if path.exists() and not _is_as_expected(path, checksum):
             path.unlink()
-            raise
+        if not path.exists():
+            try:
+                urllib.request.urlretrieve(uri, path)
+            except OSError as error:
+                logging.error(f"Download failed: {error}")
+                raise ValueError(f"Failed to download {uri} to {path}") from error
+            if not _is_as_expected(path, checksum):
+                logging.error(f"{path.name} does not have the checksum {checksum}")
+                path.unlink()
         return str(path)
 
-    def downloadFromSource(self, source: SampleDataSource) -> list:
+    def downloadFromSource(self, source: SampleDataSource, maximumAttemptsCount: int = 3) -> list:
         """Fetch and load a data set; returns its nodes (paths where a file is not to be loaded).
 
-        As in Slicer, a custom downloader plays no part here: the button of the data set calls it, and it may call this.
+        As in Slicer, what cannot be fetched or loaded is left out of the list without an exception; a custom downloader
+        plays no part here: the button of the data set calls it, and it may call this.
         """
         columns = (source.uris, *(getattr(source, name) for name in _PER_FILE))
         results = []
         for uri, file, node, checksum, load, kind in zip(*columns, strict=True):
-            path = self.downloadFileIntoCache(uri, file, checksum)
-            results.append(path if load is False else self._load(path, node, kind, source.loadFileProperties))
+            for _attempt in range(maximumAttemptsCount):
+                try:
+                    path = self.downloadFileIntoCache(uri, file, checksum)
+                except ValueError:
+                    continue
+                result = path if load is False else self._load(path, node, kind, source.loadFileProperties)
+                if result is not None:
+                    results.append(result)
+                    break
+                Path(path).unlink(missing_ok=True)
         return results
 
     def _load(self, path: str, name: str | None, kind: str | None, properties: dict) -> Any:
+        """The first node of a file, or None."""
         self.logMessage(f"Loading {path}")
-        return slicer.util.loadNodeFromFile(path, kind, {**properties, **({"name": name} if name else {})})
+        nodes, manager = vtk.vtkCollection(), slicer.app.coreIOManager()
+        properties = {**properties, "fileName": path, **({"name": name} if name else {})}
+        manager.loadNodes(kind or manager.fileType(path), properties, nodes)
+        if nodes.GetNumberOfItems() == 0:
+            logging.error(f"{path} could not be loaded")
+        return nodes.GetItemAsObject(0)
 
     def downloadSamples(self, sampleName: str) -> list:
         """Fetch and load a data set by its name.

@@ -46,13 +46,23 @@ def test_the_same_sample_is_registered_once(sample):
     assert names.count(sample["sampleName"]) == 1
 
 
-def test_a_wrong_checksum_is_refused(sample):
+@pytest.mark.parametrize("wrong", ["checksum", "address", "contents"])
+def test_what_cannot_be_had_is_left_out(sample, tmp_path, wrong):
     import SampleData
 
-    sample.update(sampleName="Wrong", fileNames="wrong.nrrd", checksums="SHA256:" + 64 * "0")
+    address = sample["uris"]
+    (tmp_path / "other.nrrd").write_text("no volume")
+    uris = {"address": (tmp_path / "none.nrrd").as_uri(), "contents": (tmp_path / "other.nrrd").as_uri()}
+    sample.update(
+        sampleName=f"Partly {wrong} {tmp_path.name}",
+        uris=[uris.get(wrong, address), address],
+        fileNames=[f"wrong-{wrong}-{tmp_path.name}.nrrd", sample["fileNames"]],
+        nodeNames=["Wrong", "Right"],
+        checksums=["SHA256:" + 64 * "0" if wrong == "checksum" else None, sample["checksums"]],
+    )
     SampleData.SampleDataLogic.registerCustomSampleDataSource(**sample)
-    with pytest.raises(ValueError, match="SHA256"):
-        SampleData.SampleDataLogic().downloadSamples("Wrong")
+    nodes = SampleData.SampleDataLogic().downloadSamples(sample["sampleName"])
+    assert [node.GetName() for node in nodes] == ["Right"]
 
 
 def test_lists_of_different_length_are_refused(sample):

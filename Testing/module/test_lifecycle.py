@@ -99,6 +99,25 @@ def test_a_panel_that_is_left_observes_its_parameter_node_no_more(slicer_version
     assert parameters() is None
 
 
+def test_a_module_that_is_loaded_after_start_up_brings_the_same(scene, slicer_host, monkeypatch):
+    import slicer
+
+    monkeypatch.syspath_prepend(ROOT / "IoUSynth")
+    from IoUSynthPanel import startup
+
+    told = []
+    monkeypatch.setattr(slicer.modules, "sampleDataSources", {}, raising=False)
+    monkeypatch.setattr(slicer.modules.terminologies.logic(), "LoadTerminologyFromFile", told.append, raising=False)
+    monkeypatch.setattr(startup, "_layoutObservers", [])
+    slicer_host.load_module(ROOT / "IoUSynth" / "IoUSynth.py")
+    slicer_host.unload_module("IoUSynth")
+    assert [source.sampleName for source in slicer.modules.sampleDataSources["IoUSynth"]] == ["IoUSynthSample"]
+    assert [Path(file).name for file in told] == ["IoUSynth.term.json"]
+    assert startup._layoutObservers
+    for tag in startup._layoutObservers:
+        scene.RemoveObserver(tag)
+
+
 def test_opening_starts_nothing(scene, panel, temporary):
     assert panel.logic._runner is None
     assert not panel.timer.isActive()
@@ -219,10 +238,11 @@ QUIT = """
 import sys
 sys.path[:0] = [ROOT, ROOT + "/Testing"]
 import SlicerHost
-SlicerHost.start()
+SlicerHost.start([ROOT + "/IoUSynth/IoUSynth.py"])
 import slicer
+assert slicer.modules.sampleDataSources["IoUSynth"]
+assert slicer.modules.terminologies.logic().GetNumberOfCategoriesInTerminology("IoUSynth brain ultrasound")
 slicer.util.loadVolume(VOLUME)
-SlicerHost.load_module(ROOT + "/IoUSynth/IoUSynth.py")
 panel = SlicerHost.open_module("IoUSynth")
 panel.ui.modelSelector.setCurrentText("slow-2.5d")
 panel.ui.applyButton.click()
@@ -233,7 +253,7 @@ print("CHILD", panel.logic.runner._worker._child.process.pid, flush=True)
 
 @posix_only
 def test_quitting_while_running(scene, tiny_models, ultrasound, temporary, tmp_path):
-    """Even where nobody asks the module to clean up."""
+    """Even where nobody asks the module to clean up. It was there at start-up, and has told Slicer what it brings."""
     write_volume(tmp_path / "ioUS.nrrd", ultrasound)
     code = QUIT.replace("ROOT", repr(str(ROOT))).replace("VOLUME", repr(str(tmp_path / "ioUS.nrrd")))
     environment = {**os.environ, "TMPDIR": str(temporary)}

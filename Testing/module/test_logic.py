@@ -131,6 +131,27 @@ def test_sample_case_is_registered_with_checksums_and_lies_under_its_transform(s
     assert panel.ui.preoperativeSelector.currentNode() is nodes[sample.T2W]
 
 
+def test_a_sample_case_that_is_not_whole_is_refused_in_one_line(scene, panel, monkeypatch):
+    """Slicer leaves out what it cannot fetch or load."""
+    import SampleData
+    import slicer
+
+    from IoUSynthLib.mrml import sample
+
+    source = SampleData.SampleDataLogic().sourceForSampleName(sample.NAME)
+    monkeypatch.setattr(source, "uris", [*source.uris[:2], "file:///nowhere/FLAIR.nrrd", *source.uris[3:]])
+    monkeypatch.setattr(source, "fileNames", [*source.fileNames[:2], "none.nrrd", *source.fileNames[3:]])
+    said = []
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, *_rest, **_options: said.append(text))
+    with pytest.raises(RuntimeError, match="4 of the 5 files"):
+        sample.load(source)
+    assert source.customDownloader(source) == {}
+    assert len(said) == 1
+    assert "try again" in said[0]
+    assert slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") == []
+    assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
+
+
 def test_self_test_passes(scene, panel):
     import slicer
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 import types
+import unittest
 
 import pytest
 import SlicerHost
@@ -126,6 +127,20 @@ def test_synthesize_points_here_when_a_package_is_missing(panel, case, section, 
     assert "install it in the section Before surgery" in panel.ui.messageLabel.text
     assert not section.widget.collapsed
     assert section.ui.installPackagesButton.isVisibleTo(panel.parent)
+
+
+def test_the_self_test_skips_where_a_package_is_missing(panel, without_onnxruntime, caplog):
+    import slicer
+
+    import IoUSynth
+
+    caplog.set_level("INFO")
+    slicer.selfTests["IoUSynth"](msec=0)
+    assert "Skipped: onnxruntime>=1.20 is not installed" in caplog.text
+    result = unittest.TestResult()
+    IoUSynth.IoUSynthTest("test_sampleCase").run(result)
+    assert result.wasSuccessful()
+    assert ["onnxruntime" in reason for _case, reason in result.skipped] == [True]
 
 
 def install_by(function, monkeypatch):

@@ -132,8 +132,7 @@ def test_the_library_imports_and_finds_its_models(installed: Path, monkeypatch: 
 MODULE = """
 sys.path.append(TESTING)
 import SlicerHost
-SlicerHost.start()
-SlicerHost.load_module(INSTALLED + "/IoUSynth.py")
+SlicerHost.start([INSTALLED + "/IoUSynth.py"])
 panel = SlicerHost.open_module("IoUSynth")
 import slicer
 from IoUSynthPanel.library import resourcesFolder
