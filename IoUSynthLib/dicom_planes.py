@@ -228,7 +228,7 @@ def regular_grid(planes: Sequence[Plane]) -> Grid:
             "mm); export the whole series again"
         )
     origin, spacing = _fit(positions[order], direction[:, 2])
-    across = np.array([plane.spacing for plane in planes]).mean(axis=0)
+    across = np.median([plane.spacing for plane in planes], axis=0)
     return Grid(order, (*map(float, across), spacing), tuple(map(float, origin)), direction)
 
 

@@ -81,6 +81,14 @@ def test_colour_frames_become_luminance_in_their_place(tmp_path):
     assert "luminance" in volume.notes[-1]
 
 
+def test_frames_may_be_placed_as_one_stack(tmp_path):
+    dataset, known = image(CAPTURE, known_volume().array), known_volume()
+    dataset.PixelSpacing, dataset.SpacingBetweenSlices = [SPACING[1], SPACING[0]], SPACING[2]
+    dataset.ImagePositionPatient = [f"{v:.8f}" for v in known.origin]
+    dataset.ImageOrientationPatient = [f"{v:.8f}" for v in known.direction[:, :2].T.ravel()]
+    assert_known(read_volume(save(dataset, tmp_path / "one.dcm")))
+
+
 def several_moments():
     dataset = enhanced()
     dataset.PerFrameFunctionalGroupsSequence = 2 * list(dataset.PerFrameFunctionalGroupsSequence)
