@@ -16,7 +16,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -242,6 +242,8 @@ def synthesize_file(
             return Written(report, report["files"], earlier=True)
     volume = read_volume(path)
     check_input(volume, str(path))
+    mri = [warning for image in (preoperative, mr_grid) if image is not None for warning in image.warnings]
+    volume = replace(volume, warnings=(*volume.warnings, *dict.fromkeys(f"Preoperative MRI: {text}" for text in mri)))
     reading = round(time.perf_counter() - started, 3)
     try:
         result = synthesize(volume, model, device, progress, mr_grid, before_resection)

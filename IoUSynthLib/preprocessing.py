@@ -7,6 +7,7 @@ handed out, 0 means "no data" and voxels with data are above 0 (:func:`to_intens
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -257,7 +258,8 @@ def axial(volume: Volume) -> Volume:
     """
     import SimpleITK as sitk
 
-    return Volume.from_sitk(sitk.DICOMOrient(volume.to_sitk(), "LPS"), volume.notes)
+    turned = Volume.from_sitk(sitk.DICOMOrient(volume.to_sitk(), "LPS"), volume.notes)
+    return replace(turned, warnings=volume.warnings)
 
 
 def resample_to_spacing(

@@ -53,7 +53,7 @@ def make_report(
     # A speck on the segmenter's voxels may not be left on the input's.
     shown = {name: dice for name, dice in decision.expected_dice.items() if volumes[name]}
     decision = replace(decision, expected_dice=shown)
-    warnings = [*judge(volume, models.generator).findings, *decision.warnings]
+    warnings = [*volume.warnings, *judge(volume, models.generator).findings, *decision.warnings]
     if "unused" in device:
         warnings.append(
             f"{device['unused']} was asked for and is not in use: this ran on the {device['used'].upper()}; the check "

@@ -7,9 +7,7 @@ indexed ``[z, y, x]``, spacing, origin and size are ordered ``(x, y, z)``, as in
 from __future__ import annotations
 
 import contextlib
-import gzip
 import os
-import struct
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -54,6 +52,8 @@ class Volume:
         3x3 matrix whose columns are the LPS unit vectors of the i, j and k axes.
     notes
         What was done to the image when it was read, in words for the report.
+    warnings
+        What speaks against trusting it as it was read, in words for the report.
     """
 
     array: np.ndarray
@@ -61,6 +61,7 @@ class Volume:
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     direction: np.ndarray = None  # type: ignore[assignment]  # the identity
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         direction = np.eye(3) if self.direction is None else np.array(self.direction, dtype=np.float64).reshape(3, 3)
@@ -69,6 +70,7 @@ class Volume:
         object.__setattr__(self, "origin", tuple(float(value) for value in self.origin))
         object.__setattr__(self, "direction", direction)
         object.__setattr__(self, "notes", tuple(self.notes))
+        object.__setattr__(self, "warnings", tuple(self.warnings))
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -179,27 +181,38 @@ def _check_geometry(volume: Volume, name: str) -> None:
         )
 
 
-def read_volume(path: str | Path) -> Volume:
+def right_angled(direction: np.ndarray) -> np.ndarray:
+    """Return the nearest axes at right angles, where the deviation is no more than rounding; else the same axes."""
+    deviation = float(np.abs(direction.T @ direction - np.eye(3)).max())
+    if not 1e-12 < deviation <= SHEAR_TOLERANCE:
+        return direction
+    left, _, right = np.linalg.svd(direction)
+    return left @ right
+
+
+def read_volume(path: str | Path, labels: bool = False) -> Volume:
     """Read a 3D image as float32.
 
     Parameters
     ----------
     path
         NRRD, NIfTI or MetaImage file, a DICOM file with a 3D image, or a folder that holds one DICOM series.
+    labels
+        Whether a segmentation of 3D Slicer will do.
 
     Returns
     -------
     Volume
-        Colour images become luminance, with a note.
+        In millimetres, whatever unit the file is in. Colour images become luminance, with a note; where a file places
+        its image in two ways that contradict each other, a warning says which was taken.
 
     Raises
     ------
     InputError
-        The file is missing, not an image, not one 3D volume, or its geometry is unusable.
+        The file is missing, cut off, damaged, not an image, not one 3D volume, or its geometry is unusable.
     """
-    import SimpleITK as sitk
-
     from . import dicom_import
+    from .image_files import examine
 
     path = Path(path)
     check_path(path)
@@ -210,16 +223,49 @@ def read_volume(path: str | Path) -> Volume:
     if dicom_import.is_dicom(path):
         return dicom_import.read_file(path)
     with _quiet():
-        _check_nifti_header(path)
+        header = examine(path)
+        if header.segmentation and not labels:
+            raise InputError(f"{path}: is a segmentation of 3D Slicer, not an image; give the volume it was drawn on")
         try:
-            reader = sitk.ImageFileReader()
-            reader.SetFileName(str(path))
-            reader.ReadImageInformation()
-            _check_not_over_time(reader, path)
-            image = reader.Execute()
+            volume = _read_file(path)
         except RuntimeError as error:
-            raise _unreadable(path, error) from error
-    return _to_volume(image, path)
+            if "orthonormal" not in str(error) or header.nearly_right_angled is None:
+                raise _unreadable(path, error) from error
+            with _any_axes():
+                volume = _placed(_read_file(path), header.nearly_right_angled)
+    spacing, origin = (np.multiply(values, header.unit_mm) for values in (volume.spacing, volume.origin))
+    return replace(volume, spacing=spacing, origin=origin, warnings=header.doubts(volume.ijk_to_lps, volume.size))
+
+
+def _read_file(path: Path) -> Volume:
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    _check_not_over_time(reader, path)
+    return _to_volume(reader.Execute(), path)
+
+
+def _placed(volume: Volume, ijk_to_ras: np.ndarray) -> Volume:
+    """Give a volume another place."""
+    matrix = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ijk_to_ras
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    return replace(volume, spacing=spacing, origin=matrix[:3, 3], direction=right_angled(matrix[:3, :3] / spacing))
+
+
+@contextlib.contextmanager
+def _any_axes() -> Iterator[None]:
+    """Let ITK read a NIfTI file whose axes are not quite at right angles; it then turns them somehow."""
+    name = "ITK_NIFTI_SFORM_PERMISSIVE"
+    before = os.environ.get(name)
+    os.environ[name] = "ON"
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 @contextlib.contextmanager
@@ -246,7 +292,12 @@ def _quiet() -> Iterator[None]:
 def _unreadable(path: Path, error: RuntimeError) -> InputError:
     text = str(error)
     if "orthonormal" in text:
-        return InputError(f"{path}: has sheared axes (not at right angles); resample it to a regular grid first")
+        return InputError(
+            f"{path}: has sheared axes (not at right angles), which 3D Slicer does not load either; save it on a "
+            "regular grid where it was made, with a rigid transform instead of an affine one"
+        )
+    if "determinant is 0" in text:
+        return InputError(f"{path}: has axes that lie in one plane; save it again with its directions")
     if "Refusing to change spacing" in text or "spacing (0)" in text:
         return InputError(f"{path}: has a spacing of zero; set a positive voxel spacing in mm and save it again")
     if "Unable to determine ImageIO reader" in text:
@@ -259,25 +310,6 @@ def _is_nifti(path: str | Path) -> bool:
     return Path(path).name.lower().endswith((".nii", ".nii.gz", ".hdr"))
 
 
-def _check_nifti_header(path: Path) -> None:
-    """Refuse a zero spacing in a NIfTI header, which ITK silently replaces by 1 mm when there is no sform."""
-    if not _is_nifti(path):
-        return
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
-    try:
-        with opener(path, "rb") as stream:
-            header = stream.read(348)
-    except (OSError, EOFError):
-        return  # the image reader says what is wrong with the file
-    if len(header) < 348:
-        return
-    order = "<" if struct.unpack_from("<i", header)[0] == 348 else ">"
-    if struct.unpack_from(order + "i", header)[0] != 348:
-        return  # not NIfTI-1
-    dimensions = struct.unpack_from(order + "h", header, 40)[0]
-    spacing = struct.unpack_from(order + "3f", header, 80)
-    if dimensions >= 3 and not all(np.isfinite(value) and value != 0 for value in spacing):
-        raise InputError(f"{path}: has a spacing of zero; set a positive voxel spacing in mm and save it again")
 
 
 def _check_not_over_time(reader: sitk.ImageFileReader, path: Path) -> None:
@@ -285,7 +317,8 @@ def _check_not_over_time(reader: sitk.ImageFileReader, path: Path) -> None:
     keys = reader.GetMetaDataKeys()
     if any(key.startswith("Seq_Frame") for key in keys):
         raise InputError(f"{path}: is a tracked 2D sequence (2D+t); reconstruct it into a 3D volume first")
-    if "NRRD_kinds[pixel]" in keys and reader.GetMetaData("NRRD_kinds[pixel]").strip() == "list":
+    listed = "NRRD_kinds[pixel]" in keys and reader.GetMetaData("NRRD_kinds[pixel]").strip() == "list"
+    if listed and reader.GetNumberOfComponents() > 1:
         raise InputError(f"{path}: is a sequence of volumes (4D); export one of them as a 3D volume")
 
 
@@ -310,7 +343,8 @@ def _to_volume(image: sitk.Image, path: Path, notes: tuple[str, ...] = ()) -> Vo
         raise InputError(f"{path}: holds complex numbers; export the magnitude (B-mode) volume")
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which check_input refuses
         array = np.array(array, dtype=np.float32)
-    return Volume(array, image.GetSpacing(), image.GetOrigin(), np.reshape(image.GetDirection(), (3, 3)), notes)
+    direction = right_angled(np.reshape(image.GetDirection(), (3, 3)))
+    return Volume(array, image.GetSpacing(), image.GetOrigin(), direction, notes)
 
 
 def write_volume(path: str | Path, volume: Volume, header: dict[str, str] | None = None) -> None:

@@ -16,7 +16,7 @@ def write(folder: Path, name: str, volume: Volume) -> dict[str, Any]:
     array = np.ascontiguousarray(volume.array)
     array.tofile(folder / name)  # left to the system's cache: waiting for the disk would hold Slicer up
     entry = {"file": name, "shape": list(array.shape), "type": array.dtype.str, "notes": list(volume.notes)}
-    return {**entry, **geometry(volume)}
+    return {**entry, "warnings": list(volume.warnings), **geometry(volume)}
 
 
 def geometry(volume: Volume) -> dict[str, Any]:
@@ -33,7 +33,8 @@ def read(folder: Path, entry: Mapping[str, Any]) -> Volume:
     array = np.zeros(entry["shape"], dtype=entry["type"])
     if array.size:
         array[...] = np.memmap(folder / entry["file"], dtype=array.dtype, mode="r", shape=array.shape)
-    return Volume(array, entry["spacing"], entry["origin"], entry["direction"], tuple(entry["notes"]))
+    said = (tuple(entry["notes"]), tuple(entry["warnings"]))
+    return Volume(array, entry["spacing"], entry["origin"], entry["direction"], *said)
 
 
 def remove(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:

@@ -106,7 +106,7 @@ def _prepare(study: Study, cohort: Path, output: Path, register: bool) -> str:
     if files.unused:
         names = ", ".join(path.name for path in files.unused)
         line = f"{line}; not used, neither T2w nor FLAIR by its name: {names}"
-    return line
+    return " ".join([line, *(f"WARNING: {warning}" for warning in parameters["warnings"])])
 
 
 def _check_finished(path: Path, source: dict[str, str], register: bool) -> None:

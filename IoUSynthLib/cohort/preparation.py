@@ -100,6 +100,7 @@ def prepare_case(files: Files, register: bool = True) -> Case:
         "covered": round(share, 4),
         "normalisation": {"rule": "eq. 2 of arXiv 2606.00630; -1 to 1 stored as 0 to 1100", **statistics},
         "registration": registration,
+        "warnings": _doubts({"ioUS": ultrasound, **mri}),
         "notes": list(ultrasound.notes),
         "seconds": round(time.perf_counter() - started, 2),
         "versions": versions(),
@@ -111,6 +112,10 @@ def _read(path: Path) -> Volume:
     volume = read_volume(path)
     check_input(volume, str(path))
     return volume
+
+
+def _doubts(images: dict[str, Volume]) -> list[str]:
+    return [f"{name}: {text}" for name, image in images.items() for text in image.warnings]
 
 
 def _ultrasound(volume: Volume, path: Path) -> tuple[Volume, Volume]:
@@ -164,7 +169,7 @@ def _covered(images: dict[str, Volume], grid: Volume, matrix: np.ndarray) -> np.
 def _labels(path: Path | None, grid: Volume, matrix: np.ndarray) -> Volume:
     if path is None:
         return grid.with_array(np.full(grid.array.shape, UNLABELLED, np.uint8))
-    volume = read_volume(path)
+    volume = read_volume(path, labels=True)
     if not np.isin(volume.array, (0, 1, 2)).all():
         raise InputError(f"{path}: holds other values than 0 (background), 1 (tumour) and 2 (cavity); recode it")
     resampled = resample_like(volume, grid, True, to_sitk(matrix))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -129,7 +129,8 @@ def register(
     with stages.stage("finishing"):
         transform = deformation.after_rigid(solution.matrix) if deformation else to_sitk(solution.matrix)
         resampled = {name: resample_like(image, ultrasound, transform=transform) for name, image in moving.items()}
-    report = _report(searches[0], solution, verdict, deformation, landmarks, transform, stages.seconds)
+    doubts = [warning for image in (*moving.values(), ultrasound) for warning in image.warnings]
+    report = _report(searches[0], solution, verdict, deformation, landmarks, transform, stages.seconds, doubts)
     stages.tell("finishing", 1.0)
     return RegistrationResult(transform, solution.matrix, deformation, verdict, resampled, report)
 
@@ -214,8 +215,9 @@ def _side_by_side(searches: tuple[Search, Search], tell: Tell) -> tuple[Solution
 def _report(
     search: Search, solution: Solution, verdict: Verdict, deformation: Deformation | None,
     landmarks: tuple[np.ndarray, np.ndarray] | None, transform: sitk.Transform, seconds: dict[str, float],
+    doubts: Sequence[str],
 ) -> dict[str, Any]:
-    warnings = list(verdict.reasons)
+    warnings = [*verdict.reasons, *doubts]
     values = np.linalg.svd(solution.matrix[:3, :3], compute_uv=False)
     rigid = bounded(solution.matrix, search.points.mean(axis=0), 0.0)
     report: dict[str, Any] = {

@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from ..image_files import examine
 from .tissues import BRAIN, Tissue
 
 SPACING = 0.7
@@ -67,6 +68,7 @@ def read_head(path: Path) -> Head:
         table = SYNTHSEG
     else:
         raise ValueError(f"{path}: neither a BrainWeb (subject*) nor a SynthSeg (training_seg*) label map")
+    examine(path)
     image = sitk.DICOMOrient(sitk.ReadImage(str(path), sitk.sitkInt16), "LPS")
     labels = sitk.GetArrayFromImage(to_spacing(image, sitk.sitkNearestNeighbor))
     tissues = np.zeros(labels.shape, np.uint8)

@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from ..image_files import examine
 from .anatomy import SPACING, Head, brain_box, refine, to_spacing
 from .tissues import PROPERTIES, Tissue
 
@@ -63,6 +64,7 @@ def read_patient(folder: Path) -> Head:
 
 
 def _read(path: Path, interpolator: int) -> np.ndarray:
+    examine(path)
     image = sitk.DICOMOrient(sitk.ReadImage(str(path), sitk.sitkFloat32), "LPS")
     return sitk.GetArrayFromImage(to_spacing(image, interpolator))
 
