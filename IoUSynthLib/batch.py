@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .dicom_import import is_dicom, is_directory_file
 from .naming import is_volume, role_of
 from .outputs import KINDS, Staging, check_length, is_synthetic, output_names, remove_stale, write_outputs
-from .volume import InputError, Volume, case_name, check_input, read_volume
+from .volume import InputError, Volume, case_name, check_ultrasound, read_volume
 
 if TYPE_CHECKING:
     from .stages import Progress
@@ -241,7 +241,7 @@ def synthesize_file(
         if report is not None:
             return Written(report, report["files"], earlier=True)
     volume = read_volume(path)
-    check_input(volume, str(path))
+    volume = check_ultrasound(volume, str(path))
     mri = [warning for image in (preoperative, mr_grid) if image is not None for warning in image.warnings]
     volume = replace(volume, warnings=(*volume.warnings, *dict.fromkeys(f"Preoperative MRI: {text}" for text in mri)))
     reading = round(time.perf_counter() - started, 3)

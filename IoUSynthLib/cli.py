@@ -149,9 +149,7 @@ def _run_synthesize(options: argparse.Namespace) -> int:
 
 
 def _read_checked(path: Path) -> Volume:
-    volume = read_volume(path)
-    check_input(volume, str(path))
-    return volume
+    return check_input(read_volume(path), str(path))
 
 
 def _synthesize_one(

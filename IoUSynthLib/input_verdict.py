@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import preprocessing
-from .volume import InputError, Volume, check_input
+from .volume import InputError, Volume, check_ultrasound
 
 if TYPE_CHECKING:
     from .bundle import Bundle
@@ -83,7 +83,7 @@ def judge(volume: Volume, bundle: Bundle | None = None, name: str = "input volum
         What messages call the volume.
     """
     try:
-        check_input(volume, name)
+        volume = check_ultrasound(volume, name)
     except InputError as error:
         return Verdict(UNUSABLE, (str(error),))
     sample = sampled(volume)

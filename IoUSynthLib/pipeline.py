@@ -15,7 +15,7 @@ from .grids import Prepared, Sweep, back, coarsened, prepare, stacked
 from .inference import fuse, open_session, predict_passes
 from .report import describe_preprocessing, make_report
 from .stages import Progress, Stages, Tell
-from .volume import InputError, Volume, check_input
+from .volume import InputError, Volume, check_ultrasound
 
 #: Stages of the work and the overall fraction at which each begins.
 STAGES = {"checking": 0.0, "preparing": 0.03, "synthesizing": 0.1, "segmenting": 0.6, "finishing": 0.92}
@@ -148,7 +148,7 @@ def synthesize(
     Parameters
     ----------
     volume
-        Reconstructed 3D ultrasound, at or near 0 outside the fan. It is not changed.
+        Reconstructed 3D ultrasound, of one value outside the fan. It is not changed.
     model
         Name or folder of a generator; the default is :data:`bundle.DEFAULT_GENERATOR`.
     device
@@ -170,7 +170,7 @@ def synthesize(
     """
     clock = Stages(STAGES, progress)
     with clock.stage("checking"):
-        check_input(volume)
+        volume = check_ultrasound(volume)
         models = load_models(model)
         for bundle in models.networks:
             open_session(bundle, device)

@@ -29,6 +29,9 @@ MRI_CLIP = 3.0
 #: Highest value of :func:`to_intensity`.
 INTENSITY_RANGE = 1000.0
 
+#: What varies by less than this share of its height is constant.
+_FLAT = 1e-6
+
 Box = tuple[slice, ...]
 
 
@@ -46,7 +49,7 @@ def ultrasound_statistics(array: np.ndarray) -> tuple[float, float] | None:
     if values.size == 0:
         return None
     low, high = (float(value) for value in np.percentile(values, ULTRASOUND_PERCENTILES))
-    return (low, high) if high - low > 1e-8 else None
+    return (low, high) if high - low > _FLAT * abs(high) else None
 
 
 def normalize_ultrasound(array: np.ndarray) -> np.ndarray:
@@ -87,7 +90,7 @@ def mri_statistics(array: np.ndarray) -> tuple[float, float] | None:
     if values.size == 0:
         return None
     mean, deviation = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
-    return (mean, deviation) if deviation > 1e-8 else None
+    return (mean, deviation) if deviation > _FLAT * abs(mean) else None
 
 
 def normalize_mri(array: np.ndarray) -> np.ndarray:
@@ -304,15 +307,19 @@ def resample_to_spacing(
     return resampled.with_array(array)
 
 
+#: Part of a voxel by which a rounded spacing or direction may lengthen a grid.
+_ROUNDING = 0.05
+
+
 def _onto_spacing(volume: Volume, spacing: Sequence[float], direction: np.ndarray | None) -> sitk.Image:
     import SimpleITK as sitk
 
     old, new = np.asarray(volume.spacing), np.asarray(spacing, dtype=np.float64)
     turned = direction is not None
     direction = direction if turned else volume.direction
-    turn = volume.direction.T @ direction
+    turn = volume.direction.T @ direction if turned else np.eye(3)
     size = np.asarray(volume.size)
-    new_size = np.maximum(np.ceil(np.abs(turn.T) @ (size * old) / new - 1e-3).astype(int), 1)
+    new_size = np.maximum(np.ceil(np.abs(turn.T) @ (size * old) / new - _ROUNDING).astype(int), 1)
     middle = volume.direction @ ((size - 1) * old / 2.0) + volume.origin
     image = volume.to_sitk()
     sigma = np.maximum(np.linalg.norm(turn * new, axis=1) / old - 1.0, 0.0) / 2.0

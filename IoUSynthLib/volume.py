@@ -144,12 +144,17 @@ def check_path(path: str | Path) -> None:
         ) from error
 
 
-def check_input(volume: Volume, name: str = "input volume") -> None:
-    """Raise :class:`InputError` when the volume cannot be worked on.
+def check_input(volume: Volume, name: str = "input volume") -> Volume:
+    """Return the volume as it can be worked on, its background 0 (:func:`grounding.grounded`), or refuse it.
 
-    Refused are: not three dimensions, a single slice, spacing that is zero or not finite, axes that are not at right
-    angles, NaN or infinite voxels, and images that are constant or have no positive voxel.
+    Raises
+    ------
+    InputError
+        It has not three dimensions or a single slice, a spacing that is zero or not finite, axes that are not at right
+        angles, NaN inside the image or infinite voxels, or it is constant or has no positive voxel.
     """
+    from .grounding import grounded
+
     array = volume.array
     if array.ndim != 3:
         raise InputError(
@@ -160,13 +165,29 @@ def check_input(volume: Volume, name: str = "input volume") -> None:
     if min(array.shape) == 1:
         raise InputError(f"{name}: is a single slice; give a reconstructed 3D ultrasound volume")
     _check_geometry(volume, name)
-    low, high = float(array.min()), float(array.max())
+    volume = grounded(volume)
+    low, high = float(volume.array.min()), float(volume.array.max())
     if not np.isfinite([low, high]).all():  # min and max carry NaN and infinity on
         raise InputError(f"{name}: holds NaN or infinite voxels; export the volume again without them")
     if low == high:
         raise InputError(f"{name}: is empty, every voxel is {low:g}; choose the volume that holds the image")
     if high <= 0:
         raise InputError(f"{name}: has no positive voxel; choose the ultrasound volume")
+    return volume
+
+
+def check_ultrasound(volume: Volume, name: str = "input volume") -> Volume:
+    """Do as :func:`check_input`; refuse what is partly negative, too, which B-mode ultrasound never is."""
+    from .grounding import negative_share
+
+    volume = check_input(volume, name)
+    share = negative_share(volume.array)
+    if share:
+        raise InputError(
+            f"{name}: {share:.0%} of the image is negative, as when brightness above 127 is stored in signed bytes "
+            "(int8); save it as B-mode in unsigned bytes (uint8)"
+        )
+    return volume
 
 
 def _check_geometry(volume: Volume, name: str) -> None:
@@ -233,8 +254,9 @@ def read_volume(path: str | Path, labels: bool = False) -> Volume:
                 raise _unreadable(path, error) from error
             with _any_axes():
                 volume = _placed(_read_file(path), header.nearly_right_angled)
+    doubts = header.doubts(volume.ijk_to_lps, volume.size)
     spacing, origin = (np.multiply(values, header.unit_mm) for values in (volume.spacing, volume.origin))
-    return replace(volume, spacing=spacing, origin=origin, warnings=header.doubts(volume.ijk_to_lps, volume.size))
+    return replace(volume, spacing=spacing, origin=origin, warnings=(*volume.warnings, *doubts))
 
 
 def _read_file(path: Path) -> Volume:
@@ -325,6 +347,8 @@ def _check_not_over_time(reader: sitk.ImageFileReader, path: Path) -> None:
 def _to_volume(image: sitk.Image, path: Path, notes: tuple[str, ...] = ()) -> Volume:
     import SimpleITK as sitk
 
+    from .grounding import wrapped
+
     size = image.GetSize()
     if len(size) > 3:
         if any(count > 1 for count in size[3:]):
@@ -341,10 +365,11 @@ def _to_volume(image: sitk.Image, path: Path, notes: tuple[str, ...] = ()) -> Vo
         notes = (*notes, f"Colour image ({components} components) converted to luminance (Rec. 601).")
     elif not np.isrealobj(array):
         raise InputError(f"{path}: holds complex numbers; export the magnitude (B-mode) volume")
+    warnings = wrapped(array)
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which check_input refuses
         array = np.array(array, dtype=np.float32)
     direction = right_angled(np.reshape(image.GetDirection(), (3, 3)))
-    return Volume(array, image.GetSpacing(), image.GetOrigin(), direction, notes)
+    return Volume(array, image.GetSpacing(), image.GetOrigin(), direction, notes, warnings)
 
 
 def write_volume(path: str | Path, volume: Volume, header: dict[str, str] | None = None) -> None:

@@ -30,7 +30,7 @@ from ..registration.workflow import DIRECTION, RIM_MM, eroded, ultrasound_pair
 from ..report import versions
 from ..simulation.case import UNLABELLED, VOXEL, Case, from_network_range
 from ..simulation.mri import TARGETS
-from ..volume import InputError, Volume, check_input, read_volume
+from ..volume import InputError, Volume, check_input, check_ultrasound, read_volume
 from .readers import Files
 
 #: MRI that has data for less of the fan than this is of another patient or in another frame.
@@ -62,7 +62,7 @@ def prepare_case(files: Files, register: bool = True) -> Case:
         An image cannot be used, is empty where the ultrasound is, or does not cover it.
     """
     started = time.perf_counter()
-    ultrasound = _read(files.ultrasound)
+    ultrasound = check_ultrasound(read_volume(files.ultrasound), str(files.ultrasound))
     mri = {name: _read(path) for name, path in files.mri.items()}
     image, fan = _ultrasound(ultrasound, files.ultrasound)
     for name, path in files.mri.items():
@@ -109,9 +109,7 @@ def prepare_case(files: Files, register: bool = True) -> Case:
 
 
 def _read(path: Path) -> Volume:
-    volume = read_volume(path)
-    check_input(volume, str(path))
-    return volume
+    return check_input(read_volume(path), str(path))
 
 
 def _doubts(images: dict[str, Volume]) -> list[str]:

@@ -15,7 +15,7 @@ from ..pipeline import synthesize
 from ..report import add_warnings
 from ..segmentation import LABELS
 from ..stages import Progress, StagePrinter
-from ..volume import InputError, Volume, case_name, check_input, read_volume, write_volume
+from ..volume import InputError, Volume, case_name, check_input, check_ultrasound, read_volume, write_volume
 from .inputs import check_is_mri, read_initial, resembles_ultrasound
 from .landmarks import read_landmark_pairs
 from .overlay import write_overlay
@@ -73,8 +73,7 @@ def run(options: argparse.Namespace) -> int:
     initial = read_initial(options.initial) if options.initial else None
     files = [options.moving, *([options.also] if options.also else [])]
     moving = _read_contrasts(files, options.contrast)
-    ultrasound = read_volume(options.fixed)
-    check_input(ultrasound, str(options.fixed))
+    ultrasound = check_ultrasound(read_volume(options.fixed), str(options.fixed))
     said += _check_kinds(dict(zip(files, moving.values(), strict=True)), options.fixed, ultrasound, initial)
     progress = StagePrinter(name)
     with staging_folder(options.output.parent) as staging:
@@ -113,8 +112,7 @@ def _read_contrasts(files: list[Path], contrast: str | None) -> dict[str, Volume
         raise InputError(f"{files[1]}: looks like {names[1]}, as {files[0]} does; name the first one with --contrast")
     volumes = {}
     for name, path in zip(names, files, strict=True):
-        volumes[name] = read_volume(path)
-        check_input(volumes[name], str(path))
+        volumes[name] = check_input(read_volume(path), str(path))
     return volumes
 
 

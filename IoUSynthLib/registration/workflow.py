@@ -14,7 +14,7 @@ from .. import NOTICE
 from ..preprocessing import field_of_view, resample_like
 from ..report import versions
 from ..stages import Progress, Stages, Tell
-from ..volume import InputError, Volume, check_input
+from ..volume import InputError, Volume, check_input, check_ultrasound
 from . import landmarks as points
 from .deformable import Deformation, register_deformable
 from .level import Pair
@@ -110,6 +110,8 @@ def register(
     """
     stages = Stages(STAGES, progress)
     with stages.stage("checking"):
+        ultrasound = check_ultrasound(ultrasound, "ultrasound")
+        moving = {name: check_input(image, f"preoperative {name}") for name, image in moving.items()}
         mask, fan = _check(moving, ultrasound, synthetic, fan, cavity)
         if landmarks is not None:
             points.check_pairs(*landmarks)
@@ -153,9 +155,6 @@ def _check(
     """Return the eroded mask and the fan, or say what is wrong with the input."""
     if not moving or not synthetic:
         raise InputError("registration: needs a preoperative MRI and a synthetic MRI; choose both")
-    check_input(ultrasound, "ultrasound")
-    for name, image in moving.items():
-        check_input(image, f"preoperative {name}")
     if fan is None:
         fan = ultrasound.with_array(field_of_view(ultrasound.array).astype(np.uint8))
     given = {**{f"synthetic {name}": image for name, image in synthetic.items()}, "mask": fan, "cavity": cavity}

@@ -68,7 +68,7 @@ def test_other_seed_or_anatomy_is_refused(tmp_path, simulator, capsys):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [({}, "label maps"), ({"training_seg_01.nii.gz": "not an image"}, "cannot be read")]
+    ("content", "message"), [({}, "label maps"), ({"training_seg_01.nii.gz": "text"}, "is not an image")]
 )
 def test_unusable_anatomy_is_refused(tmp_path, content, message, capsys):
     anatomy = tmp_path / "anatomy"
