@@ -23,6 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "Testing")]
 import SlicerHost  # noqa: E402  the paths come first
 
 TIMEOUT_SECONDS = 480.0
+WINDOW = (1800, 1000)
 
 
 class DemoError(RuntimeError):
@@ -46,13 +47,14 @@ def run(output: Path) -> str:
     with stage("start the stand-in for 3D Slicer and open the module"):
         SlicerHost.start([ROOT / "IoUSynth" / "IoUSynth.py"])
         panel = SlicerHost.open_module("IoUSynth", main_window=True)
+        SlicerHost.show_application(WINDOW)  # as large as it will be when the views are laid out
     try:
         with stage("load the simulated case from Sample Data"):
             load_case(panel)
         with stage("click Synthesize MRI and wait for the nodes"):
             synthesize(panel)
         with stage("write pictures"):
-            SlicerHost.photograph_application(output / "application.png", size=(1800, 1000))
+            SlicerHost.photograph_application(output / "application.png", size=WINDOW)
             SlicerHost.photograph_views(output / "views.png", size=(1600, 1000))
         with stage("write nodes and report"):
             save(panel, output)

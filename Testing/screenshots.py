@@ -19,7 +19,6 @@ import SlicerHost
 from PIL import Image
 from tiny_models import SHARED
 
-WINDOW = (1800, 1000)
 WIDTH = 1020
 RESECT = SHARED / "data" / "resect" / "Case4-US-before.nii.gz"
 EMPTY = "ioUS without contact"
@@ -146,7 +145,7 @@ def photograph(name: str, folder: Path) -> None:
         SlicerHost.set_theme(theme)
         shrink_panel(SlicerHost.photograph_panel(folder / f"panel-{name}{suffix}.png", "IoUSynth"))
     if name in WITH_VIEWS:
-        shrink_window(SlicerHost.photograph_application(folder / f"{WITH_VIEWS[name]}.png", size=WINDOW))
+        shrink_window(SlicerHost.photograph_application(folder / f"{WITH_VIEWS[name]}.png", size=demo.WINDOW))
 
 
 def shrink_panel(path: Path) -> None:
@@ -170,6 +169,7 @@ def run(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     SlicerHost.start([demo.ROOT / "IoUSynth" / "IoUSynth.py"])
     panel = SlicerHost.open_module("IoUSynth", main_window=True)
+    SlicerHost.show_application(demo.WINDOW)  # as large as it will be when the views are laid out
     try:
         for name, arrange in STATES.items():
             if name == "resect" and not RESECT.is_file():

@@ -11,6 +11,8 @@ from .nodes import PREFIX, is_synthetic
 _ACQUIRED_TEXT = (0.62, 0.79, 0.88)
 _SYNTHETIC_TEXT = (0.99, 0.68, 0.42)
 _FONT_SIZE = 15
+#: Lines that are left to the ruler and, in narrow views, to the names of the volumes that Data Probe writes there.
+_ROOM_BELOW = 4 * "\n "
 
 
 class _Caption:
@@ -52,7 +54,7 @@ class _Caption:
         annotation = widget.overlayCornerAnnotation()
         annotation.SetMaximumFontSize(_FONT_SIZE)
         annotation.SetText(vtk.vtkCornerAnnotation.UpperEdge, f"{title}\n{patient_side(up)}")
-        annotation.SetText(vtk.vtkCornerAnnotation.LowerEdge, f"{patient_side(-up)}\n ")  # above the ruler
+        annotation.SetText(vtk.vtkCornerAnnotation.LowerEdge, patient_side(-up) + _ROOM_BELOW)
         annotation.SetText(vtk.vtkCornerAnnotation.LeftEdge, patient_side(-right))
         annotation.SetText(vtk.vtkCornerAnnotation.RightEdge, patient_side(right))
         annotation.GetTextProperty().SetColor(*color)

@@ -30,7 +30,7 @@ from .bootstrap import (
     take_uncaught_errors,
     unload_module,
 )
-from .photograph import photograph_application, photograph_panel, photograph_views, set_theme
+from .photograph import photograph_application, photograph_panel, photograph_views, set_theme, show_application
 
 __all__ = [
     "load_module",
@@ -43,6 +43,7 @@ __all__ = [
     "process_until",
     "reset_scene",
     "set_theme",
+    "show_application",
     "stand_for",
     "start",
     "take_uncaught_errors",

@@ -167,9 +167,9 @@ def photograph_views(path: str | Path, size: tuple[int, int] | None = None) -> P
     """
     import slicer
 
+    slicer.app.processEvents()  # what has just been laid out has its size then
     if size is not None:
         slicer.app.layoutManager().resize_views(*size)
-    slicer.app.processEvents()  # what has just been laid out has its size then
     return _save(draw_views(), path)
 
 
@@ -198,8 +198,8 @@ def _filled_height(panel: Any) -> int:
     return min(max(bottoms, default=0) + 20, QWidget.height(panel))
 
 
-def photograph_application(path: str | Path, size: tuple[int, int] = (1680, 960)) -> Path:
-    """Write the whole main window to a PNG file: the panel on the left, the views beside it.
+def show_application(size: tuple[int, int] = (1680, 960)) -> Any:
+    """Show the main window in a size, its panel as wide as it needs, and return it.
 
     :raises RuntimeError: if there is no main window (``open_module(name, main_window=True)`` makes one).
     """
@@ -215,5 +215,14 @@ def photograph_application(path: str | Path, size: tuple[int, int] = (1680, 960)
     for _round in range(5):  # the dock, then the views
         window.layout().activate()
         slicer.app.processEvents()
+    return window
+
+
+def photograph_application(path: str | Path, size: tuple[int, int] = (1680, 960)) -> Path:
+    """Write the whole main window to a PNG file: the panel on the left, the views beside it.
+
+    :raises RuntimeError: as :func:`show_application`.
+    """
+    window = show_application(size)
     window.centralWidget().refresh()
     return _save(window.grab(), path)

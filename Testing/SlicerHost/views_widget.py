@@ -38,6 +38,7 @@ class ViewsWidget(QtWidgets.QWidget):
         self.update()
 
     def resizeEvent(self, _event: QtGui.QResizeEvent) -> None:
+        slicer.app.layoutManager().resize_views(self.width(), self.height())
         self._schedule()
 
     def showEvent(self, _event: QtGui.QShowEvent) -> None:

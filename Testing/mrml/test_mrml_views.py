@@ -208,6 +208,8 @@ def test_the_fan_fills_views_that_are_shown_for_the_first_time(scene, ultrasound
 
 def test_captions_leave_the_corner_annotations_to_slicer(shown):
     """There is one text property for all of them, Data Probe's own among them."""
+    import vtk
+
     widget = shown()["IoUSynthT2w alone"]
     annotation = widget.sliceView().cornerAnnotation()
     assert annotation.GetText(0) == "B: Case T2w (synthetic)\n"
@@ -217,6 +219,8 @@ def test_captions_leave_the_corner_annotations_to_slicer(shown):
     assert [annotation.GetText(position) for position in range(1, 8)] == [None] * 7
     assert widget.overlayCornerAnnotation().GetText(7).startswith("SYNTHETIC T2w - not acquired")
     assert widget.overlayCornerAnnotation().GetTextProperty().GetBold()
+    below = widget.overlayCornerAnnotation().GetText(vtk.vtkCornerAnnotation.LowerEdge)
+    assert below.count("\n") > annotation.GetText(0).count("\n") + 2  # of background, foreground and label; the ruler
 
 
 def test_side_by_side_is_side_by_side_where_a_view_was_maximized(shown):
