@@ -7,7 +7,6 @@ import slicer
 
 from .library import importLibrary, resourcesFolder
 
-
 #: What the functions here need, as they are called in ``slicer.modules``.
 _NEEDED = ("sampledata", "terminologies")
 
