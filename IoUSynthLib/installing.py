@@ -28,6 +28,8 @@ MOST_BYTES = 4 * 2**30
 ZIP_SUFFIXES = (".zip",)
 TAR_SUFFIXES = (".tar.gz", ".tgz", ".tar")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+#: How a text file begins that stands for a large one in a repository.
+_LFS_POINTER = b"version https://git-lfs"
 #: What macOS adds to archives.
 _LITTER = ("__MACOSX", ".DS_Store")
 _CHUNK = 2**20
@@ -125,12 +127,13 @@ def _staging(folder: Path) -> Iterator[Path]:
 
 
 def _find(folder: Path, source: Path) -> Path:
-    """The bundle in what was staged: all of it, or the only folder in it that is one."""
+    """The bundle in what was staged: all of it, or the only folder in it, at any depth, that is one."""
     if (folder / METADATA).is_file():
         return folder
-    found = [path for path in sorted(folder.iterdir()) if (path / METADATA).is_file()]
+    found = sorted(path.parents[1] for path in folder.rglob(METADATA.as_posix()))
+    found = [path for path in found if not any(other in path.parents for other in found)]
     if len(found) > 1:
-        names = ", ".join(path.name for path in found)
+        names = ", ".join(path.relative_to(folder).as_posix() for path in found)
         raise InputError(f"{source}: holds several models ({names}); unpack it and install one folder at a time")
     return found[0] if found else folder
 
@@ -145,6 +148,8 @@ def _check(path: Path, source: Path) -> Bundle:
         bundle = load(path)
     for name in bundle.checksums:
         _check_path(name, source)
+        if _start(path / name).startswith(_LFS_POINTER):
+            raise InputError(f"{source}: {name} is a pointer of Git LFS, not the file itself; run git lfs pull in it")
     with _told_of(path, source):
         bundle.verify()
     licence = path / "LICENSE"
@@ -279,7 +284,10 @@ def _suffix(source: Path) -> str:
 
 def _stem(source: Path) -> str:
     """Name of what a folder or archive holds."""
-    return source.name if source.is_dir() else source.name[: len(source.name) - len(_suffix(source))]
+    if source.is_dir():
+        return source.name
+    stem = source.name[: len(source.name) - len(_suffix(source))]
+    return re.sub(r" ?\(\d+\)$", "", stem)  # a browser's number of a file that it had loaded before
 
 
 def _members_of_folder(source: Path) -> Iterator[Member]:
@@ -298,6 +306,7 @@ def _members_of_folder(source: Path) -> Iterator[Member]:
 
 
 def _members_of_zip(source: Path) -> Iterator[Member]:
+    _check_content(source)
     with _damage(source):
         archive = zipfile.ZipFile(source)
     with archive:
@@ -306,15 +315,17 @@ def _members_of_zip(source: Path) -> Iterator[Member]:
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _special(source, info.filename)
-            if info.is_dir():
+            name = info.filename.replace("\\", "/")  # as Windows PowerShell writes them, against the format's rules
+            if name.endswith("/"):
                 continue
             with _damage(source):
                 stream = archive.open(info)
             with stream:
-                yield info.filename, info.file_size, stream
+                yield name, info.file_size, stream
 
 
 def _members_of_tar(source: Path) -> Iterator[Member]:
+    _check_content(source)
     with _damage(source):
         archive = tarfile.open(source)  # noqa: SIM115
     with archive:
@@ -328,6 +339,25 @@ def _members_of_tar(source: Path) -> Iterator[Member]:
             if info.isdir():
                 continue
             yield info.name, info.size, archive.extractfile(info)
+
+
+def _check_content(source: Path) -> None:
+    """Refuse what a download left in the place of an archive: a page to sign in, or the pointer of Git LFS."""
+    with _damage(source):
+        start = _start(source).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
+        raise InputError(
+            f"{source}: is a web page, not an archive, such as one to sign in; download the file itself in a browser"
+        )
+    if start.startswith(_LFS_POINTER):
+        raise InputError(f"{source}: is a pointer of Git LFS, not the file itself; download it with git lfs pull")
+
+
+def _start(file: Path) -> bytes:
+    if not file.is_file():
+        return b""
+    with file.open("rb") as stream:
+        return stream.read(1024)
 
 
 def _special(source: Path, name: str) -> InputError:

@@ -46,6 +46,16 @@ def zipped(model, path, prefix="tiny/"):
     return path
 
 
+def zipped_by_powershell(model, path):
+    """With backslashes, and entries for folders, as Compress-Archive of Windows PowerShell 5.1 writes it."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in {"configs/": b"", **contents(model)}.items():
+            info = zipfile.ZipInfo("x")
+            info.filename, info.create_system = "tiny\\" + name.replace("/", "\\"), 0
+            archive.writestr(info, content)
+    return path
+
+
 def tarred(model, path, prefix="tiny/", *extra):
     """A .tar.gz of the bundle, with the extra entries (and their contents) before it."""
     with tarfile.open(path, "w:gz") as archive:
@@ -84,8 +94,15 @@ def complaint(source, **options):
         lambda model, folder: tarred(model, folder / "tiny-0.0.1.tar.gz"),
         lambda model, folder: tarred(model, folder / "tiny.tgz", prefix="./"),
         lambda model, folder: tarred(model, folder / "mac.tar.gz", "tiny/", (entry("__MACOSX/._tiny"), b"junk")),
+        lambda model, folder: zipped_by_powershell(model, folder / "tiny.zip"),
+        lambda model, folder: zipped(model, folder / "models-main.zip", prefix="models-main/brain/tiny/"),
+        lambda model, folder: tarred(model, folder / "models-1.0.tar.gz", "models-1.0/brain/tiny/"),
+        lambda model, folder: zipped(model, folder / "tiny (1).zip", prefix=""),
     ],
-    ids=["folder", "zip", "bare zip", "tar.gz", "bare tgz", "with litter"],
+    ids=[
+        "folder", "zip", "bare zip", "tar.gz", "bare tgz", "with litter", "of PowerShell", "of GitHub", "tar of GitHub",
+        "numbered by a browser",
+    ],
 )
 def test_a_model_is_installed_once_and_found_by_name(pack, model, home, tmp_path):
     source = pack(model, tmp_path)
@@ -197,6 +214,15 @@ def test_archives_that_are_not_to_be_trusted(extra, cause, model, home, tmp_path
     assert not list(tmp_path.rglob("evil*"))
 
 
+@pytest.mark.parametrize("name", ["..\\evil", "tiny\\..\\..\\evil", "C:\\evil", "\\evil"])
+def test_backslashes_in_zip_archives_lead_nowhere_else(name, model, home, tmp_path):
+    source = zipped(model, tmp_path / "bad.zip")
+    with zipfile.ZipFile(source, "a") as archive:
+        archive.writestr(name, "x")
+    assert "leads elsewhere" in complaint(source)
+    assert not list(tmp_path.rglob("*evil*"))
+
+
 def test_links_in_zip_archives_and_folders(model, home, tmp_path):
     source = zipped(model, tmp_path / "tiny.zip")
     with zipfile.ZipFile(source, "a") as archive:
@@ -243,7 +269,12 @@ def break_network(model):
         file.write(b"\0")
 
 
+def break_download(model):
+    (model / "models" / "model.onnx").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+
+
 BROKEN = {
+    "Git LFS": (break_download, "models/model.onnx is a pointer of Git LFS"),
     "not a bundle": (lambda model: shutil.rmtree(model / "configs"), "is not a model: there is no configs/metadata"),
     "other metadata": (lambda model: (model / METADATA).write_text("{}"), f"{METADATA}: is not the metadata"),
     "no network": (lambda model: (model / "models" / "model.onnx").unlink(), "models/model.onnx: is missing"),
@@ -280,6 +311,15 @@ def test_damaged_archives(model, home, tmp_path, capsys):
             assert error.count("\n") == 1
             assert "again" in error
     assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["tiny.zip", "tiny.tar.gz"])
+def test_what_a_download_left_in_the_place_of_an_archive(name, home, tmp_path):
+    source = tmp_path / name
+    source.write_text("\ufeff\n<!DOCTYPE html><html>Sign in</html>", encoding="utf-8")
+    assert "is a web page, not an archive, such as one to sign in; download" in complaint(source)
+    source.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 123\n")
+    assert "is a pointer of Git LFS, not the file itself; download it with git lfs pull" in complaint(source)
 
 
 def test_other_sources(model, home, tmp_path):
