@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from ..simulation.case import Case, read_case
 from ..simulation.cohort import INDEX
 from ..simulation.mri import TARGETS
 from ..volume import InputError, Volume, read_volume
-from .scores import Row, by_phase, fidelity_scores, overlap_scores, predicted_image, summarize
+from .scores import FEWEST_FOR_INTERVAL, Row, by_phase, fidelity_scores, overlap_scores, predicted_image, summarize
 from .tables import fidelity_table, overlap_table
 
 #: Name of the evaluated method in columns and tables.
@@ -22,6 +22,9 @@ METHOD = "prediction"
 SEGMENTATION = "segmentation"
 #: Files that :func:`write` makes.
 OUTPUTS = ("scores.csv", "summary.json", "table.md")
+
+#: So many cases without a prediction are named.
+_NAMED = 5
 
 # Geometry in a NIfTI header is rounded to float32.
 _GRID_TOLERANCE = 1e-3
@@ -44,7 +47,8 @@ def evaluate(predictions: Path, reference: Path, report: Callable[[str], None] =
     Returns
     -------
     dict
-        ``simulated``: True; ``cases``: name, head, split, lesion and scores of each; ``summary``: of every score.
+        ``simulated``: True; ``cases``: name, head, split, lesion and scores of each; ``not_predicted``: names of the
+        cohort's cases that have no prediction; ``summary``: of every score.
 
     Raises
     ------
@@ -59,33 +63,44 @@ def evaluate(predictions: Path, reference: Path, report: Callable[[str], None] =
             "synthesize the cohort's ioUS.mha files, one output folder with the case's name for each"
         )
     _check_complete(files)
+    missing = [name for name in entries if name not in files]
+    if missing:
+        report(_say_missing(missing, len(entries)))
     rows = []
     for name, found in files.items():
         rows.append({"case": name, "head": entries[name]["head"], "split": entries[name]["split"]})
         rows[-1] |= _score_case(reference / name, found)
         report(f"{name}: scored ({len(rows)} of {len(files)})")
-    return {"simulated": True, "cases": rows, "summary": summarize(rows)}
+    return {"simulated": True, "cases": rows, "not_predicted": missing, "summary": summarize(rows)}
+
+
+def _say_missing(missing: Sequence[str], count: int) -> str:
+    named = ", ".join(missing[:_NAMED]) + (f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else "")
+    return f"{len(missing)} of {count} cases have no prediction and are not scored: {named}."
 
 
 def write(evaluation: dict, folder: Path) -> str:
     """Write ``scores.csv`` (a row a case), ``summary.json`` and ``table.md`` into a folder; return the table."""
-    rows, summary = evaluation["cases"], evaluation["summary"]
+    rows, summary, missing = (evaluation[key] for key in ("cases", "summary", "not_predicted"))
     with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
         table.writerows({name: "" if _is_nan(value) else value for name, value in row.items()} for row in rows)
-    content = {"simulated": evaluation["simulated"], "cases": len(rows), "summary": summary}
+    content = {"simulated": evaluation["simulated"], "cases": len(rows), "not_predicted": missing, "summary": summary}
     (folder / "summary.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    text = _table(rows, summary)
+    text = _table(rows, summary, missing)
     (folder / "table.md").write_text(text, encoding="utf-8")
     return text
 
 
-def _table(rows: list[Row], summary: dict) -> str:
+def _table(rows: list[Row], summary: dict, missing: list[str]) -> str:
     lines = [
-        f"Accuracy on simulated data, {len(rows)} case{'s' if len(rows) > 1 else ''}: mean (95 % Student-t interval). "
-        "SSIM over whole slices is inflated by the background; compare inside the fan."
+        f"Accuracy on simulated data, {len(rows)} case{'s' if len(rows) > 1 else ''}: mean (95 % Student-t interval, "
+        f"of {FEWEST_FOR_INTERVAL} cases or more). SSIM over whole slices is inflated by the background; compare "
+        "inside the fan."
     ]
+    if missing:
+        lines.append(_say_missing(missing, len(rows) + len(missing)))
     splits = sorted({str(row["split"]) for row in rows} - {"test"})
     if splits:
         lines.append(f"Not all of these heads were held out from training (split {', '.join(splits)}).")

@@ -14,6 +14,9 @@ from .fidelity import confidence_interval, dice, score
 Row = dict[str, str | float]
 Summary = dict[str, dict[str, float]]
 
+#: Number of values from which on an interval of their mean is given.
+FEWEST_FOR_INTERVAL = 3
+
 STRUCTURES = {name: value for name, value in LABELS.items() if name != "background"}
 
 
@@ -87,13 +90,13 @@ def by_phase(row: Row) -> dict[str, float]:
 
 def summarize(rows: Sequence[Row]) -> Summary:
     """Mean, median and number of the finite values of every numeric column, with the 95 % Student-t interval of the
-    mean, ``low`` to ``high``, where there are two or more.
+    mean, ``low`` to ``high``, where there are three or more: of two it is nine times as wide as they differ.
     """
     summary = {}
     for name in rows[0]:
         values = np.array([row[name] for row in rows if isinstance(row[name], float) and np.isfinite(row[name])])
         if len(values):
             summary[name] = {"mean": float(values.mean()), "median": float(np.median(values)), "n": len(values)}
-        if len(values) > 1:
+        if len(values) >= FEWEST_FOR_INTERVAL:
             summary[name] |= dict(zip(("low", "high"), confidence_interval(values), strict=True))
     return summary

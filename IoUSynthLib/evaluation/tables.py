@@ -88,6 +88,6 @@ def _cell(summary: Summary, key: str, digits: int) -> str:
     if key not in summary:
         return "-"
     entry = summary[key]
-    if entry["n"] == 1:
-        return f"{entry['mean']:.{digits}f} (n=1)"
+    if "low" not in entry:
+        return f"{entry['mean']:.{digits}f} (n={entry['n']})"
     return f"{entry['mean']:.{digits}f} ({entry['low']:.{digits}f} to {entry['high']:.{digits}f})"

@@ -157,7 +157,7 @@ def read_index(cohort: Path, split: str) -> list[Path]:
         ``cohort`` has no index.
     """
     if not (cohort / INDEX).is_file():
-        raise ValueError(f"{cohort}: no {INDEX}; make a cohort with `iousynth simulate -n 100 -o {cohort}`")
+        raise ValueError(f"{cohort}: no {INDEX}; make a cohort with `iousynth simulate`")
     cases = json.loads((cohort / INDEX).read_text())["cases"]
     return [cohort / case["name"] for case in cases if case["split"] == split]
 

@@ -11,8 +11,14 @@ from pathlib import Path
 import torch
 
 from ..volume import InputError
-from .cohort import head_paths, simulate_cohort
+from .cohort import head_paths, simulate_cohort, split_heads
 from .contact_sheet import FILE, write_contact_sheet
+
+#: No head is split, so that nothing is validated on a head that was trained on.
+_NO_SPLITS = (
+    "all cases are for training, none for validation or test, because there are too few heads ({count}); to train on "
+    "them, give five or more label maps of one source with --anatomy"
+)
 
 
 def write_cohort(number: int, output: Path, anatomy: Path | None, seed: int, workers: int, device: str = "cpu") -> str:
@@ -33,6 +39,8 @@ def write_cohort(number: int, output: Path, anatomy: Path | None, seed: int, wor
     try:
         heads = ["icbm152"] if anatomy is None else list(head_paths(anatomy))
         check_begun(output, heads, seed)
+        if anatomy is None:
+            print(f"simulate: {_NO_SPLITS.format(count=1)}", file=sys.stderr, flush=True)
         cases = simulate_cohort(number, output, anatomy, seed, workers, _print_progress(), device=device)
     except InputError:
         raise
@@ -51,7 +59,10 @@ def write_cohort(number: int, output: Path, anatomy: Path | None, seed: int, wor
     write_contact_sheet([output / case["name"] for case in cases], output / FILE)
     splits = [case["split"] for case in cases]
     counts = ", ".join(f"{splits.count(split)} for {split}" for split in ("train", "validation", "test"))
-    return f"wrote {len(cases)} simulated cases ({counts}), dataset.json and {FILE} in {output}"
+    text = f"wrote {len(cases)} simulated cases ({counts}), dataset.json and {FILE} in {output}"
+    if "validation" in split_heads(heads).values():
+        return text
+    return f"{text}; {_NO_SPLITS.format(count=len(heads))}"
 
 
 def check_begun(output: Path, heads: Sequence[str], seed: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -77,7 +78,9 @@ def _check_cohort(options: argparse.Namespace, preset: Preset | FamilyPreset) ->
     """Refuse a cohort, or predictions of it, that the preset cannot learn from."""
     index = options.data / INDEX
     if not index.is_file():
-        raise InputError(f"{index}: is missing; make a cohort with iousynth simulate -n 100 -o {options.data}")
+        raise InputError(
+            f"{index}: is missing; make a cohort with iousynth simulate -n 100 --anatomy DIR -o {options.data}"
+        )
     if options.predictions is not None and preset.kind != "segmenter":
         raise InputError(f"--predictions: {options.preset} learns from no predictions; leave the option out")
     for split in ("train", "validation"):
@@ -86,7 +89,7 @@ def _check_cohort(options: argparse.Namespace, preset: Preset | FamilyPreset) ->
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{index}: is damaged ({error!r}); make the cohort again") from error
         if not folders:
-            raise InputError(f"{options.data}: has no cases for {split}; make a cohort with more heads")
+            raise InputError(f"{options.data}: has no cases for {split}; {_more_heads(index)}")
         needed = [folder / "case.json" for folder in folders]
         if options.predictions is not None:
             images = [image for image in preset.inputs if image != "ioUS"]
@@ -94,6 +97,18 @@ def _check_cohort(options: argparse.Namespace, preset: Preset | FamilyPreset) ->
         for path in needed:
             if not path.is_file():
                 raise InputError(f"{path}: is missing; repeat the command that made its folder")
+
+
+def _more_heads(index: Path) -> str:
+    """Say how a cohort gets cases of every split."""
+    content = json.loads(index.read_text(encoding="utf-8"))
+    heads = {case.get("head") for case in content["cases"]}
+    if content.get("simulated", True):
+        return (
+            f"make a cohort with more heads, of which it has {len(heads)} and none is split: simulate --anatomy DIR, "
+            "with five or more label maps of one source"
+        )
+    return f"prepare more patients: it has {len(heads)}, and none is split"
 
 
 def _check_writable(folder: Path) -> None:

@@ -83,7 +83,7 @@ def generator_volume(folder: Path, targets: Sequence[str] = TARGETS) -> Training
 def refiner_volume(folder: Path, predictions: Path, targets: Sequence[str], ultrasound: bool) -> TrainingVolume:
     """Synthetic MR, written by :func:`.predictions.predict_cohort`, and ultrasound if wanted, in; true MR out."""
     volume = generator_volume(folder, targets)
-    synthetic = np.stack([np.load(predictions / f"{folder.name}_{target}.npy") for target in targets])
+    synthetic = np.stack([_synthetic(predictions, folder.name, target, volume.fan.shape) for target in targets])
     image = np.where(volume.fan, synthetic, np.float16(OUTSIDE))
     image = np.concatenate([image, volume.image]) if ultrasound else image
     return TrainingVolume(image, volume.target, volume.fan, volume.centres)
@@ -110,7 +110,7 @@ def segmenter_volume(
         if name == "ioUS":
             continue
         if predictions is not None:
-            images[name] = np.load(predictions / f"{folder.name}_{name}.npy").astype(np.float32)
+            images[name] = _synthetic(predictions, folder.name, name, case.fan.array.shape).astype(np.float32)
         elif name in case.images:
             images[name] = _mri(case, name)
         else:
@@ -120,6 +120,18 @@ def segmenter_volume(
     labels = np.where(seen.valid, _coarse_labels(case, spacing), 0)
     centres = np.concatenate([_some(seen.valid, 2000), _some(labels == 1, 1000), _some(labels == 2, 1000)])
     return TrainingVolume(image.astype(np.float16), labels[None].astype(np.float16), seen.valid, centres)
+
+
+def _synthetic(predictions: Path, case: str, target: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A synthetic image that :func:`.predictions.predict_cohort` wrote."""
+    path = predictions / f"{case}_{target}.npy"
+    try:
+        image = np.load(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: is missing or damaged ({error}); predict the cohort again") from error
+    if image.shape != shape:
+        raise InputError(f"{path}: is of another grid than the case; predict this cohort again")
+    return image
 
 
 def _coarse_labels(case: Case, spacing: float) -> np.ndarray:

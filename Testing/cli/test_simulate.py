@@ -103,7 +103,7 @@ def test_a_gpu_that_is_not_there(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "cohort").exists()
 
 
-def test_a_whole_cohort_goes_through(tmp_path, monkeypatch):
+def test_a_whole_cohort_goes_through(tmp_path, monkeypatch, capsys):
     """The real simulator in the worker process, on a head that costs nothing to read."""
     spacing = 2.0
     radius = np.linalg.norm((np.indices((70, 70, 70)) - 34.5) * spacing, axis=0)
@@ -112,6 +112,9 @@ def test_a_whole_cohort_goes_through(tmp_path, monkeypatch):
     monkeypatch.setattr(cohort, "load_head", lambda path: head)
     text = write_cohort(1, tmp_path / "out", None, 0, 1)
     assert "wrote 1 simulated cases" in text
+    for said in (text, capsys.readouterr().err.splitlines()[0]):
+        assert "none for validation or test, because there are too few heads (1)" in said
+        assert "--anatomy" in said
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"case-0000", "dataset.json", "contact_sheet.png"}
 
 

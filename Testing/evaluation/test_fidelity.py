@@ -99,7 +99,7 @@ def test_tables_hold_the_summary():
     assert summary["T2w/generator/PSNR"]["mean"] == 16.0
     assert summary["Dice/overlay/tumour"]["n"] == 2
     assert "| T2w | generator | 16.00 (13.52 to 18.48) | - | 0.400 (0.400 to 0.400) |" in fidelity_table(summary)
-    assert "| overlay | 0.600 (0.600 to 0.600) | - | - | - | 1.00 (n=3) | - |" in overlap_table(summary)
+    assert "| overlay | 0.600 (n=2) | - | - | - | 1.00 (n=3) | - |" in overlap_table(summary)
 
 
 def test_a_single_case_has_no_interval():

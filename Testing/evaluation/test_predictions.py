@@ -117,15 +117,26 @@ def test_means_and_intervals(evaluate, tmp_path):
     content = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert content["simulated"] is True
     assert content["cases"] == 2
-    with (tmp_path / "out" / "scores.csv").open(newline="") as file:
-        values = np.array([float(row["T2w/prediction/PSNR"]) for row in csv.DictReader(file)])
-    entry = content["summary"]["T2w/prediction/PSNR"]
-    assert (entry["low"], entry["high"]) == pytest.approx(confidence_interval(values))
+    values = psnr(tmp_path)
+    assert "low" not in content["summary"]["T2w/prediction/PSNR"], "of two cases it reached from -47 to 79 dB"
     table = (tmp_path / "out" / "table.md").read_text()
-    assert table.startswith("Accuracy on simulated data, 2 cases: mean (95 % Student-t interval).")
-    assert f"| T2w | prediction | {values.mean():.2f} ({entry['low']:.2f} to {entry['high']:.2f}) |" in table
-    assert "| prediction | 0.667 (0.667 to 0.667) | 0.667 (n=1) | 0.667 (n=1) | 0.000 (n=1) |" in table
+    assert table.startswith("Accuracy on simulated data, 2 cases: mean (95 % Student-t interval, of 3 cases or more).")
+    assert f"| T2w | prediction | {values.mean():.2f} (n=2) |" in table
+    assert "| prediction | 0.667 (n=2) | 0.667 (n=1) | 0.667 (n=1) | 0.000 (n=1) |" in table
     assert "held out" not in table
+
+
+def psnr(tmp_path):
+    with (tmp_path / "out" / "scores.csv").open(newline="") as file:
+        return np.array([float(row["T2w/prediction/PSNR"]) for row in csv.DictReader(file)])
+
+
+def test_cases_without_a_prediction_are_said(evaluate, tmp_path, capsys):
+    assert evaluate() == 0
+    said = f"1 of 3 cases have no prediction and are not scored: {NAMES[2]}."
+    assert said in capsys.readouterr().err
+    assert said in (tmp_path / "out" / "table.md").read_text()
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["not_predicted"] == [NAMES[2]]
 
 
 def test_scores_are_those_of_the_arrays(cohort, predictions, evaluate, tmp_path):
@@ -154,9 +165,12 @@ def test_heads_of_training_are_pointed_out(cohort, predictions, evaluate, tmp_pa
     for kind, array in predict(case, 0.1).items():
         write_volume(predictions / f"{NAMES[2]}_{kind}.nii.gz", case.fan.with_array(array))
     assert evaluate() == 0
-    assert "Not all of these heads were held out from training (split train)." in (
-        tmp_path / "out" / "table.md"
-    ).read_text()
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "Not all of these heads were held out from training (split train)." in table
+    assert "no prediction" not in table
+    values = psnr(tmp_path)
+    low, high = confidence_interval(values)
+    assert f"| T2w | prediction | {values.mean():.2f} ({low:.2f} to {high:.2f}) |" in table
 
 
 def index(change):

@@ -133,6 +133,14 @@ def test_bad_cohorts(tmp_path, capsys):
     assert "case.json: is missing" in complaint(capsys, *arguments)
     index.write_text('{"cases": []}')
     assert "has no cases for train; make a cohort with more heads" in complaint(capsys, *arguments)
+    (tmp_path / "case-0000").mkdir()
+    (tmp_path / "case-0000" / "case.json").touch()
+    entry = {"name": "case-0000", "head": "icbm152", "split": "train"}
+    for simulated, remedy in ((True, "simulate --anatomy DIR, with five or more"), (False, "prepare more patients")):
+        index.write_text(json.dumps({"simulated": simulated, "cases": [entry]}))
+        error = complaint(capsys, *arguments)
+        assert "has no cases for validation; " in error
+        assert remedy in error
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,16 @@ pytest.importorskip("torch")
 
 import torch
 
-from IoUSynthLib.training.data import DrawnAhead, SliceBatches, TrainingVolume, load_volumes
+from IoUSynthLib.simulation.case import Case, write_case
+from IoUSynthLib.training.data import (
+    DrawnAhead,
+    SliceBatches,
+    TrainingVolume,
+    load_volumes,
+    refiner_volume,
+    segmenter_volume,
+)
+from IoUSynthLib.volume import InputError, Volume
 
 
 def volume(seed) -> TrainingVolume:
@@ -37,3 +46,22 @@ def test_other_processes_load_the_same_cases_in_the_same_order():
     here, elsewhere = (load_volumes([2, 0, 1], empty_or, workers) for workers in (0, 2))
     assert len(here) == len(elsewhere) == 2
     assert all(np.array_equal(one.image, other.image) for one, other in zip(here, elsewhere, strict=True))
+
+
+def test_damaged_predictions_are_named(tmp_path):
+    """A file that is cut off ended in a traceback."""
+    grid = np.zeros((12, 12, 12), np.int16)
+    images = {name: Volume(grid + 100, (0.8,) * 3) for name in ("ioUS", "T2w", "FLAIR")}
+    labels = Volume(grid.astype(np.uint8), (0.8,) * 3)
+    write_case(Case(images, labels, labels.with_array(labels.array + 1), {}), tmp_path / "case-0000")
+    path = tmp_path / "case-0000_T2w.npy"
+    for content, message in ((grid.astype(np.float16), "is missing or damaged"), (np.zeros((3, 3, 3)), "another grid")):
+        np.save(path, content)
+        if content.shape == grid.shape:
+            path.write_bytes(path.read_bytes()[:-100])
+        for load in (
+            lambda: segmenter_volume(tmp_path / "case-0000", ("ioUS", "T2w"), tmp_path),
+            lambda: refiner_volume(tmp_path / "case-0000", tmp_path, ("T2w",), True),
+        ):
+            with pytest.raises(InputError, match=rf"case-0000_T2w\.npy: is (of )?.*{message.removeprefix('is ')}"):
+                load()
