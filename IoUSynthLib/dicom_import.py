@@ -10,6 +10,7 @@ import contextlib
 import filecmp
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -196,11 +197,12 @@ def _read_frames(path: Path, header: Dataset) -> Volume:
     if header.get("SOPClassUID") in _CLIPS:
         raise InputError(f"{path}: is an ultrasound clip (2D+t); reconstruct it into a 3D volume first")
     with _naming(path):
-        planes, notes = planes_of_frames(header)
+        planes, notes, doubts = planes_of_frames(header)
         grid = regular_grid(planes)
         _check_one_scale(header)
     volume = _decode([str(path)], path, header)
-    return _placed(volume.with_array(volume.array[grid.order]), grid, notes)
+    volume = replace(volume, array=volume.array[grid.order], warnings=(*volume.warnings, *doubts))
+    return _placed(volume, grid, notes)
 
 
 def _check_one_scale(header: Dataset) -> None:
@@ -228,7 +230,8 @@ def _decode(names: list[str], where: Path, header: Dataset) -> Volume:
 
 
 def _placed(volume: Volume, grid: Grid, notes: tuple[str, ...]) -> Volume:
-    return Volume(volume.array, grid.spacing, grid.origin, grid.direction, (*notes, *volume.notes))
+    notes = (*notes, *volume.notes)
+    return replace(volume, spacing=grid.spacing, origin=grid.origin, direction=grid.direction, notes=notes)
 
 
 @contextlib.contextmanager

@@ -89,8 +89,8 @@ def plane_of_slice(header: Dataset, name: str) -> Plane:
     return Plane(name, (int(header.Columns), int(header.Rows)), spacing, position, axes.reshape(2, 3), marks)
 
 
-def planes_of_frames(header: Dataset) -> tuple[list[Plane], tuple[str, ...]]:
-    """Return where the frames of a file lie, in the order of its frames, and what is to be said about it.
+def planes_of_frames(header: Dataset) -> tuple[list[Plane], tuple[str, ...], tuple[str, ...]]:
+    """Return where the frames of a file lie, in the order of its frames, and notes and warnings about that.
 
     The place of each frame is looked up in its own functional groups, then in the shared ones. Ultrasound that has no
     place in the patient is placed by the matrix to the table (of the tracking), or else in coordinates of its own.
@@ -104,7 +104,7 @@ def planes_of_frames(header: Dataset) -> tuple[list[Plane], tuple[str, ...]]:
     frames = list(header.get("PerFrameFunctionalGroupsSequence") or [])
     count = int(header.get("NumberOfFrames") or 1)
     if not frames:
-        return _stacked_frames(header, count), ()
+        return _stacked_frames(header, count), (), ()
     if len(frames) != count:
         raise InputError(f"holds {count} frames, but says where {len(frames)} lie; export it again")
     for kind in ("Patient", "Volume"):
@@ -118,7 +118,7 @@ def planes_of_frames(header: Dataset) -> tuple[list[Plane], tuple[str, ...]]:
     if kind == "Volume":
         return _from_volume_frame(planes, header)
     estimated = header.get("PatientFrameOfReferenceSource") == "ESTIMATED"
-    return planes, ("Its place in the patient is an estimate, says the file.",) if estimated else ()
+    return planes, (), ("Its place in the patient is an estimate, says the file.",) if estimated else ()
 
 
 def _placed_frame(
@@ -141,12 +141,12 @@ def _placed_frame(
     return spacing, position, axes.reshape(2, 3)
 
 
-def _from_volume_frame(planes: list[Plane], header: Dataset) -> tuple[list[Plane], tuple[str, ...]]:
+def _from_volume_frame(planes: list[Plane], header: Dataset) -> tuple[list[Plane], tuple[str, ...], tuple[str, ...]]:
     """Bring planes from the volume's own coordinates (PS3.3 C.8.24.2) to those of the table, where these are known."""
     matrix = _numbers(header, "VolumeToTableMappingMatrix", 16)
     if matrix is None:
-        note = "The file does not say where its volume lies in the patient: the coordinates are those of the volume."
-        return planes, (note,)
+        doubt = "The file does not say where its volume lies in the patient: the coordinates are those of the volume."
+        return planes, (), (doubt,)
     matrix = matrix.reshape(4, 4)
     rotation = matrix[:3, :3]
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-2 or np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-6:
@@ -156,7 +156,7 @@ def _from_volume_frame(planes: list[Plane], header: Dataset) -> tuple[list[Plane
         Plane(p.name, p.size, p.spacing, rotation @ p.position + matrix[:3, 3], p.axes @ rotation.T, p.marks)
         for p in planes
     ]
-    return moved, (note,)
+    return moved, (note,), ()
 
 
 def _stacked_frames(header: Dataset, count: int) -> list[Plane]:

@@ -282,7 +282,8 @@ def _nrrd(path: Path, stream: BinaryIO) -> Header:
         elif not data.startswith("LIST") and "%" not in data:
             _check_data_file(path, data, wanted, compressed)
     directions = fields.get("space directions", "")
-    if "(" not in directions and not _numbers(fields.get("spacings", "")):
+    is_sweep = any(name.startswith("seq_frame") for name in fields)  # whose transforms may hold the pixel size
+    if "(" not in directions and not _numbers(fields.get("spacings", "")) and not is_sweep:
         raise _no_voxel_size(path)
     unit = _nrrd_unit(path, fields, len(sizes))
     return Header(unit, segmentation="segment0_id" in fields)
@@ -320,8 +321,6 @@ def _metaimage(path: Path, stream: BinaryIO) -> Header:
         fields[name.strip()] = value.strip()
         if name.strip() == "ElementDataFile":
             break
-        if name.startswith("Seq_Frame"):
-            return Header()  # a sweep, which the reader refuses
     if not {"DimSize", "ElementType", "ElementDataFile"} <= fields.keys():
         raise InputError(f"{path}: is damaged: its header is not complete; copy or export it again")
     compressed = fields.get("CompressedData", "").lower() == "true"

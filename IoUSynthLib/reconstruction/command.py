@@ -77,7 +77,8 @@ def run(options: argparse.Namespace) -> int:
     size = " x ".join(map(str, volume.size))
     print(
         f"{options.output}: {size} voxels of {options.spacing:g} mm, {mask.array.mean():.0%} of them with data "
-        f"({name}_mask{suffix}), in {seconds:.1f} s. {' '.join(volume.notes)}"
+        f"({name}_mask{suffix}), in {seconds:.1f} s. "
+        + " ".join([*volume.notes, *(f"Warning: {doubt}" for doubt in volume.warnings)])
     )
     return 0
 

@@ -74,7 +74,8 @@ def reconstruct(
     Returns
     -------
     Volume
-        float32, from 0 to 255; 0 where there is no data, but 0 can also be data.
+        float32, from 0 to 255; 0 where there is no data, but 0 can also be data. Its warnings say what makes the poses
+        doubtful.
     Volume
         bool, True where there is data, on the same grid.
 
@@ -104,8 +105,8 @@ def reconstruct(
         f"Reconstructed from {len(sweep.frames)} frames: {interpolation}, {compounding}, "
         f"gaps up to {fill_gap_mm:g} mm filled ({filled:.0%} of the data)."
     )
-    notes = (*sweep.notes, note, *_doubts(sweep, fan, grid, np.count_nonzero(known)))
-    volume = Volume(value, grid.spacing, grid.origin, grid.direction, notes)
+    doubts = _doubts(sweep, fan, grid, np.count_nonzero(known))
+    volume = Volume(value, grid.spacing, grid.origin, grid.direction, (*sweep.notes, note), doubts)
     return volume, Volume(known, grid.spacing, grid.origin, grid.direction)
 
 
@@ -115,7 +116,7 @@ def _doubts(sweep: Sweep, fan: np.ndarray, grid: Volume, known: int) -> tuple[st
     if share >= LEAST_SHARE:
         return (jump,) if jump else ()
     empty = (
-        f"Warning: only {share:.0%} of the box round the sweep holds data: do the poses jump, or lead from the patient "
+        f"Only {share:.0%} of the box round the sweep holds data: do the poses jump, or lead from the patient "
         "to the image?"
     )
     return (jump, empty) if jump else (empty,)

@@ -128,6 +128,6 @@ def jumps(steps: np.ndarray) -> str:
     number = int(np.argmax(steps))
     times = f" ({far.sum()} such jumps)" if far.sum() > 1 else ""
     return (
-        f"Warning: between frames {number + 1} and {number + 2} the pose jumps by {steps.max():.0f} mm, otherwise by "
+        f"Between frames {number + 1} and {number + 2} the pose jumps by {steps.max():.0f} mm, otherwise by "
         f"{usual:.1f} mm{times}: was the tracking lost, or are these several sweeps?"
     )

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from ..image_files import examine
 from ..volume import InputError, _quiet
 from .plus import read_calibration, read_plus
 from .poses import checked_affine, is_rigid, without_lost
 from .sweep import Sweep, to_eight_bit
 
 _PIXEL_SIZE = re.compile(r"pixel(?:\s+size|\s+spacing)?\s*[:=]?\s*(\d+(?:[.,]\d+)?)\s*(mm|cm|um|µm)\b", re.IGNORECASE)
+#: How the names of sequences end; for other files it is said what is wanted.
+_SEQUENCES = (".mha", ".mhd", ".nrrd", ".nhdr")
 _MILLIMETRES = {"mm": 1.0, "cm": 10.0, "um": 1e-3, "µm": 1e-3}
 
 
@@ -56,6 +59,8 @@ def read_sweep(
             raise InputError("no such file or folder; check the name")
         if path.is_dir() and calibration is not None:
             raise InputError("is a folder of frames and poses, which takes no calibration; leave the calibration out")
+    if path.is_file() and path.name.lower().endswith(_SEQUENCES):
+        examine(path)
     mask, fixed = None, {}
     if fan is not None:
         with _naming(fan):

@@ -173,7 +173,7 @@ def test_what_is_wrong_is_named(truth, calibration, tmp_path):
     with pytest.raises(InputError, match=r"volume\.nrrd: is not a tracked sequence"):
         read_sweep(tmp_path / "volume.nrrd")
     (tmp_path / "text.mha").write_text("no image")
-    with pytest.raises(InputError, match="cannot be read as an image"):
+    with pytest.raises(InputError, match="its header is not complete"):
         read_sweep(tmp_path / "text.mha")
     with pytest.raises(InputError, match="no such file"):
         read_sweep(tmp_path / "absent.mha")

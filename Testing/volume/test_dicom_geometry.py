@@ -58,7 +58,7 @@ def test_a_place_in_the_patient_comes_before_that_on_the_table(tmp_path):
     dataset.PatientFrameOfReferenceSource = "ESTIMATED"
     volume = read_volume(save(dataset, tmp_path / "one.dcm"))
     assert_known(volume)
-    assert "estimate" in volume.notes[0]
+    assert "estimate" in volume.warnings[0]
 
 
 def test_ultrasound_with_coordinates_of_its_own_says_so(tmp_path):
@@ -67,7 +67,7 @@ def test_ultrasound_with_coordinates_of_its_own_says_so(tmp_path):
     volume = read_volume(save(dataset, tmp_path / "one.dcm"))
     assert volume.spacing == pytest.approx(SPACING)
     assert volume.origin == (0, 0, 0)
-    assert "does not say where its volume lies in the patient" in volume.notes[0]
+    assert "does not say where its volume lies in the patient" in volume.warnings[0]
 
 
 def test_colour_frames_become_luminance_in_their_place(tmp_path):
