@@ -388,8 +388,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         help="score predictions against a cohort that knows the truth",
         description="Writes scores.csv (a row a case), summary.json and table.md with means and 95 % intervals, and "
         "prints the table.",
-        epilog="To predict a cohort: for case in COHORT/case-*; do iousynth synthesize $case/ioUS.mha "
-        "-o PREDICTIONS/$(basename $case); done",
+        epilog="To predict a cohort: iousynth synthesize COHORT -o PREDICTIONS",
     )
     parser.add_argument(
         "predictions", type=Path, metavar="PREDICTIONS", help="folder with what synthesize wrote, named by case"
@@ -494,7 +493,8 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
         "--anatomy",
         type=Path,
         metavar="DIR",
-        help="BrainWeb or SynthSeg label maps, or folders with real T1, T2 and FLAIR (default: the ICBM 152 head)",
+        help="BrainWeb or SynthSeg label maps, or folders with real T1, T2 and FLAIR; to train, five or more of one "
+        "source (default: the ICBM 152 head, for training only)",
     )
     parser.add_argument("--seed", type=_seed, default=0, metavar="S", help="default: 0")
     parser.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes (default: 1)")
@@ -521,8 +521,9 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "prepare",
         help="make a cohort to train on of patients' ultrasound and MRI",
-        description="Registers each MRI to its ultrasound and writes what simulate does, of patients. Finished cases "
-        "are kept, so that the same command goes on after an interruption.",
+        description="Registers each MRI to its ultrasound and writes what simulate does, of patients. An image with "
+        "label or seg in its name is an outline in the frame of the MRI: 0 background, 1 tumour, 2 cavity. Finished "
+        "cases are kept, so that the same command goes on after an interruption.",
     )
     parser.add_argument(
         "cohort", type=Path, metavar="COHORT", help="RESECT, or a folder a patient with ioUS, T2w, FLAIR in file names"

@@ -38,6 +38,8 @@ def read_reference(path: Path, same_frame: bool = False) -> Reference:
     InputError
         There is none, there are several studies, it lacks a study, or one frame of reference where that is wanted.
     """
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; check the name")
     folder = path.parent if is_directory_file(path) else path
     files = sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else [path]
     headers = [header for header in map(header_of, files) if header is not None]

@@ -199,7 +199,14 @@ def _not_ultrasound(sample: Volume, fan: np.ndarray) -> list[str]:
     plausible, reason = preprocessing.looks_like_ultrasound(sample, fan)
     if plausible:
         return []
-    return [f"The input does not look like ultrasound: {reason} Choose the ultrasound volume, or correct its spacing."]
+    return [
+        f"The input does not look like ultrasound: {_sentence(reason)} Choose the ultrasound volume, or correct "
+        "its spacing."
+    ]
+
+
+def _sentence(reason: str) -> str:
+    return reason if reason.endswith(("?", ".")) else f"{reason}."
 
 
 def _wrong_size(measures: dict, bundle: Bundle | None) -> list[str]:
@@ -214,7 +221,7 @@ def _wrong_size(measures: dict, bundle: Bundle | None) -> list[str]:
     if finest < _FINEST_MM or not low <= length <= high:
         findings.append(
             f"The image content is {length:.3g} mm long with voxels of {finest:.2g} mm, which no sweep of a brain is; "
-            "set the spacing in mm in the module Volumes."
+            "set the spacing in mm where it was exported, or in 3D Slicer in the module Volumes."
         )
     return findings
 

@@ -25,7 +25,8 @@ _SMALLEST_UNCERTAINTY = 1e-4
 #: What a report warns of when there must be a tumour, but none is seen.
 FAINT_TUMOUR = (
     "no tumour stands out in this ultrasound; its most probable place is outlined, because nothing has been removed "
-    "yet: compare it with the preoperative MRI, or untick Before resection"
+    "yet: compare it with the preoperative MRI, or, if something has been removed, take back the choice "
+    "Before resection (--before-resection)"
 )
 #: Outlines with an expected Dice below this are called doubtful: less of them is right than wrong.
 DOUBTFUL_BELOW = 0.5

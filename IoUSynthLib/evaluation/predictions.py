@@ -56,7 +56,8 @@ def evaluate(predictions: Path, reference: Path, report: Callable[[str], None] =
         A folder or file is missing or does not fit; one line with cause and remedy.
     """
     entries = _index(reference)
-    files = {name: found for name in entries if (found := _files(predictions, name))}
+    alone = len(entries) == 1
+    files = {name: found for name in entries if (found := _files(predictions, name, alone))}
     if not files:
         raise InputError(
             f"{predictions}: holds no prediction of a case of {reference}, such as {next(iter(entries))}_T2w.nii.gz; "
@@ -137,12 +138,10 @@ def _index(reference: Path) -> dict[str, dict[str, str]]:
     return entries
 
 
-def _files(predictions: Path, case: str) -> dict[str, Path]:
-    """The case's files that are there, by kind."""
-    places = {
-        kind: (predictions / f"{case}_{kind}.nii.gz", predictions / case / f"ioUS_{kind}.nii.gz")
-        for kind in (*TARGETS, SEGMENTATION)
-    }
+def _files(predictions: Path, case: str, alone: bool) -> dict[str, Path]:
+    """The case's files that are there, by kind; those of the only case of a cohort need not name it."""
+    stems = (case, f"{case}/ioUS", *(["ioUS"] if alone else []))
+    places = {kind: [predictions / f"{stem}_{kind}.nii.gz" for stem in stems] for kind in (*TARGETS, SEGMENTATION)}
     found = {kind: next((file for file in files if file.is_file()), None) for kind, files in places.items()}
     return {kind: file for kind, file in found.items() if file is not None}
 

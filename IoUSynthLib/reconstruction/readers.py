@@ -59,6 +59,9 @@ def read_sweep(
             raise InputError("no such file or folder; check the name")
         if path.is_dir() and calibration is not None:
             raise InputError("is a folder of frames and poses, which takes no calibration; leave the calibration out")
+    for given in (fan, calibration):
+        if given is not None and not Path(given).exists():
+            raise InputError(f"{given}: no such file; check the name")
     if path.is_file() and path.name.lower().endswith(_SEQUENCES):
         examine(path)
     mask, fixed = None, {}

@@ -150,6 +150,9 @@ def test_a_folder_with_other_files_and_a_reference_that_is_none(tmp_path, capsys
     assert "holds other files (notes.txt)" in capsys.readouterr().err
     assert cli.main(["export-dicom", str(path), "-o", str(tmp_path / "x"), "--reference", str(path)]) == 2
     assert "is no DICOM file" in capsys.readouterr().err
+    absent = str(tmp_path / "absent.dcm")
+    assert cli.main(["export-dicom", str(path), "-o", str(tmp_path / "x"), "--reference", absent]) == 2
+    assert "absent.dcm: no such file or folder; check the name" in capsys.readouterr().err
     assert cli.main(["export-dicom", str(path), "-o", str(tmp_path / "x"), "--same-frame"]) == 2
     assert "needs --reference" in capsys.readouterr().err
 

@@ -160,6 +160,15 @@ def test_without_weights_lpips_is_said_to_be_absent(evaluate, monkeypatch, tmp_p
         assert [row["T2w/prediction/LPIPS"] for row in csv.DictReader(file)] == ["", ""]
 
 
+def test_the_only_case_of_a_cohort_needs_no_folder(cohort, predictions, evaluate, tmp_path):
+    """What synthesize makes of a cohort of one."""
+    index(lambda content: content.update(cases=content["cases"][:1]))(cohort, predictions)
+    for file in (predictions / NAMES[0]).iterdir():
+        file.rename(predictions / file.name)
+    assert evaluate() == 0
+    assert len(psnr(tmp_path)) == 1
+
+
 def test_heads_of_training_are_pointed_out(cohort, predictions, evaluate, tmp_path):
     case = read_case(cohort / NAMES[2])
     for kind, array in predict(case, 0.1).items():

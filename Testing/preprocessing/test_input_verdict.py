@@ -57,6 +57,9 @@ def finding(volume, bundle=None):
 def test_names_cause_and_remedy(ultrasound, tiny_models):
     bundle = load("ious2mr-2.5d")
     assert "an MRI, or a wrong voxel spacing? Choose the ultrasound" in finding(on_spacing(ultrasound, 4.0))
+    noise = np.where(ultrasound.array > 0, ultrasound.array, np.random.default_rng(0).random(ultrasound.array.shape))
+    said = " ".join(judge(ultrasound.with_array(noise)).findings)
+    assert "as in the air round a head in MRI. Choose the ultrasound volume" in said
     assert "Voxels of 2.1 mm are coarse for the model, which works at 0.8 mm" in finding(
         on_spacing(ultrasound, 3.0), bundle
     )

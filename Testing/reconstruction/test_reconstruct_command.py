@@ -43,12 +43,17 @@ def test_volume_and_mask(suffix, sweep, tmp_path, capsys):
         (["sweep", "-o", "a.nrrd", "--spacing", "-1"], "sweep: a voxel spacing of -1 mm"),
         (["sweep", "-o", "a.nrrd", "--spacing", "nan"], "give one above 0"),
         (["sweep", "-o", "sweep/frames.npy/a.nrrd"], "cannot be written"),
-        (["sweep", "-o", "a.nrrd", "--fan", "absent.png"], "give the fan mask as PNG"),
+        (["sweep", "-o", "a.nrrd", "--fan", "absent.png"], "absent.png: no such file; check the name"),
+        (["absent.mha", "-o", "a.nrrd", "--calibration", "absent.xml"], "absent.mha: no such file or folder"),
+        (["sweep.igs.mha", "-o", "a.nrrd", "--calibration", "absent.xml"], "absent.xml: no such file; check the name"),
         (["a.mha", "-o", "a.mha"], "would overwrite the sweep"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, message, sweep, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    if arguments[0].startswith("sweep.igs"):
+        (tmp_path / "sweep" / "sweep.igs.mha").touch()
+        arguments = [f"sweep/{arguments[0]}", *arguments[1:]]
     assert cli.main(["reconstruct", *arguments]) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if not line.endswith("...")]
     assert len(errors) == 1
