@@ -5,7 +5,7 @@ from typing import Any
 
 import qt
 import vtk
-from slicer import vtkMRMLVolumeNode
+from slicer import vtkMRMLTransformableNode, vtkMRMLVolumeNode
 from slicer.i18n import tr as _
 
 from .colors import AMBER, GREEN, RED, marked
@@ -36,6 +36,11 @@ class InputLogic:
         except ValueError:
             generator = None  # a run will say so
         return importLibrary("mrml.nodes").judge_input(inputVolumeNode, generator)
+
+
+    def inputSpacing(self, inputVolumeNode: Any) -> tuple[float, ...]:
+        """Return the voxel size in mm that a volume is measured with, transforms that scale included."""
+        return importLibrary("mrml.nodes").spacing_of(inputVolumeNode)
 
 
 class InputSection:
@@ -73,6 +78,8 @@ class InputSection:
             return
         if not self._observed:
             self._observed = [(node, node.AddObserver(event, self.onChanged)) for event in VOXEL_EVENTS]
+            moved = vtkMRMLTransformableNode.TransformModifiedEvent
+            self._observed.append((node, node.AddObserver(moved, self.onMoved)))
         if node.GetImageData() is None:  # it is being loaded, or there is nothing to load
             self.timer.start()
         elif self._judged is None or self._judged[-1] != parameters.model:
@@ -82,13 +89,20 @@ class InputSection:
         """Judge again once the volume rests."""
         self.timer.start()
 
+    def onMoved(self, node: Any, _event: Any = None) -> None:
+        """Judge again if a transform above the volume changes its scale; a tracker only moves it."""
+        known = self._judged is not None and node.GetImageData() is not None
+        if known and self.panel.logic.inputSpacing(node) not in self._judged:
+            self.timer.start()
+
     def judge(self) -> None:
         """Say what speaks against the input, or that nothing does."""
         parameters = self.panel.parameters
         node = parameters.inputVolume if parameters else None
         if node is None:
             return
-        state = (*voxelState(node), node.GetSpacing(), parameters.model)
+        spacing = self.panel.logic.inputSpacing(node) if node.GetImageData() is not None else ()
+        state = (*voxelState(node), spacing, parameters.model)
         if state != self._judged:
             self._judged = state
             self.label.text = verdictText(self.panel.logic.judgeInput(node, parameters.model))

@@ -1,6 +1,7 @@
 """MRML nodes to :class:`~IoUSynthLib.volume.Volume` and back.
 
-The work is done on the voxel grid of the input node, in the node's own frame: parent transforms play no part in it.
+The work is done on the voxel grid of the input node, in the node's own frame: parent transforms play no part in it, but
+for one that scales: millimetres are then those of the world.
 The outputs get the grid of the input, bit by bit, and the same parent transform, so that they lie where the input lies
 under any chain of transforms, linear or not, and follow when a tracker or a registration moves it. The input node is
 only read.
@@ -21,9 +22,11 @@ import vtk
 from vtk.util import numpy_support
 
 from .. import NOTICE
+from ..grounding import wrapped
 from ..input_verdict import UNUSABLE, Verdict, judge
 from ..naming import role_of_name
-from ..volume import LUMINANCE, InputError, Volume, check_input
+from ..volume import LUMINANCE, InputError, Volume, check_input, right_angled
+from .transforms import scaling_above, stretch_above
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
@@ -35,6 +38,8 @@ INPUT_ROLE = PREFIX + "input"
 PREOPERATIVE_ROLE = PREFIX + "preoperative"
 
 _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
+#: Factors of a volume that lie closer to 1 are none.
+_SAME_VOLUME = 0.005
 _UNCERTAINTY_WINDOW = (0.0, 0.25)
 
 #: MRI in the order of preference.
@@ -130,18 +135,23 @@ class OutputNodes:
 # --- From the scene ------------------------------------------------------------------------------------------------
 
 
-def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
+def volume_from_node(
+    node: slicer.vtkMRMLScalarVolumeNode, chain: Sequence[slicer.vtkMRMLTransformNode] | None = None
+) -> Volume:
     """Copy a volume node's voxels and its own geometry.
 
     Parameters
     ----------
     node
         Scalar or colour volume. For the current frame of a sequence, the frame that is shown is taken, with a note.
+    chain
+        The transforms above it, the nearest first; by default those that are there.
 
     Returns
     -------
     Volume
-        float32 voxels ``[z, y, x]``; LPS geometry in the node's own frame, parent transforms left out.
+        float32 voxels ``[z, y, x]``, ready to be worked on (:func:`volume.check_input`); LPS geometry in the node's own
+        frame, parent transforms left out, or in the world's where they scale (:func:`transforms.scaling_above`).
 
     Raises
     ------
@@ -150,22 +160,64 @@ def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     """
     name = _check_kind(node)
     array, notes = _scalar_array(node, name)
-    grid = Grid.of(node)
-    volume = Volume(
-        array,
-        grid.spacing,
-        tuple(_RAS_TO_LPS * grid.origin),
-        _RAS_TO_LPS[:, None] * np.asarray(grid.direction),
-        notes=(*notes, *_sequence_notes(node)),
+    (spacing, origin, direction), said = _place(node, chain), _stretched(node, name, chain)
+    return check_input(
+        Volume(
+            array,
+            spacing,
+            origin,
+            direction,
+            notes=(*notes, *_sequence_notes(node)),
+            warnings=(*said, *wrapped(slicer.util.arrayFromVolume(node))),
+        ),
+        name,
     )
-    check_input(volume, name)
-    return volume
+
+
+def _place(
+    node: slicer.vtkMRMLVolumeNode, chain: Sequence[slicer.vtkMRMLTransformNode] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return spacing, origin and direction (LPS) of a volume in the frame that it is measured in."""
+    grid, above = Grid.of(node), scaling_above(node, chain)
+    if above is None:
+        return np.array(grid.spacing), _RAS_TO_LPS * grid.origin, _RAS_TO_LPS[:, None] * np.asarray(grid.direction)
+    matrix = above @ grid.ijk_to_ras
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    direction = right_angled(_RAS_TO_LPS[:, None] * matrix[:3, :3] / np.maximum(spacing, 1e-9))
+    return spacing, _RAS_TO_LPS * matrix[:3, 3], direction
+
+
+def spacing_of(node: slicer.vtkMRMLVolumeNode) -> tuple[float, ...]:
+    """Return the voxel size in mm that a volume with voxels is measured with, to a tenth of a micrometre."""
+    return tuple(np.round(_place(node)[0], 4).tolist())
+
+
+def _stretched(
+    node: slicer.vtkMRMLVolumeNode, name: str, chain: Sequence[slicer.vtkMRMLTransformNode] | None
+) -> tuple[str, ...]:
+    """Say so where transforms above a volume change its millilitres, but it is measured without them."""
+    factor, _ = stretch_above(node, chain)
+    if abs(factor - 1.0) < _SAME_VOLUME:
+        return ()
+    return (f"Transforms above {name} shear it and stretch its volume by {factor:.3f}; millilitres are without that.",)
+
+
+def check_measurable(
+    node: slicer.vtkMRMLVolumeNode | None, chain: Sequence[slicer.vtkMRMLTransformNode] | None = None
+) -> None:
+    """Refuse an ultrasound that transforms shear and scale, so that it has a voxel size in no frame."""
+    if node is not None and not stretch_above(node, chain)[1]:
+        raise InputError(
+            f'volume "{node.GetName()}": lies under transforms that scale and shear it; harden them and resample it to '
+            "a regular grid, in Slicer with Resample Scalar/Vector/DWI Volume"
+        )
 
 
 def judge_input(node: slicer.vtkMRMLScalarVolumeNode | None, bundle: Bundle | None = None) -> Verdict:
     """Judge a volume node as an input, without copying its voxels; see :func:`input_verdict.judge`."""
     try:
         name = _check_kind(node)
+        check_measurable(node)
         array = slicer.util.arrayFromVolume(node)
         if array.ndim != 3:  # of a colour image a sample must do
             steps = tuple(slice(None, None, max(1, length // 128)) for length in array.shape[:3])
@@ -174,9 +226,9 @@ def judge_input(node: slicer.vtkMRMLScalarVolumeNode | None, bundle: Bundle | No
         return Verdict(UNUSABLE, (str(error),))
     if is_synthetic(node):
         return Verdict(UNUSABLE, (f"{name}: was made by IoUSynth, not acquired; choose the ultrasound volume",))
-    grid = Grid.of(node)
-    spacing = np.multiply(grid.spacing, np.divide(grid.dimensions, array.shape[::-1]))
-    return judge(Volume(array, spacing, grid.origin, np.asarray(grid.direction)), bundle, name)
+    spacing, origin, direction = _place(node)
+    spacing = spacing * np.divide(node.GetImageData().GetDimensions(), array.shape[::-1])
+    return judge(Volume(array, spacing, origin, direction), bundle, name)
 
 
 def _check_kind(node: slicer.vtkMRMLVolumeNode | None) -> str:

@@ -10,7 +10,7 @@ import vtk
 
 from ..preprocessing import axial
 from ..volume import Volume
-from .transforms import linear_between
+from .transforms import frame_of, linear_between
 
 _FLIP = np.diag([-1.0, -1.0, 1.0])
 
@@ -20,7 +20,7 @@ def patient_grid(
     mri_node: slicer.vtkMRMLScalarVolumeNode | None,
     spacing: Sequence[float],
 ) -> tuple[Volume | None, tuple[str, ...]]:
-    """Express the preoperative MRI's grid in the coordinates of the ultrasound node.
+    """Express the preoperative MRI's grid in the coordinates that the ultrasound node is measured in.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def patient_grid(
         the two are not linear, which a grid cannot follow, None and a note.
     """
     above = mri_node.GetParentTransformNode() if mri_node is not None else None
-    to_input = linear_between(above, input_node.GetParentTransformNode())
+    to_input = linear_between(above, frame_of(input_node))
     if to_input is None:
         what = "patient" if mri_node is None else f'preoperative MRI "{mri_node.GetName()}"'
         note = (

@@ -1,8 +1,9 @@
 """Registration of nodes of the scene: from nodes to the search, and its answer as a new transform above the MRI.
 
-The search runs in the ultrasound's own frame and the MRI's own, so that no voxel is interpolated for it; the rigid
-chain of parent transforms between the two is where it starts. Where that chain is not rigid, the MRI is resampled as
-it lies. The answer becomes a transform of its own; what the scene's other transforms do is never changed.
+The search runs in the ultrasound's own frame and the MRI's own, or in the world where a transform above one scales, so
+that no voxel is interpolated for it; the rigid chain of transforms between the two is where it starts. Where that chain
+is not rigid, the MRI is resampled as it lies. The answer becomes a transform of its own; what the scene's other
+transforms do is never changed.
 """
 
 from __future__ import annotations
@@ -128,9 +129,9 @@ class RegistrationJob:
         _to_frame(ultrasound, self._target()[1], self.deformable)
 
     def _start(self) -> np.ndarray | None:
-        """Return the matrix (RAS) from the ultrasound's own frame to that of the MRI, or None if it is not rigid."""
+        """Return the matrix (RAS) from the ultrasound's frame to that of the MRI, or None if it is not rigid."""
         start = transforms.linear_between(
-            self.ultrasound_node.GetParentTransformNode(), self.mri_node.GetParentTransformNode()
+            transforms.frame_of(self.ultrasound_node), transforms.frame_of(self.mri_node)
         )
         return start if start is not None and transforms.is_rigid(start) else None
 
@@ -143,7 +144,7 @@ class RegistrationJob:
         size = np.ceil(np.array(ultrasound.size) * ultrasound.spacing / spacing) + 2 * steps
         origin = ultrasound.origin - ultrasound.direction @ (steps * spacing)
         shape = tuple(int(length) for length in size[::-1])
-        frame = self.ultrasound_node.GetParentTransformNode()
+        frame = transforms.frame_of(self.ultrasound_node)
         grid = Volume(np.broadcast_to(np.float32(0), shape), (spacing,) * 3, tuple(origin), ultrasound.direction)
         return grid.with_array(transforms.voxels_between(node, _FLIP @ grid.ijk_to_lps, frame, shape))
 
@@ -160,7 +161,7 @@ class RegistrationJob:
         from ..registration.landmarks import Landmarks, pair
 
         above_mri = self.ultrasound_node if self.initial is None else self.mri_node
-        frames = [node.GetParentTransformNode() for node in (above_mri, self.ultrasound_node)]
+        frames = [transforms.frame_of(node) for node in (above_mri, self.ultrasound_node)]
         sets = []
         for node, above in zip(self.landmark_nodes, frames, strict=True):
             points, labels = _world_points(node)
@@ -318,7 +319,7 @@ def _to_frame(
     ultrasound_node: slicer.vtkMRMLScalarVolumeNode, above: slicer.vtkMRMLTransformNode | None, rigid: bool
 ) -> np.ndarray:
     """Return the 4x4 matrix (RAS) from the ultrasound's own frame to that of the new transform, or refuse."""
-    matrix = transforms.linear_between(ultrasound_node.GetParentTransformNode(), above)
+    matrix = transforms.linear_between(transforms.frame_of(ultrasound_node), above)
     name = f'volume "{ultrasound_node.GetName()}"'
     if matrix is None:
         raise InputError(

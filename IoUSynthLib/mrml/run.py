@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..batch import Batch
 from ..bundle import DEFAULT_GENERATOR, load
-from ..volume import InputError, Volume
+from ..volume import InputError, Volume, check_ultrasound
 from ..worker import Event, Worker
 from . import nodes
 from .transforms import parents, snapshot
@@ -129,7 +129,8 @@ class SceneRunner:
             The input cannot be worked on, another job is running, or a package is missing.
         """
         self._check_ready("onnxruntime")
-        volume = nodes.volume_from_node(input_node)
+        nodes.check_measurable(input_node)
+        volume = check_ultrasound(nodes.volume_from_node(input_node), f'volume "{input_node.GetName()}"')
         if preoperative_node is input_node:
             preoperative_node = None
         mr_grid, notes = patient_grid_of(input_node, preoperative_node, model)

@@ -102,10 +102,11 @@ class _Frame:
         frame = target.source.GetNthDataNode(self._number)
         value = target.source.GetNthIndexValue(self._number)
         mr_grid, notes = patient_grid_of(target.proxy, target.preoperative, target.model)
-        volume = nodes.volume_from_node(frame)
+        chain = list(_parents_at(target.proxy, target.browser, value))
+        nodes.check_measurable(frame, chain)
+        volume = nodes.volume_from_node(frame, chain)
         note = f'Frame {self._number + 1} of {target.source.GetNumberOfDataNodes()} of "{target.source.GetName()}".'
         self._grid = nodes.Grid.of(frame)
-        chain = list(_parents_at(target.proxy, target.browser, value))
         self._source = describe_source(target.proxy, target.preoperative, chain) | {
             "sequence": target.source.GetName(),
             "sequence_id": target.source.GetID(),

@@ -10,8 +10,12 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
+from ..volume import SHEAR_TOLERANCE
+
 #: Singular values of a rigid matrix lie within this of 1: a fifth of a millimetre over a brain.
 _RIGID = 1e-3
+#: Singular values of an affine registration lie within this of 1; those of a voxel size do not.
+_AFFINE = 0.15
 
 
 def between(
@@ -37,6 +41,66 @@ def is_rigid(matrix: np.ndarray) -> bool:
     """Tell whether a 4x4 matrix only turns and shifts."""
     linear = matrix[:3, :3]
     return bool(np.linalg.det(linear) > 0) and np.allclose(np.linalg.svd(linear, compute_uv=False), 1.0, atol=_RIGID)
+
+
+def scaling_above(
+    node: slicer.vtkMRMLVolumeNode, chain: Iterable[slicer.vtkMRMLTransformNode] | None = None
+) -> np.ndarray | None:
+    """Return the 4x4 matrix (RAS) from a volume's own frame to the world where that is not rigid; else None.
+
+    Then millimetres of the own frame are none of the world: live 3D ultrasound has its voxel size in the transform
+    above it. None, too, where the transforms bend, or shear the volume: it is no grid in the world.
+
+    Parameters
+    ----------
+    chain
+        The transforms above the volume, the nearest first; by default those that are there.
+    """
+    matrix = matrix_above(node, chain)
+    return None if matrix is None or is_rigid(matrix) or _shears(node, matrix) else matrix
+
+
+def stretch_above(
+    node: slicer.vtkMRMLVolumeNode, chain: Iterable[slicer.vtkMRMLTransformNode] | None = None
+) -> tuple[float, bool]:
+    """Return the factor by which transforms change a volume's millilitres that is measured without them.
+
+    And whether that is no more than an affine registration does; 1 and true where it is measured in the world, and
+    where a transform bends.
+    """
+    chain = list(parents(node) if chain is None else chain)
+    matrix = matrix_above(node, chain)
+    if matrix is None or is_rigid(matrix) or scaling_above(node, chain) is not None:
+        return 1.0, True
+    values = np.linalg.svd(matrix[:3, :3], compute_uv=False)
+    return float(values.prod()), bool(np.abs(values - 1.0).max() <= _AFFINE)
+
+
+def matrix_above(
+    node: slicer.vtkMRMLTransformableNode, chain: Iterable[slicer.vtkMRMLTransformNode] | None = None
+) -> np.ndarray | None:
+    """Return the 4x4 matrix (RAS) from a node's own frame to the world, or None where a transform above it bends."""
+    matrix = np.eye(4)
+    for transform in parents(node) if chain is None else chain:
+        if not transform.IsLinear():
+            return None
+        to_parent = vtk.vtkMatrix4x4()
+        transform.GetMatrixTransformToParent(to_parent)
+        matrix = slicer.util.arrayFromVTKMatrix(to_parent) @ matrix
+    return matrix
+
+
+def frame_of(node: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLTransformNode | None:
+    """Return the transform under which a volume is measured: the one above it, or None, the world."""
+    return None if scaling_above(node) is not None else node.GetParentTransformNode()
+
+
+def _shears(node: slicer.vtkMRMLVolumeNode, matrix: np.ndarray) -> bool:
+    steps = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(steps)
+    steps = matrix[:3, :3] @ slicer.util.arrayFromVTKMatrix(steps)[:3, :3]
+    axes = steps / np.linalg.norm(steps, axis=0)
+    return float(np.abs(axes.T @ axes - np.eye(3)).max()) > SHEAR_TOLERANCE
 
 
 def mapped(transform: vtk.vtkAbstractTransform, points: np.ndarray) -> np.ndarray:

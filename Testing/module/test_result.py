@@ -105,6 +105,22 @@ def test_judges_again_when_the_spacing_is_corrected(panel, case):
     assert SlicerHost.process_until(lambda: "Fine." in label.text, 5)
 
 
+def test_judges_again_when_a_transform_above_changes_the_scale(panel, case, scene):
+    import slicer
+    import vtk
+
+    label, matrix = panel.ui.inputVerdictLabel, vtk.vtkMatrix4x4()
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "ImageToReference")
+    case.SetAndObserveTransformNodeID(transform.GetID())
+    assert SlicerHost.process_until(lambda: "Fine." in label.text, 5)
+    for axis in range(3):
+        matrix.SetElement(axis, axis, 5.0)
+    transform.SetMatrixTransformToParent(matrix)
+    assert SlicerHost.process_until(lambda: "Look at this." in label.text, 5)
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4)))
+    assert SlicerHost.process_until(lambda: "Fine." in label.text, 5)
+
+
 def test_the_volume_of_a_doubtful_outline_is_called_doubtful(panel, add, ultrasound, result_of):
     node = add(ultrasound, "Case ioUS")
     result_of(node, 10, 4, ["tumour"])

@@ -39,6 +39,83 @@ def test_is_lps_in_the_own_frame_whatever_the_parent(scene, ultrasound, ultrasou
     assert snapshot(ultrasound_node) == before
 
 
+def under(scene, node, elements):
+    """Put a node under a linear transform of 16 elements, row by row."""
+    import vtk
+
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "ImageToReference")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy(np.ravel(elements).tolist())
+    transform.SetMatrixTransformToParent(matrix)
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    return transform
+
+
+@pytest.fixture
+def live(scene, ultrasound, add):
+    """The ultrasound with its voxel size in the transform above it, as it comes over OpenIGTLink."""
+    from IoUSynthLib.volume import Volume
+
+    node = add(Volume(ultrasound.array, direction=np.diag([-1, -1, 1])), "Live ioUS")
+    under(scene, node, np.diag([-1, -1, 1, 1]) @ ultrasound.ijk_to_lps)
+    return node
+
+
+def test_voxel_size_in_a_transform_is_measured_in_the_world(live, ultrasound):
+    from IoUSynthLib.input_verdict import judge
+    from IoUSynthLib.mrml.nodes import judge_input, volume_from_node
+
+    volume = volume_from_node(live)
+    assert volume.same_grid(ultrasound)
+    assert np.array_equal(volume.array, ultrasound.array)
+    assert volume.warnings == ()
+    assert judge_input(live).summary == judge(ultrasound).summary
+
+
+def test_frame_of_a_sequence_has_the_transforms_of_its_proxy(scene, live, ultrasound, add):
+    from IoUSynthLib.mrml.nodes import volume_from_node
+    from IoUSynthLib.mrml.transforms import parents
+
+    chain = list(parents(live))
+    live.SetAndObserveTransformNodeID(None)
+    assert volume_from_node(live).spacing == (1, 1, 1)
+    assert volume_from_node(live, chain).same_grid(ultrasound)
+
+
+def test_affine_registration_above_an_input_is_said_with_its_factor(scene, ultrasound, ultrasound_node):
+    from IoUSynthLib.mrml.nodes import judge_input, volume_from_node
+
+    under(scene, ultrasound_node, [1.1, 0, 0, 3, 0, 0.9, 0, 4, 0, 0, 1, 5, 0, 0, 0, 1])
+    volume = volume_from_node(ultrasound_node)
+    assert volume.same_grid(ultrasound)
+    assert "shear it and stretch its volume by 0.990" in volume.warnings[0]
+    assert judge_input(ultrasound_node).level != "unusable"
+
+
+def test_input_that_has_a_voxel_size_in_no_frame_is_refused(scene, ultrasound_node):
+    from IoUSynthLib.mrml.nodes import check_measurable, judge_input
+    from IoUSynthLib.volume import InputError
+
+    under(scene, ultrasound_node, np.diag([2.0, 0.5, 1.0, 1.0]))
+    with pytest.raises(InputError, match="scale and shear it; harden them and resample"):
+        check_measurable(ultrasound_node)
+    assert "scale and shear" in judge_input(ultrasound_node).findings[0]
+
+
+def test_signed_bytes_are_refused_and_a_background_is_grounded(scene, ultrasound, add):
+    import slicer
+
+    from IoUSynthLib.mrml.nodes import judge_input, volume_from_node
+
+    signed = add(ultrasound, "bytes")
+    slicer.util.updateVolumeFromArray(signed, ultrasound.array.astype(np.uint8).view(np.int8))
+    assert "signed bytes" in judge_input(signed).findings[0]
+    assert "signed bytes" in volume_from_node(signed).warnings[0], "an MRI is only doubted"
+    offset = add(ultrasound.with_array(ultrasound.array + 20), "offset")
+    assert np.allclose(volume_from_node(offset).array, ultrasound.array, atol=1e-4)
+    assert judge_input(offset).level == judge_input(add(ultrasound, "plain")).level
+
+
 @pytest.mark.parametrize("channels", [3, 4])
 def test_colour_becomes_luminance_with_a_note(scene, ultrasound, add, channels):
     from IoUSynthLib.mrml.nodes import volume_from_node

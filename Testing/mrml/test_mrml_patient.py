@@ -49,6 +49,16 @@ def test_the_mri_lies_where_its_own_transform_puts_it(scene, ultrasound_node, ul
     assert np.allclose(places(ultrasound_node, grid.direction, grid.spacing), expected)
 
 
+def test_an_ultrasound_whose_voxel_size_is_in_a_transform_is_seen_from_the_world(scene, ultrasound_node):
+    from IoUSynthLib.mrml.patient import patient_grid
+
+    scale = linear(scene, "ImageToReference", [0, -0.5, 0, 0, 0.5, 0, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 1])
+    ultrasound_node.SetAndObserveTransformNodeID(scale.GetID())
+    grid, _ = patient_grid(ultrasound_node, None, SPACING)
+    assert np.allclose(grid.spacing, SPACING)
+    assert np.allclose(grid.direction, np.eye(3))
+
+
 def test_a_transform_that_shears_gives_the_nearest_right_angles(scene, ultrasound_node, ultrasound, add):
     from IoUSynthLib.mrml.patient import patient_grid
 

@@ -153,6 +153,17 @@ def test_an_mri_under_a_transform_that_is_not_rigid(scene, job, ultrasound, pare
     assert np.abs(apart).max() < 2e-3  # as exact as the inverse of a spline is
 
 
+def test_an_ultrasound_under_a_transform_that_scales_is_registered_in_the_world(scene, job, ultrasound):
+    """As live 3D ultrasound, which has its voxel size in a transform."""
+    place(job, None, linear(scene, "ImageToReference", [0, -0.5, 0, 9, 0.5, 0, 0, -8, 0, 0, 0.5, 7, 0, 0, 0, 1]))
+    arguments = job.prepare()
+    assert np.allclose(arguments["ultrasound"].spacing, np.multiply(ultrasound.spacing, 0.5))
+    assert np.allclose(arguments["initial"], np.eye(4))
+    job.add(answer())
+    in_world = to_world(job.ultrasound_node, points_of(ultrasound))
+    assert np.abs(in_world - to_world(job.mri_node, through(MATRIX, in_world * FLIP))).max() < 1e-4
+
+
 def job_grid(node):
     from IoUSynthLib.mrml.nodes import volume_from_node
 
