@@ -95,6 +95,14 @@ def test_the_ball_lies_at_its_place(case, tmp_path):
     assert off(read_sweep(RIGHT[case](tmp_path / "s.igs.mha"))) < 0.05
 
 
+def test_a_pixel_size_in_the_header_of_an_nrrd(tmp_path):
+    path = sequence(tmp_path / "s.igs.nrrd", probe)
+    with pytest.raises(InputError, match="hold no pixel size"):
+        read_sweep(path)
+    path.write_bytes(path.read_bytes().replace(b"(1,0) (0,1)", b"(0.5,0) (0,0.5)"))
+    assert off(read_sweep(path)) < 0.05
+
+
 def test_frames_keep_their_poses_where_numbers_have_gaps(tmp_path):
     path = sequence(tmp_path / "s.igs.mha")
     changes = [(f"Frame{n:04d}".encode(), f"Frame{3 * n + 1:04d}".encode()) for n in reversed(range(COUNT))]
