@@ -32,7 +32,7 @@ def test_export_of_a_result(panel, add, tmp_path):
     assert read_volume(folders[1]).same_grid(small_ultrasound(), 1e-4)
     section.ui.referencePath.currentPath = str(tmp_path / "none.dcm")
     section.ui.exportButton.click()
-    assert "is no DICOM file" in section.ui.exportLabel.text
+    assert "no such file or folder" in section.ui.exportLabel.text
 
 
 @pytest.fixture
