@@ -19,13 +19,12 @@ class ctkCollapsibleButton(qt.QAbstractButton):
     """A section with a header that folds its contents away."""
 
     __module__ = "ctk"
+    EXPOSED = ()
     contentsCollapsed = QtCore.Signal(bool)
     flat = declare_property("bool", False)
 
-    def __init__(self, *arguments: Any) -> None:
-        texts = [a for a in arguments if isinstance(a, str)]
-        super().__init__(*[a for a in arguments if not isinstance(a, str)])
-        self.setText(texts[0] if texts else "")
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
         self.setCheckable(True)
         self.setChecked(True)
         self.setContentsMargins(0, _HEADER_HEIGHT, 0, 0)
@@ -40,10 +39,10 @@ class ctkCollapsibleButton(qt.QAbstractButton):
         self.updateGeometry()
         self.contentsCollapsed.emit(not expanded)
 
-    def setCollapsed(self, collapsed: bool) -> None:
+    def _set_collapsed(self, collapsed: bool) -> None:
         self.setChecked(not collapsed)
 
-    collapsed = QtCore.Property(bool, lambda self: not self.isChecked(), setCollapsed)
+    collapsed = QtCore.Property(bool, lambda self: not self.isChecked(), _set_collapsed)
 
     def showEvent(self, event: QtGui.QShowEvent) -> None:
         if not self.isChecked():
@@ -76,6 +75,7 @@ class ctkCollapsibleGroupBox(qt.QGroupBox):
     """A group box whose check mark folds its contents away."""
 
     __module__ = "ctk"
+    EXPOSED = ()
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -94,11 +94,12 @@ class ctkComboBox(qt.QComboBox):
     """A combo box with a text for "nothing selected"."""
 
     __module__ = "ctk"
+    EXPOSED = ()
 
-    def setDefaultText(self, text: str) -> None:
+    def _set_default_text(self, text: str) -> None:
         self.setPlaceholderText(text)
 
-    defaultText = QtCore.Property(str, lambda self: self.property("placeholderText"), setDefaultText)
+    defaultText = QtCore.Property(str, lambda self: self.property("placeholderText"), _set_default_text)
     forceDefault = declare_property("bool", False)
 
 
@@ -106,18 +107,14 @@ class ctkCheckBox(qt.QCheckBox):
     """A check box."""
 
     __module__ = "ctk"
-
-
-class ctkDoubleSpinBox(qt.QDoubleSpinBox):
-    """A spin box for real numbers."""
-
-    __module__ = "ctk"
+    EXPOSED = ()
 
 
 class ctkMessageBox(qt.QMessageBox):
     """A message box that may remember not to show itself again."""
 
     __module__ = "ctk"
+    EXPOSED = ()
     dontShowAgainSettingsKey = declare_property("QString", "")
 
 
@@ -125,6 +122,7 @@ class ctkFittedTextBrowser(qt.QTextBrowser):
     """A text browser as high as its text, with a link that unfolds the rest."""
 
     __module__ = "ctk"
+    EXPOSED = ("setCollapsibleText",)
     collapsed = declare_property("bool", True)
     collapsibleText = declare_property("QString", "", lambda self: self.setText(self.collapsibleText))
 
@@ -136,6 +134,7 @@ class _NumberWidget(qt.QWidget):
     """What ctkSliderWidget and ctkDoubleSlider have in common: one number in a range."""
 
     __module__ = "ctk"
+    EXPOSED = ("setValue",)
     valueChanged = QtCore.Signal(float)
     valueIsChanging = QtCore.Signal(float)
     tracking = declare_property("bool", True)
@@ -154,7 +153,7 @@ class _NumberWidget(qt.QWidget):
         low, high = self._range
         self.setValue(low + (high - low) * position / 1000)
 
-    def setRange(self, low: float, high: float) -> None:
+    def _set_range(self, low: float, high: float) -> None:
         self._range = (low, high)
         self._show_range()
         self.setValue(self._value)
@@ -174,19 +173,19 @@ class _NumberWidget(qt.QWidget):
     def _show_value(self) -> None:
         """Nothing to do for a bare slider."""
 
-    def setMinimum(self, value: float) -> None:
-        self.setRange(value, max(value, self._range[1]))
+    def _set_minimum(self, value: float) -> None:
+        self._set_range(value, max(value, self._range[1]))
 
-    def setMaximum(self, value: float) -> None:
-        self.setRange(min(value, self._range[0]), value)
+    def _set_maximum(self, value: float) -> None:
+        self._set_range(min(value, self._range[0]), value)
 
-    def setSingleStep(self, value: float) -> None:
+    def _set_single_step(self, value: float) -> None:
         self._step = value
 
     value = QtCore.Property("double", lambda self: self._value, setValue)
-    minimum = QtCore.Property("double", lambda self: self._range[0], setMinimum)
-    maximum = QtCore.Property("double", lambda self: self._range[1], setMaximum)
-    singleStep = QtCore.Property("double", lambda self: self._step, setSingleStep)
+    minimum = QtCore.Property("double", lambda self: self._range[0], _set_minimum)
+    maximum = QtCore.Property("double", lambda self: self._range[1], _set_maximum)
+    singleStep = QtCore.Property("double", lambda self: self._step, _set_single_step)
     pageStep = declare_property("double", 10.0)
 
 
@@ -194,12 +193,14 @@ class ctkDoubleSlider(_NumberWidget):
     """A slider for real numbers."""
 
     __module__ = "ctk"
+    EXPOSED = ("setValue",)
 
 
 class ctkSliderWidget(_NumberWidget):
     """A slider with a spin box beside it."""
 
     __module__ = "ctk"
+    EXPOSED = ("setValue", "setDecimals")
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -214,19 +215,19 @@ class ctkSliderWidget(_NumberWidget):
     def _show_value(self) -> None:
         self._spin_box.setValue(self._value)
 
-    def setSingleStep(self, value: float) -> None:
-        super().setSingleStep(value)
+    def _set_single_step(self, value: float) -> None:
+        super()._set_single_step(value)
         self._spin_box.setSingleStep(value)
 
     def setDecimals(self, decimals: int) -> None:
         self._spin_box.setDecimals(decimals)
 
-    def setSuffix(self, suffix: str) -> None:
+    def _set_suffix(self, suffix: str) -> None:
         self._spin_box.setSuffix(suffix)
 
-    singleStep = QtCore.Property("double", lambda self: self._step, setSingleStep)
+    singleStep = QtCore.Property("double", lambda self: self._step, _set_single_step)
     decimals = QtCore.Property("int", lambda self: self._spin_box.property("decimals"), setDecimals)
-    suffix = QtCore.Property(str, lambda self: self._spin_box.property("suffix"), setSuffix)
+    suffix = QtCore.Property(str, lambda self: self._spin_box.property("suffix"), _set_suffix)
 
 
 ctk = types.ModuleType("ctk", __doc__)

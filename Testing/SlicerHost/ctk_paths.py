@@ -26,6 +26,7 @@ class ctkPathLineEdit(qt.QWidget):
     """
 
     __module__ = "ctk"
+    EXPOSED = ("setCurrentPath", "browse", "comboBox", "retrieveHistory", "addCurrentPathToHistory")
     currentPathChanged = QtCore.Signal(str)
     validInputChanged = QtCore.Signal(bool)
     nameFilters = declare_property("QStringList", (), lambda self: self._filter())
@@ -126,6 +127,7 @@ class ctkDirectoryButton(qt.QWidget):
     """A button that shows a folder, at first the working directory, and browses for another."""
 
     __module__ = "ctk"
+    EXPOSED = ("browse",)
     directoryChanged = QtCore.Signal(str)
     directorySelected = QtCore.Signal(str)
     caption = declare_property("QString", "")

@@ -10,7 +10,8 @@ import slicer
 import vtk
 from PySide6 import QtCore, QtWidgets
 
-from .ctk_module import ctkComboBox, ctkDoubleSpinBox, ctkSliderWidget
+from . import version
+from .ctk_module import ctkComboBox, ctkSliderWidget
 from .qt_module import declare_property, qt
 
 
@@ -18,6 +19,7 @@ class qMRMLWidget(qt.QWidget):
     """A widget that knows the scene and passes it on."""
 
     __module__ = "slicer"
+    EXPOSED = ("mrmlScene", "setMRMLScene")
     mrmlSceneChanged = QtCore.Signal(object)
     CPP_SIGNALS = {"mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged(PyObject)"}  # noqa: RUF012
 
@@ -38,16 +40,22 @@ class qMRMLNodeComboBox(qt.QWidget):
     """A selector of nodes that follows the scene."""
 
     __module__ = "slicer"
+    EXPOSED = ("mrmlScene", "setMRMLScene", "addAttribute", "removeAttribute", "nodeTypeLabel", "nodeCount",
+               "nodeFromIndex", "currentNode", "setCurrentNode", "setCurrentNodeID", "setCurrentNodeIndex", "addNode",
+               "removeCurrentNode", "renameCurrentNode")  # fmt: skip
     currentNodeChanged = QtCore.Signal((object,), (bool,))
     currentNodeIDChanged = QtCore.Signal(str)
     nodeActivated = QtCore.Signal(object)
     nodeAdded = QtCore.Signal(object)
     nodeAddedByUser = QtCore.Signal(object)
+    nodeAddedByUserAction = QtCore.Signal(object)
     nodeAboutToBeRemoved = QtCore.Signal(object)
     CPP_SIGNALS = {  # noqa: RUF012
         f"{name}(vtkMRMLNode*)": f"{name}(PyObject)"
-        for name in ("currentNodeChanged", "nodeActivated", "nodeAdded", "nodeAddedByUser", "nodeAboutToBeRemoved")
-    }
+        for name in ("currentNodeChanged", "nodeActivated", "nodeAdded", "nodeAddedByUser", "nodeAddedByUserAction",
+                     "nodeAboutToBeRemoved")
+    }  # fmt: skip
+    SINCE = {"nodeAddedByUserAction": (5, 12)}  # noqa: RUF012
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -185,15 +193,18 @@ class qMRMLNodeComboBox(qt.QWidget):
         if not shiboken6.isValid(self):
             return
         index = self._combo_box.findData(node.GetID())
-        if index >= 0:
-            self._combo_box.setItemText(index, node.GetName() or "")
+        if index < 0 or self._combo_box.itemText(index) == (node.GetName() or ""):
+            return
+        self._combo_box.setItemText(index, node.GetName() or "")
+        if node.GetID() == self._current and version.at_least(5, 12):
+            self._tell_current_node()
 
     def _actions(self) -> list[tuple[str, Callable[[], Any]]]:
         """Entries below the nodes: what they are called and what they do."""
         label = self.nodeTypeLabel(self.nodeTypes[0]) if len(self.nodeTypes) == 1 else "node"
         choices = [
             (self.renameEnabled, f"Rename current {label}", self.renameCurrentNode),
-            (self.addEnabled, f"Create new {label}", self.addNode),
+            (self.addEnabled, f"Create new {label}", self._create),
             (self.removeEnabled, f"Delete current {label}", self.removeCurrentNode),
         ]
         return [(text, action) for enabled, text, action in choices if enabled]
@@ -208,7 +219,7 @@ class qMRMLNodeComboBox(qt.QWidget):
         for text, _action in self._actions() if self._scene is not None else []:
             box.addItem(text, None)
         if self.nodeTypes:
-            box.setDefaultText(f"Select a {self.nodeTypeLabel(self.nodeTypes[0])}")
+            box.defaultText = f"Select a {self.nodeTypeLabel(self.nodeTypes[0])}"
 
     def _select(self, identifier: str) -> None:
         box = self._combo_box
@@ -216,10 +227,13 @@ class qMRMLNodeComboBox(qt.QWidget):
         box.setCurrentIndex(index)
         if identifier != self._current:
             self._current = identifier
-            node = self.currentNode()
-            self.currentNodeChanged[object].emit(node)
-            self.currentNodeChanged[bool].emit(node is not None)
-            self.currentNodeIDChanged.emit(identifier)
+            self._tell_current_node()
+
+    def _tell_current_node(self) -> None:
+        node = self.currentNode()
+        self.currentNodeChanged[object].emit(node)
+        self.currentNodeChanged[bool].emit(node is not None)
+        self.currentNodeIDChanged.emit(self._current)
 
     def _activated(self, index: int) -> None:
         identifier = self._combo_box.itemData(index)
@@ -264,13 +278,19 @@ class qMRMLNodeComboBox(qt.QWidget):
         node = self.nodeFromIndex(index)
         self._select(node.GetID() if node is not None else "")
 
-    def setBaseName(self, name: str, node_type: str = "") -> None:
+    def _set_base_name(self, name: str, node_type: str = "") -> None:
         self._base_names[node_type] = name
 
-    baseName = QtCore.Property(str, lambda self: self._base_names.get("", ""), setBaseName)
+    baseName = QtCore.Property(str, lambda self: self._base_names.get("", ""), _set_base_name)
+
+    def _create(self) -> None:
+        """What the entry "Create new" does."""
+        node = self.addNode()
+        self.setCurrentNode(node)
+        (self.nodeAddedByUserAction if version.at_least(5, 12) else self.nodeAddedByUser).emit(node)
 
     def addNode(self, node_type: str = "") -> Any:
-        """Make a node of the first (or the given) type, as the entry "Create new" does."""
+        """Make a node of the first (or the given) type."""
         node_type = node_type or self.nodeTypes[0]
         base = self._base_names.get(node_type) or self._base_names.get("") or self.nodeTypeLabel(node_type)
         node = self._scene.AddNewNodeByClass(node_type, self._scene.GenerateUniqueName(base))
@@ -302,20 +322,11 @@ class qMRMLSliderWidget(ctkSliderWidget):
     """A slider that takes units from the scene in Slicer; here it is a plain one."""
 
     __module__ = "slicer"
+    EXPOSED = ("setMRMLScene",)
     quantity = declare_property("QString", "")
 
     def setMRMLScene(self, _scene: Any) -> None:
         """Units are not followed here."""
 
 
-class qMRMLSpinBox(ctkDoubleSpinBox):
-    """A spin box that takes units from the scene in Slicer; here it is a plain one."""
-
-    __module__ = "slicer"
-    quantity = declare_property("QString", "")
-
-    def setMRMLScene(self, _scene: Any) -> None:
-        """Units are not followed here."""
-
-
-MRML_WIDGETS = (qMRMLWidget, qMRMLNodeComboBox, qMRMLSliderWidget, qMRMLSpinBox)
+MRML_WIDGETS = (qMRMLWidget, qMRMLNodeComboBox, qMRMLSliderWidget)

@@ -12,7 +12,7 @@ from typing import Any
 
 from . import parameter_types as fields
 from .ctk_module import ctk
-from .mrml_widgets import qMRMLNodeComboBox, qMRMLSliderWidget, qMRMLSpinBox
+from .mrml_widgets import qMRMLNodeComboBox, qMRMLSliderWidget
 from .qt_module import qt
 
 
@@ -82,8 +82,8 @@ def _number(widget: Any, kind: Any, annotations: tuple) -> Connector:
     unbounded = 2**31 - 1 if kind is int else float("inf")
     if not isinstance(widget, qt.QSlider | qt.QSpinBox):
         unbounded = float("inf")
-    widget.setMinimum(-unbounded if low is None else low)
-    widget.setMaximum(unbounded if high is None else high)
+    widget.minimum = -unbounded if low is None else low
+    widget.maximum = unbounded if high is None else high
     return _property_connector(widget, "valueChanged", "value", kind)
 
 
@@ -119,6 +119,10 @@ def _checkable(widget: Any, _kind: Any, _annotations: tuple) -> Connector:
     return _property_connector(widget, "toggled", "checked")
 
 
+def _check_box(widget: Any, _kind: Any, _annotations: tuple) -> Connector:
+    return _property_connector(widget, "stateChanged", "checked")
+
+
 def _node(widget: Any, kind: Any, _annotations: tuple) -> Connector:
     widget.nodeTypes = fields.node_types(kind)
     return Connector(widget, "currentNodeChanged", widget.currentNode, widget.setCurrentNode)
@@ -146,8 +150,6 @@ _REAL_NUMBERS = (
     ctk.ctkSliderWidget,
     qMRMLSliderWidget,
     ctk.ctkDoubleSlider,
-    ctk.ctkDoubleSpinBox,
-    qMRMLSpinBox,
 )
 
 
@@ -163,7 +165,7 @@ def _is_node_field(kind: Any) -> bool:
 
 
 _RULES: list[tuple[tuple[type, ...], Callable[[Any], bool], Callable[..., Connector]]] = [
-    ((qt.QCheckBox, ctk.ctkCheckBox), lambda k: k is bool, lambda w, *_: _property_connector(w, "toggled", "checked")),
+    ((qt.QCheckBox, ctk.ctkCheckBox), lambda k: k is bool, _check_box),
     ((qt.QPushButton,), lambda k: k is bool, _checkable),
     (_INTEGERS, lambda k: k is int, _number),
     (_REAL_NUMBERS, lambda k: k in (int, float), _number),

@@ -123,7 +123,8 @@ class ParameterNodeWrapper:
 
     def connectGui(self, ui: Any) -> int:
         """Bind every widget that names a field in its property SlicerParameterName; returns the tag to undo it."""
-        widgets = ui.findChildren(qt.QWidget) if isinstance(ui, qt.QWidget) else list(vars(ui).values())
+        is_widget = getattr(ui, "isWidgetType", lambda: False)()
+        widgets = ui.findChildren(qt.QWidget) if is_widget else list(vars(ui).values())
         named = {widget.property(WIDGET_PROPERTY): widget for widget in widgets if widget.property(WIDGET_PROPERTY)}
         return self.connectParametersToGui(named)
 

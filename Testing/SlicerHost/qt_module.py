@@ -17,6 +17,9 @@ from typing import Any, ClassVar
 import shiboken6
 from PySide6 import QtCore, QtGui, QtWidgets
 
+from . import version
+from .not_wrapped import NOT_WRAPPED
+
 _NATIVE_MODULES = (QtCore, QtGui, QtWidgets)
 # Value types that PythonQt converts to the C++ type of a property; anything else is refused.
 _ACCEPTED_VALUES: dict[str, tuple[type, ...]] = {
@@ -70,11 +73,40 @@ class PropertyAccess:
             raise TypeError(f"Property '{self.name}' of {type(instance).__name__} does not accept {value!r}")
 
 
+class _NotWrapped:
+    """A method that PythonQt does not have."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        raise AttributeError(f"PythonQt has no '{self.name}' for '{(owner or type(instance)).__name__}'")
+
+
+#: Where the classes here say that they come from; classes of a module are derived from them.
+_OWN_MODULES = ("qt", "ctk", "slicer")
+
+
 class _HostType(type(QtCore.QObject)):
-    """Class of the classes here: ``isinstance(x, qt.QWidget)`` holds for every widget, whichever class made it."""
+    """Class of the classes here. PythonQt gives every class the same base: ``isinstance(x, qt.QWidget)`` holds for
+    what is a QWidget and nothing more, or of a Python class derived from it (createNewPythonQtClassWrapper).
+
+    A class that rebuilds one of C++ names in ``EXPOSED`` the slots and invokables of that one which it has; PythonQt
+    lets nothing else be called, so that nothing else may be public.
+    """
+
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
+        super().__init__(name, bases, namespace)
+        if "EXPOSED" in namespace:
+            public = {key for key, value in namespace.items() if inspect.isfunction(value) and not key.startswith("_")}
+            wrong = {key for key in public - set(cls.EXPOSED) if not hasattr(cls._native_class, key)}
+            if wrong:
+                raise TypeError(f"{name} has {sorted(wrong)}, which PythonQt would not expose")
 
     def __instancecheck__(cls, instance: Any) -> bool:
-        return type.__instancecheck__(cls.__dict__.get("_native_class", cls), instance)
+        if cls.__module__ not in _OWN_MODULES:
+            return type.__instancecheck__(cls, instance)
+        return cls is next((kind for kind in type(instance).__mro__ if kind.__module__ in _OWN_MODULES), None)
 
 
 def _positional_capacity(function: Callable) -> int | None:
@@ -103,9 +135,16 @@ def _native_signature(sender: QtCore.QObject, signature: str) -> str:
     normalized = bytes(QtCore.QMetaObject.normalizedSignature(signature).data()).decode()
     declared = getattr(type(sender), "CPP_SIGNALS", {})
     for candidate in (normalized, declared.get(normalized, "")):
-        if candidate and meta.indexOfSignal(candidate) >= 0:
+        too_new = _is_too_new(sender, candidate.partition("(")[0])
+        if candidate and not too_new and meta.indexOfSignal(candidate) >= 0:
             return candidate
     raise ValueError(f"{type(sender).__name__} has no signal '{signature}'")
+
+
+def _is_too_new(instance: QtCore.QObject, name: str) -> bool:
+    """Whether a class has a signal in later versions of Slicer only."""
+    since = getattr(type(instance), "SINCE", {}).get(name)
+    return since is not None and not version.at_least(*since)
 
 
 def _connect(self: QtCore.QObject, signature: str, function: Callable) -> bool:
@@ -153,30 +192,46 @@ def _set_attribute(self: QtCore.QObject, name: str, value: Any) -> None:
     type(self)._native_class.__setattr__(self, name, value)
 
 
-def _native_type(cls: type) -> type:
-    return cls.__dict__.get("_native_class", cls)
+def _inherits(instance: QtCore.QObject, kind: type | str) -> bool:
+    """Whether an object is of a class, given itself or by its C++ name, or of one derived from it."""
+    if isinstance(kind, str):
+        return kind in (cls.__name__ for cls in type(instance).__mro__)
+    return type.__instancecheck__(kind.__dict__.get("_native_class", kind), instance)
 
 
-def _find_children(self: QtCore.QObject, cls: type = QtCore.QObject, *arguments: Any) -> list:
-    return [child for child in self._native_class.findChildren(self, _native_type(cls), *arguments)
-            if isinstance(child, cls)]  # fmt: skip
+def _find_children(self: QtCore.QObject, kind: type | str, name: str | None = None) -> list:
+    """As PythonQtStdDecorators: below an object of another name nothing is looked for."""
+    found = []
+    for child in self._native_class.children(self):
+        if name is None or child.property("objectName") == name:
+            found += [child] if _inherits(child, kind) else []
+            found += _find_children(child, kind, name) if hasattr(child, "_native_class") else []
+    return found
 
 
-def _find_child(self: QtCore.QObject, cls: type = QtCore.QObject, *arguments: Any) -> Any:
-    return next(iter(_find_children(self, cls, *arguments)), None)
+def _find_child(self: QtCore.QObject, kind: type | str, name: str | None = None) -> Any:
+    """As PythonQtStdDecorators: the nearest one, also below objects of other names."""
+    children = [child for child in self._native_class.children(self) if hasattr(child, "_native_class")]
+    near = [child for child in children if (name is None or child.property("objectName") == name)]
+    found = next((child for child in near if _inherits(child, kind)), None)
+    return found or next((found for child in children if (found := _find_child(child, kind, name))), None)
 
 
 def _namespace(native: type) -> dict[str, Any]:
     """What a class here adds to the native one."""
     meta = native.staticMetaObject
     properties = [meta.property(i) for i in range(meta.propertyCount())]
-    namespace: dict[str, Any] = {p.name(): PropertyAccess(native, p) for p in properties if p.name() not in _METHODS}
+    absent = [name for kind in native.__mro__ for name in NOT_WRAPPED.get(kind.__name__, ())]
+    namespace: dict[str, Any] = {name: _NotWrapped(name) for name in absent}
+    namespace |= {p.name(): PropertyAccess(native, p) for p in properties if p.name() not in _METHODS}
 
     def get_attribute(self: Any, name: str) -> Any:
         if name == "connect":
             return _SignalMethod(self, _connect)
         if name == "disconnect":
             return _SignalMethod(self, _disconnect)
+        if _is_too_new(self, name):
+            raise AttributeError(f"'{type(self).__name__}' has no attribute '{name}' in this version of Slicer")
         return native.__getattribute__(self, name)
 
     namespace.update(

@@ -48,7 +48,7 @@ class qSlicerScriptedLoadableModule:
     def createNewWidgetRepresentation(self) -> qSlicerScriptedLoadableModuleWidget:
         """Another panel of the module, ready to be shown."""
         widget = qSlicerScriptedLoadableModuleWidget(self)
-        widget.build()
+        widget._build()
         return widget
 
     def widgetRepresentation(self) -> qSlicerScriptedLoadableModuleWidget:
@@ -62,6 +62,7 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
     """The widget that Slicer makes for the panel of a scripted module; the module's own widget object fills it."""
 
     __module__ = "slicer"
+    EXPOSED = ("reload", "self", "enter", "exit")
 
     def __init__(self, module: qSlicerScriptedLoadableModule) -> None:
         super().__init__()
@@ -69,7 +70,7 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
         QtWidgets.QVBoxLayout(self)
         self.setObjectName(f"{module.name}ModuleWidget")
 
-    def build(self) -> None:
+    def _build(self) -> None:
         """Make the module's widget and call its ``setup``."""
         self.setMRMLScene(slicer.mrmlScene)
         cls = getattr(self._module._python_class, f"{self._module.name}Widget")
@@ -80,13 +81,10 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
     def reload(self) -> None:
         """Make the module's widget anew from the source that was read last; it is not entered again."""
         self._module._python_class = sys.modules[self._module.name]
-        self.build()
+        self._build()
 
     def self(self) -> Any:
         return self._python_widget
-
-    def module(self) -> qSlicerScriptedLoadableModule:
-        return self._module
 
     isEntered = QtCore.Property(bool, lambda self: self._entered)
 

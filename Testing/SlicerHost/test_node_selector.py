@@ -73,6 +73,34 @@ def test_a_node_can_be_made(selector):
     assert selector.currentNode() is node
 
 
+def test_a_node_that_the_user_makes_is_told_otherwise_from_5_12_on(slicer_version, selector):
+    told = []
+    selector.addEnabled = True
+    selector.connect("nodeAddedByUser(vtkMRMLNode*)", lambda _node: told.append("by user"))
+    if slicer_version == "5.12":
+        selector.connect("nodeAddedByUserAction(vtkMRMLNode*)", lambda _node: told.append("by action"))
+    else:
+        assert not hasattr(selector, "nodeAddedByUserAction")
+        with pytest.raises(ValueError, match="no signal"):
+            selector.connect("nodeAddedByUserAction(vtkMRMLNode*)", print)
+    selector.addNode()
+    assert told == ["by user"]
+    selector._activated(selector._combo_box.count - 1)  # Create new
+    assert told == ["by user", "by user", "by action" if slicer_version == "5.12" else "by user"]
+
+
+def test_a_renamed_node_is_told_as_another_from_5_12_on(slicer_version, selector):
+    first, second = add(name="first"), add(name="second")
+    selector.setCurrentNode(first)
+    told = []
+    selector.connect("currentNodeChanged(vtkMRMLNode*)", told.append)
+    second.SetName("other")
+    first.Modified()
+    assert told == []
+    first.SetName("renamed")
+    assert told == ([first] if slicer_version == "5.12" else [])
+
+
 def test_what_is_no_node_is_refused(selector):
     with pytest.raises(TypeError):
         selector.setCurrentNode("vtkMRMLScalarVolumeNode1")

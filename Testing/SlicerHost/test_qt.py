@@ -66,16 +66,71 @@ def test_signals_are_named_by_their_signature(qt):
         button.connect("clicked(int)", print)
 
 
-def test_every_widget_is_a_widget(qt):
-    top = qt.QWidget()
-    layout = qt.QVBoxLayout(top)
-    label = qt.QLabel("x")
-    layout.addWidget(label)
-    assert isinstance(label, qt.QWidget)
-    assert not isinstance(label, qt.QPushButton)
-    assert top.findChildren(qt.QWidget) == [label]
-    assert top.findChild(qt.QPushButton) is None
+def test_a_widget_is_of_its_very_class_only(qt):
+    import ctk
+    import slicer
+
+    class Own(qt.QLabel):
+        pass
+
+    label, own = qt.QLabel("x"), Own("y")
+    assert isinstance(label, qt.QLabel)
+    assert isinstance(own, qt.QLabel)
+    assert isinstance(own, Own)
+    assert not isinstance(label, Own)
+    for widget in (label, own, ctk.ctkPathLineEdit(), slicer.qMRMLNodeComboBox(), slicer.qMRMLWidget()):
+        assert not isinstance(widget, qt.QWidget)
+        assert widget.isWidgetType()
     assert label.className() == "QLabel"
+
+
+def test_children_are_found_as_pythonqt_finds_them(qt):
+    import slicer
+
+    top = qt.QWidget()
+    inner = qt.QWidget(top)
+    inner.name = "inner"
+    label, selector = qt.QLabel("x", inner), slicer.qMRMLNodeComboBox(inner)
+    label.name = "label"
+    assert top.findChildren(qt.QLabel) == top.findChildren("QLabel") == [label]
+    assert top.findChildren(slicer.qMRMLNodeComboBox) == [selector]
+    assert top.findChildren(qt.QPushButton) == []
+    assert top.findChildren(qt.QLabel, "label") == [], "not below what has another name"
+    assert top.findChild(qt.QLabel, "label") is label
+    assert top.findChild(qt.QPushButton) is None
+    with pytest.raises(TypeError):
+        top.findChildren()
+
+
+def test_only_what_pythonqt_exposes_can_be_called(qt):
+    """Slots, invokables, properties, and what the generated wrappers of Qt 5.15 have."""
+    import ctk
+    import slicer
+
+    for widget, names in (
+        (qt.QFormLayout(), ("setRowVisible", "isRowVisible")),  # Qt 6
+        (qt.QWidget(), ("setScreen", "topLevelWidget")),
+        (ctk.ctkCollapsibleButton(), ("setCollapsed", "setScreen")),
+        (ctk.ctkSliderWidget(), ("setRange", "setMinimum", "setSuffix")),
+        (ctk.ctkPathLineEdit(), ("setFilters", "setSettingKey")),
+        (ctk.ctkComboBox(), ("setDefaultText",)),
+        (slicer.qMRMLNodeComboBox(), ("setBaseName", "setNodeTypes", "nodes")),
+        (slicer.qMRMLWidget(), ("scene",)),
+    ):
+        assert [name for name in names if hasattr(widget, name)] == []
+    with pytest.raises(TypeError):
+        ctk.ctkCollapsibleButton("Section")  # its constructor with a text is not wrapped
+
+
+def test_a_rebuilt_class_cannot_have_more_than_the_real_one(qt):
+    import ctk
+
+    from SlicerHost.mrml_widgets import MRML_WIDGETS
+
+    rebuilt = [cls for name, cls in vars(ctk).items() if name.startswith("ctk")] + list(MRML_WIDGETS)
+    assert [cls.__name__ for cls in rebuilt if "EXPOSED" not in vars(cls)] == []
+    with pytest.raises(TypeError, match="setOther"):
+        type(qt.QWidget)("ctkOther", (qt.QWidget,), {"EXPOSED": ("browse",), "browse": print, "setOther": lambda _: 0})
 
 
 def test_timers(qt, slicer_host):

@@ -63,7 +63,7 @@ class QUiLoader(QtUiTools.QUiLoader):
 
 
 def _named(top: Any, name: str) -> Any:
-    found = top if top.objectName == name else top.findChild(QtCore.QObject, name)
+    found = top if top.objectName == name else QtCore.QObject.findChild(top, QtCore.QObject, name)
     if found is None:
         raise RuntimeError(f"The .ui file names '{name}', which is not in it")
     return found

@@ -106,7 +106,7 @@ def test_script_gets_an_error_with_the_remedy(scene, logic, add, ultrasound):
         logic.synthesize(add(ultrasound, "Case"), model="no-such-model")
 
 
-def test_sample_case_is_registered_with_checksums_and_lies_under_its_transform(scene, panel):
+def test_sample_case_is_registered_with_checksums_and_lies_under_its_transform(slicer_version, scene, panel):
     import SampleData
     import slicer
 

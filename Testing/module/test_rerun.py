@@ -69,6 +69,17 @@ def test_is_off_by_default(panel, case, ultrasound, starts):
     assert not panel.ui.rerunCheckBox.checked
 
 
+def test_another_name_is_no_other_ultrasound(slicer_version, panel, case, starts):
+    """The selector of 5.12 tells a renamed node as if another had been chosen."""
+    panel.ui.rerunCheckBox.click()
+    said = panel.ui.inputVerdictLabel.text
+    case.SetName("Case 2 ioUS")
+    wait(panel)
+    assert panel.parameters.inputVolume is case
+    assert starts == []
+    assert panel.ui.inputVerdictLabel.text == said
+
+
 def test_runs_once_after_many_changes(panel, case, ultrasound, starts):
     panel.ui.rerunCheckBox.click()
     wait(panel)
