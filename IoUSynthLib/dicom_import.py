@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 #: SOP classes of a clip: frames over time, not a volume.
 _CLIPS = ("1.2.840.10008.5.1.4.1.1.3", "1.2.840.10008.5.1.4.1.1.3.1")
 
+#: The elements of group 8 that files without a preamble begin with, in little endian.
+_FIRST_ELEMENTS = tuple(bytes([element, 0]) for element in (0x00, 0x01, 0x05, 0x08, 0x12, 0x13, 0x14, 0x16, 0x18))
 #: What ends compressed pixels: the item Sequence Delimitation, of length 0, in little endian.
 _LAST_ITEM = bytes.fromhex("feffdde000000000")
 #: Bytes at the end of a file that hold it; only padding and signatures come after.
@@ -49,9 +52,12 @@ def pydicom_module() -> Any:
 
 def is_dicom(file: Path) -> bool:
     """Tell by its first bytes whether a file is DICOM; old ones begin with their first element, without a preamble."""
-    with open(file, "rb") as stream:
-        start = stream.read(132)
-    return start[128:] == b"DICM" or start[:2] == b"\x08\x00"
+    try:
+        with open(file, "rb") as stream:
+            start = stream.read(132)
+    except OSError:  # whoever reads it says why it cannot be read
+        return False
+    return start[128:] == b"DICM" or (start[:2] == b"\x08\x00" and start[2:4] in _FIRST_ELEMENTS)
 
 
 def is_directory_file(file: Path) -> bool:
@@ -128,18 +134,21 @@ def _header(path: Path) -> Dataset | None:
     Raises
     ------
     InputError
-        It is cut off.
+        It is cut off, damaged or not to be read.
     """
     pydicom = pydicom_module()
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path}: cannot be read; check its permissions")
     if not is_dicom(path) or is_directory_file(path):
         return None
     with open(path, "rb") as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             header = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
-            if "Rows" not in header:
-                return None
-            whole = _is_complete(header, stream)
+            kind = header.get("SOPClassUID")
+            if kind is not None and "Image Storage" not in kind.name and "Rows" not in header:
+                return None  # a report, a presentation state
+            whole = "Rows" in header and _is_complete(header, stream)
         except Exception as error:  # pydicom raises what the damage happens to cause
             raise InputError(f"{path}: is damaged ({error}); copy or export it again") from error
     if not whole:

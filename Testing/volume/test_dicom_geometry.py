@@ -16,6 +16,7 @@ from volume.dicom_files import (
     directory_file,
     enhanced,
     image,
+    item,
     known_volume,
     save,
     write_slices,
@@ -255,9 +256,12 @@ def test_missing_slices_are_named_and_copies_left_out(tmp_path):
         read_volume(tmp_path)
 
 
-def test_a_slice_that_is_cut_off_is_named(tmp_path):
-    file = write_slices(tmp_path)[4]
-    file.write_bytes(file.read_bytes()[:-40])
+@pytest.mark.parametrize("kept", [-40, 420, 140])
+def test_a_slice_that_is_cut_off_is_named(tmp_path, kept):
+    file = write_slices(tmp_path)[0]
+    file.write_bytes(file.read_bytes()[:kept])
+    (tmp_path / "notes.bin").write_bytes(b"\x08\x00\x51\x07" + bytes(300))
+    save(item(SOPClassUID="1.2.840.10008.5.1.4.1.1.11.1", SOPInstanceUID="1.2.3.9"), tmp_path / "state.dcm")
     with pytest.raises(InputError, match=f"{file.name}: is cut off"):
         read_volume(tmp_path)
 
@@ -273,6 +277,14 @@ def test_a_compressed_slice_that_is_cut_off_is_named(tmp_path):
     assert_known(read_volume(tmp_path))
     files[4].write_bytes(files[4].read_bytes()[:-20])
     with pytest.raises(InputError, match=f"{files[4].name}: is (cut off|damaged)"):
+        read_volume(tmp_path)
+
+
+def test_a_slice_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    """It is not left out: the volume would end early."""
+    file = write_slices(tmp_path)[0]
+    monkeypatch.setattr("os.access", lambda path, mode: path != file)
+    with pytest.raises(InputError, match=f"{file.name}: cannot be read; check its permissions"):
         read_volume(tmp_path)
 
 
