@@ -80,6 +80,8 @@ def prepare_cohort(cohort: Path, output: Path, seed: int = 0, register: bool = T
     write_contact_sheet([output / entry["name"] for entry in entries], output / FILE)
     counts = ", ".join(f"{sum(entry['split'] == split for entry in entries)} for {split}" for split in SPLITS)
     text = f"prepared {len(entries)} of {len(studies)} cases ({counts}), {INDEX} and {FILE} in {output}"
+    if not any(entry["split"] == "validation" for entry in entries):
+        text += "; to train on them, prepare more patients: none is for validation"
     return f"{text}; not prepared: {', '.join(failed)} ({INDEX} says why)" if failed else text
 
 

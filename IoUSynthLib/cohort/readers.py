@@ -2,7 +2,8 @@
 
 Two layouts are read. RESECT (Xiao et al., Medical Physics 2017) names its files ``CaseN-US-before``, ``CaseN-FLAIR``
 and ``CaseN-T1``, in any folders. Otherwise every subfolder is a patient, whose images lie in it or, where there are
-several operations or phases, in a folder for each; what an image is, its name says, or that of its DICOM folder.
+several operations or phases, in a folder for each or, as in BIDS, below it; what an image is, its name says, or that of
+its DICOM folder.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from ..dicom_import import is_dicom
 from ..naming import ROLES, VOLUME_SUFFIXES, is_volume, role_of
 from ..simulation.mri import TARGETS
 from ..volume import InputError, case_name
+
+#: Folders that part a patient's images by their kind, as in BIDS, not by phases of the operation.
+_KINDS = frozenset(("anat", "us"))
 
 
 @dataclass(frozen=True)
@@ -96,13 +100,20 @@ def _resect(cohort: Path) -> list[Study]:
 def _by_folder(cohort: Path) -> list[Study]:
     studies = []
     for patient in _subfolders(cohort):
-        phases = {phase.name: _images(phase) for phase in _subfolders(patient)}
-        if _images(patient) or not any(phases.values()):
+        phases = {phase.name: _images_below(phase) for phase in _subfolders(patient)}
+        phases = {phase: images for phase, images in phases.items() if images}
+        if _images(patient) or not phases:
             studies.append(Study(patient.name, patient.name, _images(patient)))
+        elif set(phases) <= _KINDS:
+            studies.append(Study(patient.name, patient.name, tuple(path for part in phases.values() for path in part)))
         else:
-            named = ((f"{patient.name}-{phase}", images) for phase, images in phases.items() if images)
-            studies += [Study(name, patient.name, images) for name, images in named]
+            studies += [Study(f"{patient.name}-{phase}", patient.name, images) for phase, images in phases.items()]
     return studies
+
+
+def _images_below(folder: Path) -> tuple[Path, ...]:
+    """The images of a phase, in its folder or, where that has none, in those below it."""
+    return _images(folder) or tuple(path for below in _subfolders(folder) for path in _images_below(below))
 
 
 def _subfolders(folder: Path) -> list[Path]:

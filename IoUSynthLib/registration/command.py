@@ -100,7 +100,7 @@ def _output_name(options: argparse.Namespace) -> str:
     name = options.output.name
     suffix = next((suffix for suffix in _SUFFIXES if name.endswith(suffix) and len(name) > len(suffix)), None)
     if suffix is None:
-        raise InputError(f"{options.output}: is written in no such format; name it .h5 or .tfm")
+        raise InputError(f"{options.output}: a transform is not written in this format; name it .h5 or .tfm")
     if options.deformable and suffix != ".h5":
         raise InputError(f"{options.output}: cannot hold a displacement field; name it .h5")
     return name.removesuffix(suffix)

@@ -61,6 +61,18 @@ def test_a_folder_a_patient_or_one_for_each_phase(tmp_path: Path) -> None:
         choose_files(studies[3])
 
 
+def test_bids_with_and_without_sessions(tmp_path: Path) -> None:
+    touch(tmp_path, "sub-01/anat/sub-01_T2w.nii.gz", "sub-01/us/sub-01_us.nii.gz")
+    touch(tmp_path, "sub-02/ses-1/anat/sub-02_T2w.nii.gz", "sub-02/ses-1/us/sub-02_us.nii.gz")
+    touch(tmp_path, "sub-03/ses-pre/anat/sub-03_T2w.nii.gz", "sub-03/ses-intraop/us/sub-03_us.nii.gz")
+    studies = {study.name: study for study in find_studies(tmp_path)}
+    assert list(studies) == ["sub-01", "sub-02-ses-1", "sub-03-ses-intraop", "sub-03-ses-pre"]
+    for name in ("sub-01", "sub-02-ses-1"):
+        assert choose_files(studies[name]).named().keys() == {"ultrasound", "T2w"}
+    with pytest.raises(InputError, match="sub-03-ses-intraop: holds neither T2w nor FLAIR; "):
+        choose_files(studies["sub-03-ses-intraop"])
+
+
 def test_images_that_could_be_the_same_are_named(tmp_path: Path) -> None:
     study = Study("P", "P", tuple(Path(name) for name in ("USpredura.nrrd", "USpostdura.nrrd", "T2.nrrd")))
     with pytest.raises(InputError, match=r"USpredura\.nrrd, USpostdura\.nrrd could all be the ultrasound; keep one"):

@@ -184,13 +184,18 @@ def test_finished_cases_are_kept_and_bad_ones_do_not_stop_the_rest(
     write_patient(tmp_path / "in" / "B", "T2w", "FLAIR")
     damaged = write_patient(tmp_path / "in" / "C") / "C_T2w.nrrd"
     damaged.write_bytes(damaged.read_bytes()[:400])
+    cut_off = write_patient(tmp_path / "in" / "E", "T2w") / "E_labels.nii.gz"
+    write_volume(cut_off, read_volume(tmp_path / "in" / "A" / "A_T2w.nrrd"))
+    cut_off.write_bytes(cut_off.read_bytes()[: cut_off.stat().st_size // 2])
     arguments = ["prepare", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--no-registration"]
     assert main(arguments) == 0
     printed = capsys.readouterr()
-    assert printed.out.startswith("prepared 1 of 3 cases")
-    assert "not prepared: B, C (dataset.json says why)" in printed.out
+    assert printed.out.startswith("prepared 1 of 4 cases")
+    assert ("none is for validation" in printed.out) == ("0 for validation" in printed.out)
+    assert "not prepared: B, C, E (dataset.json says why)" in printed.out
     assert "B: holds neither T2w nor FLAIR" in printed.err
     assert "C_T2w.nrrd: is damaged" in printed.err
+    assert "E_labels.nii.gz: is damaged" in printed.err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["A", "contact_sheet.png", "dataset.json"]
     assert json.loads((tmp_path / "out" / "A" / "case.json").read_text())["registration"] is None
     written = (tmp_path / "out" / "A" / "ioUS.mha").stat().st_mtime_ns

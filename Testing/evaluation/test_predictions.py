@@ -200,6 +200,12 @@ def image(kind, change):
     return spoil
 
 
+def cut_off(file):
+    """As an interrupted copy leaves it; what is missing was read as 0 and scored."""
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) * 7 // 10])
+
+
 def shifted(volume):
     return Volume(volume.array, volume.spacing, (volume.origin[0] + 1, *volume.origin[1:]), volume.direction)
 
@@ -215,6 +221,9 @@ def shifted(volume):
         (index(lambda content: content.update(cases=content["cases"][2:])), "predictions: holds no prediction of"),
         (lambda c, p: (p / f"{NAMES[1]}_FLAIR.nii.gz").unlink(), f"has no FLAIR of {NAMES[1]}, but of other cases"),
         (lambda c, p: (p / f"{NAMES[1]}_T2w.nii.gz").write_bytes(b"x"), f"{NAMES[1]}_T2w.nii.gz: "),
+        (lambda c, p: cut_off(p / f"{NAMES[1]}_T2w.nii.gz"), f"{NAMES[1]}_T2w.nii.gz: is damaged"),
+        (lambda c, p: cut_off(p / f"{NAMES[1]}_segmentation.nii.gz"), "_segmentation.nii.gz: is damaged"),
+        (lambda c, p: cut_off(c / NAMES[1] / "T2w.mha"), f"{NAMES[1]}: is not a complete case .*T2w.mha: is damaged"),
         (lambda c, p: (c / NAMES[1] / "fan.mha").unlink(), f"{NAMES[1]}: is not a complete case .*fan.mha.* simulate"),
         (lambda c, p: (c / NAMES[1] / "case.json").write_text("{}"), f"{NAMES[1]}: is not a complete case"),
         (image("T2w", shifted), "T2w.nii.gz: lies on another grid than the reference; synthesize the cohort's own"),
