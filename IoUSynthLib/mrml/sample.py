@@ -19,7 +19,7 @@ TRANSFORM = "TrackerToRas"
 
 #: File in Resources/SampleData, node name, file type of Slicer. The ultrasound comes last, so that it is the newest.
 FILES = (
-    ("IoUSynthSample_TrackerToRas.h5", TRANSFORM, "TransformFile"),
+    ("IoUSynthSample_TrackerToRas.tfm", TRANSFORM, "TransformFile"),
     ("IoUSynthSample_T2w.nrrd", T2W, "VolumeFile"),
     ("IoUSynthSample_FLAIR.nrrd", FLAIR, "VolumeFile"),
     ("IoUSynthSample_labels.nrrd", LABELS, "SegmentationFile"),

@@ -65,8 +65,9 @@ def write_sample(head: Head, seed: int, folder: Path, attribution: str) -> None:
     for target in TARGETS:
         image = _preoperative(case, target, displacement, grid, generator)
         write_volume(folder / f"{PREFIX}_{target}.nrrd", image, header)
-    # Transform files hold the way from the parent's frame to the node's, as resampling needs it.
-    sitk.WriteTransform(_affine(np.linalg.inv(tracker_to_patient)), str(folder / f"{PREFIX}_TrackerToRas.h5"))
+    # Transform files hold the way from the parent's frame to the node's, as resampling needs it. HDF5 would also
+    # name the operating system of the machine.
+    sitk.WriteTransform(_affine(np.linalg.inv(tracker_to_patient)), str(folder / f"{PREFIX}_TrackerToRas.tfm"))
     record = {
         "simulated": True, "attribution": attribution, "preoperative_to_today_lps": displacement.tolist(),
         "tracker_to_patient_lps": tracker_to_patient.tolist(), **case.parameters,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,6 +80,7 @@ def export_onnx(
     difference = _compare(network, channels, path, [tuple(size)] if size else shapes[1:])
     tolerance = HALF_TOLERANCE if half else TOLERANCE
     if difference > tolerance:
+    strip_onnx(path)
         raise RuntimeError(f"{path}: ONNX Runtime and torch differ by {difference:.2e}, more than {tolerance:.0e}")
     return difference
 
@@ -87,6 +90,31 @@ def halve_weights(path: Path) -> None:
 
     ONNX Runtime widens them once, when it opens the file.
     """
+def strip_onnx(path: Path) -> None:
+    """Take all remarks out of an ONNX file; weights and graph stay as they are.
+
+    Torch remarks at each node in whose files it was found, which names folders of the machine; nobody runs a model by
+    that.
+    """
+    import onnx
+
+    model = onnx.load(path)
+    _clear_remarks(model)
+    onnx.save(model, path)
+
+
+def _clear_remarks(message: Any) -> None:
+    """Clear what is for readers alone in a message of ONNX and in all that it holds: nodes, values, functions."""
+    from google.protobuf.message import Message
+
+    for field, value in message.ListFields():
+        if field.name in ("metadata_props", "doc_string"):
+            message.ClearField(field.name)
+        elif field.message_type is not None:
+            for part in [value] if isinstance(value, Message) else value:
+                _clear_remarks(part)
+
+
     import onnx
 
     model = onnx.load(path)
@@ -122,17 +150,6 @@ def _write_onnx(
         external_data=False,
         verbose=False,
     )
-    _drop_stack_traces(path)
-
-
-def _drop_stack_traces(path: Path) -> None:
-    """Take out where in whose files torch found each node: nobody runs a model by it, and it names folders."""
-    import onnx
-
-    model = onnx.load(path)
-    for node in model.graph.node:
-        del node.metadata_props[:]
-    onnx.save(model, path)
 
 
 def _write_sampler(sampler: Sampler, channels: int, path: Path) -> None:
@@ -187,12 +204,23 @@ def export_torchscript(network: torch.nn.Module, channels: int, path: Path, size
         raise RuntimeError(f"{path}: TorchScript and torch differ by {difference:.2e}, more than {TOLERANCE:.0e}")
     return difference
 
+    strip_torchscript(path)
 
 def write_bundle(
     folder: Path, model: Path, metadata: dict, card: str, licence: Path, refiner: Path | None = None,
     torchscript: Path | None = None, refiner_torchscript: Path | None = None,
 ) -> Path:
     """Lay out a bundle as MONAI does: configs/metadata.json, models/model.onnx, docs/README.md, LICENSE.
+def strip_torchscript(path: Path) -> None:
+    """Take out of a TorchScript file which lines of whose files its code comes from: only messages of errors say it."""
+    with zipfile.ZipFile(path) as archive:
+        members = [(member, archive.read(member)) for member in archive.infolist()]
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, content in members:
+            if not member.filename.endswith(".debug_pkl"):
+                archive.writestr(member, content)
+
+
 
     Parameters
     ----------

@@ -29,8 +29,9 @@ TRAINING_DATA = (
     "et al. 2018, CC BY 4.0); no real ultrasound."
 )
 CITATION = "IoUSynth developers, 2026: synthetic T2w and FLAIR MRI from tracked intraoperative brain ultrasound."
-VERSION = "0.3.3"
+VERSION = "0.3.4"
 CHANGELOG = {
+    "0.3.4": "the weights of 0.3.0; their files no longer name folders of the machine that they were exported on",
     "0.3.3": "the weights of 0.3.0; outlines of tumour and cavity come with the Dice to be expected of them",
     "0.3.2": "the weights of 0.3.0; tumour is called more readily beside a cavity, and before a resection its most "
     "probable place is outlined where none stands out",

@@ -53,9 +53,6 @@ def assemble(step: onnx.ModelProto, sampler: Sampler, channels: int) -> onnx.Mod
         Of the ultrasound.
     """
     graph, weights = step.graph, [weight.name for weight in step.graph.initializer]
-    for node in graph.node:  # traces of the source, larger than all else
-        node.ClearField("metadata_props")
-        node.ClearField("doc_string")
     inputs, outputs = ([value.name for value in values] for values in (graph.input, graph.output))
     denoise = helper.make_function(_DOMAIN, _NAME, [*inputs, *weights], outputs, graph.node, step.opset_import)
     _, _, targets, *size = sampler.noise.shape

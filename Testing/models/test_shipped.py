@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from machine_names import machine_names
 
 from IoUSynthLib.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, load
 from IoUSynthLib.evaluation.fidelity import dice, score
@@ -50,6 +51,13 @@ def test_bundle_is_whole(name):
     assert "Trained on simulated ultrasound. Research use only, never for clinical decisions." in card
     assert "Apache License" in (MODELS / name / "LICENSE").read_text()
     assert size(MODELS / name) < 40 * MEBIBYTE
+
+
+def test_no_file_names_the_machine_that_it_was_made_on():
+    """Pages may name files of this repository."""
+    files = [path for path in RESOURCES.rglob("*") if path.is_file() and path.suffix != ".md"]
+    assert len(files) > 50
+    assert [name for path in files for name in machine_names(path)] == []
 
 
 def test_sizes():

@@ -92,7 +92,7 @@ def test_everything_arrives_side_by_side(installed: Path) -> None:
     expected = files_below(ROOT, *parts) | files_below(ROOT / "IoUSynth", "IoUSynthPanel") | {"IoUSynth.py"}
     assert files_below(installed, ".") == expected
     kinds = {Path(name).suffix for name in expected}
-    assert {".py", ".ui", ".json", ".md", ".txt", ".onnx", ".nrrd", ".h5", ".png"} <= kinds
+    assert {".py", ".ui", ".json", ".md", ".txt", ".onnx", ".nrrd", ".tfm", ".png"} <= kinds
     for name in expected:
         source = ROOT / name if (ROOT / name).exists() else ROOT / "IoUSynth" / name
         assert (installed / name).read_bytes() == source.read_bytes(), name

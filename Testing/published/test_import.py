@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
+from machine_names import machine_names  # noqa: E402
 from released_files import write_keras  # noqa: E402
 
 from IoUSynthLib import bundle, cli  # noqa: E402
@@ -74,6 +75,7 @@ def test_a_slice_network_becomes_a_bundle_that_computes_the_same(tmp_path, capsy
     neighbours = images[0][[0, 0, 1]].transpose(0, 2, 1)[None]  # the authors' slices are [x, y]
     with torch.no_grad():
         expected = network(torch.from_numpy(np.ascontiguousarray(neighbours))).numpy()[0].transpose(0, 2, 1)
+    assert machine_names(model.path) == []
     np.testing.assert_allclose(found[:, 0], expected, atol=1e-3)
 
 
@@ -181,6 +183,7 @@ def test_diffusion_becomes_a_bundle_once_its_licence_is_accepted(tmp_path, capsy
     result = session.run(image)
     assert result.shape == (2, 1, 32, 32)
     assert np.abs(result).max() <= 1
+    assert machine_names(model.path) == []
     assert np.array_equal(session.run(image), result), "no random numbers are drawn when the model runs"
 
 

@@ -12,6 +12,8 @@ from scipy import ndimage, stats
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
+from machine_names import machine_names  # noqa: E402
+
 from IoUSynthLib import cli, pipeline  # noqa: E402
 from IoUSynthLib.bundle import load  # noqa: E402
 from IoUSynthLib.generators import REGIMES  # noqa: E402
@@ -175,6 +177,7 @@ def check_refined(preset, network, run, folder):
     assert (bundle.refiner.inputs, bundle.refiner.outputs) == (inputs, preset.targets)
     assert (folder / "models" / "refiner.ts").is_file()
     images = np.random.default_rng(0).uniform(-1, 1, (len(inputs), 32, 32, 32)).astype(np.float32)
+    assert machine_names(folder) == []
     found = predict(open_session(bundle.refiner, "cpu"), images, np.ones((32, 32, 32), bool), bundle.refiner)
     with torch.no_grad():
         expected = network.eval()(torch.from_numpy(images)[None])[0].numpy()
@@ -262,6 +265,8 @@ def test_from_the_command_line(cohort, tmp_path, monkeypatch, capsys):
     assert "ONNX Runtime, TorchScript and torch differ by" in capsys.readouterr().out
     assert load(bundle).regime == "3D"
     assert cli.main(["models", "export", str(run), "-o", str(bundle)]) == 2
+    assert (bundle / "models" / "model.ts").is_file()
+    assert machine_names(bundle) == []
     assert "exists already" in capsys.readouterr().err
     assert cli.main(["models", "export", str(cohort), "-o", str(tmp_path / "other")]) == 2
     assert "is no run of a family's preset" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from machine_names import machine_names
 from torch.optim.swa_utils import AveragedModel
 
 from IoUSynthLib.bundle import load
@@ -199,6 +200,7 @@ def test_export_is_a_bundle_that_the_operating_room_opens(tmp_path, monkeypatch)
     bundle.verify()
     assert bundle.outputs == ("T2w", "FLAIR", "log_error")
     assert "a test" in (folder / "docs" / "README.md").read_text()
+    assert machine_names(folder) == []
     assert (folder / "LICENSE").read_text() == "a licence"
 
 
@@ -229,6 +231,28 @@ def test_export_notices_a_network_that_onnx_gets_wrong(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "_compare", lambda *arguments: 0.5)
     with pytest.raises(RuntimeError, match=r"differ by 5\.00e-01"):
         export_onnx(torch.nn.Conv2d(3, 2, 3, padding=1), 3, tmp_path / "model.onnx")
+
+
+def test_what_is_taken_out_of_an_export_changes_nothing_that_it_computes(tmp_path):
+    """Remarks and debug files of torch name folders of the machine; without them the files give the very same bytes."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from IoUSynthLib.training import export
+
+    network, image = build("unet", "2.5D", ("T2w",), features=FEATURES).eval(), torch.randn(2, 3, 32, 32)
+    files = graph, script = tmp_path / "model.onnx", tmp_path / "model.ts"
+    export._write_onnx(network, {"image": image}, [[0]], graph)
+    torch.jit.trace(network, image, check_trace=False).save(str(script))
+
+    def outputs():
+        session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+        return session.run(None, {"image": image.numpy()})[0], torch.jit.load(str(script))(image).detach().numpy()
+
+    before = outputs()
+    assert all(machine_names(file) for file in files)
+    export.strip_onnx(graph)
+    export.strip_torchscript(script)
+    assert machine_names(tmp_path) == []
+    assert all(map(np.array_equal, before, outputs()))
 
 
 def test_unknown_names_are_refused(tmp_path):

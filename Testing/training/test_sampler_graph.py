@@ -8,6 +8,8 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
+from machine_names import machine_names  # noqa: E402
+
 from IoUSynthLib.generators.diffusion import LATENT, Sampler  # noqa: E402
 from IoUSynthLib.training.export import export_onnx  # noqa: E402
 
@@ -30,6 +32,7 @@ def test_the_graph_is_the_sampler(tmp_path, steps):
     torch.manual_seed(0)
     sampler = Sampler(Toy(), 2, (8, 16), steps=steps)
     assert export_onnx(sampler, 3, tmp_path / "model.onnx", size=(8, 16)) < 1e-5  # on another batch than traced
+    assert machine_names(tmp_path) == []
     model = onnx.load(tmp_path / "model.onnx")
     onnx.checker.check_model(model)
     (function,) = model.functions
