@@ -12,6 +12,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ class Bundle:
     path
         The bundle's folder; its name is the model's name.
     version
-        Version of the weights.
+        Version of the weights; empty where it has none.
     kind
         ``generator`` (ultrasound to MRI) or ``segmenter`` (images to tissue classes).
     regime
@@ -100,6 +101,11 @@ class Bundle:
         return self.path.name
 
     @property
+    def title(self) -> str:
+        """Name and version, or the name alone."""
+        return titled(self.describe())
+
+    @property
     def licence(self) -> str:
         """Licence of the weights, as an SPDX identifier."""
         return str(self.details.get("licence", "not stated"))
@@ -133,13 +139,18 @@ class Bundle:
         return {name: (list(table["confidence"]), list(table["dice"])) for name, table in tables.items()}
 
     @property
+    def expected_dice_measured_on(self) -> str:
+        """What cases :attr:`expected_dice` was measured on, in words; empty where the bundle does not say it."""
+        return str(self.details.get("expected_dice_measured_on", ""))
+
+    @property
     def images(self) -> tuple[str, ...]:
         """The MR contrasts among the outputs."""
         return tuple(name for name in self.outputs if name != LOG_ERROR)
 
     @property
     def generator(self) -> str:
-        """Of a segmenter: name of the generator whose synthetic MRI it was trained on."""
+        """Of a segmenter: name of the generator whose synthetic MRI it reads; the one that ships if it does not say."""
         return str(self.details.get("generator", DEFAULT_GENERATOR))
 
     @property
@@ -235,6 +246,11 @@ class Bundle:
         return content
 
 
+def titled(model: Mapping[str, Any]) -> str:
+    """Name and version of a model that a report describes (:meth:`Bundle.describe`), as far as they are known."""
+    return " ".join(str(model[key]) for key in ("name", "version") if model.get(key))
+
+
 def search_folders() -> list[Path]:
     """Return the folders that hold models, in the order in which they are searched."""
     named = [Path(part) for part in os.environ.get(SEARCH_VARIABLE, "").split(os.pathsep) if part]
@@ -306,7 +322,7 @@ def load(model: str | Path) -> Bundle:
 
 
 def partner(segmenter: Bundle) -> Bundle:
-    """Load the generator that a segmenter was trained with: the one beside it, else the first that is found.
+    """Load the generator whose images a segmenter reads: the one beside it, else the first that is found.
 
     Raises
     ------
@@ -317,7 +333,7 @@ def partner(segmenter: Bundle) -> Bundle:
     try:
         generator = load(beside if (beside / METADATA).is_file() else segmenter.generator)
     except InputError as error:
-        raise InputError(f"{segmenter.path}: was trained with another model, and {error}") from error
+        raise InputError(f"{segmenter.path}: reads the images of another model, and {error}") from error
     missing = set(segmenter.inputs) - {*INPUTS[:1], *generator.images}
     right_kind = generator.kind == "generator"
     if missing or not right_kind:
@@ -345,7 +361,7 @@ def _parse(path: Path, metadata: dict[str, Any]) -> Bundle:
     details = metadata["iousynth"]
     bundle = Bundle(
         path=path,
-        version=str(metadata["version"]),
+        version=str(metadata.get("version") or ""),
         kind=details["kind"],
         regime=details["regime"],
         spacing=tuple(float(value) for value in details["spacing"]),

@@ -269,6 +269,7 @@ def _add_models(commands: argparse._SubParsersAction) -> None:
     exporting = actions.add_parser("export", help="make a bundle (ONNX, TorchScript) of a trained run")
     exporting.add_argument("run_folder", type=Path, metavar="RUN", help="folder that train wrote for a family's preset")
     exporting.add_argument("-o", "--output", required=True, type=Path, metavar="BUNDLE", help="folder to make")
+    exporting.add_argument("--licence", type=Path, metavar="FILE", help="text of the weights' licence, if one is given")
     exporting.set_defaults(run=_export_model)
 
 
@@ -302,14 +303,14 @@ def _line_about(path: Path) -> str:
     bundle = load(path)
     images = f"{', '.join(bundle.inputs)} -> {', '.join(bundle.outputs)}"
     source = f"{bundle.licence}  {origin(path)}  {bundle.path}"
-    return f"{bundle.name}  {bundle.version}  {bundle.kind} {bundle.regime}  {images}  {source}"
+    return f"{bundle.name}  {bundle.version or '-'}  {bundle.kind} {bundle.regime}  {images}  {source}"
 
 
 def _install_model(options: argparse.Namespace) -> int:
     from .installing import install
 
     bundle, outcome = install(options.source, options.replace, lambda _: options.accept_licence)
-    print(f"{bundle.name}  {bundle.version}  {bundle.licence}  {bundle.path}: {outcome}")
+    print(f"{bundle.name}  {bundle.version or '-'}  {bundle.licence}  {bundle.path}: {outcome}")
     return 0
 
 
@@ -335,7 +336,7 @@ def _verify_models(options: argparse.Namespace) -> int:
     def verify(model: str | Path) -> str:
         bundle = load(model)
         bundle.verify()
-        return f"{bundle.name}  {bundle.version}  checksums match  {bundle.path}"
+        return f"{bundle.name}  {bundle.version or '-'}  checksums match  {bundle.path}"
 
     return _for_each(models, verify)
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import NOTICE, __version__
+from .bundle import titled
 from .dicom_import import pydicom_module
 from .dicom_reference import Reference, header_of, read_reference
 from .outputs import KINDS, is_synthetic, staging_folder
@@ -236,7 +237,7 @@ def _derivation(kind: str, report: dict[str, Any]) -> str:
     source = report.get("input", {})
     name = source.get("node") or source.get("file") or "an ultrasound volume"
     return (
-        f"{kind} predicted by a neural network ({model['name']} {model['version']}, SHA-256 {model['sha256']}) from "
+        f"{kind} predicted by a neural network ({titled(model)}, SHA-256 {model['sha256']}) from "
         f"intraoperative ultrasound ({name}, SHA-256 of its voxels {source.get('voxels_sha256', 'unknown')}). Not an "
         "acquired image. Value 0 is no data."
     )[:1024]
@@ -246,7 +247,7 @@ def _add_equipment(said: Dataset, report: dict[str, Any]) -> None:
     from pydicom import Dataset
 
     model, own = report["model"], report.get("versions", {}).get("iousynth", __version__)
-    versions = [f"{_PRODUCT} {own}", f"{model['name']} {model['version']}"[:64], model["sha256"]]
+    versions = [f"{_PRODUCT} {own}", titled(model)[:64], model["sha256"]]
     purpose = Dataset()
     purpose.CodeValue, purpose.CodingSchemeDesignator, purpose.CodeMeaning = "109102", "DCM", "Processing Equipment"
     equipment = Dataset()

@@ -123,7 +123,7 @@ def _package(name: str) -> str:
 def _model(name: str) -> str:
     bundle = load(name)
     bundle.verify()
-    return f"{bundle.version}, {origin(bundle.path)}, checksums match"
+    return ", ".join(filter(None, (bundle.version, origin(bundle.path), "checksums match")))
 
 
 def _device(generator: str, device: str) -> str:

@@ -234,7 +234,7 @@ def _holes(share: float) -> list[str]:
 
 def _unlike_training(measures: dict, bundle: Bundle | None) -> list[str]:
     """Compare with the range of the training images, if the model tells it."""
-    ranges = bundle.details.get("training_range", {}) if bundle is not None else {}
+    ranges = (bundle.details.get("training_range") or {}) if bundle is not None else {}
     unlike = [
         f"{words} {measures[name]:.3g}, trained on {ranges[name][0]:.3g} to {ranges[name][1]:.3g}"
         for name, words in MEASURES.items()

@@ -175,7 +175,7 @@ def _clash(given: Bundle, target: Path, replace: bool) -> str:
     for path in [folder / given.name for folder in later if os.path.lexists(folder / given.name)]:
         try:
             other = load(path.resolve())
-            described, same = f"version {other.version}", _identity(other) == _identity(given)
+            described, same = f"version {other.version or 'not stated'}", _identity(other) == _identity(given)
         except InputError:
             described, same = "damaged", False
         if same and path == target:

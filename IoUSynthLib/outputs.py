@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
+from .bundle import titled
 from .volume import InputError, Volume, check_path, write_volume
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def image_header(kind: str, report: dict[str, Any]) -> dict[str, str]:
     """Return what an image's file header says; NIfTI has room for 79 characters in ``descrip``."""
     outlined = kind == "segmentation" and report.get("companion")
     model = report["companion"] if outlined else report["model"]
-    return {"descrip": f"{MARK}; {kind}; IoUSynth {__version__}; {model['name']} {model['version']}"[:79]}
+    return {"descrip": f"{MARK}; {kind}; IoUSynth {__version__}; {titled(model)}"[:79]}
 
 
 def remove_stale(output: Path, case: str, written: Sequence[str]) -> None:

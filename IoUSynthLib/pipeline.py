@@ -73,11 +73,14 @@ class Decision:
         segmenter's bundle says nothing of.
     faint
         Whether the tumour is no more than its most probable place (:func:`segmentation.with_tumour`).
+    measured_on
+        What the segmenter's bundle says that the Dice was measured on; may be empty.
     """
 
     probabilities: np.ndarray
     expected_dice: dict[str, float]
     faint: bool = False
+    measured_on: str = ""
 
     @property
     def doubtful(self) -> list[str]:
@@ -87,9 +90,10 @@ class Decision:
     @property
     def warnings(self) -> list[str]:
         """What a report warns of."""
+        source = f", as measured on {self.measured_on}" if self.measured_on else ""
         doubtful = [
-            f"the outline of the {name} is doubtful (expected Dice {self.expected_dice[name]:.2f}, as measured on "
-            "simulated cases): compare it with the ultrasound and the preoperative MRI"
+            f"the outline of the {name} is doubtful (expected Dice {self.expected_dice[name]:.2f}{source}): compare it "
+            "with the ultrasound and the preoperative MRI"
             for name in self.doubtful
             if not (name == "tumour" and self.faint)
         ]
@@ -338,7 +342,7 @@ def decide(segmenter: Bundle, prepared: Prepared, probabilities: np.ndarray, bef
         for name, confidence in segmentation.confidences(seen, labels).items()
         if name in segmenter.expected_dice
     }
-    return Decision(shown, expected_dice, faint)
+    return Decision(shown, expected_dice, faint, segmenter.expected_dice_measured_on)
 
 
 def _finish(

@@ -180,7 +180,7 @@ class ModelsSection:
                 self._say(str(error), RED)
         else:
             self._changed(model.path)
-            self._say(f"{model.name} {model.version}: {outcome}")
+            self._say(f"{model.title}: {outcome}")
 
     def _askToReplace(self, source: Path, error: Exception) -> None:
         found = str(error).rpartition("; ")[0]
@@ -199,7 +199,7 @@ class ModelsSection:
         except ValueError as error:
             self._say(str(error), RED)
         else:
-            self._say(_("{name} {version}: checksums match").format(name=path.name, version=model.version))
+            self._say(_("{model}: checksums match").format(model=model.title))
 
     def onRemoveButton(self, _checked: bool = False) -> None:
         """Remove the selected model, if the user wants it."""

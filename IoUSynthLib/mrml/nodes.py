@@ -22,6 +22,7 @@ import vtk
 from vtk.util import numpy_support
 
 from .. import NOTICE
+from ..bundle import titled
 from ..grounding import wrapped
 from ..input_verdict import UNUSABLE, Verdict, judge
 from ..naming import role_of_name
@@ -487,11 +488,11 @@ def _provenance(report: dict[str, Any], input_node: slicer.vtkMRMLNode) -> dict[
     return {
         "Synthetic": "true",
         "Notice": report.get("notice", NOTICE),
-        "Model": f"{model.get('name', '')} {model.get('version', '')}".strip(),
+        "Model": titled(model),
         "ModelSHA256": str(model.get("sha256", "")),
-        "Segmenter": f"{segmenter.get('name', '')} {segmenter.get('version', '')}".strip(),
+        "Segmenter": titled(segmenter),
         "SegmenterSHA256": str(segmenter.get("sha256", "")),
-        "OutlinedOn": f"{companion.get('name', '')} {companion.get('version', '')}".strip(),
+        "OutlinedOn": titled(companion),
         "OutlinedOnSHA256": str(companion.get("sha256", "")),
         "Versions": json.dumps(report.get("versions", {}), sort_keys=True),
         "Device": str(report.get("device", {}).get("used", "")),

@@ -18,7 +18,7 @@ import torch
 from .. import __version__
 from ..generators.diffusion import Sampler
 from ..generators.regimes import ReversedAxes
-from ..training.export import export_onnx, write_bundle
+from ..training.export import LICENCE_NOT_STATED, export_onnx, write_bundle
 from ..volume import InputError
 from . import gan, resvit, syndiff
 from .plans import plan, refiner_plan
@@ -48,10 +48,14 @@ _NO_REFINER = {
 
 @dataclass(frozen=True)
 class _Checkpoint:
-    """What was read: the networks in this library's order of axes, what they are, and under which terms."""
+    """What was read: the networks in this library's order of axes, what they are, and under which terms.
+
+    ``terms`` (a licence) and ``citation`` are those of the family's published files; what is not ``known`` as one of
+    them may be anybody's.
+    """
 
     title: str
-    licence: str
+    terms: str
     citation: str
     sha256: dict[str, str]
     known: bool
@@ -62,6 +66,11 @@ class _Checkpoint:
     def standing(self) -> str:
         """Whether the authors published the file, in words."""
         return "as published" if self.known else "no published file, but one that fits"
+
+    @property
+    def licence(self) -> str:
+        """Identifier for the metadata."""
+        return self.terms if self.known else LICENCE_NOT_STATED
 
 
 def run(options: argparse.Namespace) -> int:
@@ -103,10 +112,10 @@ def run(options: argparse.Namespace) -> int:
         write_bundle(bundle, folder / "model.onnx", metadata, _card(source), text, refiner)
         os.replace(bundle, output)
     remark = _NO_REFINER[options.family] if options.regime == _REFINED and source.refiner is None else ""
-    print(
-        f"{output}: {source.title}, {source.standing}; ONNX Runtime and torch differ by {difference:.1e}; "
-        f"{source.licence}. {remark}Cite: {source.citation}"
-    )
+    origin = f"{source.licence}. {remark}Cite: {source.citation}"
+    if not source.known:
+        origin = f"whose it is and under which licence is not known. {remark}".rstrip()
+    print(f"{output}: {source.title}, {source.standing}; ONNX Runtime and torch differ by {difference:.1e}; {origin}")
     return 0
 
 
@@ -230,6 +239,11 @@ def _export_errors(file: Path) -> Iterator[None]:
 
 def _metadata(name: str, source: _Checkpoint, section: dict, targets: Sequence[str]) -> dict:
     """Content of metadata.json: MONAI's keys, and the section that IoUSynth reads."""
+    origin, section = {}, {**section}
+    if source.known:
+        authors = "the authors of the benchmark"
+        origin = {"authors": authors, "copyright": f"{authors}, {source.licence}", "data_source": TRAINING_DATA}
+        section |= {"citation": source.citation, "training_data": TRAINING_DATA}
     return {
         "version": "1.0.0",
         "changelog": {"1.0.0": f"imported by IoUSynth {__version__}"},
@@ -239,9 +253,7 @@ def _metadata(name: str, source: _Checkpoint, section: dict, targets: Sequence[s
         "name": name,
         "task": f"synthesis of {' and '.join(targets)} MRI from intraoperative ultrasound",
         "description": source.title,
-        "authors": "the authors of the benchmark",
-        "copyright": f"the authors of the benchmark, {source.licence}",
-        "data_source": TRAINING_DATA,
+        **origin,
         "intended_use": INTENDED_USE,
         "iousynth": {
             "kind": "generator",
@@ -249,8 +261,6 @@ def _metadata(name: str, source: _Checkpoint, section: dict, targets: Sequence[s
             "inputs": ["ioUS"],
             "outputs": list(targets),
             "licence": source.licence,
-            "citation": source.citation,
-            "training_data": TRAINING_DATA,
             "intended_use": INTENDED_USE,
             "source": {**source.sha256, "published": source.known},
         },
@@ -259,19 +269,28 @@ def _metadata(name: str, source: _Checkpoint, section: dict, targets: Sequence[s
 
 def _licence_text(source: _Checkpoint) -> str:
     """Return what stands in the bundle's LICENSE: notices, citation, and the licence in full."""
-    file, notice = _LICENCES[source.licence]
-    doubt = "" if source.known else (
-        "\nThe imported file is none of the published ones: make sure that its own terms are these.\n"
-    )
+    file, notice = _LICENCES[source.terms]
     text = (Path(__file__).parent / "licences" / file).read_text(encoding="utf-8")
-    return f"Weights: {source.title}. {source.licence}\n{notice}\nCite: {source.citation}\n{doubt}\n{'-' * 80}\n{text}"
+    origin = f"{source.terms}\n{notice}\nCite: {source.citation}\n"
+    if not source.known:
+        origin = (
+            "The imported file is none of the published ones: whose it is and under which licence is not known here. "
+            "The published weights of its family are under the licence below; make sure that its own terms are these.\n"
+            f"{source.terms}\n{notice}\n"
+        )
+    return f"Weights: {source.title}. {origin}\n{'-' * 80}\n{text}"
 
 
 def _card(source: _Checkpoint) -> str:
     checksums = ", ".join(f"`{value}`" for value in source.sha256.values())
+    origin = "Whose the weights are, what they were trained on and under which licence is not known; see `LICENSE`."
+    if source.known:
+        origin = (
+            f"Training data: {TRAINING_DATA}.\n\nLicence: {source.licence}, see `LICENSE`. "
+            f"{_LICENCES[source.terms][1]}\n\nCite: {source.citation}"
+        )
     return (
         f"# {source.title}\n\n**{INTENDED_USE}** Its images are synthetic, and it does not predict its own error. "
         f"Imported from {checksums} (SHA-256), {source.standing}; `configs/metadata.json` says how it is run.\n\n"
-        f"Training data: {TRAINING_DATA}.\n\nLicence: {source.licence}, see `LICENSE`. "
-        f"{_LICENCES[source.licence][1]}\n\nCite: {source.citation}\n"
+        f"{origin}\n"
     )

@@ -39,13 +39,11 @@ from .data import SliceBatches, generator_volume, load_volumes
 from .export import export_onnx, write_bundle
 from .loop import Schedule, Trainer
 from .presets import Preset
-from .release import SIZE_MULTIPLE, bundle_metadata
+from .release import SIZE_MULTIPLE, About, bundle_metadata
 
 #: Seeds of the cohorts; those of training, validation and test must differ, or they share their probes.
 SEEDS = {"train": 11, "validation": 12, "test": 13}
 WHOLE = "whole simulator"
-_LICENCE = Path(__file__).resolve().parents[2] / "LICENSE"
-
 Report = Callable[[str], None]
 
 
@@ -173,13 +171,12 @@ def _train(
 
 
 def _export(network: torch.nn.Module, preset: Preset, arm: str, folder: Path) -> Path:
-    metadata = bundle_metadata("ious2mr-ablation", preset, {})
     data = f"Simulated ultrasound, {arm}: an arm of a comparison, made small and not for use."
-    metadata |= {"data_source": data, "iousynth": {**metadata["iousynth"], "training_data": data}}
+    metadata = bundle_metadata("ious2mr-ablation", preset, {}, About(), data)
     with tempfile.TemporaryDirectory() as temporary:
         model = Path(temporary) / "model.onnx"
         export_onnx(network, 3 * len(preset.inputs), model, SIZE_MULTIPLE)
-        return write_bundle(folder, model, metadata, f"# {arm}\n\n{data}\n", _LICENCE)
+        return write_bundle(folder, model, metadata, f"# {arm}\n\n{data}\n", None)
 
 
 def _score(bundle: Bundle, folders: Sequence[Path]) -> list[dict[str, str | float | None]]:

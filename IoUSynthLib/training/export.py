@@ -22,6 +22,11 @@ TOLERANCE = 1e-3
 #: The same where the weights are stored in half precision: a hundredth of the networks' range [-1, 1].
 HALF_TOLERANCE = 2e-2
 
+#: What a bundle says of its licence where none was stated, or where only the text of another than Apache-2.0 is known.
+LICENCE_NOT_STATED, LICENCE_IN_FILE = "LicenseRef-not-stated", "LicenseRef-see-LICENSE"
+_NO_LICENCE = "No licence was stated for these weights. Ask whoever trained them before you use them or pass them on.\n"
+_APACHE = Path(__file__).parents[1] / "published" / "licences" / "Apache-2.0.txt"
+
 #: Where a bundle keeps its networks as TorchScript, if it does.
 TORCHSCRIPT_FILE, REFINER_TORCHSCRIPT_FILE = "models/model.ts", "models/refiner.ts"
 
@@ -75,21 +80,16 @@ def export_onnx(
     else:
         free = [0] if size else [0, *range(2, 2 + dimensions)]
         _write_onnx(network, {"image": torch.randn(2, channels, *(size or shapes[0]))}, [free], path)
+    strip_onnx(path)
     if half:
         halve_weights(path)
     difference = _compare(network, channels, path, [tuple(size)] if size else shapes[1:])
     tolerance = HALF_TOLERANCE if half else TOLERANCE
     if difference > tolerance:
-    strip_onnx(path)
         raise RuntimeError(f"{path}: ONNX Runtime and torch differ by {difference:.2e}, more than {tolerance:.0e}")
     return difference
 
 
-def halve_weights(path: Path) -> None:
-    """Store the weights of an ONNX file in half precision, which halves it; a network computes in float32 as before.
-
-    ONNX Runtime widens them once, when it opens the file.
-    """
 def strip_onnx(path: Path) -> None:
     """Take all remarks out of an ONNX file; weights and graph stay as they are.
 
@@ -115,6 +115,11 @@ def _clear_remarks(message: Any) -> None:
                 _clear_remarks(part)
 
 
+def halve_weights(path: Path) -> None:
+    """Store the weights of an ONNX file in half precision, which halves it; a network computes in float32 as before.
+
+    ONNX Runtime widens them once, when it opens the file.
+    """
     import onnx
 
     model = onnx.load(path)
@@ -199,18 +204,13 @@ def export_torchscript(network: torch.nn.Module, channels: int, path: Path, size
     generator = torch.Generator().manual_seed(1)
     example, other = (torch.randn((count, channels, *size), generator=generator) for count in (2, 1))
     torch.jit.trace(network, example, check_trace=False).save(str(path))
+    strip_torchscript(path)
     difference = float((torch.jit.load(str(path))(other) - network(other)).abs().max())
     if difference > TOLERANCE:
         raise RuntimeError(f"{path}: TorchScript and torch differ by {difference:.2e}, more than {TOLERANCE:.0e}")
     return difference
 
-    strip_torchscript(path)
 
-def write_bundle(
-    folder: Path, model: Path, metadata: dict, card: str, licence: Path, refiner: Path | None = None,
-    torchscript: Path | None = None, refiner_torchscript: Path | None = None,
-) -> Path:
-    """Lay out a bundle as MONAI does: configs/metadata.json, models/model.onnx, docs/README.md, LICENSE.
 def strip_torchscript(path: Path) -> None:
     """Take out of a TorchScript file which lines of whose files its code comes from: only messages of errors say it."""
     with zipfile.ZipFile(path) as archive:
@@ -221,6 +221,11 @@ def strip_torchscript(path: Path) -> None:
                 archive.writestr(member, content)
 
 
+def write_bundle(
+    folder: Path, model: Path, metadata: dict, card: str, licence: Path | None, refiner: Path | None = None,
+    torchscript: Path | None = None, refiner_torchscript: Path | None = None,
+) -> Path:
+    """Lay out a bundle as MONAI does: configs/metadata.json, models/model.onnx, docs/README.md, LICENSE.
 
     Parameters
     ----------
@@ -229,11 +234,12 @@ def strip_torchscript(path: Path) -> None:
     model
         ONNX file.
     metadata
-        Content of metadata.json; the checksums are added to its "iousynth" section.
+        Content of metadata.json; the checksums are added to its "iousynth" section, and the licence, as far as its text
+        tells, if it is not in there.
     card
         Text of the model card.
     licence
-        Text of the licence.
+        Text of the licence; without it the bundle says that none was stated.
     refiner
         ONNX file of the second stage of 2D + 3D-refine, which the section's entry "refiner" describes.
     torchscript, refiner_torchscript
@@ -253,9 +259,17 @@ def strip_torchscript(path: Path) -> None:
         if source.resolve() != target.resolve():
             shutil.copyfile(source, target)
         checksums[name] = hashlib.sha256(target.read_bytes()).hexdigest()
-    section = {**metadata["iousynth"], "checksums": checksums}
+    terms = _NO_LICENCE if licence is None else licence.read_text(encoding="utf-8")
+    (folder / "LICENSE").write_text(terms, encoding="utf-8")
+    section = {"licence": _licence_name(terms), **metadata["iousynth"], "checksums": checksums}
     text = json.dumps({**metadata, "iousynth": section}, indent=2, ensure_ascii=False)
     (folder / "configs" / "metadata.json").write_text(text + "\n", encoding="utf-8")
     (folder / "docs" / "README.md").write_text(card, encoding="utf-8")
-    shutil.copyfile(licence, folder / "LICENSE")
     return folder
+
+
+def _licence_name(text: str) -> str:
+    """SPDX identifier of a licence's text, or a reference to the text."""
+    if text == _NO_LICENCE:
+        return LICENCE_NOT_STATED
+    return "Apache-2.0" if text.split() == _APACHE.read_text(encoding="utf-8").split() else LICENCE_IN_FILE

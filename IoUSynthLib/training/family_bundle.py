@@ -6,6 +6,7 @@ import argparse
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,13 @@ from ..bundle import NETWORK_FILE
 from ..generators.diffusion import Sampler
 from ..volume import InputError
 from .export import TORCHSCRIPT_FILE, export_onnx, export_torchscript, write_bundle
-from .families import BUNDLE, FAMILY_PRESETS, RUN, SLICES, FamilyPreset, average_weights
+from .families import BUNDLE, FAMILY_PRESETS, RUN, SLICES, FamilyPreset, Size, average_weights
 
 #: Voxel size of the cohorts that are learned from, in mm.
 SPACING_MM = 0.8
 INTENDED_USE = "Research only, never for clinical decisions."
-CITATION = (
-    "IoUSynth developers, 2026; families after the benchmark of intraoperative ultrasound to MRI synthesis, "
-    "arXiv 2606.00630."
-)
+CITATION = "Network and training after the benchmark of intraoperative ultrasound to MRI synthesis, arXiv 2606.00630."
 _GAN = ("pix2pix", "swin_pix2pix", "cyclegan", "cut")
-_LICENCE = Path(__file__).resolve().parents[2] / "LICENSE"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -35,19 +32,33 @@ def run(options: argparse.Namespace) -> int:
     Parameters
     ----------
     options
-        ``run_folder``, the folder that ``iousynth train`` wrote; ``output``, the bundle to make.
+        ``run_folder``, the folder that ``iousynth train`` wrote; ``output``, the bundle to make; ``licence``, the text
+        of the weights' licence or None.
 
     Raises
     ------
     InputError
-        There is no such run, it is not finished so far as to have weights, or the output is there already.
+        There is no such run, it is not finished so far as to have weights, the licence cannot be read, or the output is
+        there already.
     """
-    difference = export_run(options.run_folder, options.output)
+    if options.licence is not None:
+        _check_text(options.licence)
+    difference = export_run(options.run_folder, options.output, licence=options.licence)
     print(f"{options.output}: exported; ONNX Runtime, TorchScript and torch differ by {difference:.1e} at most")
     return 0
 
 
-def export_run(run: Path, output: Path, preset: FamilyPreset | None = None) -> float:
+def _check_text(file: Path) -> None:
+    try:
+        file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise InputError(f"{file}: cannot be read ({reason}); give the text of the licence") from error
+
+
+def export_run(
+    run: Path, output: Path, preset: FamilyPreset | None = None, licence: Path | None = None
+) -> float:
     """Write a run's best averaged networks as a bundle, ONNX and TorchScript, and compare both with torch.
 
     A diffusion network is exported within its sampler. In 2D+3D-refine the bundle holds the 2D network and the refiner.
@@ -60,6 +71,8 @@ def export_run(run: Path, output: Path, preset: FamilyPreset | None = None) -> f
         The bundle to make.
     preset
         What was trained; what the run says of itself by default.
+    licence
+        Text of the licence of the weights; without it the bundle says that none was stated.
 
     Returns
     -------
@@ -96,8 +109,8 @@ def export_run(run: Path, output: Path, preset: FamilyPreset | None = None) -> f
             difference = max(difference, _export(refiner, channels, told["window"], *second.values()))
             files |= second
         staged = write_bundle(
-            staging / "bundle", metadata=_metadata(preset, section, output.name), card=_card(preset), licence=_LICENCE,
-            **files,
+            staging / "bundle", metadata=_metadata(preset, section, output.name), card=_card(preset, told["window"]),
+            licence=licence, **files,
         )
         shutil.move(staged, output)
     return difference
@@ -162,22 +175,18 @@ def _metadata(preset: FamilyPreset, section: dict[str, Any], name: str) -> dict[
     targets = " and ".join(preset.targets)
     return {
         "version": "0.1.0",
-        "changelog": {"0.1.0": "first weights"},
         "monai_version": metadata.version("monai"),
         "pytorch_version": torch.__version__.split("+")[0],
         "numpy_version": metadata.version("numpy"),
         "name": name,
         "task": f"synthesis of {targets} MRI from intraoperative ultrasound",
         "description": f"{preset.family} in {preset.regime} for {targets}",
-        "authors": "whoever trained it",
-        "copyright": "whoever trained it",
         "intended_use": INTENDED_USE,
         "iousynth": {
             "kind": "generator",
             **section,
             "inputs": ["ioUS"],
             "outputs": list(preset.targets),
-            "licence": "Apache-2.0",
             "citation": CITATION,
             "intended_use": INTENDED_USE,
             "preset": preset.name,
@@ -185,9 +194,12 @@ def _metadata(preset: FamilyPreset, section: dict[str, Any], name: str) -> dict[
     }
 
 
-def _card(preset: FamilyPreset) -> str:
+def _card(preset: FamilyPreset, window: list[int]) -> str:
+    """A run on small cases has a smaller window than its preset; reduced presets also have narrower networks."""
+    recipe = replace(preset.recipe, window=tuple(window)).describe()
+    recipe += "; narrower networks than the preset's" if preset.size != Size() else ""
     return (
         f"# {preset.family} in {preset.regime} for {' and '.join(preset.targets)}\n\n**{INTENDED_USE}** Its images are "
-        f"synthetic. Trained with the preset `{preset.name}`: {preset.recipe.describe()}. "
+        f"synthetic. Trained with the preset `{preset.name}`: {recipe}. "
         f"`configs/metadata.json` says how it is run.\n\nCite: {CITATION}\n"
     )

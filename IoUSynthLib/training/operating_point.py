@@ -106,9 +106,12 @@ def write_operating_point(run: Path, scores: dict[str, Scores]) -> None:
     (run / _FILE).write_text(json.dumps(point, indent=1) + "\n")
 
 
-def add_expected_dice(run: Path, tables: dict[str, Table]) -> None:
-    """Keep what :func:`.expected_dice.measure_expected_dice` returned beside the operating point that it holds for."""
-    (run / _FILE).write_text(json.dumps(read_operating_point(run) | {"expected_dice": tables}, indent=1) + "\n")
+def add_expected_dice(run: Path, tables: dict[str, Table], measured_on: str = "") -> None:
+    """Keep what :func:`.expected_dice.measure_expected_dice` returned beside the operating point that it holds for, and
+    what cases it was measured on, in words.
+    """
+    measured = {"expected_dice": tables} | ({"expected_dice_measured_on": measured_on} if measured_on else {})
+    (run / _FILE).write_text(json.dumps(read_operating_point(run) | measured, indent=1) + "\n")
 
 
 def has_operating_point(run: Path) -> bool:

@@ -1,15 +1,18 @@
-"""From a finished run to the bundle that ships: ONNX, metadata and model card."""
+"""From a finished run to a bundle: ONNX, metadata and model card, which say what is known of the run and no more."""
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
+from string import Formatter
+from typing import Any
 
 import torch
 
-from ..bundle import DEFAULT_GENERATOR
 from ..evaluation.agreement import table as agreement_table
 from ..evaluation.tables import fidelity_table, overlap_table, trust_table, uncertainty_table
 from .export import export_onnx, write_bundle
@@ -22,34 +25,48 @@ WINDOW = {2: (192, 192), 3: (96, 96, 96)}
 SIZE_MULTIPLE = 16
 #: How the slicing directions become one, in voxels of 0.8 mm; chosen on validation heads and by eye on real sweeps.
 FUSION_SCALE = 5
-INTENDED_USE = "Research only, never for clinical decisions. Trained on simulated ultrasound."
-TRAINING_DATA = (
-    "Simulated ultrasound of BrainWeb heads (Aubert-Broche et al. 2006), of the SynthSeg label maps (Billot et al. "
-    "2023, Apache-2.0) and of the MRI of four patients (TCGA-LGG, Pedano et al. 2016, CC BY 3.0; open_ms_data, Lesjak "
-    "et al. 2018, CC BY 4.0); no real ultrasound."
-)
-CITATION = "IoUSynth developers, 2026: synthetic T2w and FLAIR MRI from tracked intraoperative brain ultrasound."
-VERSION = "0.3.4"
-CHANGELOG = {
-    "0.3.4": "the weights of 0.3.0; their files no longer name folders of the machine that they were exported on",
-    "0.3.3": "the weights of 0.3.0; outlines of tumour and cavity come with the Dice to be expected of them",
-    "0.3.2": "the weights of 0.3.0; tumour is called more readily beside a cavity, and before a resection its most "
-    "probable place is outlined where none stands out",
-    "0.3.1": "the weights of 0.3.0; slicing directions are fused by spatial frequency, without stripes along the grid",
-    "0.3.0": "trained on a GPU, from random weights, on six times as many cases, of a simulator with thin sulci, "
-    "limited penetration and compensation set for the target; outlines by a 3D network on voxels of 1.6 mm; weights "
-    "stored in half precision",
-    "0.2.0": "simulator with real MRI, turned grids, drift and loss with depth; started from the weights of 0.1.0",
-    "0.1.0": "first weights, trained on simulated cases",
-}
-#: What simulated ultrasound looks like, over 196 cases (``Testing/Benchmarks/input_verdict.py`` prints it).
-TRAINING_RANGE = {
-    "brightness": [-0.749, 0.091],
-    "contrast": [0.393, 0.57],
-    "grain": [0.084, 0.474],
-    "fan_ml": [48.0, 619.0],
-}
+INTENDED_USE = "Research only, never for clinical decisions."
 CARDS = Path(__file__).parent / "cards"
+#: Tables of the cards, by the kind of model.
+_TABLES = {"generator": ("fidelity", "uncertainty", "agreement"), "segmenter": ("overlap", "trust")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a bundle says of itself that no run tells. What is empty is left out of the metadata: nothing is assumed.
+
+    Attributes
+    ----------
+    version, changelog
+        Version of the weights, and what was new in each.
+    authors, copyright, citation
+        Who made the weights, whose they are, and what to cite.
+    licence
+        SPDX identifier of their licence, where its text is one that :func:`.export.write_bundle` does not know.
+    training_range
+        What the ultrasound that was learned from looked like, as :func:`.input_verdict.training_range` measures it:
+        inputs are compared with it.
+    generator
+        Of a segmenter: name of the model whose synthetic MRI it learned from.
+    intended_use
+        In words.
+    """
+
+    version: str = "0.1.0"
+    changelog: Mapping[str, str] = field(default_factory=dict)
+    authors: str = ""
+    copyright: str = ""
+    citation: str = ""
+    licence: str = ""
+    training_range: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    generator: str = ""
+    intended_use: str = INTENDED_USE
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> About:
+        """What the metadata of an earlier bundle say."""
+        said = {**content, **content["iousynth"]}
+        return cls(**{entry.name: said[entry.name] for entry in fields(cls) if entry.name in said})
 
 
 def load_run(name: str, run: Path) -> torch.nn.Module:
@@ -60,51 +77,67 @@ def load_run(name: str, run: Path) -> torch.nn.Module:
 
 
 def release(
-    name: str, run: Path, output: Path, licence: Path, evaluation: dict | None = None, training: str = "",
-    agreement: dict | None = None,
+    name: str, run: Path, output: Path, licence: Path | None = None, evaluation: dict | None = None,
+    training: str = "", agreement: dict | None = None, *, about: About | None = None, bundle: str = "", card: str = "",
 ) -> Path:
     """Export a run as a bundle.
 
     Parameters
     ----------
     name
-        The preset that was trained, which names the bundle.
+        The preset that was trained.
     run
         Folder of the run.
     output
         Folder of the models; the bundle becomes a folder in it.
     licence
-        Text of the licence.
+        Text of the licence of the weights; without it the bundle says that none was stated.
     evaluation
         What :func:`evaluation.simulated.evaluate` returned, for the card's tables.
     training
-        What the weights were trained on, for how long and on what, in words for the card.
+        What the weights were trained on, for how long and on what, in words for metadata and card.
     agreement
         What :func:`evaluation.agreement.compare` returned, for the card's table of real ultrasound.
+    about
+        What else is known of the weights.
+    bundle
+        Name of the bundle; the preset's without it.
+    card
+        Text of a card to keep: its tables are replaced by the new ones, and no other word is changed.
 
     Returns
     -------
     Path
         The bundle's folder.
+
+    Raises
+    ------
+    ValueError
+        A table has no place in ``card``.
     """
-    preset = PRESETS[name]
-    point = read_operating_point(run)
+    preset, bundle = PRESETS[name], bundle or name
+    tables = _tables(preset.kind, evaluation, agreement)
+    if card:
+        text = _renewed(card, tables)
+    else:
+        counted = {"cases": str(len(evaluation["cases"])) if evaluation else ""}
+        text = _filled(preset, {"bundle": bundle, "preset": name, "training": training, **counted, **tables})
+    said = bundle_metadata(bundle, preset, read_operating_point(run), about or About(), training)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model.onnx"
         export_onnx(load_run(name, run), preset.channels, model, SIZE_MULTIPLE, dimensions=preset.dimensions, half=True)
-        card = _card(name, evaluation, training, agreement)
-        return write_bundle(output / name, model, bundle_metadata(name, preset, point), card, licence)
+        return write_bundle(output / bundle, model, said, text, licence)
 
 
-def bundle_metadata(name: str, preset: Preset, operating_point: dict) -> dict:
-    """Content of metadata.json: MONAI's keys and the section that IoUSynth reads."""
+def bundle_metadata(name: str, preset: Preset, operating_point: dict, about: About, training: str = "") -> dict:
+    """Content of metadata.json: MONAI's keys and the section that IoUSynth reads, without what is not known."""
     slices = preset.regime == "2.5D"
     channels: list[str] = [*preset.inputs]
     if slices:
         channels = [f"{image} slice {offset}" for image in preset.inputs for offset in ("k-1", "k", "k+1")]
-    return {
-        "version": VERSION,
-        "changelog": CHANGELOG,
+    return _known({
+        "version": about.version,
+        "changelog": dict(about.changelog),
         "monai_version": metadata.version("monai"),
         "pytorch_version": torch.__version__.split("+")[0],
         "numpy_version": metadata.version("numpy"),
@@ -114,15 +147,15 @@ def bundle_metadata(name: str, preset: Preset, operating_point: dict) -> dict:
             "segmenter": "segmentation of tumour and resection cavity on intraoperative ultrasound and synthetic MRI",
         }[preset.kind],
         "description": "2.5D U-Net, predictions of three slicing directions fused" if slices else "3D U-Net",
-        "authors": "IoUSynth developers",
-        "copyright": "IoUSynth developers, Apache-2.0",
-        "data_source": TRAINING_DATA,
-        "intended_use": INTENDED_USE,
+        "authors": about.authors,
+        "copyright": about.copyright,
+        "data_source": training,
+        "intended_use": about.intended_use,
         "network_data_format": {
             "inputs": {"image": _data_format("image", channels, preset.dimensions)},
             "outputs": {"prediction": _data_format(preset.kind, preset.outputs, preset.dimensions)},
         },
-        "iousynth": {
+        "iousynth": _known({
             "kind": preset.kind,
             "regime": preset.regime,
             "spacing": [preset.spacing] * 3,
@@ -134,14 +167,18 @@ def bundle_metadata(name: str, preset: Preset, operating_point: dict) -> dict:
             "inputs": list(preset.inputs),
             "outputs": list(preset.outputs),
             **operating_point,
-            **({"generator": DEFAULT_GENERATOR} if preset.kind == "segmenter" else {}),
-            "licence": "Apache-2.0",
-            "citation": CITATION,
-            "training_data": TRAINING_DATA,
-            "intended_use": INTENDED_USE,
-            **({"training_range": TRAINING_RANGE} if preset.kind == "generator" else {}),
-        },
-    }
+            "generator": about.generator,
+            "licence": about.licence,
+            "citation": about.citation,
+            "training_data": training,
+            "intended_use": about.intended_use,
+            "training_range": dict(about.training_range),
+        }),
+    })
+
+
+def _known(entries: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entries.items() if value not in ("", {})}
 
 
 def _data_format(kind: str, channels: Sequence[str], dimensions: int) -> dict:
@@ -158,16 +195,36 @@ def _data_format(kind: str, channels: Sequence[str], dimensions: int) -> dict:
     }
 
 
-def _card(name: str, evaluation: dict | None, training: str, agreement: dict | None) -> str:
-    tables = dict.fromkeys(("fidelity", "overlap", "trust", "uncertainty", "cases"), "")
+def _tables(kind: str, evaluation: dict | None, agreement: dict | None) -> dict[str, str]:
+    """Tables of a model's card by their names, empty where nothing was measured."""
+    tables = dict.fromkeys(_TABLES[kind], "")
     if evaluation is not None:
-        tables = {
+        tables |= {
             "fidelity": fidelity_table(evaluation["summary"]),
             "overlap": overlap_table(evaluation["summary"]),
             "trust": trust_table(evaluation["cases"]),
             "uncertainty": uncertainty_table(evaluation["summary"]),
-            "cases": str(len(evaluation["cases"])),
         }
-    tables["agreement"] = "Not measured." if agreement is None else agreement_table(agreement)
-    text = (CARDS / f"{PRESETS[name].kind}.md").read_text(encoding="utf-8")
-    return text.format(training=training, **tables)
+    if agreement is not None:
+        tables["agreement"] = agreement_table(agreement)
+    return {name: tables[name] for name in _TABLES[kind]}
+
+
+def _filled(preset: Preset, values: Mapping[str, str]) -> str:
+    """The template of a kind of model, filled in, without the sections of which something is not known."""
+    values = {"inputs": ", ".join(preset.inputs), **values}
+    sections = re.split(r"\n(?=## )", (CARDS / f"{preset.kind}.md").read_text(encoding="utf-8"))
+    known = [part for part in sections if all(values[place] for _, place, *_ in Formatter().parse(part) if place)]
+    return "\n".join(known).format(**values).rstrip() + "\n"
+
+
+def _renewed(card: str, tables: Mapping[str, str]) -> str:
+    """A card with each table in the place of the one with the same headings."""
+    for name, table in tables.items():
+        if table:
+            headings = re.escape(table.partition("\n")[0])
+            parts = re.split(rf"^{headings}\n(?:\|.*\n)*", card, flags=re.MULTILINE)
+            if len(parts) != 2:
+                raise ValueError(f"the card holds {len(parts) - 1} tables with the headings of {name}; leave one there")
+            card = f"{parts[0]}{table}\n{parts[1]}"
+    return card

@@ -3,7 +3,8 @@
 ``python -m IoUSynthLib.training.shipped --anatomy DIR -o DIR`` simulates the cohort, trains the generator, lets it
 predict the cohort, trains the segmenter and the arms it is compared with, evaluates all on heads that training never
 saw and, with ``--real``, on real ultrasound, and writes the bundles. Each step that is finished in the output folder is
-kept when the command is repeated.
+kept when the command is repeated. Who made the models, their versions and the words of their cards stand with those
+that ship: ``--described Resources/Models`` takes them over.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..bundle import SEARCH_VARIABLE, Bundle, load
+from ..bundle import METADATA, SEARCH_VARIABLE, Bundle, load
 from ..evaluation.agreement import compare
 from ..evaluation.simulated import evaluate, write
 from ..simulation.cohort import simulate_cohort
@@ -24,7 +25,7 @@ from .loop import is_finished
 from .operating_point import add_expected_dice, has_operating_point, score_tumour_weights, write_operating_point
 from .predictions import NetworkSession, predict_cohort
 from .presets import PRESETS, train
-from .release import load_run, release
+from .release import About, load_run, release
 
 GENERATOR, SEGMENTER = "ious2mr-2.5d", "lesion-3d"
 #: Arms of the comparison: name in the table, preset, whether it reads the true MRI.
@@ -41,7 +42,8 @@ OPERATING_CASES = 300
 #: Test cases that are compared with real ultrasound, which has two volumes.
 COMPARED_CASES = 12
 SEED = 4
-_LICENCE = Path(__file__).resolve().parents[2] / "LICENSE"
+#: What the cohort is, for metadata and warnings.
+SIMULATED = "simulated cases"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,7 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--keep-generator", action="store_true", help=f"take {GENERATOR} of --initial as it is; train segmenters alone"
     )
     parser.add_argument("--real", type=Path, metavar="DIR", help="folder with RESECT's resect and resect_sweep")
-    parser.add_argument("--training", default="", help="what to say of the training in the model cards")
+    parser.add_argument(
+        "--described", type=Path, metavar="DIR",
+        help="folder with earlier bundles of the same names, whose cards, licence and words about the weights are kept",
+    )
     options = parser.parse_args(arguments)
     if options.keep_generator and options.initial is None:
         parser.error("--keep-generator: says nothing without --initial; name the folder with the generator")
@@ -90,8 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     evaluation = json.loads(results.read_text())
     agreement = _agreement(cohort, models / GENERATOR / "docs", options)
     for name in (SEGMENTER,) if options.keep_generator else (GENERATOR, SEGMENTER):
-        run = options.output / "runs" / name
-        release(name, run, models, _LICENCE, evaluation, options.training, agreement)
+        _release(name, options, evaluation, agreement)
         shutil.copyfile(results, models / name / "docs" / "evaluation.json")
 
 
@@ -112,7 +116,7 @@ def _trained(name: str, cohort: Path, options: argparse.Namespace, predictions: 
             name, cohort, run, predictions, device=options.device, report=_say, initial=_initial(name, options),
             workers=workers,
         )
-    bundle = release(name, run, options.output / "models", _LICENCE)
+    bundle = _release(name, options)
     if PRESETS[name].kind == "segmenter" and not has_operating_point(run):
         _say(f"choosing the operating point of {name}")
         preset = PRESETS[name]
@@ -120,10 +124,26 @@ def _trained(name: str, cohort: Path, options: argparse.Namespace, predictions: 
         volumes = [preset.volume(folder, predictions) for folder in folders]
         voxel_volume_ml = preset.spacing**3 / 1000
         write_operating_point(run, score_tumour_weights(load(bundle), volumes, voxel_volume_ml))
-        bundle = release(name, run, options.output / "models", _LICENCE)
-        add_expected_dice(run, measure_expected_dice(load(bundle), volumes, voxel_volume_ml))
-        bundle = release(name, run, options.output / "models", _LICENCE)
+        bundle = _release(name, options)
+        add_expected_dice(run, measure_expected_dice(load(bundle), volumes, voxel_volume_ml), SIMULATED)
+        bundle = _release(name, options)
     return bundle
+
+
+def _release(
+    name: str, options: argparse.Namespace, evaluation: dict | None = None, agreement: dict | None = None
+) -> Path:
+    """Write a run's bundle, described as the earlier one of its name where there is one."""
+    run, models = options.output / "runs" / name, options.output / "models"
+    earlier = options.described / name if options.described else None
+    if earlier is None or not earlier.exists():
+        training = f"{CASES} {SIMULATED} of IoUSynth (seed {SEED}), no real ultrasound"
+        return release(name, run, models, None, evaluation, training, agreement)
+    content = json.loads((earlier / METADATA).read_text(encoding="utf-8"))
+    training = content["iousynth"].get("training_data", "")
+    card = (earlier / "docs" / "README.md").read_text(encoding="utf-8")
+    licence = earlier / "LICENSE"
+    return release(name, run, models, licence, evaluation, training, agreement, about=About.of(content), card=card)
 
 
 def _agreement(cohort: Path, pictures: Path, options: argparse.Namespace) -> dict | None:

@@ -11,6 +11,7 @@ from tiny_models import generator_network, write_bundle, write_refined
 
 from IoUSynthLib import bundle
 from IoUSynthLib.inference import open_session
+from IoUSynthLib.outputs import image_header
 from IoUSynthLib.volume import InputError
 
 SEGMENTER = {"kind": "segmenter", "inputs": ["ioUS", "T2w"], "outputs": ["background", "tumour", "cavity"]}
@@ -24,6 +25,17 @@ def test_metadata_are_read(tiny_models):
     assert (model.inputs, model.outputs) == (("ioUS",), ("T2w", "FLAIR", "log_error"))
     assert len(model.sha256) == 64
     model.verify()
+
+
+def test_a_model_without_version_or_licence_is_named_alone(tmp_path):
+    folder = write_bundle(tmp_path / "own", generator_network())
+    content = json.loads((folder / bundle.METADATA).read_text())
+    del content["version"], content["iousynth"]["licence"]
+    (folder / bundle.METADATA).write_text(json.dumps(content))
+    model = bundle.load(folder)
+    assert (model.version, model.title, model.licence, model.permissive) == ("", "own", "not stated", False)
+    assert image_header("T2w", {"model": model.describe()})["descrip"].endswith("; own")
+    assert bundle.titled({"name": "own", "version": "1.0"}) == "own 1.0"
 
 
 def test_found_by_name_and_by_path(tiny_bundles, tiny_models, tmp_path, monkeypatch):
@@ -121,7 +133,7 @@ def test_the_second_stage_is_described_as_a_bundle_of_its_own(tmp_path):
 def test_the_partner_of_a_segmenter_lies_beside_it(tmp_path, tiny_models):
     """Not the first one of its name that is found, which the segmenter was not trained with."""
     path = write_bundle(tmp_path / "lesion", b"", **SEGMENTER, generator="pair")
-    with pytest.raises(InputError, match=r"lesion: was trained with another model, and pair: no such model"):
+    with pytest.raises(InputError, match=r"lesion: reads the images of another model, and pair: no such model"):
         bundle.partner(bundle.load(path))
     write_bundle(tmp_path / "pair", b"")
     assert bundle.partner(bundle.load(path)).path == tmp_path / "pair"

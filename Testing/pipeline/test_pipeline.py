@@ -96,9 +96,18 @@ def test_a_doubtful_outline_is_called_so(measured_models, ultrasound):
     assert 0.1 < report["expected_dice"]["tumour"] < 0.4
     assert 0.6 < report["expected_dice"]["cavity"] <= 0.9
     assert report["doubtful"] == ["tumour"]
-    said = f"the outline of the tumour is doubtful (expected Dice {report['expected_dice']['tumour']:.2f}"
+    said = f"the outline of the tumour is doubtful (expected Dice {report['expected_dice']['tumour']:.2f}): compare it"
     assert [warning.startswith(said) for warning in report["warnings"]] == [True]
     assert "ml (doubtful outline), resection cavity" in report["summary"]
+
+
+def test_what_the_expected_dice_was_measured_on_is_said_where_the_model_says_it(measured_models, ultrasound, tmp_path):
+    metadata = tmp_path / "models" / "lesion-3d" / METADATA
+    content = json.loads(metadata.read_text())
+    content["iousynth"]["expected_dice_measured_on"] = "20 patients"
+    metadata.write_text(json.dumps(content))
+    (warning,) = pipeline.synthesize(ultrasound, device="cpu").report["warnings"]
+    assert ", as measured on 20 patients): compare it" in warning
 
 
 def test_a_faint_tumours_place_is_doubtful_and_warned_of_once(measured_models, faint):

@@ -69,6 +69,14 @@ def test_names_cause_and_remedy(ultrasound, tiny_models):
     assert "reconstruct the volume with hole filling" in finding(ultrasound.with_array(frames), bundle)
 
 
+@pytest.mark.parametrize("entries", [{}, {"training_range": None}, {"training_range": {}}])
+def test_of_a_training_that_the_model_says_nothing_of_nothing_is_said(entries, ultrasound, tiny_models):
+    bundle = replace(load("ious2mr-2.5d"), details=entries)
+    inverted = np.where(ultrasound.array > 0, 256 - ultrasound.array, 0)
+    verdict = judge(ultrasound.with_array(inverted), bundle)
+    assert (verdict.level, verdict.findings) == (FINE, ())
+
+
 def test_says_in_what_an_image_is_unlike_the_training(ultrasound, tiny_models):
     limits = training_range([ultrasound])
     bundle = load("ious2mr-2.5d")

@@ -20,6 +20,7 @@ from IoUSynthLib.generators import build, diffusion, regimes  # noqa: E402
 from IoUSynthLib.generators import resvit as resvit_network  # noqa: E402
 from IoUSynthLib.inference import open_session, predict  # noqa: E402
 from IoUSynthLib.published import command, plans, resvit, syndiff  # noqa: E402
+from IoUSynthLib.training.export import LICENCE_NOT_STATED  # noqa: E402
 
 RESVIT = {"filters": 4, "blocks": 2, "transformer_blocks": (1,), "heads": 4, "pairs": 1}
 SYNDIFF = {"filters": 4, "multipliers": (1, 2), "attention_level": 1, "blocks": 1}
@@ -61,21 +62,25 @@ def test_a_slice_network_becomes_a_bundle_that_computes_the_same(tmp_path, capsy
     assert run(tmp_path, "resvit", "2.5D", targets=("T2w", "FLAIR")) == 0
     line = capsys.readouterr().out
     assert "resvit in 2.5D for T2w and FLAIR, no published file, but one that fits" in line
-    assert "Apache-2.0" in line
+    assert "whose it is and under which licence is not known" in line
     assert left_over(tmp_path) == ["bundle"]
     model = bundle.load(tmp_path / "bundle")
     model.verify()
     assert (model.regime, model.slice_axes, model.outputs, model.inputs) == ("2.5D", (0,), ("T2w", "FLAIR"), ("ioUS",))
-    assert (model.frame, model.stretch, model.licence) == ("patient", True, "Apache-2.0")
+    assert (model.frame, model.stretch, model.licence) == ("patient", True, LICENCE_NOT_STATED)
+    assert not {"citation", "training_data"} & set(model.details)
+    card = (model.path / "docs" / "README.md").read_text(encoding="utf-8")
+    whole = f"{(model.path / bundle.METADATA).read_text(encoding='utf-8')}{card}{line}"
+    assert not any(word in whole for word in ("authors", "copyright", "ReMIND", "Cite", "Apache")), "may be anybody's"
     assert not model.fixed_spacing
     assert "TERMS AND CONDITIONS FOR USE, REPRODUCTION" in (model.path / "LICENSE").read_text(encoding="utf-8")
     assert model.spacing == (0.94, 0.94, 2.0)
+    assert machine_names(model.path) == []
     images = np.random.default_rng(0).uniform(-1, 1, (1, 3, 32, 32)).astype(np.float32)
     found = predict(open_session(model, "cpu"), images, np.ones((3, 32, 32), dtype=bool), model)
     neighbours = images[0][[0, 0, 1]].transpose(0, 2, 1)[None]  # the authors' slices are [x, y]
     with torch.no_grad():
         expected = network(torch.from_numpy(np.ascontiguousarray(neighbours))).numpy()[0].transpose(0, 2, 1)
-    assert machine_names(model.path) == []
     np.testing.assert_allclose(found[:, 0], expected, atol=1e-3)
 
 
@@ -173,17 +178,17 @@ def test_diffusion_becomes_a_bundle_once_its_licence_is_accepted(tmp_path, capsy
     assert left_over(tmp_path) == []
     assert run(tmp_path, "syndiff", "2D", "--accept-licence") == 0
     model = bundle.load(tmp_path / "bundle")
-    assert model.licence == syndiff.LICENCE
+    assert model.licence == LICENCE_NOT_STATED
     licence = (tmp_path / "bundle" / "LICENSE").read_text(encoding="utf-8")
     assert "Copyright (c) 2022, NVIDIA CORPORATION" in licence
     assert "3.3 Use Limitation. The Work and any derivative works thereof only may be used" in licence
     assert "make sure that its own terms are these" in licence
+    assert machine_names(model.path) == []
     session = open_session(model, "cpu")
     image = np.random.default_rng(0).uniform(-1, 1, (2, 1, 32, 32)).astype(np.float32)
     result = session.run(image)
     assert result.shape == (2, 1, 32, 32)
     assert np.abs(result).max() <= 1
-    assert machine_names(model.path) == []
     assert np.array_equal(session.run(image), result), "no random numbers are drawn when the model runs"
 
 
@@ -260,6 +265,10 @@ def test_published_files_of_syndiff_are_known_by_their_checksum(tmp_path, capsys
     assert "syndiff in 2D+3D-refine for T2w, as published" in line
     assert "SynDiff's refinement head cannot be read" in line
     assert "make sure" not in (tmp_path / "bundle" / "LICENSE").read_text(encoding="utf-8")
+    model = bundle.load(tmp_path / "bundle")
+    assert (model.licence, model.details["citation"]) == (syndiff.LICENCE, syndiff.CITATION)
+    assert "ReMIND" in model.details["training_data"]
+    assert "Training data: ReMIND" in (model.path / "docs" / "README.md").read_text(encoding="utf-8")
 
 
 def test_nothing_is_left_of_a_failed_export(tmp_path, capsys, monkeypatch):

@@ -56,3 +56,6 @@ def test_it_stands_beside_the_operating_point_that_it_holds_for(tmp_path):
     assert has_operating_point(tmp_path)
     point = read_operating_point(tmp_path)
     assert (point["class_weights"], point["expected_dice"]) == ([1.0, 1.4, 1.0], table)
+    assert "expected_dice_measured_on" not in point
+    add_expected_dice(tmp_path, table, "20 patients")
+    assert read_operating_point(tmp_path) == point | {"expected_dice_measured_on": "20 patients"}

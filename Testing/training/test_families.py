@@ -15,11 +15,12 @@ pytest.importorskip("onnxscript")
 from machine_names import machine_names  # noqa: E402
 
 from IoUSynthLib import cli, pipeline  # noqa: E402
-from IoUSynthLib.bundle import load  # noqa: E402
+from IoUSynthLib.bundle import METADATA, load  # noqa: E402
 from IoUSynthLib.generators import REGIMES  # noqa: E402
 from IoUSynthLib.inference import open_session, predict  # noqa: E402
 from IoUSynthLib.simulation.case import Case, write_case  # noqa: E402
 from IoUSynthLib.training import families, loop  # noqa: E402
+from IoUSynthLib.training.export import LICENCE_NOT_STATED  # noqa: E402
 from IoUSynthLib.training.families import FAMILIES, FAMILY_PRESETS, SLICES, train_family  # noqa: E402
 from IoUSynthLib.training.family_bundle import export_run  # noqa: E402
 from IoUSynthLib.volume import Volume  # noqa: E402
@@ -176,8 +177,8 @@ def check_refined(preset, network, run, folder):
     inputs = (*preset.targets, "ioUS") if preset.family == "syndiff" else preset.targets
     assert (bundle.refiner.inputs, bundle.refiner.outputs) == (inputs, preset.targets)
     assert (folder / "models" / "refiner.ts").is_file()
-    images = np.random.default_rng(0).uniform(-1, 1, (len(inputs), 32, 32, 32)).astype(np.float32)
     assert machine_names(folder) == []
+    images = np.random.default_rng(0).uniform(-1, 1, (len(inputs), 32, 32, 32)).astype(np.float32)
     found = predict(open_session(bundle.refiner, "cpu"), images, np.ones((32, 32, 32), bool), bundle.refiner)
     with torch.no_grad():
         expected = network.eval()(torch.from_numpy(images)[None])[0].numpy()
@@ -264,10 +265,16 @@ def test_from_the_command_line(cohort, tmp_path, monkeypatch, capsys):
     assert cli.main(["models", "export", str(run), "-o", str(bundle)]) == 0
     assert "ONNX Runtime, TorchScript and torch differ by" in capsys.readouterr().out
     assert load(bundle).regime == "3D"
-    assert cli.main(["models", "export", str(run), "-o", str(bundle)]) == 2
     assert (bundle / "models" / "model.ts").is_file()
     assert machine_names(bundle) == []
+    assert load(bundle).licence == LICENCE_NOT_STATED
+    assert not {"authors", "copyright", "changelog"} & set(json.loads((bundle / METADATA).read_text()))
+    assert "batches of 2 x 16x16x16, " in (bundle / "docs" / "README.md").read_text()
+    assert cli.main(["models", "export", str(run), "-o", str(bundle)]) == 2
     assert "exists already" in capsys.readouterr().err
     assert cli.main(["models", "export", str(cohort), "-o", str(tmp_path / "other")]) == 2
     assert "is no run of a family's preset" in capsys.readouterr().err
+    arguments = ["models", "export", str(run), "-o", str(tmp_path / "other")]
+    assert cli.main([*arguments, "--licence", str(tmp_path / "nothing")]) == 2
+    assert "nothing: cannot be read (No such file or directory); give the text" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
