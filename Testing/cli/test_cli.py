@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,41 @@ def test_colour_leaves_a_note(ultrasound, tmp_path):
     assert cli.main(["synthesize", str(tmp_path / "colour.mha"), "-o", str(tmp_path / "out")]) == 0
     report = json.loads((tmp_path / "out" / "colour_report.json").read_text())
     assert "luminance" in report["notes"][0]
+
+
+def test_a_file_that_was_cut_off_is_refused_and_nothing_written(ultrasound, tmp_path, capsys):
+    file = tmp_path / "cut.nii.gz"
+    write_volume(file, ultrasound)
+    file.write_bytes(file.read_bytes()[:-2000])
+    assert cli.main(["synthesize", str(file), "-o", str(tmp_path / "out")]) == 2
+    assert f"{file}: is damaged: its compressed voxels end early; copy" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_placement_reaches_screen_summary_and_report(ultrasound, tmp_path, capsys):
+    file = tmp_path / "twice.nii"
+    write_volume(file, ultrasound)
+    content = bytearray(file.read_bytes())
+    struct.pack_into("<2h", content, 252, 1, 2)  # aligned to something: the qform is taken
+    struct.pack_into("<f", content, 292, struct.unpack_from("<f", content, 292)[0] + 30)  # the sform's shift along x
+    file.write_bytes(bytes(content))
+    assert cli.main(["synthesize", str(file), "-o", str(tmp_path / "out")]) == 0
+    captured, report = capsys.readouterr(), json.loads((tmp_path / "out" / "twice_report.json").read_text())
+    assert "warning: The file places the image twice: taken was the qform" in captured.err
+    assert "30.0 mm elsewhere" in captured.err
+    assert "1 warning" in captured.out
+    assert any("30.0 mm elsewhere" in warning for warning in report["warnings"])
+
+
+def test_a_background_that_is_not_0_changes_nothing_and_is_noted(ultrasound, tmp_path):
+    for name, volume in {"plain": ultrasound, "offset": ultrasound.with_array(ultrasound.array + 32)}.items():
+        write_volume(tmp_path / f"{name}.nrrd", volume)
+        assert cli.main(["synthesize", str(tmp_path / f"{name}.nrrd"), "-o", str(tmp_path / "out")]) == 0
+    plain, offset = (json.loads((tmp_path / "out" / f"{name}_report.json").read_text()) for name in ("plain", "offset"))
+    assert offset["notes"] == ["The background of the image is 32, not 0; 32 was subtracted."]
+    assert offset["quality"]["fan_ml"] == plain["quality"]["fan_ml"]
+    assert offset["volumes_ml"] == pytest.approx(plain["volumes_ml"], abs=0.01)
+    assert offset["warnings"] == plain["warnings"]
 
 
 def test_one_bad_file_does_not_stop_the_rest(ultrasound_file, tmp_path, capsys):
