@@ -29,7 +29,10 @@ class InputLogic:
     """What the logic of the module can say of an input; free of Qt."""
 
     def judgeInput(self, inputVolumeNode: Any, model: str = "") -> Any:
-        """Judge an ultrasound volume within 0.1 s, as ``input_verdict.Verdict``; its voxels are not copied."""
+        """Judge an ultrasound volume, as ``input_verdict.Verdict``; its voxels are not copied.
+
+        That takes 0.1 s; the first time, the file it was loaded from is read through, too.
+        """
         bundle = importLibrary("bundle")
         try:
             generator = bundle.load(model or bundle.DEFAULT_GENERATOR)

@@ -27,6 +27,7 @@ from ..grounding import wrapped
 from ..input_verdict import UNUSABLE, Verdict, judge
 from ..naming import role_of_name
 from ..volume import LUMINANCE, InputError, Volume, check_input, right_angled
+from .stored import check_file
 from .transforms import scaling_above, stretch_above
 
 if TYPE_CHECKING:
@@ -161,7 +162,8 @@ def volume_from_node(
     """
     name = _check_kind(node)
     array, notes = _scalar_array(node, name)
-    (spacing, origin, direction), said = _place(node, chain), _stretched(node, name, chain)
+    said = (*_check_stored(node, name), *_stretched(node, name, chain))
+    spacing, origin, direction = _place(node, chain)
     return check_input(
         Volume(
             array,
@@ -193,6 +195,11 @@ def spacing_of(node: slicer.vtkMRMLVolumeNode) -> tuple[float, ...]:
     return tuple(np.round(_place(node)[0], 4).tolist())
 
 
+def _check_stored(node: slicer.vtkMRMLVolumeNode, name: str) -> tuple[str, ...]:
+    flip = np.diag([*_RAS_TO_LPS, 1.0])
+    return check_file(node, name, flip @ Grid.of(node).ijk_to_ras)
+
+
 def _stretched(
     node: slicer.vtkMRMLVolumeNode, name: str, chain: Sequence[slicer.vtkMRMLTransformNode] | None
 ) -> tuple[str, ...]:
@@ -219,6 +226,7 @@ def judge_input(node: slicer.vtkMRMLScalarVolumeNode | None, bundle: Bundle | No
     try:
         name = _check_kind(node)
         check_measurable(node)
+        _check_stored(node, name)
         array = slicer.util.arrayFromVolume(node)
         if array.ndim != 3:  # of a colour image a sample must do
             steps = tuple(slice(None, None, max(1, length // 128)) for length in array.shape[:3])
