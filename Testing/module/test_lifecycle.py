@@ -336,7 +336,8 @@ def test_a_crash_at_any_stage_leaves_scene_and_panel_usable(scene, panel, case, 
 @posix_only
 def test_a_crash_while_registering(scene, panel, case, add, ultrasound, dies_at):
     click(panel)
-    panel.ui.movingSelector.setCurrentNode(add(ultrasound, "Preop T2w"))
+    mri = ultrasound.with_array(ultrasound.array[::-1].copy())  # the ultrasound itself would be refused
+    panel.ui.movingSelector.setCurrentNode(add(mri, "Preop T2w"))
     before = contents(scene)
     panel.logic.close()  # a fresh child reads what it shall do
     dies_at("searching")
