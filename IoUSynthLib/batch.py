@@ -22,7 +22,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .dicom_import import is_dicom, is_directory_file
 from .naming import is_volume, role_of
-from .outputs import KINDS, Staging, check_length, is_synthetic, output_names, remove_stale, write_outputs
+from .outputs import (
+    KINDS,
+    Staging,
+    check_acquired,
+    check_length,
+    is_synthetic,
+    output_names,
+    remove_stale,
+    write_outputs,
+)
 from .volume import InputError, Volume, case_name, check_ultrasound, read_volume
 
 if TYPE_CHECKING:
@@ -234,6 +243,7 @@ def synthesize_file(
     progress("reading", 0.0)
     started = time.perf_counter()
     check_length(path, output_names(case_name(path)))
+    check_acquired(path)
     given = {"file": path.name, "file_sha256": _sha256(path), **_describe_mri(preoperative, mr_grid)}
     if not again:
         made_with = {**load_models(model).describe(), "before_resection": before_resection}

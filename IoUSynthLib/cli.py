@@ -17,7 +17,7 @@ from . import NOTICE, __version__
 from .batch import SUMMARY, Outcome, count_states, find_inputs, output_folders, synthesize_file, write_summary
 from .bundle import DEFAULT_GENERATOR, SEARCH_VARIABLE, bundle_paths, load, origin, search_folders
 from .generators import FAMILIES, REGIMES
-from .outputs import remove_stale, staging_folder
+from .outputs import check_acquired, remove_stale, staging_folder
 from .stages import StagePrinter
 from .volume import InputError, Volume, case_name, check_input, check_path, read_volume
 
@@ -149,6 +149,7 @@ def _run_synthesize(options: argparse.Namespace) -> int:
 
 
 def _read_checked(path: Path) -> Volume:
+    check_acquired(path)
     return check_input(read_volume(path), str(path))
 
 

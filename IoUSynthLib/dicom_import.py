@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .dicom_planes import Grid, plane_of_slice, planes_of_frames, regular_grid
-from .volume import _FORMATS, InputError, Volume, _quiet, _to_volume, _unreadable
+from .volume import _FORMATS, InputError, Volume, _quiet, _to_volume, _unreadable, check_path
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -228,6 +228,8 @@ def _decode(names: list[str], where: Path, header: Dataset) -> Volume:
     import SimpleITK as sitk
 
     reader = sitk.ImageSeriesReader() if len(names) > 1 else sitk.ImageFileReader()
+    for name in names:
+        check_path(name)
     reader.SetFileNames(names) if len(names) > 1 else reader.SetFileName(names[0])
     if str(header.get("PhotometricInterpretation", "")).startswith("MONOCHROME"):
         reader.SetOutputPixelType(sitk.sitkFloat32)  # a later slice may have a scale that the first does not need

@@ -135,6 +135,12 @@ def remove_stale(output: Path, case: str, written: Sequence[str]) -> None:
             raise InputError(f"{file}: is left of an earlier run ({error.strerror}); remove it by hand") from error
 
 
+def check_acquired(path: Path) -> None:
+    """Raise :class:`InputError` when a file was made by IoUSynth: it is no ultrasound and no MRI of a patient."""
+    if path.is_file() and is_synthetic(path):
+        raise InputError(f"{path}: was made by IoUSynth, not acquired; give the image that was acquired")
+
+
 def is_synthetic(file: Path) -> bool:
     """Tell whether the header of a file says that the image is synthetic."""
     import SimpleITK as sitk

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..grids import Sweep
+from ..outputs import check_acquired
 from ..preprocessing import (
     looks_like_ultrasound,
     mri_statistics,
@@ -109,6 +110,7 @@ def prepare_case(files: Files, register: bool = True) -> Case:
 
 
 def _read(path: Path) -> Volume:
+    check_acquired(path)
     return check_input(read_volume(path), str(path))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..naming import role_of
-from ..outputs import is_synthetic, staging_folder
+from ..outputs import check_acquired, staging_folder
 from ..pipeline import synthesize
 from ..report import add_warnings
 from ..segmentation import LABELS
@@ -120,10 +120,10 @@ def _check_kinds(
     moving: dict[Path, Volume], fixed: Path, ultrasound: Volume, initial: np.ndarray | None
 ) -> list[str]:
     """Refuse ultrasound and synthetic images in the place of the MRI, and say what is in doubt."""
+    check_acquired(fixed)
     said, sweep = [], resembles_ultrasound(ultrasound)
     for path, image in moving.items():
-        if path.is_file() and is_synthetic(path):
-            raise InputError(f"{path}: is synthetic, not a preoperative MRI; give the MRI")
+        check_acquired(path)
         check_is_mri(image, ultrasound, str(path), initial)
         if not resembles_ultrasound(image):
             continue

@@ -98,6 +98,17 @@ def test_running_again_replaces_the_files(ultrasound_file, tmp_path):
     assert len(list((tmp_path / "out").iterdir())) == 6
 
 
+def test_what_was_made_here_is_no_input(ultrasound_file, tmp_path, capfd):
+    """As the panel refuses it; its images looked like ultrasound and were made into others without a word."""
+    assert cli.main(["synthesize", str(ultrasound_file), "-o", str(tmp_path / "out")]) == 0
+    capfd.readouterr()
+    made, again = str(tmp_path / "out" / "case_T2w.nii.gz"), str(tmp_path / "again")
+    for arguments in ([made], [str(ultrasound_file), "--preoperative", made]):
+        code = cli.main(["synthesize", *arguments, "-o", again])
+        expect_one_line(code, capfd.readouterr(), f"{made}: was made by IoUSynth, not acquired; give")
+    assert not (tmp_path / "again").exists()
+
+
 def test_an_mri_is_processed_with_a_warning(tmp_path, capsys):
     z, y, x = np.mgrid[:40, :40, :40]
     write_volume(tmp_path / "head.nrrd", Volume((300 + 40 * np.sin(x + y + z)).astype(np.float32)))

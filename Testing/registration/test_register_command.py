@@ -107,7 +107,7 @@ def test_a_synthetic_image_is_no_mri(files: Path, tmp_path: Path, capsys: pytest
     mri = tmp_path / "us_T2w.nii.gz"
     write_volume(mri, read_volume(files / "T2.nii.gz"), {"descrip": "SYNTHETIC - NOT ACQUIRED; T2w"})
     assert main(["register", str(mri), str(files / "us.nrrd"), "-o", str(tmp_path / "t.h5")]) == 2
-    assert "us_T2w.nii.gz: is synthetic, not a preoperative MRI" in capsys.readouterr().err
+    assert "us_T2w.nii.gz: was made by IoUSynth, not acquired; give" in capsys.readouterr().err
 
 
 def test_an_initial_transform_bridges_what_the_search_cannot(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -285,6 +287,16 @@ def test_a_slice_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     file = write_slices(tmp_path)[0]
     monkeypatch.setattr("os.access", lambda path, mode: path != file)
     with pytest.raises(InputError, match=f"{file.name}: cannot be read; check its permissions"):
+        read_volume(tmp_path)
+
+
+def test_a_slice_whose_name_is_no_text_is_named(tmp_path):
+    first = write_slices(tmp_path)[0]
+    try:
+        first.rename(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.dcm"))
+    except OSError:
+        pytest.skip("this file system holds text only")
+    with pytest.raises(InputError, match=r"caf\\xe9\.dcm: its name is no text"):
         read_volume(tmp_path)
 
 
