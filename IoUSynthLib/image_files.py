@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .volume import _FORMATS, SHEAR_TOLERANCE, InputError
+from .volume import _FORMATS, SHEAR_TOLERANCE, InputError, check_path
 
 #: Bytes that are read at a time: zeros of a thousand times as many may come out of them.
 _BLOCK = 1 << 16
@@ -118,6 +118,7 @@ def examine(path: Path) -> Header:
         The file is damaged, in a format that is not promised, gives no voxel size, or gives lengths in a
         unit that is not known; says what to do.
     """
+    check_path(path)
     is_pair = path.name.lower().endswith(".img") and path.with_suffix(".hdr").is_file()
     try:
         with open(path.with_suffix(".hdr") if is_pair else path, "rb") as stream:
