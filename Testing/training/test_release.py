@@ -2,6 +2,7 @@
 
 import json
 import re
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from IoUSynthLib.bundle import load
 from IoUSynthLib.evaluation.agreement import MEASURES
 from IoUSynthLib.input_verdict import judge
 from IoUSynthLib.training import release as module
+from IoUSynthLib.training import shipped
 from IoUSynthLib.training.export import LICENCE_IN_FILE, LICENCE_NOT_STATED
 from IoUSynthLib.training.presets import PRESETS
 from IoUSynthLib.training.release import About, bundle_metadata, release
@@ -139,6 +141,21 @@ def test_a_card_is_kept_but_for_its_tables(run, tmp_path):
     _metadata, card = read(release("ious2mr-2.5d", folder, tmp_path, None, evaluation, card=kept))
     expected = f"# Mine\n\nOf {{our}} own.\n\n{module.uncertainty_table(evaluation['summary'])}\n\n{fidelity}\n\nEnd.\n"
     assert card == expected
+
+
+def test_made_anew_the_models_that_ship_keep_their_words_where_somebody_says_so(run, tmp_path):
+    run("lesion-3d").rename(tmp_path / "run")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "run").rename(tmp_path / "runs" / "lesion-3d")
+    metadata, card = read(shipped._release("lesion-3d", Namespace(output=tmp_path, described=None)))
+    assert metadata["data_source"] == "2048 simulated cases of IoUSynth (seed 4), no real ultrasound"
+    assert not re.search(r"developers|0\.3|\|", json.dumps(metadata) + card)
+    kept, kept_card = read(shipped._release("lesion-3d", Namespace(output=tmp_path, described=SHIPPED)))
+    ours, our_card = read(SHIPPED / "lesion-3d")
+    assert kept_card == our_card
+    assert About.of(kept) == About.of(ours)
+    assert kept["data_source"] == ours["data_source"]
+    assert load(tmp_path / "models" / "lesion-3d").licence == "Apache-2.0"
 
 
 @pytest.mark.parametrize("name", MODELS)
