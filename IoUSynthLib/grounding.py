@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 _CONSTANT_SHARE = 0.3
 #: Share of the border without a number from which on it is a background; fewer are damage.
 _NAN_SHARE = 0.01
+#: Negative values that an image is padded with, at most.
+_MOST_PADS = 2
 #: Voxels that lie below the background by more than a hundredth of the range, as a share of the image, are no noise.
 _BELOW_SHARE = 0.01
 #: Voxels brighter than the 98th percentile by this factor outshine the image, if they are no more than this share.
 _OUTSHINING, _OUTSHINING_SHARE = 5.0, 0.01
+#: The same where all of them are equal, as marks at full scale are.
+_MARK_SHARE = 0.1
 #: What they are set to, in units of that percentile, so that the maximum is again that of an image.
 _USUAL_MAXIMUM = 1.5
 #: Share of a sweep that may be negative, of what is brighter or darker than a tenth of the extreme: resampling rings.
@@ -112,33 +116,37 @@ def _without_nan(array: np.ndarray) -> tuple[np.ndarray, str]:
 def _with_zero_background(array: np.ndarray) -> tuple[np.ndarray, str]:
     values, counts = np.unique(_border(array), return_counts=True)
     value = float(values[counts.argmax()])
-    if value == 0 or counts.max() < _CONSTANT_SHARE * counts.sum():
-        return array, ""
+    constant = value != 0 and counts.max() >= _CONSTANT_SHARE * counts.sum()
     low, high = float(array.min()), float(array.max())
-    if low == high or not np.isfinite([low, high]).all():
+    if (low >= 0 and not constant) or low == high or not np.isfinite([low, high]).all():
         return array, ""
-    image = array.astype(np.float32)
-    sample = _sampled(image)
-    content = sample[sample != value]
+    sample = _sampled(array).astype(np.float32)
+    pads = np.unique(sample[sample < 0])
+    if 0 < pads.size <= _MOST_PADS and value <= 0 < high:
+        listed = " and ".join(f"{pad:g}" for pad in pads)
+        return np.maximum(array, 0), f"The background of the image is {listed}, not 0; it was set to 0."
+    if not constant:
+        return array, ""
+    image, content = array.astype(np.float32), sample[sample != value]
     said = f"The background of the image is {value:g}, not 0"
     if (content < value - 0.01 * (high - value)).sum() > _BELOW_SHARE * content.size:
         return np.where(_reaching_border(image == value), 0, image), f"{said}; it was set to 0."
-    if value < 0 and not ((image > value) & (image < 0)).any():
-        return np.maximum(image, 0), f"{said}; it was set to 0."
     return np.maximum(image - np.float32(value), 0), f"{said}; {value:g} was subtracted."
 
 
 def _without_outshining(array: np.ndarray) -> tuple[np.ndarray, str]:
     sample = _sampled(array)
-    content, high = sample[sample > 0], float(array.max())
+    high = float(array.max())
+    content = sample[(sample > 0) & (sample < high)]
     if content.size == 0 or not np.isfinite(high):
         return array, ""
     usual = float(np.percentile(content, 98))
     limit = _OUTSHINING * usual
     if high <= limit:
         return array, ""
-    brighter, image = int((array > limit).sum()), int((array > 0).sum())
-    if brighter > _OUTSHINING_SHARE * image:
+    brighter, full = int((array > limit).sum()), int((array == high).sum())
+    most = _MARK_SHARE if full == brighter else _OUTSHINING_SHARE
+    if brighter > most * int((array > 0).sum()):
         return array, ""
     limited = np.minimum(array, _USUAL_MAXIMUM * usual).astype(np.float32)
     return limited, (

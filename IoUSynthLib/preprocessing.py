@@ -307,10 +307,6 @@ def resample_to_spacing(
     return resampled.with_array(array)
 
 
-#: Part of a voxel by which a rounded spacing or direction may lengthen a grid.
-_ROUNDING = 0.05
-
-
 def _onto_spacing(volume: Volume, spacing: Sequence[float], direction: np.ndarray | None) -> sitk.Image:
     import SimpleITK as sitk
 
@@ -319,7 +315,7 @@ def _onto_spacing(volume: Volume, spacing: Sequence[float], direction: np.ndarra
     direction = direction if turned else volume.direction
     turn = volume.direction.T @ direction if turned else np.eye(3)
     size = np.asarray(volume.size)
-    new_size = np.maximum(np.ceil(np.abs(turn.T) @ (size * old) / new - _ROUNDING).astype(int), 1)
+    new_size = np.maximum(np.ceil(np.abs(turn.T) @ (size * old) / new - 1e-3).astype(int), 1)
     middle = volume.direction @ ((size - 1) * old / 2.0) + volume.origin
     image = volume.to_sitk()
     sigma = np.maximum(np.linalg.norm(turn * new, axis=1) / old - 1.0, 0.0) / 2.0

@@ -163,7 +163,7 @@ def volume_from_node(
     name = _check_kind(node)
     array, notes = _scalar_array(node, name)
     said = (*_check_stored(node, name), *_stretched(node, name, chain))
-    spacing, origin, direction = _place(node, chain)
+    spacing, origin, direction = _measured(node, chain)
     return check_input(
         Volume(
             array,
@@ -177,7 +177,7 @@ def volume_from_node(
     )
 
 
-def _place(
+def _measured(
     node: slicer.vtkMRMLVolumeNode, chain: Sequence[slicer.vtkMRMLTransformNode] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return spacing, origin and direction (LPS) of a volume in the frame that it is measured in."""
@@ -192,7 +192,7 @@ def _place(
 
 def spacing_of(node: slicer.vtkMRMLVolumeNode) -> tuple[float, ...]:
     """Return the voxel size in mm that a volume with voxels is measured with, to a tenth of a micrometre."""
-    return tuple(np.round(_place(node)[0], 4).tolist())
+    return tuple(np.round(_measured(node)[0], 4).tolist())
 
 
 def _check_stored(node: slicer.vtkMRMLVolumeNode, name: str) -> tuple[str, ...]:
@@ -235,7 +235,7 @@ def judge_input(node: slicer.vtkMRMLScalarVolumeNode | None, bundle: Bundle | No
         return Verdict(UNUSABLE, (str(error),))
     if is_synthetic(node):
         return Verdict(UNUSABLE, (f"{name}: was made by IoUSynth, not acquired; choose the ultrasound volume",))
-    spacing, origin, direction = _place(node)
+    spacing, origin, direction = _measured(node)
     spacing = spacing * np.divide(node.GetImageData().GetDimensions(), array.shape[::-1])
     return judge(Volume(array, spacing, origin, direction), bundle, name)
 
