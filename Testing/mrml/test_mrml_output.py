@@ -346,7 +346,7 @@ def test_file_saved_by_slicer_says_that_it_is_synthetic(scene, ultrasound_node, 
 
 @pytest.mark.parametrize("direction", [(1, 0, 0), (-1, 0.1, 0), (0.7, -0.7, 0), (0, 0.4, -0.9)])
 def test_patient_sides(scene, direction):
-    from IoUSynthLib.mrml.views import patient_side
+    from IoUSynthLib.mrml.captions import patient_side
 
     expected = {(1, 0, 0): "R", (-1, 0.1, 0): "L", (0.7, -0.7, 0): {"RP", "PR"}, (0, 0.4, -0.9): "IA"}[direction]
     assert patient_side(np.array(direction)) in ({expected} if isinstance(expected, str) else expected)
