@@ -25,8 +25,8 @@ from ..preprocessing import (
     resample_to_spacing,
 )
 from ..registration.inputs import check_is_mri
-from ..registration.rigid import Search, Solution, mean_distance, rotation_degrees, to_sitk
-from ..registration.verdict import DISTINCT
+from ..registration.rigid import mean_distance, rotation_degrees, to_sitk
+from ..registration.search import SIGNIFICANT, Search, Solution
 from ..registration.workflow import DIRECTION, RIM_MM, eroded, ultrasound_pair
 from ..report import versions
 from ..simulation.case import UNLABELLED, VOXEL, Case, from_network_range
@@ -155,7 +155,7 @@ def _register(mri: dict[str, Volume], ultrasound: Volume, fan: Volume) -> tuple[
 def _warnings(solution: Solution, better: bool) -> list[str]:
     """What speaks against the registration."""
     warnings = [] if better else ["No place fits better than the one the images have; they were left there."]
-    if better and solution.distinct < DISTINCT[1]:
+    if better and solution.distinct < SIGNIFICANT:
         warnings.append("The MRI fits other places nearly as well.")
     return warnings
 

@@ -1,11 +1,11 @@
 """Registration of preoperative MRI to the brain that intraoperative ultrasound shows.
 
-:func:`register` does the whole job; the measures (:mod:`.lc2`, :mod:`.similarity`), the searches (:mod:`.rigid`,
+:func:`register` does the whole job; the measures (:mod:`.lc2`, :mod:`.similarity`), the searches (:mod:`.search`,
 :mod:`.deformable`) and the :mod:`.landmarks` stand on their own too. NumPy and SimpleITK only.
 """
 
 from .landmarks import read_landmark_pairs, read_landmarks, target_registration_errors
-from .rigid import register_rigid
+from .search import register_rigid
 from .workflow import RegistrationResult, register
 
 __all__ = [

@@ -38,6 +38,9 @@ class Fit:
         LC2 in [0, 1].
     covered
         Fraction of the fixed mask that the moving channels have data for.
+    shares, weights
+        (z, y, x): share of the fixed image's variance that the patch round each voxel has explained, and the patch's
+        weight, 0 where there is too little data for one. ``value`` is the weighted mean.
     gradient
         (channels, z, y, x): derivative of ``value`` by the moving channels' voxels.
     curvature
@@ -47,6 +50,8 @@ class Fit:
 
     value: float
     covered: float
+    shares: np.ndarray
+    weights: np.ndarray
     gradient: np.ndarray | None = None
     curvature: np.ndarray | None = None
 
@@ -91,9 +96,8 @@ class LC2:
         mean_u, uu = box_sum(np.stack([u, u * u]), self.radius) * share
         variance = np.maximum(uu - mean_u**2, 0)
         weight = np.sqrt(variance) * (variance > _FLAT)
-        total, covered = float(weight.sum(dtype=np.float64)), float(known.sum() / max(self.mask.sum(), 1))
-        if total == 0:
-            return Fit(0.0, covered)
+        total = max(float(weight.sum(dtype=np.float64)), 1e-12)  # without a patch all is 0
+        covered = float(known.sum() / max(self.mask.sum(), 1))
         means = box_sum(moving, self.radius) * share
         along = box_sum(moving * u, self.radius) * share - means * mean_u
         matrix = self._covariance(moving, means, share)
@@ -102,11 +106,15 @@ class LC2:
             coefficients = np.maximum(coefficients, 0)
         fitted = np.einsum("klzyx,lzyx->kzyx", matrix, coefficients)
         explained = (coefficients * (2 * along - fitted)).sum(0)
-        scale = np.where(weight > 0, weight / (total * (variance + RIDGE)), 0).astype(np.float32)
-        value = float((scale * explained).sum(dtype=np.float64))
+        shares = explained / (variance + RIDGE)
+        value = float((weight * shares).sum(dtype=np.float64) / total)
         if not derivatives:
-            return Fit(value, covered)
-        return Fit(value, covered, *self._derivatives(moving, u, inside, coefficients, means, mean_u, scale * share))
+            return Fit(value, covered, shares, weight)
+        scale = (weight / (total * (variance + RIDGE)) * share).astype(np.float32)
+        return Fit(
+            value, covered, shares, weight,
+            *self._derivatives(moving, u, inside, coefficients, means, mean_u, scale),
+        )
 
     def _covariance(self, moving: np.ndarray, means: np.ndarray, share: np.ndarray) -> np.ndarray:
         number = len(moving)

@@ -5,21 +5,29 @@ A transform maps LPS points of the fixed images to LPS points of the moving ones
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import preprocessing
 from ..volume import InputError, Volume
-from .lc2 import LC2, gradient_magnitude
-from .similarity import standardise
+from .lc2 import LC2, Fit, gradient_magnitude
+from .similarity import RADIUS, standardise
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
 #: How far beyond the fan the moving images are kept, in mm: the capture range, and as much for rotation.
 MARGIN = 32.0
+#: Regions of exactly 0 that are wider than this, in mm, and open to the rim are no data: what a brain extraction, a
+#: cropped export or a slab filled up with 0 leaves. The fluid of sulci is narrower.
+_EMPTY_MM = 6.0
+#: Side in mm of the cubes that count as independent where the fit of two places is compared: wider than a patch, so
+#: that patches of one cube hardly see the next.
+_CUBE_MM = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +56,7 @@ class Pair:
 class _Term:
     measure: LC2
     channels: list[sitk.Image]
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +66,11 @@ class Evaluation:
     Attributes
     ----------
     value
-        Mean of the pairs' similarity, in [0, 1].
+        Weighted mean of the pairs' similarity, in [0, 1].
     covered
         Fraction of the mask for which every pair has data.
+    fits
+        Of each pair.
     force
         (n, 3): derivative of ``value`` by the displacement of each voxel of the mask, per mm, along the LPS axes of the
         fixed frame.
@@ -69,6 +80,7 @@ class Evaluation:
 
     value: float
     covered: float
+    fits: tuple[Fit, ...]
     force: np.ndarray | None = None
     stiffness: np.ndarray | None = None
 
@@ -86,6 +98,8 @@ class Level:
         Voxel size in mm.
     initial
         4x4 matrix of the transform near which the moving images are needed.
+    radius
+        Of the patches, in voxels.
 
     Raises
     ------
@@ -93,7 +107,9 @@ class Level:
         The mask is empty, or a moving image does not reach it.
     """
 
-    def __init__(self, pairs: list[Pair], mask: Volume, spacing: float, initial: np.ndarray) -> None:
+    def __init__(
+        self, pairs: list[Pair], mask: Volume, spacing: float, initial: np.ndarray, radius: int = RADIUS
+    ) -> None:
         inside = mask.array > 0
         if not inside.any():
             raise InputError("the ultrasound mask is empty; choose the ultrasound volume, or mark less as cavity")
@@ -106,21 +122,32 @@ class Level:
         index = np.argwhere(self.mask)[:, ::-1]
         self.points = index @ share.ijk_to_lps[:3, :3].T + share.ijk_to_lps[:3, 3]  # (n, 3) LPS
         self.centre = self.points.mean(axis=0)
-        self.terms = [self._term(pair, inside, box, initial) for pair in pairs]
+        self.terms = [self._term(pair, inside, box, initial, radius) for pair in pairs]
+        self._cubes = _cubes(self.mask.shape, spacing)
 
-    def _term(self, pair: Pair, inside: np.ndarray, box: preprocessing.Box, initial: np.ndarray) -> _Term:
+    def _term(
+        self, pair: Pair, inside: np.ndarray, box: preprocessing.Box, initial: np.ndarray, radius: int
+    ) -> _Term:
         own = pair.fixed if pair.fixed.array.shape == inside.shape else None
         if own is None:
             raise ValueError("the fixed images and the mask must lie on one grid")
         fixed = preprocessing.resample_to_spacing(preprocessing.crop(own, box), (self.spacing,) * 3, inside[box])
-        measure = LC2(fixed.array, self.mask, positive=pair.positive)
+        measure = LC2(fixed.array, self.mask, radius, pair.positive)
         channels = []
         for moving in pair.moving:
-            near = _near(moving, self.points, initial, self.spacing)
+            near, empty = _near(moving, self.points, initial, self.spacing)
             images = [near.array, gradient_magnitude(near.array, near.spacing)] if pair.gradient else [near.array]
             tissue = preprocessing.foreground(near.array)
-            channels += [near.with_array(standardise(image, tissue)).to_sitk() for image in images]
+            shown = (np.where(empty, np.float32(np.nan), standardise(image, tissue)) for image in images)
+            channels += [near.with_array(image).to_sitk() for image in shown]
         return _Term(measure, channels)
+
+    @classmethod
+    def joined(cls, levels: Sequence[Level]) -> Level:
+        """Levels of one mask, voxel size and radius as one: each has the same weight, and their images are shared."""
+        joint = copy.copy(levels[0])
+        joint.terms = [replace(term, weight=1 / len(level.terms)) for level in levels for term in level.terms]
+        return joint
 
     def warp(self, term: _Term, transform: sitk.Transform, grid: Volume | None = None) -> np.ndarray:
         """Return a term's channels on the level's grid, or another, NaN where there is no data."""
@@ -138,21 +165,43 @@ class Level:
 
     def evaluate(self, transform: sitk.Transform, derivatives: bool = False) -> Evaluation:
         """Return the similarity under a transform."""
-        value, covered, force, stiffness = 0.0, 1.0, 0.0, 0.0
-        for term in self.terms:
+        fits, force, stiffness = [], 0.0, 0.0
+        for term, weight in zip(self.terms, self._weights(), strict=True):
             channels = self.warp(term, transform)
             fit = term.measure.evaluate(channels, derivatives)
-            value, covered = value + fit.value, min(covered, fit.covered)
+            fits.append(fit)
             if derivatives:
                 slopes = self._slopes(channels)  # (channels, n, 3)
-                weights = fit.curvature[:, :, self.mask]
-                force = force + np.einsum("kn,kni->ni", fit.gradient[:, self.mask], slopes)
-                pulled = np.einsum("kln,lnj->knj", weights, slopes)
-                stiffness = stiffness + np.einsum("kni,knj->nij", slopes, pulled)
-        number = len(self.terms)
+                force = force + weight * np.einsum("kn,kni->ni", fit.gradient[:, self.mask], slopes)
+                pulled = np.einsum("kln,lnj->knj", fit.curvature[:, :, self.mask], slopes)
+                stiffness = stiffness + weight * np.einsum("kni,knj->nij", slopes, pulled)
+        value = float(sum(weight * fit.value for weight, fit in zip(self._weights(), fits, strict=True)))
+        covered = min(fit.covered for fit in fits)
         if not derivatives:
-            return Evaluation(value / number, covered)
-        return Evaluation(value / number, covered, force / number, stiffness / number)
+            return Evaluation(value, covered, tuple(fits))
+        return Evaluation(value, covered, tuple(fits), force, stiffness)
+
+    def _weights(self) -> np.ndarray:
+        weights = np.array([term.weight for term in self.terms])
+        return weights / weights.sum()
+
+    def advantage(self, first: Evaluation, second: Evaluation) -> float:
+        """By how many standard errors the first fits better than the second, where both have data.
+
+        The paired differences of cubes of 10 mm are taken as independent; without two such cubes it is 0.
+        """
+        difference, known = np.zeros(self.mask.shape), np.zeros(self.mask.shape, dtype=bool)
+        for a, b, weight in zip(first.fits, second.fits, self._weights(), strict=True):
+            both = (a.weights > 0) & (b.weights > 0)
+            scale = np.where(both, a.weights, 0)
+            difference += weight * scale * (a.shares - b.shares) / max(float(scale.sum(dtype=np.float64)), 1e-12)
+            known |= both
+        cubes = np.unique(self._cubes[known])
+        if len(cubes) < 2:
+            return 0.0
+        sums = np.bincount(self._cubes.ravel(), difference.ravel())[cubes]
+        error = np.sqrt(len(sums)) * sums.std(ddof=1)
+        return float(sums.sum() / max(error, 1e-12))
 
     def _slopes(self, channels: np.ndarray) -> np.ndarray:
         """Gradient of the warped channels at the mask's voxels along the LPS axes, per mm."""
@@ -161,8 +210,15 @@ class Level:
         return np.stack(along, axis=-1) @ self.grid.direction.T.astype(np.float32)
 
 
-def _near(moving: Volume, points: np.ndarray, initial: np.ndarray, spacing: float) -> Volume:
-    """The part of a moving image that the fixed points can come to, at most as fine as ``spacing``."""
+def _cubes(shape: tuple[int, ...], spacing: float) -> np.ndarray:
+    """Number of the cube that each voxel lies in, (z, y, x)."""
+    indices = [(np.arange(length) * spacing // _CUBE_MM).astype(int) for length in shape]
+    counts = [index[-1] + 1 for index in indices]
+    return np.ravel_multi_index(np.ix_(*indices), counts)
+
+
+def _near(moving: Volume, points: np.ndarray, initial: np.ndarray, spacing: float) -> tuple[Volume, np.ndarray]:
+    """The part of a moving image near the fixed points, no finer than ``spacing``, and where it is empty."""
     corners = points @ initial[:3, :3].T + initial[:3, 3]
     to_index = np.linalg.inv(moving.ijk_to_lps)
     index = corners @ to_index[:3, :3].T + to_index[:3, 3]
@@ -175,7 +231,21 @@ def _near(moving: Volume, points: np.ndarray, initial: np.ndarray, spacing: floa
             "from a transform that brings them together (register --initial)"
         )
     part = preprocessing.crop(moving, tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True)))
-    return preprocessing.resample_to_spacing(part, np.maximum(part.spacing, spacing))
+    near = preprocessing.resample_to_spacing(part, np.maximum(part.spacing, spacing))
+    return near, _empty(near)
+
+
+def _empty(image: Volume) -> np.ndarray:
+    """Where an image has no data, bool (z, y, x): in wide regions of 0 that are open to its rim."""
+    import SimpleITK as sitk
+
+    nonzero = image.array != 0
+    if nonzero.all():
+        return ~nonzero
+    radius = [int(np.ceil(_EMPTY_MM / 2 / step)) for step in image.spacing]
+    closed = sitk.BinaryMorphologicalClosing(sitk.GetImageFromArray(nonzero.astype(np.uint8)), radius, sitk.sitkBox)
+    core = sitk.BinaryErode(sitk.BinaryFillhole(closed), [1] * 3, sitk.sitkBox)  # resampling has spread it by a voxel
+    return sitk.GetArrayFromImage(core) == 0
 
 
 def widened(grid: Volume, margin: int) -> Volume:

@@ -1,31 +1,25 @@
-"""Rigid and affine registration: a search over the capture range, and Gauss-Newton steps that refine it.
+"""Steps of a rigid or affine registration: candidates over the capture range, and Gauss-Newton steps that refine them.
 
-The coarse search correlates locally normalised images over all shifts at once by the Fourier transform, for a set of
-rotations. Its best candidates climb the patch-wise similarity of :mod:`.lc2` by Levenberg-Marquardt steps in the
-tangent space of the transform, coarse to fine.
+Candidates come from correlating locally normalised images over all shifts at once by the Fourier transform, for a set
+of rotations. A candidate climbs the patch-wise similarity of :mod:`.lc2` by Levenberg-Marquardt steps in the tangent
+space of the transform. :mod:`.search` puts them together.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..stages import Tell
-from ..volume import Volume
-from .level import Level, Pair, widened
+from .level import Level, widened
 from .similarity import box_sum
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-#: Voxels of the mask at the coarse and the fine level, so that a fan of any size takes about the same time ...
-_VOXELS = (8_000, 40_000)
-#: ... with voxels no smaller than this, in mm.
-_FINEST = (2.0, 0.9)
 #: Largest displacement in mm and rotation in degrees that the search covers.
 CAPTURE_MM, CAPTURE_DEG = 16.0, 9.0
 #: Results further from the initial transform than this many times the capture range are refused.
@@ -34,138 +28,10 @@ _SLACK = 1.5
 LARGEST_SCALE = 0.06
 #: Angle in degrees of the rotations that are tried beside none.
 _TRIED_DEG = 7.0
-#: Number of the coarse search's transforms that are scored, and of those that are refined at the coarse level.
-_SCORED, _REFINED = 24, 5
-#: Number of coarse results that are refined at the fine level.
-_FINALISTS = 2
-#: A coarse result takes part in the final only if it fits this well in comparison with the best one.
-_CLOSE = 0.9
-#: Transforms nearer to each other than the first, in mm, are one; further than the second, they are other places.
-_DISTINCT_MM, _ELSEWHERE_MM = 3.0, 5.0
-#: Most steps of a refinement at either level.
-_STEPS = (15, 12)
+#: Number of transforms that the coarse search returns, and the mean distance in mm below which two of them are one.
+_CANDIDATES, _DISTINCT_MM = 24, 3.0
 #: A step that moves the points by less than this many voxels is the last.
 _CONVERGED = 0.04
-#: A transform under which less of the mask has data counts for nothing.
-_LEAST_COVERED = 0.5
-
-
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """A transform that a search has found.
-
-    Attributes
-    ----------
-    matrix
-        4x4, from LPS points of the fixed image to LPS points of the moving one.
-    value
-        Similarity at the finest level, in [0, 1].
-    initial_value
-        The same at the initial transform.
-    covered
-        Fraction of the mask for which the moving images have data.
-    distinct
-        By which fraction it fits better than the best other place that was tried, at the coarse level.
-    """
-
-    matrix: np.ndarray
-    value: float
-    initial_value: float
-    covered: float
-    distinct: float
-
-
-def register_rigid(
-    fixed: Volume, moving: Volume, mask: Volume, gradient: bool = False, positive: bool = True,
-    initial: np.ndarray | None = None,
-) -> Solution:
-    """Register two images rigidly, by local correlation, or by LC2 where ``gradient`` is set.
-
-    Parameters
-    ----------
-    fixed, moving
-        For example synthetic and preoperative T2w.
-    mask
-        On the grid of ``fixed``; above 0 where it has data, better a few mm inside the fan's rim.
-    gradient, positive
-        See :class:`.level.Pair`; for raw ultrasound True and False.
-    initial
-        4x4 matrix to start from; the identity by default.
-
-    Raises
-    ------
-    InputError
-        The mask is empty, or the images do not overlap.
-    """
-    return Search([Pair(fixed, (moving,), gradient, positive)], mask, initial).run()
-
-
-class Search:
-    """The search for one set of pairs.
-
-    Parameters
-    ----------
-    pairs, mask
-        See :class:`.level.Level`.
-    initial
-        4x4 matrix to start from; the identity by default.
-    """
-
-    def __init__(self, pairs: list[Pair], mask: Volume, initial: np.ndarray | None = None) -> None:
-        self.initial = np.eye(4) if initial is None else np.asarray(initial, dtype=np.float64)
-        volume = float((mask.array > 0).sum()) * mask.voxel_volume_ml * 1000
-        spacings = [max(finest, (volume / voxels) ** (1 / 3)) for finest, voxels in zip(_FINEST, _VOXELS, strict=True)]
-        self.tried: list[np.ndarray] = []  # what the coarse level has led to
-        self.coarse, self.fine = (Level(pairs, mask, spacing, self.initial) for spacing in spacings)
-
-    @property
-    def points(self) -> np.ndarray:
-        """LPS points of the fixed mask, (n, 3)."""
-        return self.coarse.points
-
-    def run(self, tell: Tell | None = None) -> Solution:
-        """Search the capture range, refine what is best, and return the solution; ``tell`` gets fractions of 1."""
-        tell = tell or (lambda fraction: None)
-        candidates = coarse_candidates(self.coarse, self.initial, lambda fraction: tell(0.3 * fraction))
-        scored = sorted(candidates, key=lambda matrix: -self._value(self.coarse, matrix))
-        starts = [self.initial, *scored[:_REFINED]]
-        for number, start in enumerate(starts):
-            self.tried.append(refine(self.coarse, start, _STEPS[0], self.initial))
-            tell(0.3 + 0.4 * (number + 1) / len(starts))
-        values = [self._value(self.coarse, matrix) for matrix in self.tried]
-        ranked = [self.tried[number] for number in np.argsort(values)[::-1] if values[number] > _CLOSE * max(values)]
-        finalists = _distinct(ranked, self.points, _FINALISTS) or [self.initial]
-        solutions = []
-        for number, matrix in enumerate(finalists):
-            solutions.append(self.polish(matrix))
-            tell(0.7 + 0.3 * (number + 1) / len(finalists))
-        return max(solutions, key=lambda solution: solution.value)
-
-    def better(self, solution: Solution, start: np.ndarray) -> Solution:
-        """Return the solution that is found from another start, if it fits better than this one."""
-        refined = refine(self.coarse, start, _STEPS[0], self.initial)
-        self.tried.append(refined)
-        return max(self.solution(solution.matrix), self.polish(refined), self.polish(start), key=lambda s: s.value)
-
-    def polish(self, matrix: np.ndarray, affine: bool = False) -> Solution:
-        """Refine a transform at the fine level."""
-        return self.solution(refine(self.fine, matrix, _STEPS[1], self.initial, affine))
-
-    def solution(self, matrix: np.ndarray) -> Solution:
-        """Describe a transform by this search's similarity."""
-        found, before = (self.fine.evaluate(to_sitk(pose)) for pose in (matrix, self.initial))
-        return Solution(matrix, found.value, before.value, found.covered, self._distinctness(matrix))
-
-    def _distinctness(self, matrix: np.ndarray) -> float:
-        others = [other for other in self.tried if mean_distance(matrix, other, self.points) > _ELSEWHERE_MM]
-        value = self._value(self.coarse, matrix)
-        runner_up = max((self._value(self.coarse, other) for other in others), default=0.0)
-        return 1 - runner_up / max(value, 1e-6)
-
-    @staticmethod
-    def _value(level: Level, matrix: np.ndarray) -> float:
-        evaluation = level.evaluate(to_sitk(matrix))
-        return evaluation.value if evaluation.covered >= _LEAST_COVERED else -1.0
 
 
 def coarse_candidates(level: Level, initial: np.ndarray, tell: Tell | None = None) -> list[np.ndarray]:
@@ -186,14 +52,16 @@ def coarse_candidates(level: Level, initial: np.ndarray, tell: Tell | None = Non
         if tell:
             tell((number + 1) / len(rotations))
     found.sort(key=lambda entry: -entry[0])
-    return _distinct([matrix for _, matrix in found], level.points, _SCORED)
+    return distinct([matrix for _, matrix in found], level.points, _CANDIDATES)
 
 
-def _distinct(matrices: Sequence[np.ndarray], points: np.ndarray, number: int) -> list[np.ndarray]:
-    """The first ``number`` matrices that differ from those before."""
+def distinct(
+    matrices: Sequence[np.ndarray], points: np.ndarray, number: int, apart: float = _DISTINCT_MM
+) -> list[np.ndarray]:
+    """Return the first ``number`` matrices that send (n, 3) points over ``apart`` mm from where those before do."""
     chosen: list[np.ndarray] = []
     for matrix in matrices:
-        if len(chosen) < number and all(mean_distance(matrix, other, points) > _DISTINCT_MM for other in chosen):
+        if len(chosen) < number and all(mean_distance(matrix, other, points) > apart for other in chosen):
             chosen.append(matrix)
     return chosen
 
@@ -260,7 +128,9 @@ def _shift(level: Level, index: tuple[int, ...], reach: int) -> np.ndarray:
     return matrix
 
 
-def refine(level: Level, matrix: np.ndarray, steps: int, initial: np.ndarray, affine: bool = False) -> np.ndarray:
+def refine(
+    level: Level, matrix: np.ndarray, steps: int, initial: np.ndarray, least: float = 0.5, affine: bool = False
+) -> np.ndarray:
     """Climb to the nearest maximum by Levenberg-Marquardt steps, and return its matrix.
 
     Parameters
@@ -273,6 +143,8 @@ def refine(level: Level, matrix: np.ndarray, steps: int, initial: np.ndarray, af
         At most so many evaluations.
     initial
         4x4 matrix; steps that lead out of the capture range round it are refused.
+    least
+        Steps that leave data for less than this fraction of the mask are refused.
     affine
         Vary all twelve parameters; singular values stay within ``LARGEST_SCALE`` of 1.
     """
@@ -291,7 +163,7 @@ def refine(level: Level, matrix: np.ndarray, steps: int, initial: np.ndarray, af
         if affine:
             proposed = bounded(proposed, level.centre)
         evaluation = level.evaluate(to_sitk(proposed), derivatives=True)
-        allowed = evaluation.covered >= _LEAST_COVERED and _within_reach(proposed, initial, level.points)
+        allowed = evaluation.covered >= least and _within_reach(proposed, initial, level.points)
         if allowed and evaluation.value > current.value:
             matrix, current, damping = proposed, evaluation, damping / 4
             if moved < _CONVERGED * level.spacing:

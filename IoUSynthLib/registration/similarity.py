@@ -31,15 +31,19 @@ def box_sum(array: np.ndarray, radius: int = RADIUS) -> np.ndarray:
 
 
 def _running_sum(array: np.ndarray, axis: int, radius: int) -> np.ndarray:
-    total = np.cumsum(array, axis=axis)
-    result = np.empty_like(total)
-    length = array.shape[axis]
-    sums, sides = (np.moveaxis(stack, axis, 0) for stack in (total, result))
-    cut = max(length - radius, 0)
-    sides[:cut] = sums[length - cut :]
-    sides[cut:] = sums[-1]
-    sides[radius + 1 :] -= sums[: max(cut - 1, 0)]
-    return result
+    """Sums of ``2 radius + 1`` neighbours along an axis, put together from sums of 1, 2, 4, ... by binary digits."""
+    length, width = array.shape[axis], 2 * radius + 1
+    array = np.moveaxis(array, axis, 0)
+    part = np.zeros((length + 2 * radius, *array.shape[1:]), dtype=array.dtype)
+    part[radius : radius + length] = array
+    total, size, done = part[:length], 1, 1
+    while done < width:
+        part = part[size:] + part[:-size]
+        size *= 2
+        if width & size:
+            total = total + part[done : done + length]
+            done += size
+    return np.moveaxis(total, 0, axis)
 
 
 def standardise(array: np.ndarray, mask: np.ndarray) -> np.ndarray:

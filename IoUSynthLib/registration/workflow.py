@@ -18,15 +18,18 @@ from ..volume import InputError, Volume, check_input, check_ultrasound
 from . import landmarks as points
 from .deformable import Deformation, register_deformable
 from .level import Pair
-from .rigid import Search, Solution, bounded, rotation_degrees, to_sitk
+from .rigid import bounded, rotation_degrees, to_sitk
+from .search import JointSearch, Search, Solution
 from .similarity import local_ncc, mind_distance
-from .verdict import Verdict, judge, reconcile
+from .verdict import Verdict, judge
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
 #: Voxels nearer to the rim of the fan than this, in mm, are left out.
 RIM_MM = 3.0
+#: Fewer millilitres of the fan than this under the MRI are refused: a standard error needs several cubes of 10 mm.
+LEAST_ML = 8.0
 #: Stages of the work and the overall fraction at which each begins.
 STAGES = {"checking": 0.0, "searching": 0.05, "comparing": 0.6, "deforming": 0.75, "finishing": 0.95}
 #: What a written transform does.
@@ -78,11 +81,15 @@ def register(
 ) -> RegistrationResult:
     """Register preoperative MRI to the brain that the ultrasound shows.
 
+    Synthetic MRI and raw ultrasound (LC2) search on their own; the places that either finds, and the start, are then
+    compared by both measures together. Where the answer is judged as failed, the MRI is left where it was.
+
     Parameters
     ----------
     moving
         Preoperative MRI by contrast, all in one frame. ``T2w`` and ``FLAIR`` are compared with the synthetic image of
-        the same name; any other contrast with all of them, by correlation of either sign.
+        the same name, and with the ultrasound. Where there are only others, the ultrasound alone decides, and the
+        synthetic images, compared by correlation of either sign, are a second opinion.
     ultrasound
         The reconstructed 3D ultrasound. Nothing that is given is changed.
     synthetic
@@ -106,7 +113,8 @@ def register(
     Raises
     ------
     InputError
-        The images cannot be used or do not overlap, the mask is empty, or the landmarks do not correspond.
+        The images cannot be used or do not overlap, the MRI covers too little of the fan, the mask is empty, or the
+        landmarks do not correspond.
     """
     stages = Stages(STAGES, progress)
     with stages.stage("checking"):
@@ -115,26 +123,32 @@ def register(
         mask, fan = _check(moving, ultrasound, synthetic, fan, cavity)
         if landmarks is not None:
             points.check_pairs(*landmarks)
-        pairs = synthetic_pairs(moving, synthetic)
-        searches = (Search(pairs, mask, initial), Search([ultrasound_pair(moving, ultrasound)], mask, initial))
+        opinions = (synthetic_pairs(moving, synthetic), [ultrasound_pair(moving, ultrasound)])
+        searches = tuple(Search(pairs, mask, initial) for pairs in opinions)
+        like = any(name in synthetic for name in moving)
+        joint = JointSearch(searches if like else searches[1:])
     with stages.stage("searching") as tell:
-        answers = _side_by_side(searches, tell)
+        _side_by_side(searches, tell)
     with stages.stage("comparing"):
-        answers = reconcile(*searches, answers)
-        verdict = judge(searches[0], *answers)
-        solution = searches[0].polish(answers[0].matrix, affine=True) if affine else answers[0]
+        solution = joint.settle([matrix for search in searches for _, matrix in search.optima])
+        _check_covered(solution, joint)
+        verdict = judge(solution, joint, *searches)
+        failed = verdict.name == "failed"
+        if affine and not failed:
+            solution = joint.affine(solution.matrix)
+        matrix = joint.initial if failed else solution.matrix
     deformation = None
-    if deformable:
+    if deformable and not failed:
         with stages.stage("deforming") as tell:
-            both = [*pairs, ultrasound_pair(moving, ultrasound)]  # alone, each leads astray where it errs
-            deformation = register_deformable(both, mask, fan, solution.matrix, cavity, tell)
+            both = [pair for pairs in opinions for pair in pairs]  # alone, each leads astray where it errs
+            deformation = register_deformable(both, mask, fan, matrix, cavity, tell)
     with stages.stage("finishing"):
-        transform = deformation.after_rigid(solution.matrix) if deformation else to_sitk(solution.matrix)
+        transform = deformation.after_rigid(matrix) if deformation else to_sitk(matrix)
         resampled = {name: resample_like(image, ultrasound, transform=transform) for name, image in moving.items()}
     doubts = [warning for image in (*moving.values(), ultrasound) for warning in image.warnings]
-    report = _report(searches[0], solution, verdict, deformation, landmarks, transform, stages.seconds, doubts)
+    report = _report(joint, matrix, verdict, deformation, landmarks, transform, stages.seconds, doubts)
     stages.tell("finishing", 1.0)
-    return RegistrationResult(transform, solution.matrix, deformation, verdict, resampled, report)
+    return RegistrationResult(transform, matrix, deformation, verdict, resampled, report)
 
 
 def synthetic_pairs(moving: Mapping[str, Volume], synthetic: Mapping[str, Volume]) -> list[Pair]:
@@ -146,6 +160,16 @@ def synthetic_pairs(moving: Mapping[str, Volume], synthetic: Mapping[str, Volume
 def ultrasound_pair(moving: Mapping[str, Volume], ultrasound: Volume) -> Pair:
     """Raw ultrasound and all preoperative contrasts with their gradients: LC2."""
     return Pair(ultrasound, tuple(moving.values()), gradient=True)
+
+
+def _check_covered(solution: Solution, search: Search) -> None:
+    """Refuse an answer that so little of the fan speaks for that chance may have found it."""
+    covered = solution.covered * float((search.mask.array > 0).sum()) * search.mask.voxel_volume_ml
+    if covered < LEAST_ML:
+        raise InputError(
+            f"the MRI covers {covered:.1f} ml of the ultrasound ({solution.covered:.0%}), and a registration needs "
+            f"{LEAST_ML:g} ml; give an MRI that holds more of it"
+        )
 
 
 def _check(
@@ -187,38 +211,38 @@ def eroded(mask: Volume, distance: float) -> Volume:
     return mask.with_array(inside.astype(np.uint8))
 
 
-def _side_by_side(searches: tuple[Search, Search], tell: Tell) -> tuple[Solution, Solution]:
-    """Run both searches, each in its own thread, and report from this one: it may raise to cancel them."""
-    fractions, stop = [0.0, 0.0], threading.Event()
+def _side_by_side(searches: tuple[Search, ...], tell: Tell) -> None:
+    """Run the searches, each in its own thread, and report from this one: it may raise to cancel them."""
+    fractions, stop = [0.0] * len(searches), threading.Event()
 
-    def run(number: int) -> Solution:
+    def run(number: int) -> None:
         def note(fraction: float) -> None:
             fractions[number] = fraction
             if stop.is_set():
                 raise RuntimeError("cancelled")
 
-        return searches[number].run(note)
+        searches[number].explore(note)
 
-    with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(run, number) for number in range(2)]
+    with ThreadPoolExecutor(len(searches)) as pool:
+        jobs = [pool.submit(run, number) for number in range(len(searches))]
         try:
             while wait(jobs, timeout=0.1).not_done:
                 tell(min(fractions))
         except BaseException:
             stop.set()
             raise
-    first, second = (job.result() for job in jobs)
-    return first, second
+    for job in jobs:
+        job.result()
 
 
 def _report(
-    search: Search, solution: Solution, verdict: Verdict, deformation: Deformation | None,
+    search: Search, matrix: np.ndarray, verdict: Verdict, deformation: Deformation | None,
     landmarks: tuple[np.ndarray, np.ndarray] | None, transform: sitk.Transform, seconds: dict[str, float],
     doubts: Sequence[str],
 ) -> dict[str, Any]:
     warnings = [*verdict.reasons, *doubts]
-    values = np.linalg.svd(solution.matrix[:3, :3], compute_uv=False)
-    rigid = bounded(solution.matrix, search.points.mean(axis=0), 0.0)
+    values = np.linalg.svd(matrix[:3, :3], compute_uv=False)
+    rigid = bounded(matrix, search.points.mean(axis=0), 0.0)
     report: dict[str, Any] = {
         "notice": NOTICE,
         "direction": DIRECTION,
@@ -230,7 +254,7 @@ def _report(
         "scales": [round(float(value), 4) for value in values],
         "similarity": {"synthetic": verdict.synthetic, "ultrasound": verdict.ultrasound},
         "measures": {"before": _measures(search, to_sitk(search.initial)), "after": _measures(search, transform)},
-        "matrix_lps": solution.matrix.tolist(),
+        "matrix_lps": matrix.tolist(),
         "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
         "versions": versions(),
     }
@@ -269,9 +293,9 @@ def _measures(search: Search, transform: sitk.Transform) -> dict[str, float]:
 
 
 def _summary(report: dict[str, Any]) -> str:
-    words = {"agrees": "the two answers agree", "doubtful": "DOUBTFUL", "failed": "FAILED, do not use"}
+    words = {"agrees": "the two answers agree", "doubtful": "DOUBTFUL", "failed": "FAILED, the MRI stays where it was"}
     line = f"{words[report['verdict']]} ({report['answers_apart_mm']:.1f} mm apart)"
-    line += f"; MRI moved {report['moved_mm']:.1f} mm"
+    line += f"; MRI {'would have ' * (report['verdict'] == 'failed')}moved {report['moved_mm']:.1f} mm"
     if "TRE" in report:
         before, after = (report["TRE"][key]["mean_mm"] for key in ("before", "after"))
         line += f"; TRE of {report['TRE']['landmarks']} landmarks {before:.2f} mm before, {after:.2f} mm after"

@@ -10,16 +10,15 @@ from phantom import CENTRE, displaced, displacement, field_of_view, head, points
 from IoUSynthLib.registration.level import Level, Pair
 from IoUSynthLib.registration.rigid import (
     LARGEST_SCALE,
-    Search,
     about,
     bounded,
     mean_distance,
-    register_rigid,
     rotation_degrees,
     rotation_matrix,
     to_sitk,
     tried_rotations,
 )
+from IoUSynthLib.registration.search import Search, register_rigid
 from IoUSynthLib.registration.workflow import eroded
 from IoUSynthLib.volume import InputError, Volume
 
@@ -62,7 +61,7 @@ def test_affine_refinement_finds_scales_within_its_bounds(scene: tuple) -> None:
     truth = displacement(3, 4) @ scale
     search = Search([Pair(synthetic["T2w"], (displaced(images, truth)["T2w"],), positive=True)], mask)
     rigid = search.run()
-    affine = search.polish(rigid.matrix, affine=True)
+    affine = search.affine(rigid.matrix)
     points = points_of(mask)
     assert mean_distance(affine.matrix, truth, points) < 0.5 * mean_distance(rigid.matrix, truth, points)
     values = np.linalg.svd(affine.matrix[:3, :3], compute_uv=False)

@@ -10,9 +10,11 @@ import SimpleITK as sitk
 from phantom import displaced, displacement, field_of_view, head, points_of
 
 from IoUSynthLib.inference import Cancelled
+from IoUSynthLib.preprocessing import crop
 from IoUSynthLib.registration import RegistrationResult, register
-from IoUSynthLib.registration.rigid import Search, Solution, mean_distance
-from IoUSynthLib.registration.verdict import judge, reconcile
+from IoUSynthLib.registration.rigid import mean_distance
+from IoUSynthLib.registration.search import Solution
+from IoUSynthLib.registration.verdict import Verdict, judge
 from IoUSynthLib.registration.workflow import synthetic_pairs
 from IoUSynthLib.volume import InputError, Volume
 
@@ -110,49 +112,94 @@ def test_a_contrast_without_its_like_is_registered_too(scene: dict) -> None:
     assert mean_distance(result.matrix, scene["truth"], scene["points"]) < 1.0
 
 
-class FixedSearch(Search):
-    """A search whose similarity is the closeness to one place."""
+class FixedSearch:
+    """A measure that likes one place best, and does so for sure or not."""
 
-    def __init__(self, best: np.ndarray) -> None:
-        self.initial, self.wanted = np.eye(4), best
+    def __init__(self, best: np.ndarray, distinct: float = 5.0) -> None:
+        self.initial, self.middle = np.eye(4), None
+        self.points = np.eye(3) * 30
+        self.optima = [(1.0, best)]
+        self.distinct = distinct
 
-    @property
-    def points(self) -> np.ndarray:
-        return np.eye(3) * 30
+    def value(self, _level: None, matrix: np.ndarray) -> float:
+        return 1 / (1 + mean_distance(matrix, self.optima[0][1], self.points))
 
-    def at(self, matrix: np.ndarray, distinct: float = 0.5) -> Solution:
-        value, before = (1 / (1 + mean_distance(pose, self.wanted, self.points)) for pose in (matrix, self.initial))
-        return Solution(matrix, value, before, 1.0, distinct)
-
-    def better(self, solution: Solution, start: np.ndarray) -> Solution:
-        return max(solution, self.at(start), key=lambda found: found.value)
+    def distinctness(self, matrix: np.ndarray) -> float:
+        return self.distinct if mean_distance(matrix, self.optima[0][1], self.points) < 5 else -self.distinct
 
 
-def test_each_measure_tries_the_others_answer() -> None:
-    right, wrong = displacement(0, 8), displacement(0, 14, seed=3)
-    searches = FixedSearch(right), FixedSearch(right)
-    caught = searches[1].at(wrong)
-    first, second = reconcile(*searches, (searches[0].at(right), caught))
-    assert second.matrix is first.matrix is right
-    assert judge(searches[0], first, second).name == "agrees"
+def verdict_on(answer: np.ndarray, synthetic: FixedSearch, ultrasound: FixedSearch, covered: float = 1.0) -> Verdict:
+    """The verdict on an answer that the joint measure prefers to the start."""
+    return judge(Solution(answer, 0.5, 0.1, covered, 5.0), ultrasound, synthetic, ultrasound)
 
 
 @pytest.mark.parametrize(("apart", "name"), [(1.0, "agrees"), (3.0, "doubtful"), (8.0, "failed")])
-def test_the_verdict_follows_the_distance(apart: float, name: str) -> None:
+def test_the_verdict_follows_the_distance_of_two_sure_opinions(apart: float, name: str) -> None:
     here = displacement(0, 8)
     there = here.copy()
     there[0, 3] += apart
-    verdict = judge(FixedSearch(here), FixedSearch(here).at(here), FixedSearch(there).at(there))
+    verdict = verdict_on(here, FixedSearch(here), FixedSearch(there))
     assert verdict.name == name
     assert verdict.distance_mm == pytest.approx(apart)
 
 
-def test_an_answer_that_is_not_distinct_or_too_far_is_doubtful() -> None:
+@pytest.mark.parametrize(("sure", "name"), [((5.0, 0.2), "doubtful"), ((0.2, 5.0), "doubtful"), ((0.2, 0.2), "failed")])
+def test_an_opinion_that_is_not_sure_is_no_witness(sure: tuple[float, float], name: str) -> None:
+    places = displacement(0, 8), displacement(0, 30, seed=3)
+    right = int(sure[1] > sure[0])
+    first, second = (FixedSearch(places[number != right], distinct) for number, distinct in enumerate(sure))
+    assert verdict_on(places[0], first, second).name == name
+
+
+def test_an_answer_that_is_not_distinct_too_far_or_hardly_covered_is_doubtful() -> None:
     here, far = displacement(0, 8), displacement(0, 22)
-    search = FixedSearch(here)
-    assert "other places" in judge(search, search.at(here, 0.01), search.at(here)).reasons[0]
-    search = FixedSearch(far)
-    assert "further than the search can vouch for" in judge(search, search.at(far), search.at(far)).reasons[0]
+    assert "other places" in verdict_on(here, FixedSearch(here, 0.1), FixedSearch(here)).reasons[0]
+    assert "covers only 60%" in verdict_on(here, FixedSearch(here), FixedSearch(here), 0.6).reasons[0]
+    assert "further than the search can vouch for" in verdict_on(far, FixedSearch(far), FixedSearch(far)).reasons[0]
+
+
+def test_an_answer_that_fits_no_better_than_the_start_has_failed() -> None:
+    here = displacement(0, 8)
+    measure = FixedSearch(here)
+    assert judge(Solution(here, 0.1, 0.1, 1.0, 5.0), measure, measure, measure).name == "failed"
+
+
+def test_what_failed_leaves_the_mri_where_it_was(scene: dict) -> None:
+    far = displaced(scene["images"], displacement(0, 45))
+    result = register(
+        far, scene["ultrasound"], scene["synthetic"], scene["fan"], affine=True, deformable=True,
+        landmarks=(scene["points"][:9], scene["points"][:9]),
+    )
+    assert result.verdict.name == "failed"
+    assert result.deformation is None
+    np.testing.assert_array_equal(result.matrix, np.eye(4))
+    assert result.report["TRE"]["after"] == result.report["TRE"]["before"]
+    assert "FAILED, the MRI stays where it was" in result.report["summary"]
+
+
+@pytest.mark.parametrize(("share", "filled"), [(0.6, False), (0.45, True)])
+def test_mri_that_ends_inside_the_fan_is_registered(scene: dict, share: float, filled: bool) -> None:
+    moving = {name: cut(image, scene, share, filled) for name, image in scene["moving"].items()}
+    result = register(moving, scene["ultrasound"], scene["synthetic"], scene["fan"])
+    assert mean_distance(result.matrix, scene["truth"], scene["points"]) < 1.0
+    assert result.verdict.ultrasound["covered"] == pytest.approx(share, abs=0.15)
+    assert result.verdict.name == "doubtful"
+
+
+def test_mri_that_hardly_reaches_the_fan_is_refused(scene: dict) -> None:
+    moving = {name: cut(image, scene, 0.03, False) for name, image in scene["moving"].items()}
+    with pytest.raises(InputError, match=r"the MRI covers .* ml of the ultrasound .* needs 8 ml"):
+        register(moving, scene["ultrasound"], scene["synthetic"], scene["fan"])
+
+
+def cut(image: Volume, scene: dict, share: float, filled: bool) -> Volume:
+    """The MRI up to the plane below which a share of the fan lies; beyond it 0 or nothing."""
+    points = scene["points"] @ scene["truth"][:3, :3].T + scene["truth"][:3, 3]
+    index = (points - image.ijk_to_lps[:3, 3]) @ np.linalg.inv(image.ijk_to_lps)[:3, :3].T
+    end = int(np.quantile(index[:, 2], share))
+    if filled:
+        return image.with_array(np.where(np.arange(image.array.shape[0])[:, None, None] < end, image.array, 0))
+    return crop(image, (slice(0, end), *(slice(0, length) for length in image.array.shape[1:])))
 
 
 @pytest.mark.parametrize(("change", "message"), [
