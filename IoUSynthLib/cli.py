@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_synthesize(commands)
     _add_reconstruct(commands)
     _add_register(commands)
+    _add_curious(commands)
     _add_export_dicom(commands)
     _add_models(commands)
     _add_doctor(commands)
@@ -209,6 +210,20 @@ def _add_register(commands: argparse._SubParsersAction) -> None:
     )
     command.add_arguments(parser)
     parser.set_defaults(run=command.run)
+
+
+def _add_curious(commands: argparse._SubParsersAction) -> None:
+    from .registration import curious
+
+    parser = commands.add_parser(
+        "curious",
+        help="register a cohort with landmarks, as the challenge CuRIOUS scores it",
+        description="Registers the MRI of every case to its ultrasound, and writes the mean distance of the landmarks "
+        f"before and after (TRE) to {curious.FILE}.",
+        epilog=NOTICE,
+    )
+    curious.add_arguments(parser)
+    parser.set_defaults(run=curious.run)
 
 
 # export-dicom ---------------------------------------------------------------------------------------------------------
