@@ -64,29 +64,29 @@ class _Opinion:
     away_mm
         Distance of the place that it likes best.
     sure
-        That place stands out from its others.
+        Standard errors by which that place fits better than its others.
     """
 
     before: float
     after: float
     distinct: float
     away_mm: float
-    sure: bool
+    sure: float
 
     @classmethod
     def of(cls, search: Search, matrix: np.ndarray) -> _Opinion:
         best = search.optima[0][1]
         before, after = (search.value(search.middle, pose) for pose in (search.initial, matrix))
         away = mean_distance(best, matrix, search.points)
-        return cls(before, after, search.distinctness(matrix), away, search.distinctness(best) >= SIGNIFICANT)
+        return cls(before, after, search.distinctness(matrix), away, search.distinctness(best))
 
     @property
     def supports(self) -> bool:
-        return self.sure and self.away_mm <= ELSEWHERE_MM and self.distinct >= SIGNIFICANT
+        return min(self.sure, self.distinct) >= SIGNIFICANT and self.away_mm <= ELSEWHERE_MM
 
     @property
     def objects(self) -> bool:
-        return self.sure and self.away_mm > ELSEWHERE_MM
+        return self.sure >= SIGNIFICANT and self.away_mm > ELSEWHERE_MM
 
     def figures(self, covered: float) -> dict[str, float]:
         figures = {
@@ -114,7 +114,7 @@ def judge(solution: Solution, joint: Search, synthetic: Search, ultrasound: Sear
     distance = mean_distance(*places, joint.points)
     moved = mean_distance(solution.matrix, joint.initial, joint.points)
     failures = _failures(solution, opinions, distance, moved)
-    reasons = [*failures, *_doubts(solution, opinions, distance, moved)]
+    reasons = failures or _doubts(solution, opinions, distance, moved)
     name = "failed" if failures else "doubtful" if reasons else "agrees"
     figures = [opinion.figures(solution.covered) for opinion in opinions]
     return Verdict(name, tuple(reasons), round(distance, 3), round(moved, 3), *figures)
@@ -124,8 +124,9 @@ def _failures(solution: Solution, opinions: list[_Opinion], distance: float, mov
     reasons = []
     if moved > _AT_REST_MM and solution.value <= solution.initial_value:
         reasons.append("The images fit no better than before.")
+    support = max((opinion.distinct for opinion in opinions if opinion.supports), default=0.0)
     for name, opinion in zip(_NAMES, opinions, strict=True):
-        if opinion.objects:
+        if opinion.objects and opinion.sure >= support:
             reasons.append(f"{name} fits another place better, {opinion.away_mm:.0f} mm away.")
     if distance > ELSEWHERE_MM and not any(opinion.supports for opinion in opinions):
         reasons.append(f"Synthetic MRI and raw ultrasound lead to places {distance:.1f} mm apart, neither sure.")
@@ -137,8 +138,8 @@ def _doubts(solution: Solution, opinions: list[_Opinion], distance: float, moved
     if distance > AGREE_MM:
         reasons.append(f"Synthetic MRI and raw ultrasound lead to places {distance:.1f} mm apart.")
     for name, opinion in zip(_NAMES, opinions, strict=True):
-        if not (opinion.supports or opinion.objects):
-            reasons.append(f"{name} fits other places nearly as well.")
+        if not opinion.supports:
+            reasons.append(f"{name} fits other places as well.")
     if moved > _BEYOND * CAPTURE_MM:
         reasons.append(f"The MRI would move {moved:.0f} mm, further than the search can vouch for ({CAPTURE_MM:g} mm).")
     if solution.covered < 0.9:

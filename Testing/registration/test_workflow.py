@@ -151,6 +151,14 @@ def test_an_opinion_that_is_not_sure_is_no_witness(sure: tuple[float, float], na
     assert verdict_on(places[0], first, second).name == name
 
 
+@pytest.mark.parametrize(("sure", "name"), [(2.0, "doubtful"), (5.0, "failed")])
+def test_of_two_sure_opinions_that_contradict_each_other_the_surer_decides(sure: float, name: str) -> None:
+    here, there = displacement(0, 8), displacement(0, 30, seed=3)
+    verdict = verdict_on(here, FixedSearch(there, sure), FixedSearch(here, 4.0))
+    assert verdict.name == name
+    assert verdict.reasons[0].startswith("Synthetic MRI")
+
+
 def test_an_answer_that_is_not_distinct_too_far_or_hardly_covered_is_doubtful() -> None:
     here, far = displacement(0, 8), displacement(0, 22)
     assert "other places" in verdict_on(here, FixedSearch(here, 0.1), FixedSearch(here)).reasons[0]
