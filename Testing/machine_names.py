@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _FOLDERS = {str(Path.home()), os.getcwd(), sys.prefix, tempfile.gettempdir(), str(Path(__file__).resolve().parents[1])}
-_WORDS = ["site-packages", "stack_trace", "OSVersion", "/home/", "/root/", "/Users/"]
+_WORDS = ["site-packages", "stack_trace", "OSVersion", *(f"/{homes}/" for homes in ("home", "root", "Users"))]
 _WORDS += [folder for folder in _FOLDERS if len(folder) > 3]
 _SOURCE = re.compile(rb"\.py\b")
 _STEM = re.compile(rb"[\w/\\.-]{4}")
