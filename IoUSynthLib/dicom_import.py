@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .dicom_planes import Grid, plane_of_slice, planes_of_frames, regular_grid
-from .volume import _FORMATS, InputError, Volume, _quiet, _to_volume, _unreadable, check_path
+from .volume import FORMATS, InputError, Volume, check_path, quiet, to_volume, unreadable
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -77,7 +77,7 @@ def read_file(path: Path) -> Volume:
         return read_folder(path.parent)
     header = _header(path)
     if header is None:
-        raise InputError(f"{path}: is no DICOM image; give {_FORMATS}")
+        raise InputError(f"{path}: is no DICOM image; give {FORMATS}")
     return _read_frames(path, header)
 
 
@@ -91,7 +91,7 @@ def read_folder(folder: Path) -> Volume:
     """
     series = _series_in(folder)
     if not series:
-        raise InputError(f"{folder}: holds no DICOM series; give {_FORMATS}")
+        raise InputError(f"{folder}: holds no DICOM series; give {FORMATS}")
     if len(series) > 1:
         listed = "; ".join(_describe(files, folder) for files in series)
         raise InputError(
@@ -233,11 +233,11 @@ def _decode(names: list[str], where: Path, header: Dataset) -> Volume:
     reader.SetFileNames(names) if len(names) > 1 else reader.SetFileName(names[0])
     if str(header.get("PhotometricInterpretation", "")).startswith("MONOCHROME"):
         reader.SetOutputPixelType(sitk.sitkFloat32)  # a later slice may have a scale that the first does not need
-    with _quiet():
+    with quiet():
         try:
-            return _to_volume(reader.Execute(), where)
+            return to_volume(reader.Execute(), where)
         except RuntimeError as error:
-            raise _unreadable(where, error) from error
+            raise unreadable(where, error) from error
 
 
 def _placed(volume: Volume, grid: Grid, notes: tuple[str, ...]) -> Volume:

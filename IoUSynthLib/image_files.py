@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .volume import _FORMATS, SHEAR_TOLERANCE, InputError, check_path
+from .volume import FORMATS, SHEAR_TOLERANCE, InputError, check_path
 
 #: Bytes that are read at a time: zeros of a thousand times as many may come out of them.
 _BLOCK = 1 << 16
@@ -172,9 +172,9 @@ def _check_other_format(path: Path, start: bytes) -> None:
         raise InputError(f"{path}: is a NIfTI-2 file; save it as NIfTI-1 or NRRD")
     kind = sitk.ImageFileReader.GetImageIOFromFileName(str(path)).removesuffix("ImageIO")
     if not kind:
-        raise InputError(f"{path}: is not an image this program can read; give {_FORMATS}")
+        raise InputError(f"{path}: is not an image this program can read; give {FORMATS}")
     if kind != "GDCM":
-        raise InputError(f"{path}: is in the format {kind}, which is not read (its place is unsure); give {_FORMATS}")
+        raise InputError(f"{path}: is in the format {kind}, which is not read (its place is unsure); give {FORMATS}")
 
 
 # Whether the voxels are all there -------------------------------------------------------------------------------------

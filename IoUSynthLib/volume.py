@@ -26,7 +26,7 @@ SHEAR_TOLERANCE = 1e-3
 LUMINANCE = (0.299, 0.587, 0.114)
 
 _SUFFIXES = (".seq.nrrd", ".nii.gz", ".nrrd", ".nhdr", ".nii", ".mha", ".mhd", ".dcm", ".hdr", ".img")
-_FORMATS = "NRRD, NIfTI, MetaImage, or a folder with one DICOM series"
+FORMATS = "NRRD, NIfTI, MetaImage, or a folder with one DICOM series"
 
 
 class InputError(ValueError):
@@ -243,7 +243,7 @@ def read_volume(path: str | Path, labels: bool = False) -> Volume:
         return dicom_import.read_folder(path)
     if dicom_import.is_dicom(path):
         return dicom_import.read_file(path)
-    with _quiet():
+    with quiet():
         header = examine(path)
         if header.segmentation and not labels:
             raise InputError(f"{path}: is a segmentation of 3D Slicer, not an image; give the volume it was drawn on")
@@ -251,7 +251,7 @@ def read_volume(path: str | Path, labels: bool = False) -> Volume:
             volume = _read_file(path)
         except RuntimeError as error:
             if "orthonormal" not in str(error) or header.nearly_right_angled is None:
-                raise _unreadable(path, error) from error
+                raise unreadable(path, error) from error
             with _any_axes():
                 volume = _placed(_read_file(path), header.nearly_right_angled)
     doubts = header.doubts(volume.ijk_to_lps, volume.size)
@@ -266,7 +266,7 @@ def _read_file(path: Path) -> Volume:
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     _check_not_over_time(reader, path)
-    return _to_volume(reader.Execute(), path)
+    return to_volume(reader.Execute(), path)
 
 
 def _placed(volume: Volume, ijk_to_ras: np.ndarray) -> Volume:
@@ -291,7 +291,7 @@ def _any_axes() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep what ITK's readers print off the terminal; what matters in it is checked here.
 
     Its own warnings can be switched off. The libraries below it write to the file descriptor of stderr.
@@ -311,7 +311,8 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _unreadable(path: Path, error: RuntimeError) -> InputError:
+def unreadable(path: Path, error: RuntimeError) -> InputError:
+    """Say in one line, with a remedy, what ITK means when it cannot read a file."""
     text = str(error)
     if "orthonormal" in text:
         return InputError(
@@ -323,7 +324,7 @@ def _unreadable(path: Path, error: RuntimeError) -> InputError:
     if "Refusing to change spacing" in text or "spacing (0)" in text:
         return InputError(f"{path}: has a spacing of zero; set a positive voxel spacing in mm and save it again")
     if "Unable to determine ImageIO reader" in text:
-        return InputError(f"{path}: is not an image this program can read; give {_FORMATS}")
+        return InputError(f"{path}: is not an image this program can read; give {FORMATS}")
     last = text.strip().splitlines()[-1] if text.strip() else "unknown error"
     return InputError(f"{path}: is damaged or has an unusable geometry ({last}); export it again")
 
@@ -344,7 +345,14 @@ def _check_not_over_time(reader: sitk.ImageFileReader, path: Path) -> None:
         raise InputError(f"{path}: is a sequence of volumes (4D); export one of them as a 3D volume")
 
 
-def _to_volume(image: sitk.Image, path: Path, notes: tuple[str, ...] = ()) -> Volume:
+def to_volume(image: sitk.Image, path: Path, notes: tuple[str, ...] = ()) -> Volume:
+    """Take over what ITK has read: float32 ``[z, y, x]``, colours as luminance.
+
+    Raises
+    ------
+    InputError
+        It is no scalar or colour image in 3D; ``path`` is what the message names.
+    """
     import SimpleITK as sitk
 
     from .grounding import wrapped

@@ -4,7 +4,7 @@ Parent and child exchange JSON lines over the child's stdin and stdout. Arrays t
 private temporary folder, which needs no resource tracker: that one would start another Slicer. The child's stdout and
 stderr are files of that folder: a file can be read without blocking and without threads on every system, no pipe can
 fill up, and Slicer does not let Python threads run while its event loop waits. The child ends, and removes the folder,
-when its stdin closes, which the operating system does when the parent dies.
+when its stdin closes, which the operating system does when the parent dies. :mod:`.worker_child` is what it runs.
 
 Nothing here imports Qt: call :meth:`Worker.poll` from a timer.
 """
@@ -15,19 +15,16 @@ import contextlib
 import dataclasses
 import json
 import os
-import queue
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import traceback
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -35,21 +32,22 @@ from . import __version__, volume_files
 from .bundle import SEARCH_VARIABLE
 from .doctor import Finding
 from .volume import InputError, Volume
+from .worker_child import AXES, PROTOCOL
 
 if TYPE_CHECKING:
     from .batch import Written
     from .pipeline import SynthesisResult
     from .registration.deformable import Deformation
 
-#: Number of the protocol between parent and child.
-PROTOCOL = 6
-
 #: Seconds that a cancelled child has to stop by itself before it is killed.
 PATIENCE = 1.5
 
 _STDERR_TAIL = 4000
 
-_CHILD_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from IoUSynthLib import worker; worker.serve(sys.argv[2])"
+_CHILD_CODE = """import sys
+sys.path.insert(0, sys.argv[1])
+from IoUSynthLib.worker_child import serve
+serve(sys.argv[2])"""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -420,10 +418,6 @@ def _end_child(process: subprocess.Popen, stdout: BinaryIO, folder: Path) -> Non
     shutil.rmtree(folder, ignore_errors=True)
 
 
-#: Files of a displacement field: its components along L, P and S.
-_AXES = ("field-L", "field-P", "field-S")
-
-
 def _read_result(folder: Path, line: dict[str, Any]) -> SynthesisResult | Registered | Written | list[Finding]:
     if "findings" in line:
         return [Finding(**finding) for finding in line["findings"]]
@@ -450,164 +444,5 @@ def _read_deformation(line: dict[str, Any], volumes: dict[str, Volume]) -> Defor
         return None
     from .registration.deformable import Deformation
 
-    field = np.stack([volumes[axis].array for axis in _AXES], axis=-1)
+    field = np.stack([volumes[axis].array for axis in AXES], axis=-1)
     return Deformation(field, volumes["taper"], *line["similarity"])
-
-
-# The child ------------------------------------------------------------------------------------------------------------
-
-
-class _Commands:
-    """Reads the parent's commands in a thread, so that a cancel arrives while the job runs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.staging: str | None = None  # where the files of the latest case are written
-        self.jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self.cancelled: set[int] = set()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        for line in sys.stdin:
-            command = json.loads(line)
-            if command["command"] == "cancel":
-                self.cancelled.add(command["job"])
-            else:
-                self.staging = command.get("staging")
-                self.jobs.put(command)
-        # The parent is gone. It cannot remove the files any more, and nobody waits for a job.
-        for folder in filter(None, (self.folder, self.staging)):
-            shutil.rmtree(folder, ignore_errors=True)
-        os._exit(0)
-
-
-def serve(folder: str) -> None:
-    """Work off jobs until stdin closes: the child's main function."""
-    # The protocol keeps the real stdout; what libraries print goes to the log.
-    protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    commands = _Commands(Path(folder))
-    protocol.write("\n")  # ends what start-up files may have printed
-    _say(protocol, event="ready", protocol=PROTOCOL, version=__version__)
-    while True:
-        job = commands.jobs.get()
-        _say(protocol, job=job["job"], **_run(job, commands, protocol))
-
-
-def _say(stream: TextIO, **message: Any) -> None:
-    stream.write(json.dumps(message) + "\n")
-    stream.flush()
-
-
-class _Teller:
-    """Tells the parent how a job goes on, and stops the job when it was cancelled."""
-
-    def __init__(self, job: int, commands: _Commands, protocol: TextIO) -> None:
-        self._job, self._commands, self._protocol = job, commands, protocol
-
-    def __call__(self, stage: str, fraction: float) -> None:
-        """Tell the progress, as the functions that do the work want it told."""
-        self.say("progress", stage=stage, fraction=fraction)
-
-    def say(self, event: str, **message: Any) -> None:
-        """Send a message that is not the job's last."""
-        from .inference import Cancelled
-
-        if self._job in self._commands.cancelled:
-            raise Cancelled
-        _say(self._protocol, event=event, job=self._job, **message)
-
-
-def _run(job: dict[str, Any], commands: _Commands, protocol: TextIO) -> dict[str, Any]:
-    """Do a job and return its last message."""
-    from .inference import Cancelled
-
-    progress = _Teller(job["job"], commands, protocol)
-    work, name = _WORK[job["command"]]
-    try:
-        volumes = {key: volume_files.read(commands.folder, entry) for key, entry in job["volumes"].items()}
-        volume_files.remove(commands.folder, job["volumes"])
-        message, results = work(job, volumes, progress)
-        written = {key: volume_files.write(commands.folder, f"{key}-{job['job']}", results[key]) for key in results}
-    except Cancelled:
-        return {"event": "cancelled"}
-    except InputError as error:
-        return {"event": "error", "message": str(error), "details": ""}
-    except MemoryError:
-        message = "The volume needs more memory than is free; crop it to the fan, or close other programs."
-        return {"event": "error", "message": message, "details": traceback.format_exc()}
-    except Exception as error:  # whatever it is, the host must be told and the child must go on
-        message = f"The {name} failed ({type(error).__name__}: {error}); see the details, and report this."
-        return {"event": "error", "message": " ".join(message.split()), "details": traceback.format_exc()}
-    return {"event": "result", "volumes": written, **message}
-
-
-#: What a job adds to its last message, and the volumes that go with it.
-_Outcome = tuple[dict[str, Any], dict[str, Volume]]
-
-
-def _synthesize(job: dict[str, Any], volumes: dict[str, Volume], progress: _Teller) -> _Outcome:
-    from .pipeline import synthesize
-
-    mr_grid = Volume(np.zeros((1, 1, 1)), **job["mr_grid"]) if job["mr_grid"] else None
-    result = synthesize(volumes["input"], job["model"], job["device"], progress, mr_grid, job["before_resection"])
-    results = {**result.images, "segmentation": result.segmentation, "valid": result.valid}
-    if result.uncertainty is not None:
-        results["uncertainty"] = result.uncertainty
-    return {"images": list(result.images), "report": result.report}, results
-
-
-def _register(job: dict[str, Any], volumes: dict[str, Volume], progress: _Teller) -> _Outcome:
-    from .registration import register
-
-    def images(kind: str) -> dict[str, Volume]:
-        return {key.partition("-")[2]: volume for key, volume in volumes.items() if key.startswith(f"{kind}-")}
-
-    landmarks = job["landmarks"] and tuple(np.array(points).reshape(-1, 3) for points in job["landmarks"])
-    result = register(
-        images("moving"),
-        volumes["ultrasound"],
-        images("synthetic"),
-        cavity=volumes.get("cavity"),
-        affine=job["affine"],
-        deformable=job["deformable"],
-        landmarks=landmarks,
-        initial=job["initial"] and np.array(job["initial"]),
-        progress=progress,
-    )
-    message = {"matrix": result.matrix.tolist(), "report": result.report}
-    found = result.deformation
-    if found is None:
-        return message, {}
-    components = {axis: found.grid.with_array(found.field[..., number]) for number, axis in enumerate(_AXES)}
-    return {**message, "similarity": [found.before, found.after]}, {"taper": found.grid, **components}
-
-
-def _examine(job: dict[str, Any], volumes: dict[str, Volume], progress: _Teller) -> _Outcome:
-    from .doctor import examine
-
-    findings = []
-    for finding in examine(job["device"], job["model"], progress):
-        findings.append(dataclasses.asdict(finding))
-        progress.say("finding", finding=findings[-1])
-    return {"findings": findings}, {}
-
-
-def _synthesize_file(
-    job: dict[str, Any], _volumes: dict[str, Volume], progress: _Teller
-) -> _Outcome:
-    from .batch import synthesize_file
-
-    paths = [Path(job[name]) for name in ("path", "output", "staging")]
-    options = {"progress": progress, "before_resection": job["before_resection"]}
-    written = synthesize_file(*paths, job["model"], job["device"], job["again"], **options)
-    return dataclasses.asdict(written), {}
-
-
-#: What does a command, and what it is called when it fails.
-_WORK = {
-    "synthesize": (_synthesize, "synthesis"),
-    "file": (_synthesize_file, "synthesis"),
-    "register": (_register, "registration"),
-    "examine": (_examine, "examination"),
-}

@@ -26,7 +26,7 @@ from ..preprocessing import (
 )
 from ..registration.inputs import check_is_mri
 from ..registration.rigid import mean_distance, rotation_degrees, to_sitk
-from ..registration.search import SIGNIFICANT, Search, Solution
+from ..registration.search import SIGNIFICANT, Search
 from ..registration.workflow import DIRECTION, RIM_MM, eroded, ultrasound_pair
 from ..report import versions
 from ..simulation.case import UNLABELLED, VOXEL, Case, from_network_range
@@ -137,25 +137,26 @@ def _register(mri: dict[str, Volume], ultrasound: Volume, fan: Volume) -> tuple[
     before, after = solution.initial_value, solution.value
     better = after > before
     matrix = solution.matrix if better else search.initial
+    distinct = search.distinctness(solution.matrix)
     moved = mean_distance(matrix, search.initial, search.points)
     return matrix, {
         "method": "rigid, LC2, the ultrasound as reference",
         "images": list(mri),
         "rim_mm": RIM_MM,
         "similarity": {"before": round(before, 4), "after": round(max(before, after), 4)},
-        "distinct": round(solution.distinct, 4),
+        "distinct": round(distinct, 4),
         "moved_mm": round(moved, 3),
         "rotation_degrees": round(rotation_degrees(matrix), 3),
         "matrix_lps": matrix.tolist(),
         "direction": DIRECTION,
-        "warnings": _warnings(solution, better),
+        "warnings": _warnings(distinct, better),
     }
 
 
-def _warnings(solution: Solution, better: bool) -> list[str]:
+def _warnings(distinct: float, better: bool) -> list[str]:
     """What speaks against the registration."""
     warnings = [] if better else ["No place fits better than the one the images have; they were left there."]
-    if better and solution.distinct < SIGNIFICANT:
+    if better and distinct < SIGNIFICANT:
         warnings.append("The MRI fits other places nearly as well.")
     return warnings
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..volume import LUMINANCE, InputError, _quiet
+from ..volume import LUMINANCE, InputError, quiet
 from .poses import checked_affine, pixel_plane, without_lost
 from .sweep import Sweep, to_eight_bit
 
@@ -96,7 +96,7 @@ def _read_sequence(path: Path) -> tuple[sitk.Image, np.ndarray, dict[int, Fields
     reader.SetFileName(str(path))
     fields: dict[int, Fields] = {}
     common: Fields = {}
-    with _quiet():
+    with quiet():
         try:
             reader.ReadImageInformation()
             for key in reader.GetMetaDataKeys():

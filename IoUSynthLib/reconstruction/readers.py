@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..image_files import examine
-from ..volume import InputError, _quiet
+from ..volume import InputError, quiet
 from .plus import read_calibration, read_plus
 from .poses import checked_affine, is_rigid, without_lost
 from .sweep import Sweep, to_eight_bit
@@ -90,7 +90,7 @@ def _read_fan(path: Path) -> np.ndarray:
     import SimpleITK as sitk
 
     try:
-        with _quiet():
+        with quiet():
             image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise InputError("is no image that can be read; give the fan mask as PNG") from error

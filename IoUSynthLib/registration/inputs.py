@@ -8,7 +8,7 @@ import numpy as np
 
 from ..input_verdict import sampled
 from ..preprocessing import foreground, looks_like_ultrasound, resample_like
-from ..volume import InputError, Volume, _quiet, check_path
+from ..volume import InputError, Volume, check_path, quiet
 from .rigid import to_sitk
 
 #: Correlation of the smoothed images: at most 0.85 of MRI with ultrasound at the same place, 0.98 or more of ultrasound
@@ -83,7 +83,7 @@ def read_initial(path: Path) -> np.ndarray:
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the name")
     try:
-        with _quiet():
+        with quiet():
             transform = sitk.ReadTransform(str(path))
     except RuntimeError as error:
         raise InputError(f"{path}: is no transform that ITK can read; give a rigid or affine .h5 or .tfm") from error

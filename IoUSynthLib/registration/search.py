@@ -62,15 +62,12 @@ class Solution:
         The same at the initial transform.
     covered
         Fraction of the mask for which the moving images have data.
-    distinct
-        By how many standard errors it fits better than any other place that was found; see :meth:`.Level.advantage`.
     """
 
     matrix: np.ndarray
     value: float
     initial_value: float
     covered: float
-    distinct: float
 
 
 def register_rigid(
@@ -195,10 +192,10 @@ class Search:
     def solution(self, matrix: np.ndarray) -> Solution:
         """Describe a transform by this search's similarity."""
         found, before = (self.fine.evaluate(to_sitk(pose)) for pose in (matrix, self.initial))
-        return Solution(matrix, found.value, before.value, found.covered, self.distinctness(matrix))
+        return Solution(matrix, found.value, before.value, found.covered)
 
     def distinctness(self, matrix: np.ndarray) -> float:
-        """By how many standard errors a matrix fits better than any of :attr:`optima` at another place."""
+        """By how many standard errors (:meth:`.Level.advantage`) a matrix fits better than any other of the optima."""
         found = self.middle.evaluate(to_sitk(matrix))
         others = [other for _, other in self.optima if mean_distance(matrix, other, self.points) > ELSEWHERE_MM]
         advantages = [self.middle.advantage(found, self.middle.evaluate(to_sitk(other))) for other in others]

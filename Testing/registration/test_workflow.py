@@ -130,7 +130,7 @@ class FixedSearch:
 
 def verdict_on(answer: np.ndarray, synthetic: FixedSearch, ultrasound: FixedSearch, covered: float = 1.0) -> Verdict:
     """The verdict on an answer that the joint measure prefers to the start."""
-    return judge(Solution(answer, 0.5, 0.1, covered, 5.0), ultrasound, synthetic, ultrasound)
+    return judge(Solution(answer, 0.5, 0.1, covered), ultrasound, synthetic, ultrasound)
 
 
 @pytest.mark.parametrize(("apart", "name"), [(1.0, "agrees"), (3.0, "doubtful"), (8.0, "failed")])
@@ -169,7 +169,7 @@ def test_an_answer_that_is_not_distinct_too_far_or_hardly_covered_is_doubtful() 
 def test_an_answer_that_fits_no_better_than_the_start_has_failed() -> None:
     here = displacement(0, 8)
     measure = FixedSearch(here)
-    assert judge(Solution(here, 0.1, 0.1, 1.0, 5.0), measure, measure, measure).name == "failed"
+    assert judge(Solution(here, 0.1, 0.1, 1.0), measure, measure, measure).name == "failed"
 
 
 def test_what_failed_leaves_the_mri_where_it_was(scene: dict) -> None:

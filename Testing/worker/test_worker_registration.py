@@ -15,7 +15,7 @@ from test_worker import posix_only, running, temporary, wait  # noqa: F401  fixt
 sys.path.append(str(Path(__file__).resolve().parents[1] / "registration"))
 import phantom
 
-from IoUSynthLib import volume_files, worker
+from IoUSynthLib import volume_files, worker, worker_child
 from IoUSynthLib.registration import register, workflow
 from IoUSynthLib.registration.deformable import Deformation
 from IoUSynthLib.volume import Volume
@@ -95,7 +95,7 @@ def test_a_displacement_field_goes_through(head, tmp_path, monkeypatch):
     )
     monkeypatch.setattr("IoUSynthLib.registration.register", lambda *arguments, **options: found)
     job = {"affine": False, "deformable": True, "landmarks": None, "initial": None}
-    message, volumes = worker._register(job, {"ultrasound": ultrasound}, lambda stage, fraction: None)
+    message, volumes = worker_child._register(job, {"ultrasound": ultrasound}, lambda stage, fraction: None)
     line = {**message, "volumes": {name: volume_files.write(tmp_path, name, volumes[name]) for name in volumes}}
     result = worker._read_result(tmp_path, line)
     assert np.array_equal(result.deformation.field, field)
