@@ -39,8 +39,8 @@ _HOP_MM, _HOPS, _ROUNDS = 3.0, 2, 2
 _FINALISTS, _SAME_MM = 3, 1.0
 #: Transforms further apart than this, in mm, are other places.
 ELSEWHERE_MM = 5.0
-#: A place fits better than another, not by chance, by this many standard errors: the one-standard-error rule of model
-#: selection (Breiman et al. 1984).
+#: A place fits better than another, not by chance, by this many standard errors. On five simulated cases for training
+#: all 22 right places stand out by it, and none of 8 wrong ones in reach (Resources/Documentation/registration.md).
 SIGNIFICANT = 1.0
 #: What counts as distinctness where no other place was found.
 MOST_DISTINCT = 10.0
