@@ -9,7 +9,7 @@ RUN := $(abspath $(ENVIRONMENT))/bin/python
 # The checkout itself is what runs, whatever else is installed.
 export PYTHONPATH := $(CURDIR):$(CURDIR)/Testing
 
-.PHONY: demo test gui screenshots lint perceptual clean
+.PHONY: demo test test-all gui screenshots lint perceptual clean
 
 demo: $(ENVIRONMENT)/host
 	$(RUN) Testing/demo.py --output demo
@@ -24,6 +24,10 @@ screenshots: $(ENVIRONMENT)/host
 # Two processes of one thread each: most tests do little arithmetic, or wait.
 test: $(ENVIRONMENT)/everything lint
 	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist worksteal
+
+# With the tests that are marked as long: all 48 presets of the families. About half an hour.
+test-all: $(ENVIRONMENT)/everything lint
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadgroup -m "long or not long"
 
 lint: $(ENVIRONMENT)/everything
 	$(RUN) -m ruff check .

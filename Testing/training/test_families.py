@@ -1,4 +1,7 @@
-"""All 48 presets at toy size: each learns, is exported, reloaded, and synthesizes a volume through the pipeline."""
+"""Presets at toy size: each learns, is exported, reloaded, and synthesizes a volume through the pipeline.
+
+``make test`` takes one of each family and of each regime, ``make test-all`` all 48.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,15 @@ from IoUSynthLib.volume import Volume  # noqa: E402
 EDGE = 40
 #: Volumes take longer a step, and need fewer.
 STEPS = {"2D": 12, "2.5D": 12, "2D+3D-refine": 12, "3D": 6}
+#: One of each family, and of each regime: what the short run takes.
+ONE_OF_EACH = (
+    "pix2pix-2d-t2w-flair",
+    "resvit-2.5d-t2w",
+    "syndiff-2.5d-t2w",
+    "cyclegan-3d-t2w",
+    "swin-pix2pix-3d-t2w-flair",
+    "cut-2d+3d-refine-t2w",
+)
 
 
 @pytest.fixture(scope="module")
@@ -110,18 +122,24 @@ def slice_runs(cohort, tmp_path_factory):
     return get
 
 
+def presets(*regimes):
+    """Parameters of a test: the names of the regimes' presets, marked as long where the short run leaves them out."""
+    names = [name for name, preset in FAMILY_PRESETS.items() if preset.regime in regimes]
+    return [pytest.param(name, marks=[] if name in ONE_OF_EACH else pytest.mark.long) for name in names]
+
+
 @pytest.fixture
 def sweep(tiny_models, ultrasound):
     """A part of the fan, small and oblique; the outlines are made with the tiny default models."""
     return Volume(ultrasound.array[16:36, 18:42, 20:44], ultrasound.spacing, ultrasound.origin, ultrasound.direction)
 
 
-@pytest.mark.parametrize("name", [name for name, preset in FAMILY_PRESETS.items() if preset.regime == "2D"])
+@pytest.mark.parametrize("name", presets("2D"))
 def test_slices(name, slice_runs, sweep):
     check_bundle(toy(name), slice_runs(name) / families.BUNDLE, sweep)
 
 
-@pytest.mark.parametrize("name", [name for name, preset in FAMILY_PRESETS.items() if preset.regime in ("2.5D", "3D")])
+@pytest.mark.parametrize("name", presets("2.5D", "3D"))
 def test_slices_with_neighbours_and_volumes(name, cohort, sweep, tmp_path):
     run, bundle = tmp_path / "run", tmp_path / "bundle"
     network = learn(toy(name), cohort, run)
@@ -131,7 +149,7 @@ def test_slices_with_neighbours_and_volumes(name, cohort, sweep, tmp_path):
     check_bundle(toy(name), bundle, sweep)
 
 
-@pytest.mark.parametrize("name", [name for name, preset in FAMILY_PRESETS.items() if preset.first])
+@pytest.mark.parametrize("name", presets("2D+3D-refine"))
 def test_refinement(name, cohort, slice_runs, sweep, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(slice_runs(name.replace("2d+3d-refine", "2d")), run / SLICES)  # a first stage that is finished
@@ -191,6 +209,9 @@ def test_there_are_48_presets():
         (family, regime) for family in FAMILIES for regime in REGIMES
     }
     assert "swin-pix2pix-2d+3d-refine-t2w-flair" in FAMILY_PRESETS
+    short = [FAMILY_PRESETS[name] for name in ONE_OF_EACH]
+    assert {preset.family for preset in short} == set(FAMILIES)
+    assert {preset.regime for preset in short} == set(REGIMES)
 
 
 def test_figures_of_the_table():
