@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import NOTICE, __version__
-from .batch import SUMMARY, Outcome, count_states, find_inputs, output_folders, synthesize_file, write_summary
-from .bundle import DEFAULT_GENERATOR, SEARCH_VARIABLE, bundle_paths, load, origin, search_folders
+from .files.paths import case_name, check_path
+from .files.volumes import read_volume
 from .generators import FAMILIES, REGIMES
-from .outputs import check_acquired, remove_stale, staging_folder
-from .stages import StagePrinter
-from .volume import InputError, Volume, case_name, check_input, check_path, read_volume
+from .input_checks import check_input
+from .models.bundle import DEFAULT_GENERATOR, SEARCH_VARIABLE, bundle_paths, load, origin, search_folders
+from .outputs.batch import SUMMARY, Outcome, count_states, find_inputs, output_folders, synthesize_file, write_summary
+from .outputs.case_files import check_acquired, remove_stale, staging_folder
+from .progress import StagePrinter
+from .volume import InputError, Volume
 
 #: Exit code for bad input.
 BAD_INPUT = 2
@@ -230,7 +233,7 @@ def _add_curious(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_export_dicom(commands: argparse._SubParsersAction) -> None:
-    from . import dicom_export
+    from .outputs import dicom
 
     parser = commands.add_parser(
         "export-dicom",
@@ -239,8 +242,8 @@ def _add_export_dicom(commands: argparse._SubParsersAction) -> None:
         "for diagnosis, in the image's own coordinates.",
         epilog=NOTICE,
     )
-    dicom_export.add_arguments(parser)
-    parser.set_defaults(run=dicom_export.run)
+    dicom.add_arguments(parser)
+    parser.set_defaults(run=dicom.run)
 
 
 # models ---------------------------------------------------------------------------------------------------------------
@@ -323,7 +326,7 @@ def _line_about(path: Path) -> str:
 
 
 def _install_model(options: argparse.Namespace) -> int:
-    from .installing import install
+    from .models.install import install
 
     bundle, outcome = install(options.source, options.replace, lambda _: options.accept_licence)
     print(f"{bundle.name}  {bundle.version or '-'}  {bundle.licence}  {bundle.path}: {outcome}")
@@ -331,7 +334,7 @@ def _install_model(options: argparse.Namespace) -> int:
 
 
 def _remove_model(options: argparse.Namespace) -> int:
-    from .installing import remove
+    from .models.install import remove
 
     print(f"{options.name}: removed from {remove(options.name)}")
     return 0

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, load, origin
-from .stages import Progress
-from .volume import InputError, read_volume
+from .files.volumes import read_volume
+from .models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, load, origin
+from .progress import Progress
+from .volume import InputError
 
 #: The modules that a run needs, and what pip installs for each.
 REQUIREMENTS = {"numpy": "numpy>=1.26", "SimpleITK": "SimpleITK>=2.4", "onnxruntime": "onnxruntime>=1.20"}

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from . import preprocessing, segmentation
-from .bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, LOG_ERROR, Bundle, load, partner
-from .grids import Prepared, Sweep, back, coarsened, prepare, stacked
+from . import preprocessing
 from .inference import fuse, open_session, predict_passes
-from .report import describe_preprocessing, make_report
-from .stages import Progress, Stages, Tell
-from .volume import InputError, Volume, check_ultrasound
+from .input_checks import check_ultrasound
+from .models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, LOG_ERROR, Bundle, load, partner
+from .progress import Progress, Stages, Tell
+from .synthesis import outlines
+from .synthesis.grid import Prepared, Sweep, back, coarsened, prepare, stacked
+from .synthesis.report import describe_preprocessing, make_report
+from .volume import InputError, Volume
 
 #: Stages of the work and the overall fraction at which each begins.
 STAGES = {"checking": 0.0, "preparing": 0.03, "synthesizing": 0.1, "segmenting": 0.6, "finishing": 0.92}
@@ -312,7 +314,7 @@ def outline(
     """
     prepared, images = coarsened(prepared, images, segmenter.spacing)
     stack = stacked(prepared, images, segmenter.inputs)
-    probabilities, _ = _run(segmenter, stack, prepared, device, segmentation.softmax, tell)
+    probabilities, _ = _run(segmenter, stack, prepared, device, outlines.softmax, tell)
     return prepared, probabilities
 
 
@@ -331,15 +333,15 @@ def decide(segmenter: Bundle, prepared: Prepared, probabilities: np.ndarray, bef
     valid, voxel_volume_ml = prepared.valid, prepared.image.voxel_volume_ml
     weights, faint = segmenter.class_weights, False
     if before_resection:
-        seen = segmentation.without_cavity(segmentation.weighted(probabilities, weights))
-        shown, faint = segmentation.with_tumour(seen, valid, prepared.image.spacing)
+        seen = outlines.without_cavity(outlines.weighted(probabilities, weights))
+        shown, faint = outlines.with_tumour(seen, valid, prepared.image.spacing)
     else:
         with_cavity = segmenter.class_weights_with_cavity
-        seen = shown = segmentation.weighted_by_phase(probabilities, valid, voxel_volume_ml, weights, with_cavity)
-    labels = segmentation.labels_from_probabilities(shown, valid, voxel_volume_ml)
+        seen = shown = outlines.weighted_by_phase(probabilities, valid, voxel_volume_ml, weights, with_cavity)
+    labels = outlines.labels_from_probabilities(shown, valid, voxel_volume_ml)
     expected_dice = {
         name: float(np.interp(confidence, *segmenter.expected_dice[name]))
-        for name, confidence in segmentation.confidences(seen, labels).items()
+        for name, confidence in outlines.confidences(seen, labels).items()
         if name in segmenter.expected_dice
     }
     return Decision(shown, expected_dice, faint, segmenter.expected_dice_measured_on)
@@ -358,7 +360,7 @@ def _finish(
     error = returned.pop(_ERROR, None)
     if error is not None:
         error = np.clip(error / 2.0, _SMALLEST_UNCERTAINTY, 1.0).astype(np.float32)
-    labels = segmentation.labels_from_probabilities(
+    labels = outlines.labels_from_probabilities(
         np.stack([back(probability, outlining, sweep.frame) for probability in probabilities]),
         fan,
         sweep.volume.voxel_volume_ml,

@@ -6,9 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_models import SHARED, generator_network, oblique_direction, segmenter_network, write_bundle, write_kind
+from support.tiny_models import (
+    SHARED,
+    generator_network,
+    oblique_direction,
+    segmenter_network,
+    write_bundle,
+    write_kind,
+)
 
-from IoUSynthLib.volume import Volume, write_volume
+from IoUSynthLib.files.volumes import write_volume
+from IoUSynthLib.volume import Volume
 
 pytest_plugins = ["SlicerHost.plugin"]
 

@@ -17,7 +17,7 @@ from typing import Any
 import demo  # puts the paths of the module and its library in place
 import SlicerHost
 from PIL import Image
-from tiny_models import SHARED
+from support.tiny_models import SHARED
 
 WIDTH = 1020
 RESECT = SHARED / "data" / "resect" / "Case4-US-before.nii.gz"

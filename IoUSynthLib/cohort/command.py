@@ -8,8 +8,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ..simulation.case import write_case
-from ..simulation.cohort import INDEX
+from ..cases.case import write_case
+from ..cases.index import INDEX
 from ..volume import InputError
 from .contact_sheet import FILE, write_contact_sheet
 from .preparation import prepare_case

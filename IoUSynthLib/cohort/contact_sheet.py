@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..cases.case import Case, read_case
+from ..constants import TARGETS
 from ..preprocessing import bounding_box
-from ..registration.overlay import checkerboard
-from ..simulation.case import Case, read_case
-from ..simulation.mri import TARGETS
+from ..registration.picture import checkerboard
 from ..volume import InputError
 
 FILE = "contact_sheet.png"

@@ -3,7 +3,7 @@
 The steps are those of the ioUS-to-MR benchmark (arXiv 2606.00630, section 2.2): the MRI is registered rigidly to the
 ultrasound by LC2 (2), both are brought onto one grid (3) and cropped to the ultrasound (4), and the MRI is normalised
 by eq. 2 (5). In contrast to the benchmark the grid is not the MRI's: it lies along the ultrasound and has the voxel
-size of the networks here, as :func:`IoUSynthLib.grids.prepare` makes it when they are used. The ultrasound keeps its
+size of the networks here, as :func:`.synthesis.grid.prepare` makes it when they are used. The ultrasound keeps its
 intensities, because training and inference normalise it by eq. 1 themselves.
 """
 
@@ -15,23 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from ..grids import Sweep
-from ..outputs import check_acquired
-from ..preprocessing import (
-    looks_like_ultrasound,
-    mri_statistics,
-    normalize_mri,
-    resample_like,
-    resample_to_spacing,
-)
+from ..cases.case import UNLABELLED, Case, from_network_range
+from ..constants import TARGETS
+from ..files.volumes import read_volume
+from ..input_checks import check_input, check_ultrasound
+from ..outputs.case_files import check_acquired
+from ..preprocessing import looks_like_ultrasound, mri_statistics, normalize_mri, resample_like, resample_to_spacing
 from ..registration.inputs import check_is_mri
 from ..registration.rigid import mean_distance, rotation_degrees, to_sitk
 from ..registration.search import SIGNIFICANT, Search
 from ..registration.workflow import DIRECTION, RIM_MM, eroded, ultrasound_pair
-from ..report import versions
-from ..simulation.case import UNLABELLED, VOXEL, Case, from_network_range
-from ..simulation.mri import TARGETS
-from ..volume import InputError, Volume, check_input, check_ultrasound, read_volume
+from ..simulation.case import VOXEL
+from ..synthesis.grid import Sweep
+from ..synthesis.report import versions
+from ..volume import InputError, Volume
 from .readers import Files
 
 #: MRI that has data for less of the fan than this is of another patient or in another frame.

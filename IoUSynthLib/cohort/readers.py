@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..dicom_import import is_dicom
-from ..naming import ROLES, VOLUME_SUFFIXES, is_volume, role_of
-from ..simulation.mri import TARGETS
-from ..volume import InputError, case_name
+from ..constants import TARGETS
+from ..files.dicom import is_dicom
+from ..files.names import ROLES, VOLUME_SUFFIXES, is_volume, role_of
+from ..files.paths import case_name
+from ..volume import InputError
 
 #: Folders that part a patient's images by their kind, as in BIDS, not by phases of the operation.
 _KINDS = frozenset(("anat", "us"))

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..simulation.case import Case, read_case
-from ..simulation.cohort import INDEX
-from ..simulation.mri import TARGETS
-from ..volume import InputError, Volume, read_volume
+from ..cases.case import Case, read_case
+from ..cases.index import INDEX
+from ..constants import TARGETS
+from ..files.volumes import read_volume
+from ..volume import InputError, Volume
 from .scores import FEWEST_FOR_INTERVAL, Row, by_phase, fidelity_scores, overlap_scores, predicted_image, summarize
 from .tables import fidelity_table, overlap_table
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..cases.case import Case, to_network_range
 from ..preprocessing import INTENSITY_RANGE
-from ..segmentation import LABELS
-from ..simulation.case import Case, to_network_range
+from ..synthesis.outlines import LABELS
 from .fidelity import confidence_interval, dice, score
 
 Row = dict[str, str | float]

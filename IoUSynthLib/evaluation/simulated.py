@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..bundle import DEFAULT_SEGMENTER, Bundle, load
-from ..grids import Prepared, back
+from ..cases.case import Case, prepared, read_case, read_parameters
+from ..cases.index import read_index
+from ..constants import TARGETS
+from ..models.bundle import DEFAULT_SEGMENTER, Bundle, load
 from ..pipeline import SynthesisResult, decide, outline, synthesize
 from ..preprocessing import normalize_ultrasound
-from ..segmentation import labels_from_probabilities
-from ..simulation.case import Case, prepared, read_case, read_parameters
-from ..simulation.cohort import read_index
-from ..simulation.mri import TARGETS
-from .floors import Floors, fit
+from ..synthesis.grid import Prepared, back
+from ..synthesis.outlines import labels_from_probabilities
+from .baselines import Floors, fit
 from .scores import STRUCTURES, by_phase, fidelity_scores, overlap_scores, predicted_image, summarize, target_image
 
 Report = Callable[[str], None]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..bundle import Bundle
+from ..models.bundle import Bundle
 from ..volume import InputError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..bundle import Bundle
+from ..models.bundle import Bundle
 from ..preprocessing import stretch
 from .fusion import fuse
 from .session import Session

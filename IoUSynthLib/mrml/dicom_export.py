@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import slicer
 
-from ..dicom_export import Export, write_all
-from ..dicom_reference import Reference, read_reference
+from ..outputs.dicom import Export, write_all
+from ..outputs.dicom_reference import Reference, read_reference
 from ..volume import InputError, Volume
 from .nodes import PREFIX, Grid, OutputNodes, report_of
 from .transforms import between, is_rigid, linear_between, mapped, voxels_between

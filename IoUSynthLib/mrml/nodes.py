@@ -22,16 +22,17 @@ import vtk
 from vtk.util import numpy_support
 
 from .. import NOTICE
-from ..bundle import titled
-from ..grounding import wrapped
-from ..input_verdict import UNUSABLE, Verdict, judge
-from ..naming import role_of_name
-from ..volume import LUMINANCE, InputError, Volume, check_input, right_angled
+from ..files.itk import LUMINANCE
+from ..files.names import role_of_name
+from ..input_checks import check_input, wrapped
+from ..models.bundle import titled
+from ..synthesis.quality import UNUSABLE, Verdict, judge
+from ..volume import InputError, Volume, right_angled
 from .stored import check_file
 from .transforms import scaling_above, stretch_above
 
 if TYPE_CHECKING:
-    from ..bundle import Bundle
+    from ..models.bundle import Bundle
     from ..pipeline import SynthesisResult
 
 #: Node attributes and node references of IoUSynth start with this.

@@ -18,8 +18,8 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
-from ..naming import contrast_of_name
-from ..report import add_warnings
+from ..files.names import contrast_of_name
+from ..synthesis.report import add_warnings
 from ..volume import InputError, Volume
 from . import transforms
 from .nodes import INPUT_ROLE, PREFIX, guess_inputs, is_synthetic, remove_nodes, volume_from_node
@@ -27,7 +27,7 @@ from .views import segment_mask
 
 if TYPE_CHECKING:
     from ..registration.deformable import Deformation
-    from ..worker import Registered
+    from ..worker.parent import Registered
 
 #: Node attribute of the transforms that a registration made: "linear" or "deformation".
 KIND = PREFIX + "Registration"

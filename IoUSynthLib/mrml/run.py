@@ -14,10 +14,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ..batch import Batch
-from ..bundle import DEFAULT_GENERATOR, load
-from ..volume import InputError, Volume, check_ultrasound
-from ..worker import Event, Worker
+from ..input_checks import check_ultrasound
+from ..models.bundle import DEFAULT_GENERATOR, load
+from ..outputs.batch import Batch
+from ..volume import InputError, Volume
+from ..worker.parent import Event, Worker
 from . import nodes
 from .transforms import parents, snapshot
 

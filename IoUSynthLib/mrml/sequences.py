@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import slicer
 
-from ..batch import Batch, Outcome
+from ..outputs.batch import Batch, Outcome
 from ..volume import InputError
 from . import nodes
 from .run import describe_source, patient_grid_of
@@ -22,7 +22,7 @@ from .transforms import parents
 
 if TYPE_CHECKING:
     from ..pipeline import SynthesisResult
-    from ..worker import Worker
+    from ..worker.parent import Worker
 
 
 @dataclass

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..image_files import Header, examine
-from ..naming import VOLUME_SUFFIXES
+from ..files.headers import Header, examine
+from ..files.names import VOLUME_SUFFIXES
 from ..volume import InputError
 
 if TYPE_CHECKING:

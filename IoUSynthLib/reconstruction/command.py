@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 
 from .. import __version__
-from ..outputs import staging_folder
-from ..stages import StagePrinter
-from ..volume import InputError, case_name, write_volume
+from ..files.paths import case_name
+from ..files.volumes import write_volume
+from ..outputs.case_files import staging_folder
+from ..progress import StagePrinter
+from ..volume import InputError
 from .compounding import AXES, COMPOUNDING, DEFAULT_FILL_MM, DEFAULT_SPACING_MM, INTERPOLATION, reconstruct
 from .readers import read_sweep
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..volume import LUMINANCE, InputError, quiet
+from ..files.itk import LUMINANCE, quiet
+from ..volume import InputError
 from .poses import checked_affine, pixel_plane, without_lost
 from .sweep import Sweep, to_eight_bit
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..image_files import examine
-from ..volume import InputError, quiet
+from ..files.headers import examine
+from ..files.itk import quiet
+from ..volume import InputError
 from .plus import read_calibration, read_plus
 from .poses import checked_affine, is_rigid, without_lost
 from .sweep import Sweep, to_eight_bit

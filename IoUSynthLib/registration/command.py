@@ -9,16 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from ..naming import role_of
-from ..outputs import check_acquired, staging_folder
+from ..files.names import role_of
+from ..files.paths import case_name
+from ..files.volumes import read_volume, write_volume
+from ..input_checks import check_input, check_ultrasound
+from ..outputs.case_files import check_acquired, staging_folder
 from ..pipeline import synthesize
-from ..report import add_warnings
-from ..segmentation import LABELS
-from ..stages import Progress, StagePrinter
-from ..volume import InputError, Volume, case_name, check_input, check_ultrasound, read_volume, write_volume
+from ..progress import Progress, StagePrinter
+from ..synthesis.outlines import LABELS
+from ..synthesis.report import add_warnings
+from ..volume import InputError, Volume
 from .inputs import check_is_mri, read_initial, resembles_ultrasound
 from .landmarks import read_landmark_pairs
-from .overlay import write_overlay
+from .picture import write_overlay
 from .workflow import RegistrationResult, register
 
 #: Formats that a transform is written in; a displacement field needs the first.

@@ -18,10 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from ..cohort.readers import Study, find_studies
-from ..naming import role_of
+from ..files.names import role_of
+from ..files.volumes import read_volume
+from ..input_checks import check_input, check_ultrasound
 from ..pipeline import synthesize
-from ..stages import StagePrinter
-from ..volume import InputError, Volume, check_input, check_ultrasound, read_volume
+from ..progress import StagePrinter
+from ..volume import InputError, Volume
 from .landmarks import read_landmark_pairs, target_registration_errors
 from .rigid import about, to_sitk
 from .workflow import register

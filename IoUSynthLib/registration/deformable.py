@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..stages import Tell
+from ..progress import Tell
 from ..volume import Volume
 from .level import Level, Pair, widened
 from .rigid import to_sitk

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..input_verdict import sampled
+from ..files.itk import quiet
+from ..files.paths import check_path
 from ..preprocessing import foreground, looks_like_ultrasound, resample_like
-from ..volume import InputError, Volume, check_path, quiet
+from ..synthesis.quality import sampled
+from ..volume import InputError, Volume
 from .rigid import to_sitk
 
 #: Correlation of the smoothed images: at most 0.85 of MRI with ultrasound at the same place, 0.98 or more of ultrasound

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..stages import Tell
+from ..progress import Tell
 from .level import Level, widened
 from .similarity import box_sum
 

@@ -16,7 +16,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from ..stages import Tell
+from ..progress import Tell
 from ..volume import Volume
 from .level import Level, Pair
 from .rigid import about, coarse_candidates, distinct, mean_distance, refine, to_sitk

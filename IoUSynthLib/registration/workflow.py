@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import NOTICE
+from ..input_checks import check_input, check_ultrasound
 from ..preprocessing import field_of_view, resample_like
-from ..report import versions
-from ..stages import Progress, Stages, Tell
-from ..volume import InputError, Volume, check_input, check_ultrasound
+from ..progress import Progress, Stages, Tell
+from ..synthesis.report import versions
+from ..volume import InputError, Volume
 from . import landmarks as points
+from .consistency import Verdict, judge
 from .deformable import Deformation, register_deformable
 from .level import Pair
 from .rigid import bounded, rotation_degrees, to_sitk
 from .search import JointSearch, Search, Solution
 from .similarity import local_ncc, mind_distance
-from .verdict import Verdict, judge
 
 if TYPE_CHECKING:
     import SimpleITK as sitk

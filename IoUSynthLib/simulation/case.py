@@ -1,15 +1,10 @@
-"""A simulated case: paired ioUS, T2w, FLAIR and labels of one field of view, and its files.
-
-Cases that :mod:`IoUSynthLib.cohort` prepares of patients have the same files, except for targets that a patient lacks.
-"""
+"""A simulated case: paired ioUS, T2w, FLAIR and labels of one field of view."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,13 +12,13 @@ import torch.nn.functional as functional
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from ..grids import Prepared
-from ..preprocessing import bounding_box, normalize_ultrasound, ultrasound_statistics
-from ..volume import InputError, Volume, read_volume, write_volume
+from ..cases.case import CAVITY_LABEL, TUMOUR_LABEL, Case
+from ..constants import TARGETS
+from ..volume import Volume
 from .anatomy import Head
 from .fields import sample, smooth_noise, within
 from .lesion import Lesion, draw_lesion, grow, push
-from .mri import TARGETS, draw_contrast, simulate_mri
+from .mri import draw_contrast, simulate_mri
 from .parts import check_parts, simplify
 from .tissues import BRAIN, PARENCHYMA, TUMOUR, Tissue
 from .ultrasound import (
@@ -39,36 +34,8 @@ from .ultrasound import (
 SIZE = 128
 VOXEL = 0.8
 STANDOFF = 5.0
-TUMOUR_LABEL = 1
-CAVITY_LABEL = 2
-#: Label of all voxels of a patient whose tumour and cavity nobody has outlined.
-UNLABELLED = 255
-# Signal (relative to CSF in T2w) that maps to +1 in the networks' range; 0 maps to -1.
-FULL_SCALE = 1.1
 
 
-@dataclass(frozen=True, eq=False)
-class Case:
-    """One case on a common oblique grid: simulated, or prepared of a patient's images.
-
-    Attributes
-    ----------
-    images
-        "ioUS" (uint8 range 0 to 255; a patient's in its own units), "T2w" and "FLAIR" (signal relative to CSF in T2w,
-        times 1000; a patient's normalised, in the same range), of which a patient may lack one.
-    labels
-        0 background, 1 tumour, 2 resection cavity; ``UNLABELLED`` where they are not known.
-    fan
-        1 where a frame covers the voxel.
-    parameters
-        Everything that was drawn, with the seed and the head's name; of a patient, what was done and which targets
-        there are.
-    """
-
-    images: dict[str, Volume]
-    labels: Volume
-    fan: Volume
-    parameters: dict
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,23 +47,10 @@ class Pose:
     lesion_depth: float
 
 
-def to_network_range(signal: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
-    """MR signal relative to CSF in T2w as the networks see it, in [-1, 1]."""
-    return (signal * (2 / FULL_SCALE) - 1).clip(-1, 1)
 
 
-def from_network_range(image: np.ndarray) -> np.ndarray:
-    """The signal that :func:`to_network_range` maps to ``image`` in [-1, 1]."""
-    return (image + 1) * (FULL_SCALE / 2)
 
 
-def prepared(case: Case) -> Prepared:
-    """A case as the pipeline prepares a sweep, on the case's own grid."""
-    ultrasound = case.images["ioUS"]
-    fan = case.fan.array > 0
-    image = ultrasound.with_array(normalize_ultrasound(ultrasound.array))
-    box = bounding_box(np.ones_like(fan))
-    return Prepared(image, fan, box, "ultrasound", ultrasound_statistics(ultrasound.array))
 
 
 def draw_pose(head: Head, rng: np.random.Generator) -> Pose:
@@ -278,31 +232,7 @@ def _case(
     return Case(images, *masks, parameters)
 
 
-def write_case(case: Case, folder: Path) -> None:
-    """Write the case as MetaImages and ``case.json``, last, so that a folder with it is complete."""
-    folder.mkdir(parents=True, exist_ok=True)
-    simulated = case.parameters.get("simulated", True)
-    header = {"Synthetic": "true", "Modality": "simulated"} if simulated else {"Synthetic": "false"}
-    for name, volume in {**case.images, "labels": case.labels, "fan": case.fan}.items():
-        write_volume(folder / f"{name}.mha", volume, header)
-    (folder / "case.json").write_text(json.dumps(case.parameters, indent=1))
 
 
-def read_case(folder: Path) -> Case:
-    """Read back what :func:`write_case` wrote."""
-    parameters = read_parameters(folder)
-    images = {name: read_volume(folder / f"{name}.mha") for name in ("ioUS", *parameters.get("targets", TARGETS))}
-    return Case(images, read_volume(folder / "labels.mha"), read_volume(folder / "fan.mha"), parameters)
 
 
-def read_parameters(folder: Path) -> dict:
-    """What was drawn for a case.
-
-    Raises
-    ------
-    InputError
-        The folder holds no complete case.
-    """
-    if not (folder / "case.json").is_file():
-        raise InputError(f"{folder}: no case.json; make a cohort with `iousynth simulate -n 32 -o {folder.parent}`")
-    return json.loads((folder / "case.json").read_text())

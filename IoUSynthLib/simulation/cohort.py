@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 
+from ..cases.case import write_case
+from ..cases.index import INDEX
 from .anatomy import Head, icbm_head, label_maps, read_head
-from .case import simulate_case, write_case
+from .case import simulate_case
 from .parts import check_parts
 from .patient import FILES, is_patient, read_patient
-
-INDEX = "dataset.json"
 
 
 def head_paths(folder: Path) -> dict[str, Path]:
@@ -148,18 +148,6 @@ def label_map_heads(paths: dict[str, Path | None]) -> list[str]:
     return [name for name, path in paths.items() if path is None or not path.is_dir()]
 
 
-def read_index(cohort: Path, split: str) -> list[Path]:
-    """Folders of the cohort's cases of one split.
-
-    Raises
-    ------
-    ValueError
-        ``cohort`` has no index.
-    """
-    if not (cohort / INDEX).is_file():
-        raise ValueError(f"{cohort}: no {INDEX}; make a cohort with `iousynth simulate`")
-    cases = json.loads((cohort / INDEX).read_text())["cases"]
-    return [cohort / case["name"] for case in cases if case["split"] == split]
 
 
 def _simulate_head(

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from ..cases.case import CAVITY_LABEL, TUMOUR_LABEL, Case, read_case
 from ..volume import InputError
-from .case import CAVITY_LABEL, TUMOUR_LABEL, Case, read_case
 from .planes import cut, frame_plane
 
 MARK = "SIMULATED - NOT ACQUIRED"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..constants import TARGETS
 from .fields import blur, gaussian_noise, smooth_noise
 from .tissues import PROPERTIES, Tissue
-
-TARGETS = ("T2w", "FLAIR")
 
 
 def draw_contrast(rng: np.random.Generator) -> dict[str, list[float]]:

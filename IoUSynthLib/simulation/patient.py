@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from ..image_files import examine
+from ..files.headers import examine
 from .anatomy import SPACING, Head, brain_box, refine, to_spacing
 from .tissues import PROPERTIES, Tissue
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from ..bundle import load
-from ..simulation.cohort import INDEX
+from ..cases.index import INDEX
+from ..models.bundle import load
 from ..volume import InputError
 from .families import FamilyPreset
 from .presets import PRESETS, Preset, train

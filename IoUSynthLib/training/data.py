@@ -12,19 +12,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..grids import coarsened, stacked
+from ..cases.case import CAVITY_LABEL, TUMOUR_LABEL, UNLABELLED, Case, prepared, read_case, to_network_range
+from ..constants import TARGETS
 from ..preprocessing import normalize_ultrasound, resample_to_spacing
-from ..simulation.case import (
-    CAVITY_LABEL,
-    TUMOUR_LABEL,
-    UNLABELLED,
-    VOXEL,
-    Case,
-    prepared,
-    read_case,
-    to_network_range,
-)
-from ..simulation.mri import TARGETS
+from ..simulation.case import VOXEL
+from ..synthesis.grid import coarsened, stacked
 from ..volume import InputError
 
 #: Intensity where there is no data.

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..bundle import Bundle
+from ..evaluation.baselines import isotonic
 from ..evaluation.fidelity import dice
-from ..evaluation.floors import isotonic
 from ..inference import open_session, predict
-from ..segmentation import LABELS, confidences, labels_from_probabilities, softmax, weighted_by_phase
+from ..models.bundle import Bundle
+from ..synthesis.outlines import LABELS, confidences, labels_from_probabilities, softmax, weighted_by_phase
 from .data import TrainingVolume
 
 #: Points of a table; each is the mean of as many outlines as any other.

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..bundle import NETWORK_FILE, REFINER_FILE
 from ..generators.diffusion import Sampler
+from ..models.bundle import NETWORK_FILE, REFINER_FILE
 
 OPSET = 18
 #: Largest difference between ONNX Runtime and torch that an export may show, in units of the network's output.

@@ -12,12 +12,11 @@ from typing import Any
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from ..cases.index import read_index
+from ..constants import TARGETS
 from ..generators import REGIMES, build, build_refiner
-from ..simulation.cohort import read_index
-from ..simulation.mri import TARGETS
 from .data import Batches, PatchBatches, SliceBatches, TrainingVolume, generator_volume, load_volumes, refiner_volume
-from .discriminator import MultiScale, PatchGAN, StepDiscriminator, gan_discriminator, resvit_discriminator
-from .loop import Schedule, Trainer
+from .discriminators import MultiScale, PatchGAN, StepDiscriminator, gan_discriminator, resvit_discriminator
 from .losses import WeightedLoss
 from .objectives.adversary import Adversary
 from .objectives.contrastive import Contrastive
@@ -27,6 +26,7 @@ from .objectives.objective import Adversarial, Objective
 from .recipes import TABLE, Recipe
 from .samples import draw_generator
 from .selection import perceptual_score
+from .trainer import Schedule, Trainer
 
 FAMILIES = ("pix2pix", "swin_pix2pix", "cyclegan", "cut", "resvit", "syndiff")
 REFINED = "2D+3D-refine"
@@ -314,8 +314,8 @@ def train_family(
     cohort
         Folder of a prepared or simulated cohort.
     output
-        Folder of the run (:class:`.loop.Trainer` says what it holds), with ``pretraining`` for ResViT, and ``slices``
-        and ``predictions`` for 2D+3D-refine. A run that is there is resumed.
+        Folder of the run (:class:`.trainer.Trainer` says what it holds), with ``pretraining`` for ResViT, and
+        ``slices`` and ``predictions`` for 2D+3D-refine. A run that is there is resumed.
     seed, device, report
         As in :func:`.presets.train`.
     """
@@ -409,7 +409,7 @@ def _write_run(preset: FamilyPreset, output: Path, batches: SliceBatches | Patch
 
 def _predict(preset: FamilyPreset, cohort: Path, output: Path, device: str) -> Path:
     """Let the first stage predict the cases to learn from, once."""
-    from ..bundle import load
+    from ..models.bundle import load
     from .family_bundle import export_run
     from .predictions import predict_cohort
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from ..bundle import NETWORK_FILE
 from ..generators.diffusion import Sampler
+from ..models.bundle import NETWORK_FILE
 from ..volume import InputError
 from .export import TORCHSCRIPT_FILE, export_onnx, export_torchscript, write_bundle
 from .families import BUNDLE, FAMILY_PRESETS, RUN, SLICES, FamilyPreset, Size, average_weights

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..bundle import NETWORK_FILE, Bundle
+from ..models.bundle import NETWORK_FILE, Bundle
 from ..volume import InputError
 from .data import SliceBatches
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle import Bundle
 from ..evaluation.fidelity import dice
 from ..inference import open_session, predict
-from ..segmentation import LABELS, labels_from_probabilities, softmax, weighted
+from ..models.bundle import Bundle
+from ..synthesis.outlines import LABELS, labels_from_probabilities, softmax, weighted
 from .data import TrainingVolume
 from .expected_dice import Table
 

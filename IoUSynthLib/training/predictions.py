@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..bundle import Bundle
+from ..cases.case import read_case
 from ..inference import Session, open_session, predict
+from ..models.bundle import Bundle
 from ..preprocessing import bounding_box, normalize_ultrasound
-from ..simulation.case import read_case
 
 
 class NetworkSession:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from ..bundle import Bundle
+from ..cases.index import read_index
+from ..constants import TARGETS
 from ..generators import build
 from ..generators.unet import FEATURES, plain_network
+from ..models.bundle import Bundle
 from ..simulation.case import VOXEL
-from ..simulation.cohort import read_index
-from ..simulation.mri import TARGETS
 from .data import (
     Batches,
     DrawnAhead,
@@ -25,15 +25,15 @@ from .data import (
     load_volumes,
     segmenter_volume,
 )
-from .discriminator import patch_discriminator
+from .discriminators import patch_discriminator
 from .families import FAMILY_PRESETS, FamilyPreset, train_family
 from .initial import start_from
-from .loop import Schedule, Score, Trainer
 from .losses import generator_loss, segmenter_loss
 from .objectives.adversary import CONDITION, Adversary
 from .objectives.objective import Adversarial, Objective
 from .samples import Picture, draw_generator, draw_segmenter
 from .selection import overlap_score, perceptual_score
+from .trainer import Schedule, Score, Trainer
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def train(
     cohort
         Folder of a prepared or simulated cohort.
     output
-        Folder of the run (:class:`.loop.Trainer` says what it holds). A run that is there is resumed.
+        Folder of the run (:class:`.trainer.Trainer` says what it holds). A run that is there is resumed.
     predictions
         Synthetic MRI of the cohort (:func:`.predictions.predict_cohort`), for segmenters; the true MRI without it.
     seed

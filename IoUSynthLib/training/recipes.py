@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .loop import Schedule
+from .trainer import Schedule
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Recipe:
     batch_size, window
         Number of slices or patches, and their size in voxels, [y, x] or [z, y, x].
     rate, discriminator_rate, betas, warm_up, course, floor, average, mixed
-        As in :class:`.loop.Schedule`; betas also of the discriminator.
+        As in :class:`.trainer.Schedule`; betas also of the discriminator.
     absolute, structure, gradient
         Weights of the supervised terms (:class:`.losses.WeightedLoss`).
     adversarial, matching

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from ..evaluation.agreement import table as agreement_table
 from ..evaluation.tables import fidelity_table, overlap_table, trust_table, uncertainty_table
+from ..experiments.agreement import table as agreement_table
 from .export import export_onnx, write_bundle
 from .families import average_weights
 from .operating_point import read_operating_point
@@ -44,7 +44,7 @@ class About:
     licence
         SPDX identifier of their licence, where its text is one that :func:`.export.write_bundle` does not know.
     training_range
-        What the ultrasound that was learned from looked like, as :func:`.input_verdict.training_range` measures it:
+        What the ultrasound that was learned from looked like, as :func:`.synthesis.quality.training_range` measures it:
         inputs are compared with it.
     generator
         Of a segmenter: name of the model whose synthetic MRI it learned from.

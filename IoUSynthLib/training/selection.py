@@ -12,7 +12,7 @@ import torch
 
 from ..evaluation import perceptual
 from .data import Batch, Batches
-from .loop import Score
+from .trainer import Score
 
 _BATCHES = 6
 _LOG = logging.getLogger(__name__)

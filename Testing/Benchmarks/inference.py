@@ -17,8 +17,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from IoUSynthLib.bundle import DEFAULT_GENERATOR, Bundle, load
 from IoUSynthLib.inference import Session, open_session, predict
+from IoUSynthLib.models.bundle import DEFAULT_GENERATOR, Bundle, load
 
 
 def fan(side: int) -> np.ndarray:

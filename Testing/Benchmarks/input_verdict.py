@@ -15,9 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from IoUSynthLib.bundle import DEFAULT_GENERATOR, load
-from IoUSynthLib.input_verdict import judge, training_range
-from IoUSynthLib.volume import case_name, read_volume
+from IoUSynthLib.files.paths import case_name
+from IoUSynthLib.files.volumes import read_volume
+from IoUSynthLib.models.bundle import DEFAULT_GENERATOR, load
+from IoUSynthLib.synthesis.quality import judge, training_range
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ print(json.dumps(result.report))
 def write_checkpoint(folder: Path, family: str, regime: str, targets: list[str]) -> list[str]:
     """Write the files of the regime; return the arguments that name them."""
     import torch
-    from released_files import write_keras, write_torch
+    from support.released_files import write_keras, write_torch
 
     from IoUSynthLib.generators import build
     from IoUSynthLib.generators.regimes import build_refiner

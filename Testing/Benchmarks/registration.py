@@ -38,13 +38,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from registration_rivals import available, convex_adam, greedy_deformable, greedy_rigid, mattes
 
+from IoUSynthLib.cases.case import Case
 from IoUSynthLib.pipeline import SynthesisResult, synthesize
 from IoUSynthLib.preprocessing import crop_to_mask, resample_like
 from IoUSynthLib.registration.level import Pair
 from IoUSynthLib.registration.rigid import about, rotation_matrix, to_sitk
 from IoUSynthLib.registration.search import Search
 from IoUSynthLib.registration.workflow import RIM_MM, RegistrationResult, eroded, register
-from IoUSynthLib.simulation.case import Case, draw_lesion, draw_pose, simulate_case
+from IoUSynthLib.simulation.case import draw_lesion, draw_pose, simulate_case
 from IoUSynthLib.simulation.cohort import head_paths, load_head, split_heads
 from IoUSynthLib.volume import Volume
 

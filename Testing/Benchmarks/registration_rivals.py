@@ -24,9 +24,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from IoUSynthLib.files.volumes import write_volume
 from IoUSynthLib.preprocessing import resample_like
 from IoUSynthLib.registration.rigid import to_sitk
-from IoUSynthLib.volume import Volume, write_volume
+from IoUSynthLib.volume import Volume
 
 #: What is imported of each package.
 _MODULES = {"convexAdam": "convexAdam.convex_adam_MIND", "picsl_greedy": "picsl_greedy"}

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "registration"))
-import phantom
+from support import phantom
 
 pytest.importorskip("torch")
 
+from IoUSynthLib.cases.case import UNLABELLED, read_case, to_network_range
+from IoUSynthLib.cases.index import read_index
 from IoUSynthLib.cli import main
 from IoUSynthLib.cohort import command
 from IoUSynthLib.cohort.command import prepare_cohort
 from IoUSynthLib.cohort.preparation import prepare_case
 from IoUSynthLib.cohort.readers import Files, Study
 from IoUSynthLib.cohort.splits import split_patients
+from IoUSynthLib.files.volumes import read_volume, write_volume
 from IoUSynthLib.preprocessing import field_of_view, normalize_mri, resample_like
 from IoUSynthLib.registration.rigid import mean_distance, to_sitk
-from IoUSynthLib.simulation.case import UNLABELLED, read_case, to_network_range
-from IoUSynthLib.simulation.cohort import read_index
 from IoUSynthLib.training.data import SliceBatches, generator_volume, load_volumes, segmenter_volume
 from IoUSynthLib.training.losses import generator_loss
 from IoUSynthLib.training.presets import PRESETS
 from IoUSynthLib.training.selection import perceptual_score
-from IoUSynthLib.volume import InputError, Volume, read_volume, write_volume
+from IoUSynthLib.volume import InputError, Volume
 
 TRUTH = phantom.displacement(4, 7)
 

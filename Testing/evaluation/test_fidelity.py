@@ -6,8 +6,8 @@ from scipy import stats
 from skimage.metrics import structural_similarity
 
 from IoUSynthLib.evaluation import perceptual
+from IoUSynthLib.evaluation.baselines import fit, isotonic
 from IoUSynthLib.evaluation.fidelity import confidence_interval, dice, score
-from IoUSynthLib.evaluation.floors import fit, isotonic
 from IoUSynthLib.evaluation.scores import by_phase, summarize
 from IoUSynthLib.evaluation.tables import fidelity_table, overlap_table
 

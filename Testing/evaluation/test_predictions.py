@@ -10,12 +10,13 @@ import pytest
 pytest.importorskip("torch")
 
 from IoUSynthLib import cli
+from IoUSynthLib.cases.case import Case, read_case, write_case
 from IoUSynthLib.evaluation import perceptual
 from IoUSynthLib.evaluation.fidelity import confidence_interval, score
 from IoUSynthLib.evaluation.scores import target_image
+from IoUSynthLib.files.volumes import read_volume, write_volume
 from IoUSynthLib.preprocessing import to_intensity
-from IoUSynthLib.simulation.case import Case, read_case, write_case
-from IoUSynthLib.volume import Volume, read_volume, write_volume
+from IoUSynthLib.volume import Volume
 
 SIZE = 40
 NAMES = ("case-0000", "case-0001", "case-0002")

@@ -5,12 +5,12 @@ import pytest
 
 pytest.importorskip("torch")
 
-from IoUSynthLib.bundle import load
+from IoUSynthLib.cases.case import Case
 from IoUSynthLib.evaluation.simulated import _overlap
 from IoUSynthLib.evaluation.tables import trust_table
+from IoUSynthLib.models.bundle import load
 from IoUSynthLib.pipeline import synthesize
 from IoUSynthLib.preprocessing import field_of_view
-from IoUSynthLib.simulation.case import Case
 from IoUSynthLib.volume import Volume
 
 

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from tiny_models import SHARED
+from support.tiny_models import SHARED
 
 torch = pytest.importorskip("torch")
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from tiny_models import SHARED
+from support.tiny_models import SHARED
 
 from IoUSynthLib.generators import REGIMES, build
 from IoUSynthLib.generators.cut import SliceGenerator, VolumeGenerator

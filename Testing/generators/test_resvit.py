@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from tiny_models import SHARED
+from support.tiny_models import SHARED
 
 torch = pytest.importorskip("torch")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tiny_models import SHARED
+from support.tiny_models import SHARED
 
 torch = pytest.importorskip("torch")
 

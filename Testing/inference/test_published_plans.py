@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from inference.test_sliding_window import EVERYWHERE, IDENTITY, IMAGE, PLAN, PLANS, Network
-from tiny_models import SHARED
+from support.tiny_models import SHARED
 
 from IoUSynthLib.inference import predict
 from IoUSynthLib.inference.sliding_window import blending_weight

@@ -6,11 +6,11 @@ import sys
 
 import numpy as np
 import pytest
-from tiny_models import convolution_model, generator_network, write_bundle
+from support.tiny_models import convolution_model, generator_network, write_bundle
 
-from IoUSynthLib import bundle
 from IoUSynthLib.inference import open_session, predict
 from IoUSynthLib.inference import session as sessions
+from IoUSynthLib.models import bundle
 from IoUSynthLib.volume import InputError
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from IoUSynthLib.bundle import Bundle
 from IoUSynthLib.inference import Cancelled, fuse, predict, predict_passes
 from IoUSynthLib.inference.sliding_window import hann, tile
+from IoUSynthLib.models.bundle import Bundle
 
 PLAN = Bundle(
     path=Path("plan"),

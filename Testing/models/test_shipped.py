@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from machine_names import machine_names
+from support.machine_names import machine_names
 
-from IoUSynthLib.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, load
 from IoUSynthLib.evaluation.fidelity import dice, score
 from IoUSynthLib.evaluation.tables import fidelity_table, overlap_table, trust_table
+from IoUSynthLib.files.volumes import read_volume
+from IoUSynthLib.models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, load
 from IoUSynthLib.pipeline import DOUBTFUL_BELOW, synthesize
-from IoUSynthLib.volume import read_volume
 
 RESOURCES = Path(__file__).resolve().parents[2] / "Resources"
 MODELS = RESOURCES / "Models"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SlicerHost
-from batch_inputs import small_ultrasound, write_inputs
+from support.batch_inputs import small_ultrasound, write_inputs
 
 MODULE = Path(__file__).resolve().parents[2] / "IoUSynth" / "IoUSynth.py"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from batch_inputs import small_ultrasound
-from test_panel import click
+from support.batch_inputs import small_ultrasound
+from support.panel import click
 
-from IoUSynthLib.volume import read_volume
+from IoUSynthLib.files.volumes import read_volume
 
 pytest.importorskip("pydicom")
 

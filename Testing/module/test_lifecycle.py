@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 import SlicerHost
 from SlicerHost.launcher import write_launcher
+from support.panel import child, contents, finish, message, start_slow_run, synthesize
 
-from IoUSynthLib.volume import write_volume
+from IoUSynthLib.files.volumes import write_volume
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,38 +34,16 @@ def temporary(tmp_path, monkeypatch):
     return folder
 
 
-def message(panel):
-    return panel.ui.messageLabel.text if panel.ui.messageLabel.isVisibleTo(panel.parent) else ""
 
 
-def contents(scene):
-    """Identifiers and transforms of all nodes."""
-    nodes = [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
-    return {n.GetID(): n.GetTransformNodeID() if n.IsA("vtkMRMLTransformableNode") else "" for n in nodes}
 
 
-def finish(panel, timeout=60.0):
-    assert SlicerHost.process_until(lambda: panel.state.name == "IDLE", timeout)
 
 
-def click(panel):
-    """Click the button and wait for the result."""
-    panel.ui.applyButton.click()
-    finish(panel)
-    assert message(panel) == ""
-    assert panel.logic.getParameterNode().t2wVolume is not None
 
 
-def start_slow_run(panel):
-    """Start a run that takes minutes; return the process once it is inside the network."""
-    panel.ui.modelSelector.setCurrentText("slow-2.5d")
-    panel.ui.applyButton.click()
-    assert SlicerHost.process_until(lambda: panel.ui.statusLabel.text.startswith("Synthesizing"), 60)
-    return child(panel)
 
 
-def child(panel):
-    return panel.logic.runner._worker._child.process
 
 
 def assert_gone(process, temporary):
@@ -166,7 +145,7 @@ def test_closing_the_scene_from_another_module(scene, panel, case, add, ultrasou
     panel.parent.enter()
     assert panel.ui.inputSelector.currentNode() is later
     panel.ui.modelSelector.setCurrentIndex(0)
-    click(panel)
+    synthesize(panel)
 
 
 @posix_only
@@ -202,7 +181,7 @@ def test_reloading_while_running(scene, panel, case, temporary):
     assert again.ui.inputSelector.currentNode() is case
     assert again.ui.modelSelector.currentText == "slow-2.5d"
     again.ui.modelSelector.setCurrentIndex(0)
-    click(again)
+    synthesize(again)
 
 
 @posix_only
@@ -231,7 +210,7 @@ def test_a_panel_that_could_not_be_built_can_be_reloaded(scene, panel, case, mon
     assert broken
     monkeypatch.setattr(slicer.util, "loadUI", load)
     slicer.modules.IoUSynthWidget.onReload()
-    click(slicer.modules.IoUSynthWidget)
+    synthesize(slicer.modules.IoUSynthWidget)
 
 
 QUIT = """
@@ -330,12 +309,12 @@ def test_a_crash_at_any_stage_leaves_scene_and_panel_usable(scene, panel, case, 
         assert not panel.ui.progressBar.isVisibleTo(panel.parent)
         assert not panel.timer.isActive()
     dies_at("")
-    click(panel)
+    synthesize(panel)
 
 
 @posix_only
 def test_a_crash_while_registering(scene, panel, case, add, ultrasound, dies_at):
-    click(panel)
+    synthesize(panel)
     mri = ultrasound.with_array(ultrasound.array[::-1].copy())  # the ultrasound itself would be refused
     panel.ui.movingSelector.setCurrentNode(add(mri, "Preop T2w"))
     before = contents(scene)
@@ -347,7 +326,7 @@ def test_a_crash_while_registering(scene, panel, case, add, ultrasound, dies_at)
     assert contents(scene) == before
     assert panel.ui.registerButton.enabled
     dies_at("")
-    click(panel)
+    synthesize(panel)
 
 
 @posix_only
@@ -376,7 +355,7 @@ def test_a_result_that_does_not_get_into_the_scene_leaves_no_part_of_it(scene, p
         finish(panel)
     assert "could not be added to the scene (no room for the outlines)" in message(panel)
     assert contents(scene) == before
-    click(panel)
+    synthesize(panel)
 
 
 # --- The choices, and two panels --------------------------------------------------------------------------------------
@@ -387,7 +366,7 @@ def test_choices_come_back_with_the_scene(scene, panel, case, add, ultrasound, t
 
     mri = add(ultrasound, "Preop T2w")
     landmarks = [scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name) for name in ("L MRI", "L ioUS")]
-    click(panel)
+    synthesize(panel)
     parameters = panel.logic.getParameterNode()
     parameters.preoperativeVolume = parameters.movingVolume = mri
     parameters.mriLandmarks, parameters.ultrasoundLandmarks = landmarks
@@ -430,7 +409,7 @@ def test_two_panels_side_by_side(scene, panel, case):
     assert other.ui.modelSelector.currentText == "slow-2.5d"
     assert other.state.name == "IDLE"
     other.ui.modelSelector.setCurrentIndex(0)
-    click(other)
+    synthesize(other)
     assert child(other).pid != child(panel).pid
     assert panel.state.name == "RUNNING"
     assert panel.ui.t2wSelector.currentNode() is other.logic.getParameterNode().t2wVolume
@@ -441,7 +420,7 @@ def test_two_panels_side_by_side(scene, panel, case):
     assert panel.state.name == "RUNNING"
     panel.ui.applyButton.click()
     finish(panel)
-    click(panel)
+    synthesize(panel)
 
 
 WITHOUT_WINDOW = """

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import SlicerHost
-from tiny_models import generator_network, write_bundle
+from support.tiny_models import generator_network, write_bundle
 
-from IoUSynthLib import bundle, installing
+from IoUSynthLib.models import bundle, install
 
 RESTRICTED = "LicenseRef-NVIDIA-Source-Code-License-NC"
 
@@ -19,7 +19,7 @@ RESTRICTED = "LicenseRef-NVIDIA-Source-Code-License-NC"
 def home(tmp_path, monkeypatch):
     """The user's model folder, empty."""
     folder = tmp_path / "home" / "models"
-    for module in (bundle, installing):
+    for module in (bundle, install):
         monkeypatch.setattr(module, "user_folder", lambda: folder)
     return folder
 
@@ -161,7 +161,7 @@ def test_a_restricting_licence_must_be_acknowledged(panel, section, home, answer
 def test_another_model_of_the_name_is_replaced_only_when_asked(
     panel, section, home, given, answers, monkeypatch, tmp_path
 ):
-    installing.install(given)
+    install.install(given)
     other = write_bundle(tmp_path / "other" / "new-2.5d", generator_network(), overlap=0.5)
     choose(monkeypatch, other)
     answers.reply = False
@@ -185,7 +185,7 @@ def test_what_is_no_model_is_one_line(panel, section, home, monkeypatch, tmp_pat
 
 
 def test_verify_finds_damage(panel, section, home, given, answers):
-    installing.install(given)
+    install.install(given)
     panel.modelsSection.refresh(home / "new-2.5d")
     section.ui.verifyButton.click()
     assert "new-2.5d 0.0.1: checksums match" in message(section)

@@ -10,12 +10,7 @@ import time
 import numpy as np
 import pytest
 import SlicerHost
-
-
-def click(panel, timeout=60.0):
-    """Click the button and wait until the panel is idle again."""
-    panel.ui.applyButton.click()
-    assert SlicerHost.process_until(lambda: panel.state.name == "IDLE", timeout)
+from support.panel import click, tracked
 
 
 def message(panel):
@@ -38,21 +33,6 @@ def snapshot(node):
     return elements, node.GetSpacing(), node.GetOrigin(), node.GetTransformNodeID(), array.dtype.str, array.tobytes()
 
 
-def tracked(scene, node):
-    """Put a node under two nested linear transforms; return the outer one."""
-    import vtk
-
-    outer, inner = (scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name) for name in ("ToRas", "ToTracker"))
-    for transform, elements in (
-        (outer, [0, -1, 0, 30, 1, 0, 0, -20, 0, 0, 1, 7, 0, 0, 0, 1]),
-        (inner, [1, 0, 0, 5, 0, 0.6, -0.8, 6, 0, 0.8, 0.6, -7, 0, 0, 0, 1]),
-    ):
-        matrix = vtk.vtkMatrix4x4()
-        matrix.DeepCopy(elements)
-        transform.SetMatrixTransformToParent(matrix)
-    inner.SetAndObserveTransformNodeID(outer.GetID())
-    node.SetAndObserveTransformNodeID(inner.GetID())
-    return outer
 
 
 def world(node, index):

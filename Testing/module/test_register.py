@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import SlicerHost
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "registration"))
-import phantom
+from support import phantom
 
 from IoUSynthLib.volume import Volume
 

@@ -7,8 +7,8 @@ import json
 
 import numpy as np
 import pytest
-from batch_inputs import small_ultrasound
-from test_panel import click, tracked
+from support.batch_inputs import small_ultrasound
+from support.panel import click, tracked
 
 OUTPUTS = ("t2wVolume", "flairVolume", "uncertaintyVolume", "segmentation")
 VIEWS = {"IoUSynthPreoperative", "IoUSynthUltrasound", "IoUSynthT2w", "IoUSynthFLAIR"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import SlicerHost
-from test_lifecycle import click, contents, finish, message, start_slow_run
+from support.panel import contents, finish, message, start_slow_run, synthesize
 
 
 def test_states_from_click_to_result_and_from_cancel_to_idle(scene, panel, case):
@@ -15,7 +15,7 @@ def test_states_from_click_to_result_and_from_cancel_to_idle(scene, panel, case)
         show(state)
 
     panel._setState = follow
-    click(panel)
+    synthesize(panel)
     assert seen == ["RUNNING", "SHOWING", "IDLE"]
     start_slow_run(panel)
     panel.cancelRun()
@@ -51,7 +51,7 @@ def test_closing_the_scene_while_a_result_is_being_shown(scene, panel, case, add
     assert panel.state.name == "IDLE"
     assert panel.parameters.t2wVolume is None
     add(ultrasound, "Next patient ioUS")
-    click(panel)
+    synthesize(panel)
 
 
 def test_a_result_is_shown_although_its_views_cannot_be_made_beforehand(scene, panel, case, monkeypatch):
@@ -59,7 +59,7 @@ def test_a_result_is_shown_although_its_views_cannot_be_made_beforehand(scene, p
         raise RuntimeError("no view")
 
     monkeypatch.setattr(panel.logic, "makeViews", fail)
-    click(panel)
+    synthesize(panel)
 
 
 def test_says_why_each_button_is_off(scene, panel, case, add, ultrasound):
@@ -93,7 +93,7 @@ def test_says_why_each_button_is_off(scene, panel, case, add, ultrasound):
     assert ui.applyButton.toolTip == "Make synthetic MR images and outline tumour and resection cavity"
     assert ui.inputsCollapsibleButton.toolTip == ""
     ui.modelSelector.setCurrentIndex(0)
-    click(panel)
+    synthesize(panel)
     assert "showButton" not in reasons()
     assert ui.showButton.toolTip.startswith("Show preoperative MRI")
 

@@ -113,8 +113,8 @@ def run(code: str, installed: Path) -> list[str]:
 
 
 LIBRARY = """
-import IoUSynthLib.pipeline, IoUSynthLib.worker, IoUSynthLib.cli
-from IoUSynthLib.bundle import list_bundles
+import IoUSynthLib.pipeline, IoUSynthLib.worker.parent, IoUSynthLib.cli
+from IoUSynthLib.models.bundle import list_bundles
 bundles = list_bundles()
 for bundle in bundles:
     bundle.verify()

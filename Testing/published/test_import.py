@@ -12,13 +12,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-from machine_names import machine_names  # noqa: E402
-from released_files import write_keras  # noqa: E402
+from support.machine_names import machine_names  # noqa: E402
+from support.released_files import write_keras  # noqa: E402
 
-from IoUSynthLib import bundle, cli  # noqa: E402
+from IoUSynthLib import cli  # noqa: E402
 from IoUSynthLib.generators import build, diffusion, regimes  # noqa: E402
 from IoUSynthLib.generators import resvit as resvit_network  # noqa: E402
 from IoUSynthLib.inference import open_session, predict  # noqa: E402
+from IoUSynthLib.models import bundle  # noqa: E402
 from IoUSynthLib.published import command, plans, resvit, syndiff  # noqa: E402
 from IoUSynthLib.training.export import LICENCE_NOT_STATED  # noqa: E402
 
@@ -315,7 +316,7 @@ def test_checksums_cover_all_published_files_of_syndiff():
 @pytest.mark.parametrize("regime", ["2D", "2.5D", "2D+3D-refine", "3D"])
 @pytest.mark.parametrize("family", ["resvit", "syndiff", "pix2pix"])
 def test_every_plan_makes_a_valid_bundle(tmp_path, family, regime):
-    from tiny_models import write_bundle
+    from support.tiny_models import write_bundle
 
     section = {"slice_axes": [], **plans.plan(family, regime), "outputs": ["T2w"]}
     section |= {"refiner": plans.refiner_plan(family), "checksums": {bundle.NETWORK_FILE: "", bundle.REFINER_FILE: ""}}

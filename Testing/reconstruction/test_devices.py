@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reconstruction.sequences import numbers, rotation, write_plus
+from support.sequences import numbers, rotation, write_plus
 
 from IoUSynthLib import cli
 from IoUSynthLib.reconstruction import read_sweep, reconstruct

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from reconstruction.sequences import COLUMNS, ROWS, frames_of, numbers, poses, rotation, write_plus
+from support.sequences import COLUMNS, ROWS, frames_of, numbers, poses, rotation, write_plus
 
 from IoUSynthLib.reconstruction import read_sweep
 from IoUSynthLib.volume import InputError

@@ -7,11 +7,12 @@ import time
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from reconstruction.sequences import numbers
-from tiny_models import SHARED
+from support.sequences import numbers
+from support.tiny_models import SHARED
 
+from IoUSynthLib.files.volumes import read_volume
 from IoUSynthLib.reconstruction import Sweep, estimate_fan, read_sweep, reconstruct
-from IoUSynthLib.volume import Volume, read_volume
+from IoUSynthLib.volume import Volume
 
 DATA = SHARED / "data"
 

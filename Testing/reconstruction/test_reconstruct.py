@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from reconstruction.sequences import PIXEL_MM, known_sweep, pattern
+from support.sequences import PIXEL_MM, known_sweep, pattern
 
 from IoUSynthLib.reconstruction import Sweep, estimate_fan, reconstruct
 from IoUSynthLib.volume import InputError, Volume

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from reconstruction.sequences import frames_of, poses
+from support.sequences import frames_of, poses
 
 from IoUSynthLib import cli
-from IoUSynthLib.volume import check_input, read_volume
+from IoUSynthLib.files.volumes import read_volume
+from IoUSynthLib.input_checks import check_input
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from phantom import displaced, displacement, field_of_view, head, points_of
+from support.phantom import displaced, displacement, field_of_view, head, points_of
 
 from IoUSynthLib.cli import main
+from IoUSynthLib.files.volumes import write_volume
 from IoUSynthLib.registration import curious
 from IoUSynthLib.registration.rigid import rotation_degrees
-from IoUSynthLib.volume import write_volume
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from phantom import CENTRE, field_of_view, head, points_of
+from support.phantom import CENTRE, field_of_view, head, points_of
 
 from IoUSynthLib.preprocessing import resample_like
 from IoUSynthLib.registration import deformable

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from tiny_models import SHARED
+from support.tiny_models import SHARED
 
 from IoUSynthLib.registration.landmarks import (
     check_pairs,

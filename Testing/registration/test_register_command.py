@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from phantom import displaced, displacement, field_of_view, head, points_of
+from support.phantom import displaced, displacement, field_of_view, head, points_of
 
 from IoUSynthLib.cli import main
+from IoUSynthLib.files.volumes import read_volume, write_volume
 from IoUSynthLib.registration.command import guess_contrast
-from IoUSynthLib.registration.overlay import checkerboard
-from IoUSynthLib.volume import Volume, read_volume, write_volume
+from IoUSynthLib.registration.picture import checkerboard
+from IoUSynthLib.volume import Volume
 
 
 @pytest.fixture(scope="module")

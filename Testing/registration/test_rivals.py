@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from phantom import CENTRE, displaced, displacement, head, points_of
-from tiny_models import oblique_direction
+from support.phantom import CENTRE, displaced, displacement, head, points_of
+from support.tiny_models import oblique_direction
 
 from IoUSynthLib.preprocessing import resample_like
 from IoUSynthLib.registration.landmarks import target_registration_errors

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from phantom import displaced, displacement, field_of_view, head, points_of
+from support.phantom import displaced, displacement, field_of_view, head, points_of
 
 from IoUSynthLib.inference import Cancelled
 from IoUSynthLib.preprocessing import crop
 from IoUSynthLib.registration import RegistrationResult, register
+from IoUSynthLib.registration.consistency import Verdict, judge
 from IoUSynthLib.registration.rigid import mean_distance
 from IoUSynthLib.registration.search import Solution
-from IoUSynthLib.registration.verdict import Verdict, judge
 from IoUSynthLib.registration.workflow import synthetic_pairs
 from IoUSynthLib.volume import InputError, Volume
 

@@ -6,17 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from IoUSynthLib.simulation.case import (
-    STANDOFF,
-    VOXEL,
-    draw_pose,
-    grid_points,
-    read_case,
-    simulate_case,
-    to_network_range,
-    write_case,
-)
-from IoUSynthLib.simulation.cohort import read_index, simulate_cohort, split_heads
+from IoUSynthLib.cases.case import read_case, to_network_range, write_case
+from IoUSynthLib.cases.index import read_index
+from IoUSynthLib.simulation.case import STANDOFF, VOXEL, draw_pose, grid_points, simulate_case
+from IoUSynthLib.simulation.cohort import simulate_cohort, split_heads
 from IoUSynthLib.simulation.lesion import Lesion, grow
 from IoUSynthLib.simulation.mri import acquire, simulate_mri
 from IoUSynthLib.simulation.tissues import PROPERTIES, Tissue

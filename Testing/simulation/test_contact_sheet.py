@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from IoUSynthLib.simulation.case import CAVITY_LABEL, TUMOUR_LABEL, Case, write_case
+from IoUSynthLib.cases.case import CAVITY_LABEL, TUMOUR_LABEL, Case, write_case
 from IoUSynthLib.simulation.contact_sheet import COLOURS, FILE, MOST_CASES, panels, write_contact_sheet
 from IoUSynthLib.simulation.planes import cut, frame_plane, frame_positions
 from IoUSynthLib.volume import InputError, Volume

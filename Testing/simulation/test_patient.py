@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from tiny_models import SHARED
+from support.tiny_models import SHARED
 
 from IoUSynthLib.simulation.case import simulate_case
 from IoUSynthLib.simulation.cohort import head_paths, load_head

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from IoUSynthLib.training.data import Batch
-from IoUSynthLib.training.discriminator import patch_discriminator
+from IoUSynthLib.training.discriminators import patch_discriminator
 from IoUSynthLib.training.distributed import World
 from IoUSynthLib.training.losses import feature_matching, least_squares
 from IoUSynthLib.training.objectives.adversary import Adversary

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from IoUSynthLib import cli
-from IoUSynthLib.simulation.case import Case, write_case
-from IoUSynthLib.training.loop import Schedule
+from IoUSynthLib.cases.case import Case, write_case
 from IoUSynthLib.training.presets import PRESETS, Preset
+from IoUSynthLib.training.trainer import Schedule
 from IoUSynthLib.volume import Volume
 
 

@@ -7,7 +7,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from IoUSynthLib.simulation.case import Case, write_case
+from IoUSynthLib.cases.case import Case, write_case
 from IoUSynthLib.training.data import (
     DrawnAhead,
     SliceBatches,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from tiny_models import SHARED
+from support.tiny_models import SHARED
 
 torch = pytest.importorskip("torch")
 
 from IoUSynthLib.generators import build_refiner  # noqa: E402
-from IoUSynthLib.training import discriminator as critics  # noqa: E402
+from IoUSynthLib.training import discriminators as critics  # noqa: E402
 from IoUSynthLib.training.families import FAMILY_PRESETS  # noqa: E402
 
 #: Dimensions, channels, whether it sees the ultrasound: counts with spectral normalisation's vectors, as Keras counts.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from IoUSynthLib.bundle import load
+from IoUSynthLib.models.bundle import load
 from IoUSynthLib.training.data import TrainingVolume
 from IoUSynthLib.training.expected_dice import POINTS, measure_expected_dice
 from IoUSynthLib.training.operating_point import (

@@ -15,14 +15,14 @@ from scipy import ndimage, stats
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-from machine_names import machine_names  # noqa: E402
+from support.machine_names import machine_names  # noqa: E402
 
 from IoUSynthLib import cli, pipeline  # noqa: E402
-from IoUSynthLib.bundle import METADATA, load  # noqa: E402
+from IoUSynthLib.cases.case import Case, write_case  # noqa: E402
 from IoUSynthLib.generators import REGIMES  # noqa: E402
 from IoUSynthLib.inference import open_session, predict  # noqa: E402
-from IoUSynthLib.simulation.case import Case, write_case  # noqa: E402
-from IoUSynthLib.training import families, loop  # noqa: E402
+from IoUSynthLib.models.bundle import METADATA, load  # noqa: E402
+from IoUSynthLib.training import families, trainer  # noqa: E402
 from IoUSynthLib.training.export import LICENCE_NOT_STATED  # noqa: E402
 from IoUSynthLib.training.families import FAMILIES, FAMILY_PRESETS, SLICES, train_family  # noqa: E402
 from IoUSynthLib.training.family_bundle import export_run  # noqa: E402
@@ -69,7 +69,7 @@ def cohort(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def _quick(no_board):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "Board", no_board)
+        patch.setattr(trainer, "Board", no_board)
         patch.setattr(families, "perceptual_score", lambda batches: None)
         yield
 
@@ -87,9 +87,9 @@ def untrained_loss(preset, cohort, run):
     torch.manual_seed(0)
     predictions = run / families.PREDICTIONS if preset.first else None
     batches = [families._batches(preset, cohort, split, predictions, 0, False) for split in ("train", "validation")]
-    trainer = families._trainer(preset, preset.network(), preset.objective(), tuple(batches), "main", run, "cpu")
-    trainer.average.eval()
-    return sum(trainer._validate().values())
+    learner = families._trainer(preset, preset.network(), preset.objective(), tuple(batches), "main", run, "cpu")
+    learner.average.eval()
+    return sum(learner._validate().values())
 
 
 def toy(name):

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from machine_names import machine_names
-from tiny_models import write_bundle
+from support.machine_names import machine_names
+from support.tiny_models import write_bundle
 
-from IoUSynthLib.bundle import Bundle, load
 from IoUSynthLib.generators.unet import plain_network
+from IoUSynthLib.models.bundle import Bundle, load
 from IoUSynthLib.training.data import PatchBatches, SliceBatches, TrainingVolume
 from IoUSynthLib.training.export import export_onnx
 from IoUSynthLib.training.initial import start_from

@@ -15,7 +15,7 @@ from IoUSynthLib.generators import build  # noqa: E402
 from IoUSynthLib.generators.diffusion import schedule  # noqa: E402
 from IoUSynthLib.training import losses  # noqa: E402
 from IoUSynthLib.training.data import Batch, PatchBatches, TrainingVolume  # noqa: E402
-from IoUSynthLib.training.discriminator import StepDiscriminator, gan_discriminator  # noqa: E402
+from IoUSynthLib.training.discriminators import StepDiscriminator, gan_discriminator  # noqa: E402
 from IoUSynthLib.training.distributed import World  # noqa: E402
 from IoUSynthLib.training.objectives.adversary import Adversary  # noqa: E402
 from IoUSynthLib.training.objectives.contrastive import Contrastive  # noqa: E402

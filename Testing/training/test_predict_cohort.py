@@ -6,10 +6,10 @@ import pytest
 pytest.importorskip("onnxscript")
 
 import torch
-from tiny_models import write_bundle
+from support.tiny_models import write_bundle
 
-from IoUSynthLib.bundle import load
 from IoUSynthLib.generators.unet import plain_network
+from IoUSynthLib.models.bundle import load
 from IoUSynthLib.training.export import export_onnx
 from IoUSynthLib.training.predictions import NetworkSession, predict_images
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from IoUSynthLib.bundle import load
-from IoUSynthLib.evaluation.agreement import MEASURES
-from IoUSynthLib.input_verdict import judge
+from IoUSynthLib.experiments import shipped
+from IoUSynthLib.experiments.agreement import MEASURES
+from IoUSynthLib.models.bundle import load
+from IoUSynthLib.synthesis.quality import judge
 from IoUSynthLib.training import release as module
-from IoUSynthLib.training import shipped
 from IoUSynthLib.training.export import LICENCE_IN_FILE, LICENCE_NOT_STATED
 from IoUSynthLib.training.presets import PRESETS
 from IoUSynthLib.training.release import About, bundle_metadata, release

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
-from machine_names import machine_names  # noqa: E402
+from support.machine_names import machine_names  # noqa: E402
 
 from IoUSynthLib.generators.diffusion import LATENT, Sampler  # noqa: E402
 from IoUSynthLib.training.export import export_onnx  # noqa: E402

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from IoUSynthLib.training.data import Batch, SliceBatches, TrainingVolume
-from IoUSynthLib.training.discriminator import patch_discriminator
-from IoUSynthLib.training.loop import BATCHES_OF_A_PROCESS, Schedule, Trainer
+from IoUSynthLib.training.discriminators import patch_discriminator
 from IoUSynthLib.training.losses import generator_loss
 from IoUSynthLib.training.objectives.adversary import Adversary
 from IoUSynthLib.training.objectives.objective import Adversarial
+from IoUSynthLib.training.trainer import BATCHES_OF_A_PROCESS, Schedule, Trainer
 
 EVERY = 3
 

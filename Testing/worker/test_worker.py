@@ -12,42 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from SlicerHost.launcher import write_launcher
+from support.worker import FINAL, posix_only, wait
 
-from IoUSynthLib import pipeline, worker
+from IoUSynthLib import pipeline
 from IoUSynthLib.volume import InputError, Volume
-from IoUSynthLib.worker import Worker
+from IoUSynthLib.worker import parent
+from IoUSynthLib.worker.parent import Worker
 
 ROOT = Path(__file__).resolve().parents[2]
-FINAL = {"result", "error", "cancelled"}
-
-posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 
-@pytest.fixture
-def temporary(tmp_path, monkeypatch):
-    """The folder in which the worker makes its own."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(folder))
-    return folder
 
 
-@pytest.fixture
-def running(tiny_models, temporary):
-    job = Worker()
-    yield job
-    job.close()
 
 
-def wait(job: Worker, until=FINAL, seconds: float = 60.0) -> list[worker.Event]:
-    """Poll until an event of one of these kinds has come."""
-    events, end = [], time.monotonic() + seconds
-    while time.monotonic() < end:
-        events += job.poll()
-        if any(event.kind in until for event in events):
-            return events
-        time.sleep(0.01)
-    raise AssertionError(f"no {until} within {seconds} s, but {events}")
+
 
 
 def is_alive(pid: int) -> bool:
@@ -218,7 +197,7 @@ def test_how_a_child_of_the_launcher_has_ended(temporary, tmp_path, ultrasound, 
     ],
 )
 def test_what_an_exit_code_means(code, details, said):
-    assert worker._describe_exit(code, details) == said
+    assert parent._describe_exit(code, details) == said
 
 
 @posix_only
@@ -288,7 +267,7 @@ def test_a_child_that_fails_at_once_says_why(temporary, tmp_path, ultrasound):
 
 
 def test_another_version_is_refused(running, ultrasound, monkeypatch):
-    monkeypatch.setattr(worker, "__version__", "0.0.0")
+    monkeypatch.setattr(parent, "__version__", "0.0.0")
     running.submit(ultrasound)
     event = wait(running)[-1]
     assert event.kind == "error"
@@ -319,11 +298,11 @@ def test_the_child_ends_with_its_parent(tiny_models, temporary, tmp_path, ultras
     script.write_text(
         "import sys, time, tempfile, numpy as np\n"
         f"sys.path.insert(0, {str(ROOT)!r}); tempfile.tempdir = {str(temporary)!r}\n"
-        "from IoUSynthLib.worker import Worker\nfrom IoUSynthLib.volume import Volume\n"
+        "from IoUSynthLib.worker.parent import Worker\nfrom IoUSynthLib.volume import Volume\n"
         "job = Worker()\n"
         "array = np.random.default_rng(0).random((40, 40, 40)).astype('float32'); array[:5] = 0\n"
         + (
-            "from pathlib import Path\nfrom IoUSynthLib.batch import FileItem\n"
+            "from pathlib import Path\nfrom IoUSynthLib.outputs.batch import FileItem\n"
             f"FileItem(Path({str(ultrasound_file)!r}), Path({str(tmp_path / 'out')!r}), 'slow-2.5d').start(job)\n"
             if files
             else "job.submit(Volume(array), 'slow-2.5d')\n"
@@ -331,13 +310,13 @@ def test_the_child_ends_with_its_parent(tiny_models, temporary, tmp_path, ultras
         + "while not job.poll(): time.sleep(0.01)\n"
         "print(job._child.process.pid, flush=True)\ntime.sleep(60)\n"
     )
-    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    host = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
     try:
-        child = int(parent.stdout.readline())
+        child = int(host.stdout.readline())
         assert is_alive(child)
     finally:
-        parent.kill()
-        parent.communicate()
+        host.kill()
+        host.communicate()
     end = time.monotonic() + 10
     while (is_alive(child) or list(temporary.iterdir())) and time.monotonic() < end:
         time.sleep(0.05)
@@ -348,7 +327,7 @@ def test_the_child_ends_with_its_parent(tiny_models, temporary, tmp_path, ultras
 
 def test_parent_side_needs_no_heavy_package():
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nimport IoUSynthLib.worker\n"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nimport IoUSynthLib.worker.parent\n"
         "assert not {'onnxruntime', 'SimpleITK', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-from test_worker import posix_only, running, temporary, wait  # noqa: F401  fixtures
+from support import phantom
+from support.worker import posix_only, wait
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "registration"))
-import phantom
-
-from IoUSynthLib import volume_files, worker, worker_child
 from IoUSynthLib.registration import register, workflow
 from IoUSynthLib.registration.deformable import Deformation
 from IoUSynthLib.volume import Volume
+from IoUSynthLib.worker import child, parent, shared_volumes
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +28,7 @@ def points(number):
     return np.random.default_rng(0).normal(0, 30, (number, 3))
 
 
-def test_the_child_gives_what_the_library_gives(running, head, temporary):  # noqa: F811
+def test_the_child_gives_what_the_library_gives(running, head, temporary):
     moving, ultrasound, synthetic = head
     moving = {"T2w": moving["T2w"]}
     options = {"affine": True, "landmarks": (points(4), points(4) + 1), "initial": phantom.displacement(1.0, 1.0)}
@@ -51,7 +47,7 @@ def test_the_child_gives_what_the_library_gives(running, head, temporary):  # no
 
 
 @posix_only
-def test_cancel_and_kill_leave_the_worker_usable(running, head, ultrasound):  # noqa: F811
+def test_cancel_and_kill_leave_the_worker_usable(running, head, ultrasound):
     def searching():
         running.submit_registration(*head)
         while not any(event.stage == "searching" for event in wait(running, {"progress"})):
@@ -71,7 +67,7 @@ def test_cancel_and_kill_leave_the_worker_usable(running, head, ultrasound):  # 
     assert list(wait(running)[-1].result.images) == ["T2w", "FLAIR"]
 
 
-def test_bad_input_is_an_error_in_one_line(running, head):  # noqa: F811
+def test_bad_input_is_an_error_in_one_line(running, head):
     moving, ultrasound, synthetic = head
     mri = moving["T2w"]
     far = Volume(mri.array, mri.spacing, (900.0, 900.0, 900.0), mri.direction)
@@ -95,9 +91,9 @@ def test_a_displacement_field_goes_through(head, tmp_path, monkeypatch):
     )
     monkeypatch.setattr("IoUSynthLib.registration.register", lambda *arguments, **options: found)
     job = {"affine": False, "deformable": True, "landmarks": None, "initial": None}
-    message, volumes = worker_child._register(job, {"ultrasound": ultrasound}, lambda stage, fraction: None)
-    line = {**message, "volumes": {name: volume_files.write(tmp_path, name, volumes[name]) for name in volumes}}
-    result = worker._read_result(tmp_path, line)
+    message, volumes = child._register(job, {"ultrasound": ultrasound}, lambda stage, fraction: None)
+    line = {**message, "volumes": {name: shared_volumes.write(tmp_path, name, volumes[name]) for name in volumes}}
+    result = parent._read_result(tmp_path, line)
     assert np.array_equal(result.deformation.field, field)
     assert result.deformation.grid.same_grid(ultrasound, 0.0)
     assert (result.deformation.before, result.deformation.after) == (0.3, 0.5)

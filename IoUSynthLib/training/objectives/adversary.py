@@ -25,7 +25,7 @@ class Adversary:
     ----------
     discriminator
         Maps (B, condition + T, ...), channels of the ultrasound and the targets, to a list of layers of which the last
-        is the judgement, or to a list of such lists, one a scale (:mod:`..discriminator`). It works in full precision.
+        is the judgement, or to a list of such lists, one a scale (:mod:`..discriminators`). It works in full precision.
     rate
         Peak of its learning rate, which follows the generator's schedule.
     adversarial, matching

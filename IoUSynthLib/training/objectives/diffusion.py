@@ -29,7 +29,7 @@ class AdversarialDiffusion(Objective):
     loss
         Supervised terms of the estimate.
     discriminator
-        Maps x_t and x_{t+1} as channels, and t, to one number an image (:class:`..discriminator.StepDiscriminator`).
+        Maps x_t and x_{t+1} as channels, and t, to one number an image (:class:`..discriminators.StepDiscriminator`).
     rate, betas
         Of its Adam optimizer.
     penalty, every

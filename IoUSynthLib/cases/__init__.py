@@ -1,0 +1,1 @@
+"""The layout of a cohort on disk: paired ultrasound, MRI and labels, simulated or of patients. No PyTorch."""

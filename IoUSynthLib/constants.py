@@ -1,0 +1,6 @@
+"""What several rooms must agree on."""
+
+from __future__ import annotations
+
+#: The contrasts that are synthesized, in the order of the networks' channels.
+TARGETS = ("T2w", "FLAIR")

@@ -1,0 +1,1 @@
+"""Experiments on trained and untrained models; no other room needs them."""

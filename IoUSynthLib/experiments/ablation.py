@@ -1,0 +1,241 @@
+"""What each part of the simulator brings: the same small generator, trained with all of it and without each part.
+
+    python -m IoUSynthLib.experiments.ablation --anatomy DIR --real DIR -o DIR [--cases N] [--steps N] [--workers N]
+
+All arms have the same heads, seeds, network and number of steps. All are scored on the same test cases of the whole
+simulator, of heads that training never saw, and on the real ultrasound in ``--real`` (RESECT, as in
+:mod:`..evaluation.agreement`). Written are ``ablation.md`` and ``ablation.json``. What is finished in the output folder
+is kept when the command is repeated: single cases, trainings up to their last checkpoint, and the scores of an arm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..cases.case import read_case
+from ..cases.index import INDEX, read_index
+from ..constants import TARGETS
+from ..evaluation.scores import fidelity_scores
+from ..inference import open_session, predict
+from ..models.bundle import Bundle, load
+from ..pipeline import synthesize
+from ..preprocessing import normalize_ultrasound
+from ..simulation.cohort import head_paths, label_map_heads, simulate_cohort
+from ..simulation.parts import PARTS
+from ..training.data import SliceBatches, generator_volume, load_volumes
+from ..training.export import export_onnx, write_bundle
+from ..training.presets import Preset
+from ..training.release import SIZE_MULTIPLE, About, bundle_metadata
+from ..training.trainer import Schedule, Trainer
+from ..volume import InputError, Volume
+from .ablation_tables import METHOD, REAL_MEASURES, tables
+from .agreement import measure_result
+from .realism.data import read_real
+
+#: Seeds of the cohorts; those of training, validation and test must differ, or they share their probes.
+SEEDS = {"train": 11, "validation": 12, "test": 13}
+WHOLE = "whole simulator"
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all arms have in common.
+
+    Attributes
+    ----------
+    cases, validation_cases, test_cases
+        Numbers of simulated cases; those for validation only draw the curves.
+    steps
+        Length of each training.
+    features
+        Widths of the U-Net, half of those that ship.
+    size, batch_size
+        Edge of the training slices in voxels, and slices a step.
+    """
+
+    cases: int = 112
+    validation_cases: int = 8
+    test_cases: int = 24
+    steps: int = 2500
+    features: tuple[int, ...] = (16, 32, 48, 64, 96, 16)
+    size: int = 96
+    batch_size: int = 16
+
+    def preset(self) -> Preset:
+        """The recipe of every arm."""
+        schedule = Schedule(self.steps, checkpoint_every=min(500, self.steps))
+        outputs = (*TARGETS, "log_error")
+        window = {"size": self.size, "batch_size": self.batch_size, "features": self.features}
+        return Preset("generator", ("ioUS",), outputs, schedule, **window)
+
+
+def arms_of(anatomy: Path) -> dict[str, tuple[str, ...]]:
+    """Parts that are taken away, by the arm's name; real MRI only where the folder holds some."""
+    paths = head_paths(anatomy)
+    parts = [part for part in PARTS if part != "real MRI" or len(label_map_heads(paths)) < len(paths)]
+    return {WHOLE: (), **{f"without {part}": (part,) for part in parts}}
+
+
+def run(
+    settings: Settings, anatomy: Path, real: Path, output: Path, workers: int = 1, device: str = "cpu",
+    report: Report = print,
+) -> str:
+    """Simulate, train and score all arms, and return the tables.
+
+    Parameters
+    ----------
+    settings
+        What all arms have in common.
+    anatomy
+        Folder with label maps of at least five heads of a source, and real MRI.
+    real
+        Folder with ``resect/Case4-US-before.nii.gz`` and ``resect_sweep``.
+    output
+        Folder of all that is made.
+    workers
+        Processes that simulate.
+    device
+        "cpu" or "cuda", for the trainings.
+    report
+        Receives lines about the progress.
+
+    Raises
+    ------
+    InputError
+        The real ultrasound is missing, or the output folder is of another ablation.
+    ValueError
+        The anatomies do not suffice.
+    """
+    arms = arms_of(anatomy)
+    volumes = {name: volume for name, (volume, *_) in read_real(real).items()}
+    _check_begun(output, {**asdict(settings), "heads": list(head_paths(anatomy))})
+
+    def cohort(folder: Path, split: str, count: int, without: Sequence[str] = ()) -> list[Path]:
+        if not (folder / INDEX).is_file():
+            report(f"simulating {folder.relative_to(output)}")
+            simulate_cohort(count, folder, anatomy, SEEDS[split], workers, split=split, without=without)
+        return read_index(folder, split)
+
+    validation = cohort(output / "validation", "validation", settings.validation_cases)
+    test = cohort(output / "test", "test", settings.test_cases)
+    results = {}
+    for arm, without in arms.items():
+        folder = output / arm.replace(" ", "-").lower()
+        path = folder / "scores.json"
+        if not path.is_file():
+            training = cohort(folder / "cohort", "train", settings.cases, without)
+            report(f"training {arm}")
+            network = _train(settings.preset(), training, validation, folder / "run", device, report)
+            bundle = load(_export(network, settings.preset(), arm, folder / "model"))
+            report(f"scoring {arm}")
+            scores = {"without": list(without), "cases": _score(bundle, test), "real": _agreement(bundle, volumes)}
+            _write(path, json.dumps(scores, indent=1))
+        results[arm] = json.loads(path.read_text())
+    text = tables(results, settings.cases, settings.steps)
+    content = {"simulated": True, "settings": asdict(settings), "arms": results}
+    _write(output / "ablation.json", json.dumps(content, indent=1) + "\n")
+    _write(output / "ablation.md", text)
+    return text
+
+
+def _check_begun(output: Path, settings: dict) -> None:
+    """Write down what is compared, or refuse a folder in which something else was begun."""
+    text, path = json.dumps(settings, indent=1), output / "settings.json"
+    if path.is_file() and path.read_text() != text:
+        raise InputError(f"{path}: is of other settings or anatomies; repeat those, or choose another output folder")
+    output.mkdir(parents=True, exist_ok=True)
+    _write(path, text)
+
+
+def _train(
+    preset: Preset, training: Sequence[Path], validation: Sequence[Path], run: Path, device: str, report: Report
+) -> torch.nn.Module:
+    """Train, or go on, and return the averaged weights of the last step: no checkpoint is chosen by any arm's data."""
+    seed = SEEDS["train"]
+    torch.manual_seed(seed)
+    batches = [
+        SliceBatches(load_volumes(folders, generator_volume), preset.batch_size, preset.size, seed, augment)
+        for folders, augment in ((training, True), (validation, False))
+    ]
+    return Trainer(preset.network(), preset.objective(), *batches, preset.schedule, run, device).run(report)
+
+
+def _export(network: torch.nn.Module, preset: Preset, arm: str, folder: Path) -> Path:
+    data = f"Simulated ultrasound, {arm}: an arm of a comparison, made small and not for use."
+    metadata = bundle_metadata("ious2mr-ablation", preset, {}, About(), data)
+    with tempfile.TemporaryDirectory() as temporary:
+        model = Path(temporary) / "model.onnx"
+        export_onnx(network, 3 * len(preset.inputs), model, SIZE_MULTIPLE)
+        return write_bundle(folder, model, metadata, f"# {arm}\n\n{data}\n", None)
+
+
+def _score(bundle: Bundle, folders: Sequence[Path]) -> list[dict[str, str | float | None]]:
+    """Fidelity on the test cases, a row each; None where a measure is absent."""
+    session, rows = open_session(bundle), []
+    for folder in folders:
+        case = read_case(folder)
+        image = normalize_ultrasound(case.images["ioUS"].array)[None]
+        predicted = predict(session, image, case.fan.array > 0, bundle)
+        row = {"case": folder.name, "head": case.parameters["head"]}
+        for name in TARGETS:
+            synthetic = np.clip(predicted[bundle.outputs.index(name)], -1, 1)
+            row |= fidelity_scores(case, name, {METHOD: synthetic})
+        rows.append({key: None if value != value else value for key, value in row.items()})
+    return rows
+
+
+def _agreement(bundle: Bundle, volumes: dict[str, Volume]) -> dict[str, dict[str, float]]:
+    """Measures of the real volumes, by volume."""
+    rows = {name: measure_result(volume, synthesize(volume, bundle.path)) for name, volume in volumes.items()}
+    return {name: {measure: row[measure] for measure in REAL_MEASURES} for name, row in rows.items()}
+
+
+def _write(path: Path, text: str) -> None:
+    """Write so that the file is either the old or the complete one."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the ablation; 2 for bad input."""
+    usual = Settings()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--anatomy", type=Path, required=True, metavar="DIR", help="folder with heads, as of simulate")
+    parser.add_argument("--real", type=Path, required=True, metavar="DIR", help="folder with resect and resect_sweep")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--cases", type=int, default=usual.cases, metavar="N", help=f"default: {usual.cases} an arm")
+    parser.add_argument("--steps", type=int, default=usual.steps, metavar="N", help=f"default: {usual.steps} an arm")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="that simulate")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="for the trainings; default: cpu")
+    options = parser.parse_args(arguments)
+    if min(options.cases, options.steps, options.workers) < 1:
+        parser.error("--cases, --steps and --workers must be at least 1")
+    held_out = {name: min(getattr(usual, name), options.cases) for name in ("validation_cases", "test_cases")}
+    settings = Settings(cases=options.cases, steps=options.steps, **held_out)
+    try:
+        text = run(settings, options.anatomy, options.real, options.output, options.workers, options.device, _say)
+    except (InputError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(text, end="")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""The benchmark's families side by side on simulated cases: each is trained for the same number of steps and scored.
+
+    python -m IoUSynthLib.experiments.comparison --data DIR -o DIR [--families NAME...] [--regime 2D] [--steps N]
+
+Every family is trained for T2w and FLAIR on the cohort's training cases, exported, and run on its test cases. Beside
+LPIPS, PSNR, SSIM and MAE of all and of the trivial baselines stand the numbers of parameters, the minutes of training
+and the seconds a volume takes. Written are ``comparison.md``, ``comparison.json`` and ``comparison.png``; what a family
+has finished is kept when the command is repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..cases.case import read_case, read_parameters
+from ..cases.index import read_index
+from ..constants import TARGETS
+from ..evaluation.baselines import Floors
+from ..evaluation.scores import Row, fidelity_scores, summarize, target_image
+from ..evaluation.simulated import choose_cases, fit_floors
+from ..evaluation.tables import fidelity_table
+from ..models.bundle import load
+from ..preprocessing import normalize_ultrasound
+from ..training.families import FAMILIES, FamilyPreset, train_family
+from ..training.family_bundle import export_run
+from ..training.predictions import predict_images
+from ..training.samples import draw_grid, grey
+from ..volume import InputError
+from .trials import describe_size, trial_parser, trial_presets
+
+#: Training cases that the baselines are fitted on.
+_FLOOR_CASES = 20
+#: Test cases in the picture.
+_PICTURED = 4
+_SCORES = "scores.json"
+
+Report = Callable[[str], None]
+
+
+def run(
+    cohort: Path, output: Path, families: Sequence[str] = FAMILIES, regime: str = "2D", steps: int = 1000,
+    count: int = 12, published: bool = False, device: str = "cpu", report: Report = print,
+) -> str:
+    """Train, run and score families in a regime, and return the tables.
+
+    Parameters
+    ----------
+    cohort
+        Folder of a simulated cohort with training, validation and test cases.
+    output
+        Folder of all that is made; runs in it go on where they stopped.
+    families, regime, steps, published
+        As in :func:`.trials.trial_presets`.
+    count
+        Number of test cases, half of them after a resection.
+    device
+        "cpu" or "cuda".
+    report
+        Receives lines about the progress.
+
+    Raises
+    ------
+    InputError
+        The cohort lacks an index, or cases for training or testing; or the folder holds scores of another length or
+        size of training.
+    """
+    training, tested = _cases(cohort, count)
+    floors = fit_floors(training[:_FLOOR_CASES])
+    presets = trial_presets(families, regime, steps, published)
+    found = {}
+    for preset in presets:
+        found[preset.family] = _family(preset, cohort, output / preset.name, tested, device, report)
+    rows = [_row(folder, floors, [result["cases"] for result in found.values()]) for folder in tested]
+    about = {
+        family: {
+            "parameters": result["parameters"], "minutes": result["minutes"],
+            "seconds": float(np.median([result["seconds"][folder.name] for folder in tested])),
+        }
+        for family, result in found.items()
+    }
+    setting = {"simulated": True, "regime": regime, "steps": steps, "published": published}
+    content = {**setting, "families": about, "cases": rows, "summary": summarize(rows)}
+    (output / "comparison.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    Image.fromarray(_picture(tested, output, presets)).save(output / "comparison.png")
+    text = _text(content)
+    (output / "comparison.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def _cases(cohort: Path, count: int) -> tuple[list[Path], list[Path]]:
+    try:
+        training, tested = (read_index(cohort, split) for split in ("train", "test"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{cohort}: no cohort can be read ({error}); make one with iousynth simulate") from error
+    if not training or not tested:
+        raise InputError(f"{cohort}: has no cases for training or none for testing; make a cohort with more heads")
+    return training, choose_cases(tested, count)
+
+
+def _family(
+    preset: FamilyPreset, cohort: Path, output: Path, tested: Sequence[Path], device: str, report: Report
+) -> dict:
+    """Train, export and score a family; the images it makes and its scores stay in ``output``."""
+    started = time.monotonic()
+    bundle, scores = output / "bundle", output / _SCORES
+    setting = f"{preset.schedule.steps} steps of {preset.recipe.describe()}"
+    found = json.loads(scores.read_text(encoding="utf-8")) if scores.exists() else {"setting": setting, "cases": {}}
+    if found["setting"] != setting:
+        raise InputError(f"{scores}: is of another setting ({found['setting']}); choose another output folder")
+    if all(folder.name in found["cases"] for folder in tested):
+        return found
+    network = train_family(preset, cohort, output / "run", 0, device, lambda line: report(f"{preset.name}: {line}"))
+    minutes = (time.monotonic() - started) / 60
+    if not bundle.exists():
+        export_run(output / "run", bundle, preset)
+    if not scores.exists():
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        found |= {"parameters": parameters, "minutes": minutes, "seconds": {}, "cases": {}}
+    for folder in tested:
+        if folder.name not in found["cases"]:
+            seconds, values = _score(preset.family, bundle, folder, output, device)
+            found["seconds"][folder.name], found["cases"][folder.name] = seconds, values
+            scores.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            report(f"{preset.name}: {folder.name} in {seconds:.1f} s")
+    return found
+
+
+def _score(family: str, bundle: Path, folder: Path, output: Path, device: str) -> tuple[float, dict[str, float]]:
+    """Run a family on a case, keep its images, and return the seconds that it took and the scores of both contrasts."""
+    case = read_case(folder)
+    ultrasound, fan = normalize_ultrasound(case.images["ioUS"].array), case.fan.array > 0
+    started = time.monotonic()
+    images = predict_images(load(bundle), ultrasound, fan, device)
+    seconds = time.monotonic() - started
+    np.savez_compressed(output / f"{folder.name}.npz", **{k: v.astype(np.float16) for k, v in images.items()})
+    scores: dict[str, float] = {}
+    for name, image in images.items():
+        scores |= fidelity_scores(case, name, {family: image})
+    return seconds, scores
+
+
+def _row(folder: Path, floors: dict[str, Floors], found: Sequence[dict[str, dict[str, float]]]) -> Row:
+    """All scores of a case, those of the baselines first."""
+    case, parameters = read_case(folder), read_parameters(folder)
+    row: Row = {"case": folder.name, "head": parameters["head"], "lesion": parameters["lesion"]["kind"]}
+    ultrasound, fan = normalize_ultrasound(case.images["ioUS"].array), case.fan.array > 0
+    for name in TARGETS:
+        row |= fidelity_scores(case, name, floors[name].predictions(ultrasound, fan))
+    for cases in found:
+        row |= cases[folder.name]
+    return row
+
+
+def _text(content: dict) -> str:
+    lines = [
+        f"Simulated: {len(content['cases'])} cases of heads that training never saw; {content['regime']}, "
+        f"{describe_size(content['published'])}, {content['steps']} steps each. Mean and 95 % interval.",
+        "",
+        fidelity_table(content["summary"]),
+        "",
+        "| family | parameters | minutes of training | seconds per volume |",
+        "|---|---|---|---|",
+    ]
+    for family, about in content["families"].items():
+        lines.append(f"| {family} | {about['parameters']:,} | {about['minutes']:.0f} | {about['seconds']:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _picture(tested: Sequence[Path], output: Path, presets: Sequence[FamilyPreset]) -> np.ndarray:
+    """The middle slice of a few test cases: ultrasound, every family's T2w, and the true one."""
+    chosen = tested[:: max(1, len(tested) // _PICTURED)][:_PICTURED]
+    cases = [read_case(folder) for folder in chosen]
+    middles = [int(np.median(np.argwhere(case.fan.array > 0)[:, 0])) for case in cases]
+
+    def column(title: str, volumes: Sequence[np.ndarray]) -> tuple[str, np.ndarray]:
+        return title, grey(np.stack([volume[z] for volume, z in zip(volumes, middles, strict=True)]))
+
+    columns = [column("ioUS", [normalize_ultrasound(case.images["ioUS"].array) for case in cases])]
+    for preset in presets:
+        images = [np.load(output / preset.name / f"{folder.name}.npz")["T2w"] for folder in chosen]
+        columns.append(column(preset.family, images))
+    columns.append(column("T2w true", [target_image(case, "T2w") for case in cases]))
+    fans = np.stack([case.fan.array[z] > 0 for case, z in zip(cases, middles, strict=True)])
+    return draw_grid(columns, fans)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the comparison; 2 for bad input."""
+    parser = trial_parser(__doc__, 1000)
+    parser.add_argument("--cases", type=int, default=12, metavar="N", help="test cases; default: 12")
+    options = parser.parse_args(arguments)
+    if options.steps < 1 or options.cases < 1:
+        parser.error("--steps and --cases must be at least 1")
+    try:
+        text = run(
+            options.data, options.output, options.families, options.regime, options.steps, options.cases,
+            options.published, options.device, lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(text, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

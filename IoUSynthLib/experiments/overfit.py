@@ -1,0 +1,168 @@
+"""Can each family learn two cases by heart? Each is trained on them for a small budget and must beat a mere map.
+
+    python -m IoUSynthLib.experiments.overfit --data DIR -o DIR [--families NAME...] [--regime 2D] [--steps N]
+
+Takes the first two training cases of a simulated cohort, trains every family on both, predicts the same two cases
+through the exported bundle, and compares the mean absolute error inside the fan with that of the best monotone map from
+ultrasound to MRI, fitted on the same two cases (:mod:`..evaluation.baselines`). It shows that a family's networks,
+losses and inference fit together, and nothing of how it does on a new case. Written are ``overfit.md`` and
+``overfit.json``; trainings go on where they stopped when the command is repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..cases.case import read_case
+from ..cases.index import INDEX, read_index
+from ..evaluation.baselines import Floors, fit
+from ..evaluation.scores import target_image
+from ..models.bundle import load
+from ..preprocessing import normalize_ultrasound
+from ..training.families import FAMILIES, FamilyPreset, train_family
+from ..training.family_bundle import export_run
+from ..training.predictions import predict_images
+from ..volume import InputError
+from .trials import describe_size, trial_parser, trial_presets
+
+CASES = 2
+FLOOR = "monotone map"
+
+Report = Callable[[str], None]
+
+
+def run(
+    cohort: Path, output: Path, families: Sequence[str] = FAMILIES, regime: str = "2D", steps: int = 600,
+    published: bool = False, device: str = "cpu", report: Report = print,
+) -> str:
+    """Train and score families in a regime, for T2w and FLAIR, and return the table.
+
+    Parameters
+    ----------
+    cohort
+        Folder of a simulated cohort.
+    output
+        Folder of all that is made.
+    families, regime, steps, published
+        As in :func:`.trials.trial_presets`.
+    device
+        "cpu" or "cuda".
+    report
+        Receives lines about the progress.
+
+    Raises
+    ------
+    InputError
+        The cohort has fewer than two cases for training.
+    """
+    chosen = _choose(cohort, output / "cohort")
+    floors = {name: _fit(chosen, name) for name in ("T2w", "FLAIR")}
+    rows = []
+    for preset in trial_presets(families, regime, steps, published):
+        report(f"{preset.name}: {steps} steps")
+        rows.append(_learn(preset, chosen, output / preset.name, floors, device, report))
+    content = {"simulated": True, "regime": regime, "steps": steps, "published": published, "families": rows}
+    (output / "overfit.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    table = _table(rows, regime, steps, published)
+    (output / "overfit.md").write_text(table, encoding="utf-8")
+    return table
+
+
+def _choose(cohort: Path, folder: Path) -> Path:
+    """A cohort of two cases, which are for training and for validation alike."""
+    try:
+        cases = read_index(cohort, "train")[:CASES]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{cohort / INDEX}: cannot be read ({error!r}); make a cohort with iousynth simulate"
+        ) from error
+    if len(cases) < CASES:
+        raise InputError(f"{cohort}: has fewer than {CASES} cases for training; make a cohort with more heads")
+    for case in cases:
+        if not (folder / case.name).exists():
+            shutil.copytree(case, folder / case.name)
+    entries = [{"name": case.name, "split": split} for case in cases for split in ("train", "validation")]
+    (folder / INDEX).write_text(json.dumps({"simulated": True, "cases": entries}) + "\n", encoding="utf-8")
+    return folder
+
+
+def _fit(cohort: Path, target: str) -> Floors:
+    pairs = []
+    for folder in read_index(cohort, "train"):
+        case = read_case(folder)
+        fan = case.fan.array > 0
+        pairs.append((normalize_ultrasound(case.images["ioUS"].array)[fan], target_image(case, target)[fan]))
+    return fit(pairs)
+
+
+def _learn(
+    preset: FamilyPreset, cohort: Path, output: Path, floors: dict[str, Floors], device: str, report: Report
+) -> dict[str, str | float]:
+    started = time.monotonic()
+    train_family(preset, cohort, output / "run", 0, device, lambda line: None)
+    bundle = output / "bundle"
+    if bundle.exists():
+        shutil.rmtree(bundle)
+    export_run(output / "run", bundle, preset)
+    row: dict[str, str | float] = {"family": preset.family, "seconds": round(time.monotonic() - started, 1)}
+    errors: dict[str, list[float]] = {}
+    for folder in read_index(cohort, "train"):
+        case = read_case(folder)
+        fan, ultrasound = case.fan.array > 0, normalize_ultrasound(case.images["ioUS"].array)
+        predicted = predict_images(load(bundle), ultrasound, fan, device)
+        for name, image in predicted.items():
+            for what, found in ((name, image), (f"{name} {FLOOR}", floors[name].predictions(ultrasound, fan)[FLOOR])):
+                error = np.abs(found - target_image(case, name))[fan].mean() / 2
+                errors.setdefault(what, []).append(float(error))
+    row |= {what: float(np.mean(values)) for what, values in errors.items()}
+    row["beats the map"] = all(row[name] < row[f"{name} {FLOOR}"] for name in preset.targets)
+    report(f"{preset.name}: " + ", ".join(f"{key} {value}" for key, value in row.items() if key != "family"))
+    return row
+
+
+def _table(rows: Sequence[dict], regime: str, steps: int, published: bool) -> str:
+    lines = [
+        f"Two simulated cases learned by heart: {regime}, {describe_size(published)}, {steps} steps each. "
+        f"Mean absolute error inside the fan, intensities in [0, 1], of the network / of the best {FLOOR}.",
+        "",
+        "| family | T2w | FLAIR | both beaten | seconds |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        pairs = [f"{row[name]:.4f} / {row[f'{name} {FLOOR}']:.4f}" for name in ("T2w", "FLAIR")]
+        beaten = "yes" if row["beats the map"] else "no"
+        lines.append(f"| {row['family']} | {pairs[0]} | {pairs[1]} | {beaten} | {row['seconds']} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the check; 0 when every family beats the map, 1 when one does not, 2 for bad input."""
+    parser = trial_parser(__doc__, 600)
+    options = parser.parse_args(arguments)
+    if options.steps < 1:
+        parser.error("--steps must be at least 1")
+    try:
+        table = run(
+            options.data, options.output, options.families, options.regime, options.steps, options.published,
+            options.device, _say,
+        )
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table, end="")
+    return 0 if "| no |" not in table else 1
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

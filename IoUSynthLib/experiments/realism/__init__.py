@@ -1,0 +1,1 @@
+"""How close simulated ultrasound is to real ultrasound."""

@@ -1,0 +1,1 @@
+"""Reading and writing images: formats, DICOM, names, paths."""

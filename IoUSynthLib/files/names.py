@@ -1,0 +1,103 @@
+"""What an image is by its name: ultrasound, labels, or an MR contrast. The only place that knows such names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ..volume import InputError
+from .dicom import is_dicom
+from .paths import case_name, check_path
+
+#: Files that hold a whole volume.
+VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+#: What :func:`role_of_name` can return. ``MRI`` is MR of a contrast that is none of the others, or in doubt.
+ROLES = ("none", "labels", "ultrasound", "FLAIR", "T2w", "T1w", "MRI")
+
+#: Where the name says what an image was brought to, which is not what it is: "T2w_reg_to_US", "space-T1w_FLAIR".
+_BROUGHT_TO = re.compile(
+    r"(?<![a-z])(to|onto|in)[ _.-]+[a-z]+[0-9]*w?(?![a-z])|(?<![a-z])space-(?!flair|dark|da|ir)[a-z]+[0-9]*w?"
+    r"|(?<=[a-z0-9])(?<!t)2(us|ious|ultrasound|t[12]w?|flair|mri?)(?![a-z])"
+)
+_NOT_AN_IMAGE = re.compile(r"landmark|mask")
+_LABELS = re.compile(r"label|seg")
+_ULTRASOUND = re.compile(
+    r"ultrasound|(?<![a-z])(io|i)?[ _-]?us(?![a-z])|(?<![a-z])us(pre|post)"
+    r"|(?<![a-z])(usg|b-?mode|sono(graphy|gram)?)(?![a-z])"
+)
+#: "echo" is ultrasound only where nothing says MRI, whose sequences have echoes, too.
+_ECHO = re.compile(r"(?<![a-z])echo(graphy)?(?![a-z])")
+# Digits after letters are a patient's: subject2 is no T2w.
+_WEIGHTING = re.compile(
+    r"(?<![a-z])(?:3d|s)?(?:ax|axial|sag|sagittal|cor|coronal|tra|tse|fse|space|cube|vista)?t([12])"
+)
+_T1_SEQUENCES = re.compile(r"mp2?rage|bravo|f?spgr|(?<![a-z])flash3d")
+#: A long inversion time, which darkens fluid; "tirm" alone may also be a short one, which darkens fat.
+_FLAIR = re.compile(r"flair|dark[ _-]?(fluid|fl)|(?<![a-z])da[ _-]?fl(?![a-z])|(?<![a-z])sp(c|ace)[ _-]ir(?![a-z])")
+#: T1 or T2 in the names of what is neither T1w nor T2w: maps, T2* and other gradient echoes, dark fat, diffusion.
+_NEITHER = re.compile(
+    r"t[12][ _-]?(\*|star|s(?![a-z])|map|rho|relax|ffe|gre(?![a-z]))"
+    r"|(?<![a-z])([a-z]*map(s|ping)?|r[12](star|\*|s)?|tirm|stir|ir|hemo|medic|me[23]d|gre|gradient|ffe|swi|swan|qsm"
+    r"|tof|pd|dwi|adc|dti|diff|perf|dsc|asl|bold|fmri|fl2d|ep2d|epi|ci3d|ciss|fiesta)(?![a-z])"
+)
+_MRI = re.compile(r"(?<![a-z])mr(i|head|brain[a-z]*)?(?![a-z])")
+
+
+def is_volume(path: Path) -> bool:
+    """Tell whether a path is a file that holds a volume, by its suffix."""
+    return path.is_file() and path.name.lower().endswith(VOLUME_SUFFIXES)
+
+
+def role_of(path: Path) -> str:
+    """What an image is by its name: one of :data:`ROLES`.
+
+    The name of a DICOM folder that tells nothing is replaced by the description of its series.
+    """
+    role = role_of_name(case_name(path))
+    if role == "none" and path.is_dir():
+        return role_of_name(_series_description(path))
+    return role
+
+
+def role_of_name(name: str) -> str:
+    """What an image of this name is: one of :data:`ROLES`."""
+    name = _BROUGHT_TO.sub(" ", name.lower())
+    if _NOT_AN_IMAGE.search(name):
+        return "none"
+    if _LABELS.search(name):
+        return "labels"
+    if _ULTRASOUND.search(name):
+        return "ultrasound"
+    contrast = contrast_of_name(name)
+    return "ultrasound" if contrast == "none" and _ECHO.search(name) else contrast
+
+
+def contrast_of_name(name: str) -> str:
+    """The MR contrast that a name tells: FLAIR, T2w, T1w, MRI where it is another or in doubt, or none."""
+    name = _BROUGHT_TO.sub(" ", name.lower())
+    weightings = {f"T{digit}w" for digit in _WEIGHTING.findall(name)}
+    weightings |= {"T1w"} if _T1_SEQUENCES.search(name) else set()
+    if _FLAIR.search(name):
+        # A T1w with an inversion time is called FLAIR, too, but shows no tumour's water.
+        return "MRI" if len(weightings) > 1 else "T1w" if weightings == {"T1w"} else "FLAIR"
+    if _NEITHER.search(name) or len(weightings) > 1:
+        return "MRI"
+    return next(iter(weightings), "MRI" if _MRI.search(name) else "none")
+
+
+def _series_description(folder: Path) -> str:
+    """What a DICOM series is called, for example by TCIA; empty where it says nothing."""
+    import SimpleITK as sitk
+
+    files = (path for path in sorted(folder.iterdir()) if path.is_file())
+    first = next((path for path in files if path.suffix.lower() == ".dcm" or is_dicom(path)), None)
+    if first is None:
+        return ""
+    reader = sitk.ImageFileReader()
+    try:
+        check_path(first)
+        reader.SetFileName(str(first))
+        reader.ReadImageInformation()
+    except (InputError, RuntimeError):
+        return ""
+    return reader.GetMetaData("0008|103e") if reader.HasMetaDataKey("0008|103e") else ""

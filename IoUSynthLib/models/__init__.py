@@ -1,0 +1,1 @@
+"""Models on disk: what a bundle is, where it lies, how it is put there."""

@@ -1,0 +1,157 @@
+"""The files that ``synthesize`` writes for a case."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..files.paths import check_path
+from ..files.volumes import write_volume
+from ..models.bundle import titled
+from ..volume import InputError, Volume
+
+if TYPE_CHECKING:
+    from ..pipeline import SynthesisResult
+
+#: Kinds of images that a case can have; a model need not give all of them.
+KINDS = ("T2w", "FLAIR", "uncertainty", "segmentation")
+#: Bytes that the name of a file can have on the file systems of Linux, macOS and Windows.
+LONGEST_NAME = 255
+#: How the header of every image begins.
+MARK = "SYNTHETIC - NOT ACQUIRED"
+
+
+def output_names(case: str) -> list[str]:
+    """Return the names of all files that a case can have."""
+    return [*(f"{case}_{kind}.nii.gz" for kind in KINDS), f"{case}_report.json", f"{case}.png"]
+
+
+def check_length(path: Path, names: Sequence[str]) -> None:
+    """Raise :class:`InputError` when files of these names, made of that of ``path``, would be too long to exist."""
+    if any(len(os.fsencode(name)) > LONGEST_NAME for name in names):
+        raise InputError(f"{path}: its name is too long for the files that are made of it; shorten it")
+
+
+class Staging:
+    """A temporary folder inside ``output``, so that the files of a case appear there all at once or not at all.
+
+    Raises
+    ------
+    InputError
+        ``output`` cannot be made or written, which is found out before the work begins.
+    """
+
+    def __init__(self, output: Path) -> None:
+        check_path(output)
+        self.output = output
+        self._missing = [folder for folder in (output, *output.parents) if not folder.exists()]
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            self.folder = Path(tempfile.mkdtemp(prefix=".iousynth-", dir=output))
+        except OSError as error:
+            _remove_empty(self._missing)
+            raise InputError(f"{output}: cannot be written ({error.strerror}); choose another output folder") from error
+
+    def keep(self) -> None:
+        """Move the files to ``output``, a report last: where it is, all that it names is there."""
+        for file in sorted(self.folder.iterdir(), key=lambda file: (file.suffix == ".json", file.name)):
+            os.replace(file, self.output / file.name)
+
+    def discard(self) -> None:
+        """Remove the folder with what is left in it, and ``output`` if it was made for nothing."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        _remove_empty(self._missing)
+
+
+@contextlib.contextmanager
+def staging_folder(output: Path) -> Iterator[Path]:
+    """Give the folder of a :class:`Staging`; move its files at the end, or leave nothing behind on failure."""
+    staging = Staging(output)
+    try:
+        yield staging.folder
+        staging.keep()
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror}); free space or choose another") from error
+    finally:
+        staging.discard()
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders that were made for nothing, innermost first."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def write_outputs(
+    folder: Path, case: str, volume: Volume, result: SynthesisResult, preoperative: Volume | None = None
+) -> list[str]:
+    """Write the files of a case into a folder and return their names.
+
+    Use :func:`staging_folder` round it, so that all of them appear or none, and :func:`remove_stale` after it.
+    """
+    from .picture import write_picture
+
+    images = {**result.images, "uncertainty": result.uncertainty, "segmentation": result.segmentation}
+    names = []
+    for kind, image in images.items():
+        if image is not None:
+            names.append(f"{case}_{kind}.nii.gz")
+            write_volume(folder / names[-1], image, image_header(kind, result.report))
+    names += [f"{case}_report.json", f"{case}.png"]
+    result.report["files"] = names
+    (folder / names[-2]).write_text(json.dumps(result.report, indent=1) + "\n", encoding="utf-8")
+    write_picture(folder / names[-1], volume, result, preoperative, case)
+    return names
+
+
+def image_header(kind: str, report: dict[str, Any]) -> dict[str, str]:
+    """Return what an image's file header says; NIfTI has room for 79 characters in ``descrip``."""
+    outlined = kind == "segmentation" and report.get("companion")
+    model = report["companion"] if outlined else report["model"]
+    return {"descrip": f"{MARK}; {kind}; IoUSynth {__version__}; {titled(model)}"[:79]}
+
+
+def remove_stale(output: Path, case: str, written: Sequence[str]) -> None:
+    """Remove what an earlier run with another model has left of a case: images that this one does not give.
+
+    Only files whose header says that they are synthetic are removed.
+
+    Raises
+    ------
+    InputError
+        One of them cannot be removed.
+    """
+    for file in (output / name for name in output_names(case) if name not in written):
+        try:
+            if is_synthetic(file):
+                file.unlink()
+        except OSError as error:
+            raise InputError(f"{file}: is left of an earlier run ({error.strerror}); remove it by hand") from error
+
+
+def check_acquired(path: Path) -> None:
+    """Raise :class:`InputError` when a file was made by IoUSynth: it is no ultrasound and no MRI of a patient."""
+    if path.is_file() and is_synthetic(path):
+        raise InputError(f"{path}: was made by IoUSynth, not acquired; give the image that was acquired")
+
+
+def is_synthetic(file: Path) -> bool:
+    """Tell whether the header of a file says that the image is synthetic."""
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    try:
+        check_path(file)
+        reader.SetFileName(str(file))
+        reader.ReadImageInformation()
+    except (InputError, RuntimeError):
+        return False
+    return reader.HasMetaDataKey("descrip") and reader.GetMetaData("descrip").startswith(MARK)

@@ -1,0 +1,1 @@
+"""The steps of the pipeline: grid, outlines, quality of the input, report."""

@@ -1,0 +1,194 @@
+"""From the input's grid to the grid that a network works on, and back.
+
+A sweep is cropped to its fan once. Each network then gets it at its own voxel size and along its own axes: those of the
+sweep, or those of the patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .. import preprocessing
+from ..models.bundle import Bundle
+from ..volume import InputError, Volume
+
+#: More voxels than any network's grid needs: the preoperative MRI's spacing would be wrong.
+_MOST_VOXELS = 2**27
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The input and its field of view, where all networks begin and end.
+
+    Attributes
+    ----------
+    volume
+        The input.
+    fan
+        bool, on the input's grid: what the ultrasound saw.
+    box
+        The fan's place on that grid.
+    frame
+        The input within the box.
+    """
+
+    volume: Volume
+    fan: np.ndarray
+    box: preprocessing.Box
+    frame: Volume
+
+    @classmethod
+    def of(cls, volume: Volume) -> Sweep:
+        """Find the fan."""
+        fan = preprocessing.field_of_view(volume.array)
+        frame, box = preprocessing.crop_to_mask(volume, fan, margin=1)
+        return cls(volume, fan, box, frame)
+
+    def embed(self, array: np.ndarray) -> Volume:
+        """Put voxels of the box onto the input's grid; 0 outside the fan."""
+        whole = np.zeros(self.volume.array.shape, dtype=array.dtype)
+        whole[self.box] = np.where(self.fan[self.box], array, 0).astype(array.dtype)
+        return Volume(whole, self.volume.spacing, self.volume.origin, self.volume.direction)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The ultrasound as a network sees it.
+
+    Attributes
+    ----------
+    image
+        At the network's spacing, normalised to [-1, 1] by eq. 1.
+    valid
+        bool, on the same grid: where a prediction is wanted.
+    box
+        The part of the grid that the network sees.
+    axes
+        Whose axes the grid follows, in words.
+    percentiles
+        The two intensities that eq. 1 maps to -1 and 1; None where there was nothing to normalise.
+    """
+
+    image: Volume
+    valid: np.ndarray
+    box: preprocessing.Box
+    axes: str
+    percentiles: tuple[float, float] | None
+
+    def describe(self) -> dict[str, object]:
+        """Return what a report says about the grid."""
+        size = [part.stop - part.start for part in reversed(self.box)]
+        return {"size": size, "spacing_mm": list(self.image.spacing), "axes": self.axes}
+
+
+def prepare(sweep: Sweep, bundle: Bundle, mr_grid: Volume | None = None) -> Prepared:
+    """Bring a sweep onto the grid of a network.
+
+    In the frame ``volume`` that grid follows the sweep. In the frame ``patient`` it is the preoperative MRI's, cropped
+    to the fan, as the benchmark prepared ReMIND: its axes and, unless the bundle's spacing is fixed, its voxel size.
+    Without an MRI it lies along LPS at the bundle's spacing.
+
+    Parameters
+    ----------
+    sweep
+        The input.
+    bundle
+        Says frame and spacing.
+    mr_grid
+        A volume whose spacing and direction are the MRI's, in the input's coordinates, with axial slices
+        (:func:`preprocessing.axial`). Its voxels are not looked at.
+
+    Raises
+    ------
+    InputError
+        The fan holds no voxel of that grid, or far too many.
+    """
+    direction, spacing, axes = None, bundle.spacing, "ultrasound"
+    if bundle.frame == "patient":
+        direction, axes = (np.eye(3), "patient") if mr_grid is None else (mr_grid.direction, "preoperative MRI")
+        if mr_grid is not None and not bundle.fixed_spacing:
+            spacing = mr_grid.spacing
+    fan, frame = sweep.fan[sweep.box], sweep.frame
+    extent = np.prod(np.multiply(frame.size, frame.spacing) / spacing)
+    if extent > _MOST_VOXELS:
+        raise InputError(f"input volume: its fan holds {extent:.1e} voxels of {spacing} mm; check the spacings")
+    image = preprocessing.resample_to_spacing(frame, spacing, fan, direction)
+    share = preprocessing.resample_to_spacing(frame.with_array(fan), spacing, None, direction)
+    valid = share.array >= 0.5
+    if not valid.any():
+        raise InputError("input volume: the ultrasound fan is smaller than a voxel of the model; check the spacing")
+    # A slice that is stretched to a square must end where the fan ends, as it did in training.
+    box = preprocessing.bounding_box(valid if bundle.frame == "patient" else np.ones_like(valid))
+    normalized = image.with_array(preprocessing.normalize_ultrasound(image.array))
+    return Prepared(normalized, valid, box, axes, preprocessing.ultrasound_statistics(image.array))
+
+
+def stacked(prepared: Prepared, images: dict[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+    """Return images and ultrasound as a further network sees them: float32 (names, z, y, x), -1 outside the fan."""
+    seen = {"ioUS": prepared.image.array, **images}
+    return np.stack([np.where(prepared.valid, seen[name], -1.0).astype(np.float32) for name in names])
+
+
+def coarsened(
+    prepared: Prepared, images: dict[str, np.ndarray], spacing: Sequence[float]
+) -> tuple[Prepared, dict[str, np.ndarray]]:
+    """Bring the ultrasound and images on its grid to larger voxels.
+
+    Parameters
+    ----------
+    prepared
+        The ultrasound and its grid.
+    images
+        (z, y, x) by name; voxels that are not valid are not looked at.
+    spacing
+        (x, y, z) in mm, no less than the grid's; where it is the grid's, everything comes back as it is.
+
+    Returns
+    -------
+    tuple of Prepared and dict
+        The ultrasound and the images, 0 outside the fan.
+    """
+    if np.allclose(prepared.image.spacing, spacing, rtol=1e-3):
+        return prepared, images
+    volumes = {"ioUS": prepared.image} | {name: prepared.image.with_array(array) for name, array in images.items()}
+    coarse = {
+        name: preprocessing.resample_to_spacing(volume, spacing, prepared.valid) for name, volume in volumes.items()
+    }
+    share = preprocessing.resample_to_spacing(prepared.image.with_array(prepared.valid), spacing)
+    image, valid = coarse.pop("ioUS"), share.array >= 0.5
+    whole = preprocessing.bounding_box(np.ones_like(valid))
+    prepared = replace(prepared, image=image, valid=valid, box=whole)
+    return prepared, {name: volume.array for name, volume in coarse.items()}
+
+
+def back(array: np.ndarray, prepared: Prepared, grid: Volume) -> np.ndarray:
+    """Interpolate a prediction (z, y, x) linearly onto a grid, as a rule the sweep's frame."""
+    extended = prepared.image.with_array(extend(array, prepared.valid))
+    return preprocessing.resample_like(extended, grid).array
+
+
+def extend(array: np.ndarray, valid: np.ndarray, steps: int = 3) -> np.ndarray:
+    """Continue an image beyond its valid voxels by means of neighbours, so that interpolation at the rim sees no edge.
+
+    Parameters
+    ----------
+    array
+        (z, y, x); voxels outside ``valid`` are not looked at.
+    valid
+        (z, y, x) bool.
+    steps
+        How many voxels to go.
+    """
+    import SimpleITK as sitk
+
+    result = np.where(valid, array, 0).astype(np.float32)
+    known = valid.astype(np.float32)
+    for _ in range(steps):
+        total, weight = (sitk.GetArrayFromImage(sitk.Mean(sitk.GetImageFromArray(a), [1] * 3)) for a in (result, known))
+        fresh = (known == 0) & (weight > 1e-6)
+        result[fresh] = total[fresh] / weight[fresh]
+        known[fresh] = 1.0
+    return result

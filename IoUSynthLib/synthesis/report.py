@@ -1,0 +1,181 @@
+"""What a result says about itself: models, versions, device, seconds, volumes, quality, warnings."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import NOTICE, __version__, preprocessing
+from ..volume import Volume
+from . import outlines
+from .quality import judge
+
+if TYPE_CHECKING:
+    from ..pipeline import Decision, Models, SynthesisResult
+    from .grid import Prepared, Sweep
+
+#: Expected errors above this fraction of the intensity range are called high.
+HIGH_UNCERTAINTY = 0.15
+
+
+def make_report(
+    result: SynthesisResult,
+    volume: Volume,
+    models: Models,
+    device: dict[str, str],
+    seconds: dict[str, float],
+    decision: Decision,
+) -> dict[str, Any]:
+    """Describe a result in words and numbers that JSON can hold.
+
+    Parameters
+    ----------
+    result
+        Images, uncertainty, segmentation and fan; its own report is not looked at.
+    volume
+        The input.
+    models
+        What made it.
+    device
+        Which was requested, which was used, and the providers that ought to have been and were not, if any.
+    seconds
+        Of each stage.
+    decision
+        What the outlines were made of, for how far to trust them.
+    """
+    fan = result.valid.array > 0
+    volumes = outlines.volumes_ml(result.segmentation.array, volume.voxel_volume_ml)
+    # A speck on the segmenter's voxels may not be left on the input's.
+    shown = {name: dice for name, dice in decision.expected_dice.items() if volumes[name]}
+    decision = replace(decision, expected_dice=shown)
+    warnings = [*volume.warnings, *judge(volume, models.generator).findings, *decision.warnings]
+    if "unused" in device:
+        warnings.append(
+            f"{device['unused']} was asked for and is not in use: this ran on the {device['used'].upper()}; the check "
+            "before surgery (doctor) says why"
+        )
+    total = round(sum(seconds.values()), 3)
+    quality = _quality(result, fan, volume.voxel_volume_ml, models.generator.name)
+    return {
+        "synthetic": True,
+        "notice": NOTICE,
+        **models.describe(),
+        "versions": versions(),
+        "device": device,
+        "input": _describe_input(volume),
+        "warnings": warnings,
+        "notes": list(volume.notes),
+        "seconds": {**seconds, "total": total},
+        "peak_memory_mib": peak_memory_mib(),
+        "volumes_ml": volumes,
+        "expected_dice": {name: round(dice, 2) for name, dice in shown.items()},
+        "doubtful": decision.doubtful,
+        "quality": quality,
+        "summary": _summary(volumes, decision.doubtful, quality, models, total, device["used"], len(warnings)),
+    }
+
+
+def _quality(result: SynthesisResult, fan: np.ndarray, voxel_volume_ml: float, model: str) -> dict[str, Any]:
+    quality: dict[str, Any] = {"fan_ml": round(float(fan.sum()) * voxel_volume_ml, 1)}
+    if result.uncertainty is None:
+        return {**quality, "uncertainty": f"not estimated: {model} does not predict its own error"}
+    uncertainty = result.uncertainty.array[fan]
+    return {
+        **quality,
+        "mean_uncertainty": round(float(uncertainty.mean()), 4),
+        "high_uncertainty_fraction": round(float((uncertainty > HIGH_UNCERTAINTY).mean()), 4),
+        "high_uncertainty_threshold": HIGH_UNCERTAINTY,
+    }
+
+
+def describe_preprocessing(sweep: Sweep, prepared: Prepared) -> dict[str, Any]:
+    """Return what was done to the input before the generator saw it, in numbers with which it can be done again."""
+    return {
+        "foreground_above_share_of_maximum": preprocessing.FOREGROUND_FRACTION,
+        "fan_box_ijk": [[int(part.start), int(part.stop)] for part in reversed(sweep.box)],
+        "resampled_to_mm": list(prepared.image.spacing),
+        "percentiles": list(preprocessing.ULTRASOUND_PERCENTILES),
+        "intensities_at_percentiles": list(prepared.percentiles) if prepared.percentiles else None,
+        "normalized_to": [-1.0, 1.0],
+        "mri_intensities_up_to": preprocessing.INTENSITY_RANGE,
+    }
+
+
+def voxels_sha256(volume: Volume) -> str:
+    """Return the SHA-256 of the voxels as float32, x fastest: it names an input wherever it is stored."""
+    return hashlib.sha256(np.ascontiguousarray(volume.array, dtype="<f4")).hexdigest()
+
+
+def _describe_input(volume: Volume) -> dict[str, Any]:
+    return {
+        "voxels_sha256": voxels_sha256(volume),
+        "size": list(volume.size),
+        "spacing_mm": list(volume.spacing),
+        "origin_lps_mm": list(volume.origin),
+        "direction_lps": volume.direction.ravel().tolist(),
+        "minimum": float(volume.array.min()),
+        "maximum": float(volume.array.max()),
+    }
+
+
+def _summary(
+    volumes: dict[str, float], doubtful: Sequence[str], quality: dict[str, Any], models: Models, seconds: float,
+    device: str, warnings: int,
+) -> str:  # fmt: skip
+    doubt = dict.fromkeys(doubtful, " (doubtful outline)")
+    tumour = f"Tumour {volumes['tumour']:.1f} ml{doubt.get('tumour', '')}"
+    if not volumes["tumour"]:
+        tumour = "No tumour outlined, which does not rule one out"
+    parts = [f"{tumour}, resection cavity {volumes['cavity']:.1f} ml{doubt.get('cavity', '')}"]
+    if models.companion:
+        parts[0] += f" (outlined on the images of {models.companion.name})"
+    if "mean_uncertainty" in quality:
+        parts.append(
+            f"expected error {quality['mean_uncertainty']:.0%} of the intensity range, "
+            f"high in {quality['high_uncertainty_fraction']:.0%} of the {quality['fan_ml']:.0f} ml fan"
+        )
+    else:
+        parts.append(f"expected error {quality['uncertainty']}; {quality['fan_ml']:.0f} ml fan")
+    parts.append(f"{seconds:.1f} s on the {'GPU' if device == 'cuda' else 'CPU'}")
+    if warnings:
+        parts.append(f"{warnings} warning{'s' if warnings > 1 else ''}")
+    return "; ".join(parts)
+
+
+def add_warnings(report: dict[str, Any], warnings: Sequence[str]) -> None:
+    """Say more in the report of a registration: in its warnings and in its summary."""
+    if not warnings:
+        return
+    report["warnings"] = [*report["warnings"], *warnings]
+    report["summary"] = " ".join([report["summary"], *warnings])
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of everything that computes."""
+    import SimpleITK as sitk
+
+    from ..inference.session import load_runtime
+
+    return {
+        "iousynth": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "onnxruntime": load_runtime().__version__,
+        "SimpleITK": sitk.Version.VersionString(),
+    }
+
+
+def peak_memory_mib() -> float | None:
+    """Return the largest resident size of this process so far, or None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(size / (1024.0**2 if sys.platform == "darwin" else 1024.0), 1)

@@ -1,0 +1,182 @@
+"""The child of :mod:`.parent`: works off jobs that arrive as JSON lines on stdin, and tells of them on stdout."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import queue
+import shutil
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from .. import __version__
+from ..volume import InputError, Volume
+from . import shared_volumes
+
+#: Number of the protocol between parent and child.
+PROTOCOL = 6
+
+#: Files of a displacement field: its components along L, P and S.
+AXES = ("field-L", "field-P", "field-S")
+
+
+class _Commands:
+    """Reads the parent's commands in a thread, so that a cancel arrives while the job runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.staging: str | None = None  # where the files of the latest case are written
+        self.jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.cancelled: set[int] = set()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in sys.stdin:
+            command = json.loads(line)
+            if command["command"] == "cancel":
+                self.cancelled.add(command["job"])
+            else:
+                self.staging = command.get("staging")
+                self.jobs.put(command)
+        # The parent is gone. It cannot remove the files any more, and nobody waits for a job.
+        for folder in filter(None, (self.folder, self.staging)):
+            shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
+
+
+def serve(folder: str) -> None:
+    """Work off jobs until stdin closes: the child's main function."""
+    # The protocol keeps the real stdout; what libraries print goes to the log.
+    protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    commands = _Commands(Path(folder))
+    protocol.write("\n")  # ends what start-up files may have printed
+    _say(protocol, event="ready", protocol=PROTOCOL, version=__version__)
+    while True:
+        job = commands.jobs.get()
+        _say(protocol, job=job["job"], **_run(job, commands, protocol))
+
+
+def _say(stream: TextIO, **message: Any) -> None:
+    stream.write(json.dumps(message) + "\n")
+    stream.flush()
+
+
+class _Teller:
+    """Tells the parent how a job goes on, and stops the job when it was cancelled."""
+
+    def __init__(self, job: int, commands: _Commands, protocol: TextIO) -> None:
+        self._job, self._commands, self._protocol = job, commands, protocol
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        """Tell the progress, as the functions that do the work want it told."""
+        self.say("progress", stage=stage, fraction=fraction)
+
+    def say(self, event: str, **message: Any) -> None:
+        """Send a message that is not the job's last."""
+        from ..inference import Cancelled
+
+        if self._job in self._commands.cancelled:
+            raise Cancelled
+        _say(self._protocol, event=event, job=self._job, **message)
+
+
+def _run(job: dict[str, Any], commands: _Commands, protocol: TextIO) -> dict[str, Any]:
+    """Do a job and return its last message."""
+    from ..inference import Cancelled
+
+    progress = _Teller(job["job"], commands, protocol)
+    work, name = _WORK[job["command"]]
+    try:
+        volumes = {key: shared_volumes.read(commands.folder, entry) for key, entry in job["volumes"].items()}
+        shared_volumes.remove(commands.folder, job["volumes"])
+        message, results = work(job, volumes, progress)
+        written = {key: shared_volumes.write(commands.folder, f"{key}-{job['job']}", results[key]) for key in results}
+    except Cancelled:
+        return {"event": "cancelled"}
+    except InputError as error:
+        return {"event": "error", "message": str(error), "details": ""}
+    except MemoryError:
+        message = "The volume needs more memory than is free; crop it to the fan, or close other programs."
+        return {"event": "error", "message": message, "details": traceback.format_exc()}
+    except Exception as error:  # whatever it is, the host must be told and the child must go on
+        message = f"The {name} failed ({type(error).__name__}: {error}); see the details, and report this."
+        return {"event": "error", "message": " ".join(message.split()), "details": traceback.format_exc()}
+    return {"event": "result", "volumes": written, **message}
+
+
+#: What a job adds to its last message, and the volumes that go with it.
+_Outcome = tuple[dict[str, Any], dict[str, Volume]]
+
+
+def _synthesize(job: dict[str, Any], volumes: dict[str, Volume], progress: _Teller) -> _Outcome:
+    from ..pipeline import synthesize
+
+    mr_grid = Volume(np.zeros((1, 1, 1)), **job["mr_grid"]) if job["mr_grid"] else None
+    result = synthesize(volumes["input"], job["model"], job["device"], progress, mr_grid, job["before_resection"])
+    results = {**result.images, "segmentation": result.segmentation, "valid": result.valid}
+    if result.uncertainty is not None:
+        results["uncertainty"] = result.uncertainty
+    return {"images": list(result.images), "report": result.report}, results
+
+
+def _register(job: dict[str, Any], volumes: dict[str, Volume], progress: _Teller) -> _Outcome:
+    from ..registration import register
+
+    def images(kind: str) -> dict[str, Volume]:
+        return {key.partition("-")[2]: volume for key, volume in volumes.items() if key.startswith(f"{kind}-")}
+
+    landmarks = job["landmarks"] and tuple(np.array(points).reshape(-1, 3) for points in job["landmarks"])
+    result = register(
+        images("moving"),
+        volumes["ultrasound"],
+        images("synthetic"),
+        cavity=volumes.get("cavity"),
+        affine=job["affine"],
+        deformable=job["deformable"],
+        landmarks=landmarks,
+        initial=job["initial"] and np.array(job["initial"]),
+        progress=progress,
+    )
+    message = {"matrix": result.matrix.tolist(), "report": result.report}
+    found = result.deformation
+    if found is None:
+        return message, {}
+    components = {axis: found.grid.with_array(found.field[..., number]) for number, axis in enumerate(AXES)}
+    return {**message, "similarity": [found.before, found.after]}, {"taper": found.grid, **components}
+
+
+def _examine(job: dict[str, Any], volumes: dict[str, Volume], progress: _Teller) -> _Outcome:
+    from ..doctor import examine
+
+    findings = []
+    for finding in examine(job["device"], job["model"], progress):
+        findings.append(dataclasses.asdict(finding))
+        progress.say("finding", finding=findings[-1])
+    return {"findings": findings}, {}
+
+
+def _synthesize_file(
+    job: dict[str, Any], _volumes: dict[str, Volume], progress: _Teller
+) -> _Outcome:
+    from ..outputs.batch import synthesize_file
+
+    paths = [Path(job[name]) for name in ("path", "output", "staging")]
+    options = {"progress": progress, "before_resection": job["before_resection"]}
+    written = synthesize_file(*paths, job["model"], job["device"], job["again"], **options)
+    return dataclasses.asdict(written), {}
+
+
+#: What does a command, and what it is called when it fails.
+_WORK = {
+    "synthesize": (_synthesize, "synthesis"),
+    "file": (_synthesize_file, "synthesis"),
+    "register": (_register, "registration"),
+    "examine": (_examine, "examination"),
+}

@@ -1,0 +1,103 @@
+"""Families side by side, and on two cases by heart, on tiny cases: tables, picture, going on, and bad input."""
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnxscript")
+
+import SimpleITK as sitk
+
+from IoUSynthLib.cases.case import Case, write_case
+from IoUSynthLib.evaluation.baselines import Floors
+from IoUSynthLib.experiments import comparison, overfit
+from IoUSynthLib.training import families, trainer
+from IoUSynthLib.training.families import FamilyPreset
+from IoUSynthLib.volume import Volume
+
+#: The window is rounded up to 64 voxels, which the discriminators need.
+EDGE = 40
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Two cases for training, one for validation and two for testing, of noise whose T2w is the ultrasound inverted."""
+    folder, rng = tmp_path_factory.mktemp("cohort"), np.random.default_rng(0)
+    fan = np.zeros((EDGE,) * 3, np.uint8)
+    fan[2:-2, 2:-2, 2:-2] = 1
+    entries = []
+    for number, (split, lesion) in enumerate(
+        [("train", "tumour"), ("train", "cavity"), ("validation", "tumour"), ("test", "tumour"), ("test", "cavity")]
+    ):
+        ultrasound = rng.integers(20, 255, fan.shape)
+        images = {
+            "ioUS": Volume((ultrasound * fan).astype(np.uint8)),
+            "T2w": Volume(((255 - ultrasound) * 4).astype(np.int16)),
+            "FLAIR": Volume((ultrasound * 2).astype(np.int16)),
+        }
+        name = f"case-{number:04d}"
+        parameters = {"simulated": True, "head": "noise", "lesion": {"kind": lesion}}
+        write_case(Case(images, Volume(0 * fan), Volume(fan), parameters), folder / name)
+        entries.append({"name": name, "head": "noise", "split": split})
+    (folder / "dataset.json").write_text(json.dumps({"simulated": True, "seed": 0, "cases": entries}))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch, no_board):
+    monkeypatch.setattr(FamilyPreset, "reduced", lambda preset, steps: preset.toy(steps))
+    monkeypatch.setattr(families, "perceptual_score", lambda batches: None)
+    monkeypatch.setattr(trainer, "Board", no_board)
+
+
+def run(cohort, output, *arguments):
+    chosen = ("--data", cohort, "-o", output, "--families", "pix2pix", "--steps", 2, "--cases", 2, *arguments)
+    return comparison.main([str(argument) for argument in chosen])
+
+
+def test_a_family_is_scored_beside_the_floors_and_kept(cohort, tmp_path, capsys):
+    assert run(cohort, tmp_path) == 0
+    text = (tmp_path / "comparison.md").read_text()
+    assert capsys.readouterr().out == text
+    assert text.startswith("Simulated: 2 cases of heads that training never saw; 2D, narrow networks")
+    assert "| T2w | pix2pix |" in text
+    content = json.loads((tmp_path / "comparison.json").read_text())
+    summary, about = content["summary"], content["families"]["pix2pix"]
+    # FLAIR is the ultrasound but for its scale: no two voxels' order differs, so the map is all but exact.
+    assert summary["FLAIR/monotone map/MAE"]["mean"] < 0.01 < summary["FLAIR/pix2pix/MAE"]["mean"]
+    assert summary["T2w/pix2pix/PSNR"]["n"] == 2
+    assert about["parameters"] > 1000
+    assert about["seconds"] > 0
+    picture = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "comparison.png")))
+    assert picture.shape[1] == 3 * (EDGE + 2)  # ultrasound, a family, the truth
+    before = (tmp_path / "pix2pix-2d-t2w-flair" / "scores.json").read_text()
+    assert run(cohort, tmp_path) == 0
+    assert (tmp_path / "pix2pix-2d-t2w-flair" / "scores.json").read_text() == before
+    capsys.readouterr()
+    assert run(cohort, tmp_path, "--steps", 3) == 2  # would else show the scores of 2 steps as those of 3
+    assert "is of another setting (2 steps of batches" in capsys.readouterr().err
+
+
+def test_bad_input(tmp_path, capsys):
+    assert run(tmp_path, tmp_path / "out") == 2
+    assert "no cohort can be read" in capsys.readouterr().err
+    (tmp_path / "dataset.json").write_text('{"cases": [{"name": "a", "split": "train"}]}')
+    assert run(tmp_path, tmp_path / "out") == 2
+    assert "has no cases for training or none for testing; make a cohort" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(SystemExit):
+        run(tmp_path, tmp_path / "out", "--cases", 0)
+
+
+def test_two_cases_by_heart(cohort, tmp_path, monkeypatch, capsys):
+    """The map is all but exact here, so a network that has hardly learned must lose to it, and a poor map to both."""
+    arguments = ["--data", str(cohort), "--families", "pix2pix", "--steps", "2", "-o"]
+    assert overfit.main([*arguments, str(tmp_path / "short")]) == 1
+    assert "| no |" in capsys.readouterr().out
+    (row,) = json.loads((tmp_path / "short" / "overfit.json").read_text())["families"]
+    assert row["T2w monotone map"] < 0.01 < row["T2w"]
+    monkeypatch.setattr(overfit, "_fit", lambda chosen, target: Floors(0.0, np.full(200, 5.0)))
+    assert overfit.main([*arguments, str(tmp_path / "short")]) == 0
+    assert "| yes |" in (tmp_path / "short" / "overfit.md").read_text()
