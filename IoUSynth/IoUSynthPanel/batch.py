@@ -31,7 +31,7 @@ class BatchLogic:
         beforeResection: bool = False,
     ) -> None:
         """Start what :meth:`synthesizeBatch` does and return at once; :meth:`poll` brings it to its end."""
-        batch, pipeline = importLibrary("batch"), importLibrary("pipeline")
+        batch, pipeline = importLibrary("outputs.batch"), importLibrary("pipeline")
         output = wholePath(outputDirectory)
         inputs = batch.find_inputs([path if Path(path).name else wholePath(path) for path in paths])
         folders = batch.output_folders(inputs, output)
@@ -241,7 +241,7 @@ class BatchSection:
         job = self.panel.logic.runner.job
         if self.panel.section is not self or not hasattr(job, "outcomes"):
             return ""
-        summary = importLibrary("batch").count_states(job.outcomes)
+        summary = importLibrary("outputs.batch").count_states(job.outcomes)
         self._showTable([rowTexts(outcome) for outcome in job.outcomes], summary)
         return _("Cancelled: {summary}. What was finished is kept.").format(summary=summary)
 

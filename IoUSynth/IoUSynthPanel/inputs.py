@@ -33,7 +33,7 @@ class InputLogic:
 
         That takes 0.1 s; the first time, the file it was loaded from is read through, too.
         """
-        bundle = importLibrary("bundle")
+        bundle = importLibrary("models.bundle")
         try:
             generator = bundle.load(model or bundle.DEFAULT_GENERATOR)
         except ValueError:

@@ -24,12 +24,12 @@ class ModelsLogic:
 
     def models(self) -> list[str]:
         """Return the names of the generators that are installed."""
-        bundles = importLibrary("bundle").list_bundles()
+        bundles = importLibrary("models.bundle").list_bundles()
         return [bundle.name for bundle in bundles if bundle.kind == "generator"]
 
     def installedModels(self) -> list[tuple[Path, Any]]:
         """Return the folder of each model with its ``Bundle``, or with what is wrong with it."""
-        library = importLibrary("bundle")
+        library = importLibrary("models.bundle")
         found = []
         for path in library.bundle_paths():
             try:
@@ -49,18 +49,18 @@ class ModelsLogic:
         :return: the model, and what happened.
         :raises InputError: it cannot be installed; says what to do. Nothing has changed then.
         """
-        return importLibrary("installing").install(Path(source), replace, accept)
+        return importLibrary("models.install").install(Path(source), replace, accept)
 
     def removeModel(self, name: str) -> None:
         """Remove a model from the user's model folder.
 
         :raises InputError: it is not there, or cannot be removed; says what to do.
         """
-        importLibrary("installing").remove(name)
+        importLibrary("models.install").remove(name)
 
     def userModelFolder(self) -> Path:
         """Return the folder that models are installed in; made if it is not there yet."""
-        folder = importLibrary("bundle").user_folder()
+        folder = importLibrary("models.bundle").user_folder()
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -116,7 +116,7 @@ class ModelsSection:
         self.ui.installFileButton.enabled = idle
         self.ui.installFolderButton.enabled = idle
         self.ui.verifyButton.enabled = selected is not None
-        removable = selected is not None and importLibrary("bundle").origin(selected[0]) == "installed"
+        removable = selected is not None and importLibrary("models.bundle").origin(selected[0]) == "installed"
         self.ui.removeButton.enabled = idle and removable
         if removable:
             self.ui.removeButton.toolTip = _("Remove the selected model from your model folder; asks first")
@@ -171,7 +171,7 @@ class ModelsSection:
 
         try:
             model, outcome = self.panel.logic.installModel(source, replace, accept)
-        except importLibrary("installing").NameTaken as error:
+        except importLibrary("models.install").NameTaken as error:
             self._askToReplace(source, error)
         except ValueError as error:
             if asked == [False]:
@@ -195,7 +195,7 @@ class ModelsSection:
         """Compare the files of the selected model with their checksums."""
         path, model = self._selected()
         try:
-            importLibrary("bundle").load(path).verify()
+            importLibrary("models.bundle").load(path).verify()
         except ValueError as error:
             self._say(str(error), RED)
         else:
@@ -275,7 +275,7 @@ def _expected(model: Any) -> tuple[str, str]:
 def _details(path: Path, model: Any) -> str:
     """Return what else is known of a model, as rich text."""
     origins = {"installed": _("in your model folder"), "shipped": _("comes with the extension")}
-    origin = importLibrary("bundle").origin(path)
+    origin = importLibrary("models.bundle").origin(path)
     folder = f"{path} ({origins.get(origin, origin)})"
     if isinstance(model, str):
         return f"{marked(html.escape(model), RED)}<br/>{html.escape(folder)}"

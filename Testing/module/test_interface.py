@@ -224,3 +224,16 @@ def test_marks_stand_out_on_light_and_dark_panels(panel, background):
     for color in VERDICT_COLORS.values():
         lighter, darker = sorted((luminance(color), luminance(background)), reverse=True)
         assert (lighter + 0.05) / (darker + 0.05) >= 3.0, color
+
+
+# --- The library ------------------------------------------------------------------------------------------------------
+
+
+def test_every_module_that_is_imported_by_name_exists():
+    """The panel imports the library when it needs it, by names that no checker reads."""
+    calls = [node for source in SOURCES for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+             if isinstance(node, ast.Call) and called_name(node) == "importLibrary"]  # fmt: skip
+    names = {node.args[0].value for node in calls if isinstance(node.args[0], ast.Constant)}
+    assert names
+    for name in names:
+        assert (ROOT / "IoUSynthLib" / f"{name.replace('.', '/')}.py").is_file(), name
