@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from . import preprocessing
-from .inference import fuse, open_session, predict_passes
+from .inference import open_session
 from .input_checks import check_ultrasound
-from .models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, LOG_ERROR, Bundle, load, partner
-from .progress import Progress, Stages, Tell
+from .models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, Bundle, load, paired_generator
+from .progress import Progress, Stages, Tell, part_of
 from .synthesis import outlines
+from .synthesis.generate import Generated, generate, run_network
 from .synthesis.grid import Prepared, Sweep, back, coarsened, prepare, stacked
 from .synthesis.report import describe_preprocessing, make_report
 from .volume import InputError, Volume
@@ -32,8 +32,6 @@ FAINT_TUMOUR = (
 )
 #: Outlines with an expected Dice below this are called doubtful: less of them is right than wrong.
 DOUBTFUL_BELOW = 0.5
-#: Name of the expected error among a generator's results.
-_ERROR = "error"
 
 
 @dataclass
@@ -112,14 +110,14 @@ class Models:
         Makes the images that are shown.
     segmenter
         Outlines tumour and cavity.
-    companion
+    paired_generator
         The generator that the segmenter was trained with, where ``generator`` is another: its images are what the
         segmenter sees.
     """
 
     generator: Bundle
     segmenter: Bundle
-    companion: Bundle | None
+    paired_generator: Bundle | None
 
     def describe(self) -> dict[str, dict[str, str] | None]:
         """Return what a report says about them."""
@@ -127,15 +125,15 @@ class Models:
             "model": self.generator.describe(),
             "segmenter": self.segmenter.describe(),
             # The generator that the outline was made with, where that is another than the model.
-            "companion": self.companion.describe() if self.companion else None,
+            "companion": self.paired_generator.describe() if self.paired_generator else None,
         }
 
     @property
     def networks(self) -> list[Bundle]:
         """All networks that run."""
-        bundles = [self.generator, self.generator.refiner, self.companion, self.segmenter]
-        if self.companion:
-            bundles.append(self.companion.refiner)
+        bundles = [self.generator, self.generator.refiner, self.paired_generator, self.segmenter]
+        if self.paired_generator:
+            bundles.append(self.paired_generator.refiner)
         return [bundle for bundle in bundles if bundle is not None]
 
 
@@ -150,7 +148,8 @@ def synthesize(
     """Predict T2w and FLAIR, their uncertainty, tumour and resection cavity from an ultrasound volume.
 
     Any generator may make the images. Tumour and cavity are always outlined on the images that the segmenter was
-    trained on: where the model is another generator, its companion runs beside it, and the report says so.
+    trained on: where the model is another generator, the segmenter's paired one runs beside it, and the report says
+    so.
 
     Parameters
     ----------
@@ -184,15 +183,17 @@ def synthesize(
     with clock.stage("preparing"):
         sweep = Sweep.of(volume)
         prepared = prepare(sweep, models.generator, mr_grid)
-        outlining = prepare(sweep, models.companion, mr_grid) if models.companion else prepared
+        outlining = prepare(sweep, models.paired_generator, mr_grid) if models.paired_generator else prepared
     with clock.stage("synthesizing") as tell:
-        share = 0.5 if models.companion else 1.0
-        predicted = _generate(models.generator, prepared, device, _part(tell, 0.0, share))
+        share = 0.5 if models.paired_generator else 1.0
+        predicted = generate(
+            models.generator, prepared, device=device, with_error=True, progress=part_of(tell, 0.0, share)
+        )
         outlined = predicted
-        if models.companion:
-            outlined = _generate(models.companion, outlining, device, _part(tell, share, 1.0))
+        if models.paired_generator:
+            outlined = generate(models.paired_generator, outlining, device=device, progress=part_of(tell, share, 1.0))
     with clock.stage("segmenting") as tell:
-        outlining, probabilities = outline(models.segmenter, outlining, outlined, device, tell)
+        outlining, probabilities = outline(models.segmenter, outlining, outlined.images, device, tell)
         decision = decide(models.segmenter, outlining, probabilities, before_resection)
     with clock.stage("finishing"):
         result = _finish(sweep, prepared, predicted, outlining, decision.probabilities)
@@ -220,69 +221,9 @@ def load_models(model: str | Path | None) -> Models:
             raise InputError(f"{bundle.path}: is a {bundle.kind}, but a {kind} is needed; choose another model")
     if generator.inputs != ("ioUS",):
         raise InputError(f"{generator.path}: needs {', '.join(generator.inputs)}, not just ioUS; choose another model")
-    trained_with = partner(segmenter)
+    paired = paired_generator(segmenter)
     # The details hold the checksum and all that decides how the network is run.
-    return Models(generator, segmenter, None if trained_with.details == generator.details else trained_with)
-
-
-def _part(tell: Tell, begin: float, end: float) -> Tell:
-    """Let a piece of work tell its own fraction as a part of the whole."""
-    return lambda fraction: tell(begin + fraction * (end - begin))
-
-
-def _run(
-    bundle: Bundle,
-    images: np.ndarray,
-    prepared: Prepared,
-    device: str,
-    activation: Callable[[np.ndarray], np.ndarray] | None,
-    tell: Tell,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Run a network over the part of the grid that it sees: (inputs, z, y, x) to twice (outputs, z, y, x).
-
-    The prediction, fused over slice axes, and how far those are from it in the mean, which is 0 where there is one.
-    """
-    part = (slice(None), *prepared.box)
-    session, valid = open_session(bundle, device), prepared.valid[prepared.box]
-    passes = list(predict_passes(session, images[part], valid, bundle, activation, tell))
-
-    def fused(values: list[np.ndarray]) -> np.ndarray:
-        return fuse(values, bundle.slice_axes, bundle.fusion_scale) * valid
-
-    prediction = fused(passes)
-    if not np.isfinite(prediction).all():
-        raise InputError(f"{bundle.path}: predicts values that are not finite; verify it, or choose another model")
-    deviation = np.maximum(fused([np.abs(values - prediction) for values in passes]), 0)
-    whole = np.zeros((2, len(prediction), *prepared.valid.shape), dtype=np.float32)
-    whole[(slice(None), *part)] = prediction, deviation
-    return whole[0], whole[1]
-
-
-def _generate(generator: Bundle, prepared: Prepared, device: str, tell: Tell) -> dict[str, np.ndarray]:
-    """Return the generator's outputs on its grid: images in [-1, 1] and, if predicted, the expected error of these.
-
-    Where the slice axes disagree, the expected error is raised by their deviation.
-    """
-    error_channel = generator.outputs.index(LOG_ERROR) if LOG_ERROR in generator.outputs else None
-
-    def activate(prediction: np.ndarray) -> np.ndarray:
-        prediction = np.clip(prediction, -20.0, 20.0)  # an error beyond e^20 has no meaning, but would overflow
-        if error_channel is not None:
-            prediction[:, error_channel] = np.exp(prediction[:, error_channel])
-        return prediction
-
-    share = 0.5 if generator.refiner else 1.0
-    values, deviation = _run(generator, prepared.image.array[None], prepared, device, activate, _part(tell, 0.0, share))
-    named = dict(zip(generator.outputs, values, strict=True))
-    images = {name: np.clip(named[name], -1.0, 1.0) for name in generator.images}
-    if generator.refiner:
-        stack = stacked(prepared, images, generator.refiner.inputs)
-        refined, _ = _run(generator.refiner, stack, prepared, device, None, _part(tell, share, 1.0))
-        images = dict(zip(generator.images, np.clip(refined, -1.0, 1.0), strict=True))
-    if error_channel is None:
-        return images
-    shown = [generator.outputs.index(name) for name in generator.images]
-    return {**images, _ERROR: np.hypot(named[LOG_ERROR], deviation[shown].mean(axis=0))}
+    return Models(generator, segmenter, None if paired.details == generator.details else paired)
 
 
 def outline(
@@ -314,8 +255,9 @@ def outline(
     """
     prepared, images = coarsened(prepared, images, segmenter.spacing)
     stack = stacked(prepared, images, segmenter.inputs)
-    probabilities, _ = _run(segmenter, stack, prepared, device, outlines.softmax, tell)
-    return prepared, probabilities
+    return prepared, run_network(
+        segmenter, stack, prepared, device=device, activation=outlines.softmax, progress=tell
+    )
 
 
 def decide(segmenter: Bundle, prepared: Prepared, probabilities: np.ndarray, before_resection: bool) -> Decision:
@@ -350,15 +292,16 @@ def decide(segmenter: Bundle, prepared: Prepared, probabilities: np.ndarray, bef
 def _finish(
     sweep: Sweep,
     prepared: Prepared,
-    predicted: dict[str, np.ndarray],
+    predicted: Generated,
     outlining: Prepared,
     probabilities: np.ndarray,
 ) -> SynthesisResult:
     """Bring everything back to the input's grid."""
     fan = sweep.fan[sweep.box]
-    returned = {name: back(array, prepared, sweep.frame) for name, array in predicted.items()}
-    error = returned.pop(_ERROR, None)
-    if error is not None:
+    returned = {name: back(array, prepared, sweep.frame) for name, array in predicted.images.items()}
+    error = None
+    if predicted.error is not None:
+        error = back(predicted.error, prepared, sweep.frame)
         error = np.clip(error / 2.0, _SMALLEST_UNCERTAINTY, 1.0).astype(np.float32)
     labels = outlines.labels_from_probabilities(
         np.stack([back(probability, outlining, sweep.frame) for probability in probabilities]),

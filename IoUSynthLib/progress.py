@@ -44,6 +44,11 @@ class Stages:
             self.progress(name, fraction)
 
 
+def part_of(tell: Tell, begin: float, end: float) -> Tell:
+    """Let a piece of work tell its own fraction as a part of the whole."""
+    return lambda fraction: tell(begin + fraction * (end - begin))
+
+
 class StagePrinter:
     """A progress callback of commands: prints one line on stderr when a stage begins."""
 

@@ -81,7 +81,7 @@ def test_an_estimate_of_another_generator_is_its_own(tiny_models, ultrasound, de
     assert np.array_equal(result.segmentation.array, default.segmentation.array)
 
 
-def test_a_copy_of_the_default_needs_no_companion(tiny_models, ultrasound, default, tmp_path):
+def test_a_copy_of_the_default_needs_no_paired_generator(tiny_models, ultrasound, default, tmp_path):
     path = shutil.copytree(tiny_models / "ious2mr-2.5d", tmp_path / "copy")
     result = pipeline.synthesize(ultrasound, path, device="cpu")
     assert result.report["companion"] is None

@@ -19,19 +19,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from ..cases.case import read_case
+from ..cases.case import prepared, read_case
 from ..cases.index import INDEX, read_index
 from ..constants import TARGETS
 from ..evaluation.scores import fidelity_scores
-from ..inference import open_session, predict
 from ..models.bundle import Bundle, load
 from ..pipeline import synthesize
-from ..preprocessing import normalize_ultrasound
 from ..simulation.cohort import head_paths, label_map_heads, simulate_cohort
 from ..simulation.parts import PARTS
+from ..synthesis.generate import generate
 from ..training.data import SliceBatches, generator_volume, load_volumes
 from ..training.export import export_onnx, write_bundle
 from ..training.presets import Preset
@@ -182,15 +180,12 @@ def _export(network: torch.nn.Module, preset: Preset, arm: str, folder: Path) ->
 
 def _score(bundle: Bundle, folders: Sequence[Path]) -> list[dict[str, str | float | None]]:
     """Fidelity on the test cases, a row each; None where a measure is absent."""
-    session, rows = open_session(bundle), []
+    rows = []
     for folder in folders:
         case = read_case(folder)
-        image = normalize_ultrasound(case.images["ioUS"].array)[None]
-        predicted = predict(session, image, case.fan.array > 0, bundle)
         row = {"case": folder.name, "head": case.parameters["head"]}
-        for name in TARGETS:
-            synthetic = np.clip(predicted[bundle.outputs.index(name)], -1, 1)
-            row |= fidelity_scores(case, name, {METHOD: synthetic})
+        for name, image in generate(bundle, prepared(case)).images.items():
+            row |= fidelity_scores(case, name, {METHOD: image})
         rows.append({key: None if value != value else value for key, value in row.items()})
     return rows
 

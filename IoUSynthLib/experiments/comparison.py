@@ -30,7 +30,7 @@ from ..models.bundle import load
 from ..preprocessing import normalize_ultrasound
 from ..training.families import FAMILIES, FamilyPreset, train_family
 from ..training.family_bundle import export_run
-from ..training.predictions import predict_images
+from ..training.predictions import predict_case
 from ..training.samples import draw_grid, grey
 from ..volume import InputError
 from .trials import describe_size, trial_parser, trial_presets
@@ -135,9 +135,8 @@ def _family(
 def _score(family: str, bundle: Path, folder: Path, output: Path, device: str) -> tuple[float, dict[str, float]]:
     """Run a family on a case, keep its images, and return the seconds that it took and the scores of both contrasts."""
     case = read_case(folder)
-    ultrasound, fan = normalize_ultrasound(case.images["ioUS"].array), case.fan.array > 0
     started = time.monotonic()
-    images = predict_images(load(bundle), ultrasound, fan, device)
+    images = predict_case(load(bundle), case, device=device)
     seconds = time.monotonic() - started
     np.savez_compressed(output / f"{folder.name}.npz", **{k: v.astype(np.float16) for k, v in images.items()})
     scores: dict[str, float] = {}

@@ -28,7 +28,7 @@ from ..models.bundle import load
 from ..preprocessing import normalize_ultrasound
 from ..training.families import FAMILIES, FamilyPreset, train_family
 from ..training.family_bundle import export_run
-from ..training.predictions import predict_images
+from ..training.predictions import predict_case
 from ..volume import InputError
 from .trials import describe_size, trial_parser, trial_presets
 
@@ -116,7 +116,7 @@ def _learn(
     for folder in read_index(cohort, "train"):
         case = read_case(folder)
         fan, ultrasound = case.fan.array > 0, normalize_ultrasound(case.images["ioUS"].array)
-        predicted = predict_images(load(bundle), ultrasound, fan, device)
+        predicted = predict_case(load(bundle), case, device=device)
         for name, image in predicted.items():
             for what, found in ((name, image), (f"{name} {FLOOR}", floors[name].predictions(ultrasound, fan)[FLOOR])):
                 error = np.abs(found - target_image(case, name))[fan].mean() / 2

@@ -321,7 +321,7 @@ def load(model: str | Path) -> Bundle:
         raise InputError(f"{file}: is not the metadata of an IoUSynth model ({reason}); install it again") from error
 
 
-def partner(segmenter: Bundle) -> Bundle:
+def paired_generator(segmenter: Bundle) -> Bundle:
     """Load the generator whose images a segmenter reads: the one beside it, else the first that is found.
 
     Raises

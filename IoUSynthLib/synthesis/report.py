@@ -133,8 +133,8 @@ def _summary(
     if not volumes["tumour"]:
         tumour = "No tumour outlined, which does not rule one out"
     parts = [f"{tumour}, resection cavity {volumes['cavity']:.1f} ml{doubt.get('cavity', '')}"]
-    if models.companion:
-        parts[0] += f" (outlined on the images of {models.companion.name})"
+    if models.paired_generator:
+        parts[0] += f" (outlined on the images of {models.paired_generator.name})"
     if "mean_uncertainty" in quality:
         parts.append(
             f"expected error {quality['mean_uncertainty']:.0%} of the intensity range, "

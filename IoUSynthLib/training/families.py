@@ -417,5 +417,5 @@ def _predict(preset: FamilyPreset, cohort: Path, output: Path, device: str) -> P
     if not bundle.exists():
         export_run(output / SLICES, bundle, preset.slices())
     folders = [folder for split in ("train", "validation") for folder in preset.cases(cohort, split)]
-    predict_cohort(folders, load(bundle), predictions, device)
+    predict_cohort(folders, load(bundle), predictions, device=device)
     return predictions

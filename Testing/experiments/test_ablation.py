@@ -10,7 +10,6 @@ from IoUSynthLib.cases.case import Case, write_case
 from IoUSynthLib.cases.index import INDEX
 from IoUSynthLib.experiments import ablation
 from IoUSynthLib.experiments.ablation_tables import tables
-from IoUSynthLib.experiments.realism import data
 from IoUSynthLib.preprocessing import resample_to_spacing
 from IoUSynthLib.simulation.patient import FILES
 from IoUSynthLib.training.export import export_onnx
@@ -73,7 +72,7 @@ def simulated(monkeypatch, tiny_models, ultrasound):
     monkeypatch.setattr(ablation, "simulate_cohort", simulate)
     monkeypatch.setattr(ablation, "PARTS", {"turn": "the turn", "real MRI": "the MRI"})
     volume = resample_to_spacing(ultrasound, (0.8,) * 3)
-    monkeypatch.setattr(data, "read_real", lambda folder: {"sweep": (volume, [], None, None)})
+    monkeypatch.setattr(ablation, "read_real", lambda folder: {"sweep": (volume, [], None, None)})
     return calls
 
 

@@ -130,16 +130,16 @@ def test_the_second_stage_is_described_as_a_bundle_of_its_own(tmp_path):
         model.verify()
 
 
-def test_the_partner_of_a_segmenter_lies_beside_it(tmp_path, tiny_models):
+def test_the_paired_generator_of_a_segmenter_lies_beside_it(tmp_path, tiny_models):
     """Not the first one of its name that is found, which the segmenter was not trained with."""
     path = write_bundle(tmp_path / "lesion", b"", **SEGMENTER, generator="pair")
     with pytest.raises(InputError, match=r"lesion: reads the images of another model, and pair: no such model"):
-        bundle.partner(bundle.load(path))
+        bundle.paired_generator(bundle.load(path))
     write_bundle(tmp_path / "pair", b"")
-    assert bundle.partner(bundle.load(path)).path == tmp_path / "pair"
+    assert bundle.paired_generator(bundle.load(path)).path == tmp_path / "pair"
     write_bundle(tmp_path / "ious2mr-2.5d", b"")
     default = write_bundle(tmp_path / "older", b"", **SEGMENTER)  # names none: that of the default model
-    assert bundle.partner(bundle.load(default)).path == tmp_path / "ious2mr-2.5d"
+    assert bundle.paired_generator(bundle.load(default)).path == tmp_path / "ious2mr-2.5d"
     assert bundle.load("ious2mr-2.5d").path == (tiny_models / "ious2mr-2.5d").resolve()
 
 
@@ -152,11 +152,11 @@ def test_the_partner_of_a_segmenter_lies_beside_it(tmp_path, tiny_models):
         ({"frame": "patient"}, "lesion: works on another grid than pair"),
     ],
 )
-def test_a_partner_that_does_not_fit_is_named(tmp_path, change, cause):
+def test_a_paired_generator_that_does_not_fit_is_named(tmp_path, change, cause):
     path = write_bundle(tmp_path / "lesion", b"", **{**SEGMENTER, "inputs": ["T2w"]}, generator="pair")
     write_bundle(tmp_path / "pair", b"", **change)
     with pytest.raises(InputError, match=cause):
-        bundle.partner(bundle.load(path))
+        bundle.paired_generator(bundle.load(path))
 
 
 def test_changed_weights_never_reach_a_session(tmp_path):

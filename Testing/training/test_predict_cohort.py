@@ -8,10 +8,12 @@ pytest.importorskip("onnxscript")
 import torch
 from support.tiny_models import write_bundle
 
+from IoUSynthLib.cases.case import Case
 from IoUSynthLib.generators.unet import plain_network
 from IoUSynthLib.models.bundle import load
 from IoUSynthLib.training.export import export_onnx
-from IoUSynthLib.training.predictions import NetworkSession, predict_images
+from IoUSynthLib.training.predictions import NetworkSession, predict_case
+from IoUSynthLib.volume import Volume
 
 
 def test_torch_predicts_what_the_exported_network_does(tmp_path):
@@ -19,11 +21,12 @@ def test_torch_predicts_what_the_exported_network_does(tmp_path):
     network = plain_network(3, 3, (4, 4, 4, 4, 4, 4)).eval()
     export_onnx(network, 3, tmp_path / "model.onnx")
     bundle = load(write_bundle(tmp_path / "tiny", (tmp_path / "model.onnx").read_bytes(), size_multiple=16))
-    ultrasound = np.random.default_rng(0).uniform(-1, 1, (20, 24, 36)).astype(np.float32)
-    fan = ultrasound > -2
-    fan[:3] = False
-    exported = predict_images(bundle, ultrasound, fan, "cpu")
-    in_torch = predict_images(bundle, ultrasound, fan, "cpu", NetworkSession(network, "cpu"))
+    ultrasound = np.random.default_rng(0).uniform(1, 255, (20, 24, 36)).astype(np.float32)
+    ultrasound[:3] = 0
+    fan = ultrasound > 0
+    case = Case({"ioUS": Volume(ultrasound)}, Volume(np.zeros_like(fan)), Volume(fan), {})
+    exported = predict_case(bundle, case, device="cpu")
+    in_torch = predict_case(bundle, case, device="cpu", session=NetworkSession(network, "cpu"))
     assert list(in_torch) == ["T2w", "FLAIR"]
     for name, image in exported.items():
         assert np.allclose(in_torch[name], image, atol=1e-5)

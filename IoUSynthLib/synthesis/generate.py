@@ -1,0 +1,177 @@
+"""The one way from ultrasound through a generator and its refiner to images, for the pipeline and for trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ..inference import fuse, open_session, predict_passes
+from ..models.bundle import LOG_ERROR, Bundle
+from ..progress import Tell, part_of
+from ..volume import InputError
+from .grid import Prepared, stacked
+
+#: Logarithms of an error beyond this have no meaning, but e to their power would overflow; images end at 1.
+_LARGEST = 20.0
+
+
+class Network(Protocol):
+    """What runs a network: a session of ONNX Runtime (:func:`.inference.open_session`), or a stand-in for one."""
+
+    device: str
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Run the network on a float32 batch (B, C, ...) and return its prediction (B, outputs, ...)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Generated:
+    """What a generator makes of an ultrasound, on the generator's grid.
+
+    Attributes
+    ----------
+    images
+        (z, y, x) in [-1, 1] by contrast, 0 outside the fan.
+    error
+        (z, y, x), the expected absolute error in the images' units, which is raised where the slice axes disagree;
+        None where the generator does not predict it, or was not asked.
+    """
+
+    images: dict[str, np.ndarray]
+    error: np.ndarray | None = None
+
+
+def generate(
+    generator: Bundle,
+    prepared: Prepared,
+    *,
+    device: str = "auto",
+    session: Network | None = None,
+    with_error: bool = False,
+    progress: Tell = lambda fraction: None,
+) -> Generated:
+    """Run a generator, and its refiner if it has one.
+
+    Parameters
+    ----------
+    generator
+        The model.
+    prepared
+        The ultrasound on the model's grid.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+    session
+        The generator's network, if it is not to be opened by ONNX Runtime; a refiner is opened anyhow.
+    with_error
+        Whether the expected error is wanted, which takes another fusion of the slice axes.
+    progress
+        Called with the fraction done; may raise :class:`inference.Cancelled`.
+
+    Raises
+    ------
+    InputError
+        The model cannot be opened, or predicts values that are not finite.
+    """
+    share = 0.5 if generator.refiner else 1.0
+    ultrasound, session = prepared.image.array[None], session or open_session(generator, device)
+    first = part_of(progress, 0.0, share)
+    passes = _passes(generator, ultrasound, prepared, session, activation=_bounded(generator), progress=first)
+    values = _fused(generator, passes, prepared)
+    named = dict(zip(generator.outputs, values, strict=True))
+    images = {name: np.clip(named[name], -1.0, 1.0) for name in generator.images}
+    error = None
+    if with_error and LOG_ERROR in named:
+        error = np.hypot(named[LOG_ERROR], _disagreement(generator, passes, values, prepared))
+    if generator.refiner:
+        stack = stacked(prepared, images, generator.refiner.inputs)
+        refined = run_network(generator.refiner, stack, prepared, device=device, progress=part_of(progress, share, 1.0))
+        images = dict(zip(generator.images, np.clip(refined, -1.0, 1.0), strict=True))
+    return Generated(images, error)
+
+
+def run_network(
+    bundle: Bundle,
+    images: np.ndarray,
+    prepared: Prepared,
+    *,
+    device: str = "auto",
+    activation: Callable[[np.ndarray], np.ndarray] | None = None,
+    progress: Tell = lambda fraction: None,
+) -> np.ndarray:
+    """Run a network over the part of a grid that it sees.
+
+    Parameters
+    ----------
+    bundle
+        The model.
+    images
+        float32 (inputs, z, y, x) in [-1, 1], -1 outside the fan.
+    prepared
+        The grid.
+    device, progress
+        As in :func:`generate`.
+    activation
+        Applied to each prediction (B, outputs, ...) before it is blended, as a softmax is.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (outputs, z, y, x), fused over slice axes; 0 outside the fan.
+
+    Raises
+    ------
+    InputError
+        As :func:`generate`.
+    """
+    session = open_session(bundle, device)
+    passes = _passes(bundle, images, prepared, session, activation=activation, progress=progress)
+    return _fused(bundle, passes, prepared)
+
+
+def _passes(
+    bundle: Bundle,
+    images: np.ndarray,
+    prepared: Prepared,
+    session: Network,
+    *,
+    activation: Callable[[np.ndarray], np.ndarray] | None,
+    progress: Tell,
+) -> list[np.ndarray]:
+    """Predictions along each slice axis, of the part of the grid that the network sees."""
+    seen = images[(slice(None), *prepared.box)]
+    return list(predict_passes(session, seen, prepared.valid[prepared.box], bundle, activation, progress))
+
+
+def _fused(bundle: Bundle, passes: Sequence[np.ndarray], prepared: Prepared) -> np.ndarray:
+    """Passes made into one, on the whole grid; 0 outside the fan."""
+    fused = fuse(passes, bundle.slice_axes, bundle.fusion_scale) * prepared.valid[prepared.box]
+    if not np.isfinite(fused).all():
+        raise InputError(f"{bundle.path}: predicts values that are not finite; verify it, or choose another model")
+    whole = np.zeros((len(fused), *prepared.valid.shape), dtype=np.float32)
+    whole[(slice(None), *prepared.box)] = fused
+    return whole
+
+
+def _disagreement(
+    generator: Bundle, passes: Sequence[np.ndarray], values: np.ndarray, prepared: Prepared
+) -> np.ndarray:
+    """How far the passes are from what they were fused to, in the mean over passes and images: (z, y, x)."""
+    differences = [np.abs(one - values[(slice(None), *prepared.box)]) for one in passes]
+    deviation = np.maximum(_fused(generator, differences, prepared), 0)
+    return deviation[[generator.outputs.index(name) for name in generator.images]].mean(axis=0)
+
+
+def _bounded(generator: Bundle) -> Callable[[np.ndarray], np.ndarray]:
+    """What bounds a generator's prediction (B, outputs, ...), and makes the error of its logarithm."""
+    channel = generator.outputs.index(LOG_ERROR) if LOG_ERROR in generator.outputs else None
+
+    def activate(prediction: np.ndarray) -> np.ndarray:
+        prediction = np.clip(prediction, -_LARGEST, _LARGEST)
+        if channel is not None:
+            prediction[:, channel] = np.exp(prediction[:, channel])
+        return prediction
+
+    return activate
