@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,18 +14,17 @@ from ..preprocessing import bounding_box, normalize_ultrasound, ultrasound_stati
 from ..synthesis.grid import Prepared
 from ..volume import InputError, Volume
 
-if TYPE_CHECKING:
-    import torch
-
-TUMOUR_LABEL = 1
-
-CAVITY_LABEL = 2
+#: Label values of the structures.
+TUMOUR_LABEL, CAVITY_LABEL = 1, 2
 
 #: Label of all voxels of a patient whose tumour and cavity nobody has outlined.
 UNLABELLED = 255
 
+#: File of a case's parameters; a folder that holds it is complete.
+PARAMETERS = "case.json"
+
 # Signal (relative to CSF in T2w) that maps to +1 in the networks' range; 0 maps to -1.
-FULL_SCALE = 1.1
+_FULL_SCALE = 1.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,14 +51,19 @@ class Case:
     parameters: dict
 
 
-def to_network_range(signal: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
+def to_network_range(signal: np.ndarray) -> np.ndarray:
     """MR signal relative to CSF in T2w as the networks see it, in [-1, 1]."""
-    return (signal * (2 / FULL_SCALE) - 1).clip(-1, 1)
+    return (signal * (2 / _FULL_SCALE) - 1).clip(-1, 1)
 
 
 def from_network_range(image: np.ndarray) -> np.ndarray:
     """The signal that :func:`to_network_range` maps to ``image`` in [-1, 1]."""
-    return (image + 1) * (FULL_SCALE / 2)
+    return (image + 1) * (_FULL_SCALE / 2)
+
+
+def target_image(case: Case, name: str) -> np.ndarray:
+    """The true MRI ``name`` of a case as the networks see it, float32 (z, y, x) in [-1, 1]."""
+    return to_network_range(case.images[name].array.astype(np.float32) / 1000)
 
 
 def prepared(case: Case) -> Prepared:
@@ -73,13 +76,13 @@ def prepared(case: Case) -> Prepared:
 
 
 def write_case(case: Case, folder: Path) -> None:
-    """Write the case as MetaImages and ``case.json``, last, so that a folder with it is complete."""
+    """Write the case as MetaImages and, last, :data:`PARAMETERS`."""
     folder.mkdir(parents=True, exist_ok=True)
     simulated = case.parameters.get("simulated", True)
     header = {"Synthetic": "true", "Modality": "simulated"} if simulated else {"Synthetic": "false"}
     for name, volume in {**case.images, "labels": case.labels, "fan": case.fan}.items():
         write_volume(folder / f"{name}.mha", volume, header)
-    (folder / "case.json").write_text(json.dumps(case.parameters, indent=1))
+    (folder / PARAMETERS).write_text(json.dumps(case.parameters, indent=1), encoding="utf-8")
 
 
 def read_case(folder: Path) -> Case:
@@ -97,6 +100,11 @@ def read_parameters(folder: Path) -> dict:
     InputError
         The folder holds no complete case.
     """
-    if not (folder / "case.json").is_file():
-        raise InputError(f"{folder}: no case.json; make a cohort with `iousynth simulate -n 32 -o {folder.parent}`")
-    return json.loads((folder / "case.json").read_text())
+    if not is_complete(folder):
+        raise InputError(f"{folder}: no {PARAMETERS}; make a cohort with `iousynth simulate -n 32 -o {folder.parent}`")
+    return json.loads((folder / PARAMETERS).read_text(encoding="utf-8"))
+
+
+def is_complete(folder: Path) -> bool:
+    """Tell whether a folder holds a whole case."""
+    return (folder / PARAMETERS).is_file()

@@ -1,13 +1,18 @@
 """The index of a cohort on disk: which cases it has, and in which split each of them is.
 
-Layout of the folder: ``dataset.json`` (for every case its name and split) and one folder a case with ``ioUS.mha``,
-``T2w.mha``, ``FLAIR.mha``, ``labels.mha``, ``fan.mha`` and ``case.json``.
+Layout of the folder: ``dataset.json`` (the seed and, for every case, its name, head or patient, and split) and one
+folder a case with ``ioUS.mha``, ``T2w.mha``, ``FLAIR.mha``, ``labels.mha``, ``fan.mha`` and ``case.json`` (everything
+that was drawn; of a patient, what was done).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from ..volume import InputError
 
 INDEX = "dataset.json"
 
@@ -17,10 +22,30 @@ def read_index(cohort: Path, split: str) -> list[Path]:
 
     Raises
     ------
-    ValueError
+    InputError
         ``cohort`` has no index.
     """
     if not (cohort / INDEX).is_file():
-        raise ValueError(f"{cohort}: no {INDEX}; make a cohort with `iousynth simulate`")
-    cases = json.loads((cohort / INDEX).read_text())["cases"]
+        raise InputError(f"{cohort}: no {INDEX}; make a cohort with `iousynth simulate`")
+    cases = json.loads((cohort / INDEX).read_text(encoding="utf-8"))["cases"]
     return [cohort / case["name"] for case in cases if case["split"] == split]
+
+
+def write_index(
+    cohort: Path, cases: Sequence[Mapping[str, str]], *, simulated: bool = True, **origin: Any
+) -> None:
+    """Write the index of a cohort whose cases are complete.
+
+    Parameters
+    ----------
+    cohort
+        Its folder.
+    cases
+        Name, split and, as ``head``, the head or patient of each.
+    simulated
+        Whether the cases are simulated, so that the scale of their MRI is known.
+    origin
+        Further entries: the seed, and which studies failed.
+    """
+    content = {"simulated": simulated, **origin, "cases": list(cases)}
+    (cohort / INDEX).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

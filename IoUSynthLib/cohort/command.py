@@ -8,15 +8,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ..cases.case import write_case
-from ..cases.index import INDEX
+from ..cases.case import PARAMETERS, is_complete, write_case
+from ..cases.index import INDEX, write_index
+from ..cases.splits import SPLITS, split_patients
 from ..volume import InputError
 from .contact_sheet import FILE, write_contact_sheet
 from .preparation import prepare_case
 from .readers import Study, choose_files, find_studies
-from .splits import split_patients
-
-SPLITS = ("train", "validation", "test")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -39,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
 def prepare_cohort(cohort: Path, output: Path, seed: int = 0, register: bool = True) -> str:
     """Prepare all studies of a cohort, and return what was written, in words.
 
-    The folder gets what :mod:`IoUSynthLib.simulation.cohort` describes, and a contact sheet. Cases that are complete in
+    The folder gets what :mod:`IoUSynthLib.cases.index` describes, and a contact sheet. Cases that are complete in
     it are kept, so that the same call goes on after an interruption; one that cannot be prepared does not stop the
     others.
 
@@ -50,7 +48,7 @@ def prepare_cohort(cohort: Path, output: Path, seed: int = 0, register: bool = T
     output
         Folder outside it.
     seed
-        Of the split; see :func:`.splits.split_patients`.
+        Of the split; see :func:`.cases.splits.split_patients`.
     register
         See :func:`.preparation.prepare_case`.
 
@@ -75,8 +73,7 @@ def prepare_cohort(cohort: Path, output: Path, seed: int = 0, register: bool = T
         print(f"prepare: {number} of {len(studies)}, {study.name}: {line}", file=sys.stderr, flush=True)
     if not entries:
         raise InputError(f"{cohort}: no case could be prepared; first {next(iter(failed.values()))}")
-    index = {"simulated": False, "seed": seed, "cases": entries, "failed": failed}
-    (output / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    write_index(output, entries, simulated=False, seed=seed, failed=failed)
     write_contact_sheet([output / entry["name"] for entry in entries], output / FILE)
     counts = ", ".join(f"{sum(entry['split'] == split for entry in entries)} for {split}" for split in SPLITS)
     text = f"prepared {len(entries)} of {len(studies)} cases ({counts}), {INDEX} and {FILE} in {output}"
@@ -89,8 +86,8 @@ def _prepare(study: Study, cohort: Path, output: Path, register: bool) -> str:
     """Prepare a study unless it is there, and return a line about it."""
     files, folder = choose_files(study), output / study.name
     source = {role: path.relative_to(cohort).as_posix() for role, path in files.named().items()}
-    if (folder / "case.json").is_file():
-        _check_finished(folder / "case.json", source, register)
+    if is_complete(folder):
+        _check_finished(folder / PARAMETERS, source, register)
         return "kept"
     case = prepare_case(files, register)
     case = replace(case, parameters={"head": study.patient, "source": source, **case.parameters})

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..cases.case import UNLABELLED, Case, from_network_range
-from ..constants import TARGETS
+from ..constants import TARGETS, VOXEL_MM
 from ..files.volumes import read_volume
 from ..input_checks import check_input, check_ultrasound
 from ..outputs.case_files import check_acquired
@@ -25,7 +25,6 @@ from ..registration.inputs import check_is_mri
 from ..registration.rigid import mean_distance, rotation_degrees, to_sitk
 from ..registration.search import SIGNIFICANT, Search
 from ..registration.workflow import DIRECTION, RIM_MM, eroded, ultrasound_pair
-from ..simulation.case import VOXEL
 from ..synthesis.grid import Sweep
 from ..synthesis.report import versions
 from ..volume import InputError, Volume
@@ -50,9 +49,8 @@ def prepare_case(files: Files, register: bool = True) -> Case:
     Case
         On a grid of 0.8 mm along the ultrasound's axes, cropped to the fan. ``ioUS`` is float32 in the file's own
         units, 0 outside the fan; T2w and FLAIR are int16 from 0 to 1100, in the scale of simulated cases, so that
-        :func:`IoUSynthLib.simulation.case.to_network_range` of a thousandth of them gives eq. 2; the fan is where the
-        MRI has data too; labels are ``UNLABELLED`` throughout where nobody has outlined them. The parameters name the
-        targets and what was done.
+        :func:`IoUSynthLib.cases.case.target_image` gives eq. 2; the fan is where the MRI has data too; labels are
+        ``UNLABELLED`` throughout where nobody has outlined them. The parameters name the targets and what was done.
 
     Raises
     ------
@@ -93,7 +91,7 @@ def prepare_case(files: Files, register: bool = True) -> Case:
         "simulated": False,
         "targets": list(targets),
         "labelled": files.labels is not None,
-        "spacing_mm": VOXEL,
+        "spacing_mm": VOXEL_MM,
         "fan_ml": round(float(fan.array.sum()) * fan.voxel_volume_ml, 2),
         "covered": round(share, 4),
         "normalisation": {"rule": "eq. 2 of arXiv 2606.00630; -1 to 1 stored as 0 to 1100", **statistics},
@@ -122,8 +120,8 @@ def _ultrasound(volume: Volume, path: Path) -> tuple[Volume, Volume]:
     if not plausible:
         raise InputError(f"{path}: does not look like ultrasound ({reason}); name the images by what they are")
     inside = sweep.fan[sweep.box]
-    image = resample_to_spacing(sweep.frame, (VOXEL,) * 3, inside)
-    share = resample_to_spacing(sweep.frame.with_array(inside), (VOXEL,) * 3)
+    image = resample_to_spacing(sweep.frame, (VOXEL_MM,) * 3, inside)
+    share = resample_to_spacing(sweep.frame.with_array(inside), (VOXEL_MM,) * 3)
     return image, image.with_array((share.array >= 0.5).astype(np.uint8))
 
 

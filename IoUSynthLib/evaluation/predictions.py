@@ -41,7 +41,7 @@ def evaluate(predictions: Path, reference: Path, report: Callable[[str], None] =
         for each case, named after it, that holds ``ioUS_T2w.nii.gz`` and so on: what ``synthesize`` makes of
         ``<case>/ioUS.mha``. What a model does not predict may be missing, but of all cases.
     reference
-        Folder of a simulated cohort; see :mod:`IoUSynthLib.simulation.cohort`.
+        Folder of a simulated cohort; see :mod:`IoUSynthLib.cases.index`.
     report
         Receives a line a case.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..cases.case import Case, to_network_range
+from ..cases.case import Case, target_image
 from ..preprocessing import INTENSITY_RANGE
 from ..synthesis.outlines import LABELS
 from .fidelity import confidence_interval, dice, score
@@ -18,11 +18,6 @@ Summary = dict[str, dict[str, float]]
 FEWEST_FOR_INTERVAL = 3
 
 STRUCTURES = {name: value for name, value in LABELS.items() if name != "background"}
-
-
-def target_image(case: Case, name: str) -> np.ndarray:
-    """The true MRI ``name`` of a simulated case in the networks' range, [-1, 1]."""
-    return to_network_range(case.images[name].array.astype(np.float32) / 1000)
 
 
 def predicted_image(intensities: np.ndarray) -> np.ndarray:

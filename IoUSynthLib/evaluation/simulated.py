@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cases.case import Case, prepared, read_case, read_parameters
+from ..cases.case import Case, prepared, read_case, read_parameters, target_image
 from ..cases.index import read_index
 from ..constants import TARGETS
 from ..models.bundle import DEFAULT_SEGMENTER, Bundle, load
@@ -18,7 +18,7 @@ from ..preprocessing import normalize_ultrasound
 from ..synthesis.grid import Prepared, back
 from ..synthesis.outlines import labels_from_probabilities
 from .baselines import Floors, fit
-from .scores import STRUCTURES, by_phase, fidelity_scores, overlap_scores, predicted_image, summarize, target_image
+from .scores import STRUCTURES, by_phase, fidelity_scores, overlap_scores, predicted_image, summarize
 
 Report = Callable[[str], None]
 

@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..cases.case import read_case, read_parameters
+from ..cases.case import read_case, read_parameters, target_image
 from ..cases.index import read_index
 from ..constants import TARGETS
 from ..evaluation.baselines import Floors
-from ..evaluation.scores import Row, fidelity_scores, summarize, target_image
+from ..evaluation.scores import Row, fidelity_scores, summarize
 from ..evaluation.simulated import choose_cases, fit_floors
 from ..evaluation.tables import fidelity_table
 from ..models.bundle import load

@@ -20,10 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cases.case import read_case
-from ..cases.index import INDEX, read_index
+from ..cases.case import read_case, target_image
+from ..cases.index import INDEX, read_index, write_index
 from ..evaluation.baselines import Floors, fit
-from ..evaluation.scores import target_image
 from ..models.bundle import load
 from ..preprocessing import normalize_ultrasound
 from ..training.families import FAMILIES, FamilyPreset, train_family
@@ -89,7 +88,7 @@ def _choose(cohort: Path, folder: Path) -> Path:
         if not (folder / case.name).exists():
             shutil.copytree(case, folder / case.name)
     entries = [{"name": case.name, "split": split} for case in cases for split in ("train", "validation")]
-    (folder / INDEX).write_text(json.dumps({"simulated": True, "cases": entries}) + "\n", encoding="utf-8")
+    write_index(folder, entries)
     return folder
 
 

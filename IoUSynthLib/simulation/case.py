@@ -13,7 +13,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from ..cases.case import CAVITY_LABEL, TUMOUR_LABEL, Case
-from ..constants import TARGETS
+from ..constants import TARGETS, VOXEL_MM
 from ..volume import Volume
 from .anatomy import Head
 from .fields import sample, smooth_noise, within
@@ -32,10 +32,7 @@ from .ultrasound import (
 )
 
 SIZE = 128
-VOXEL = 0.8
 STANDOFF = 5.0
-
-
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +42,6 @@ class Pose:
     origin: np.ndarray
     axes: np.ndarray
     lesion_depth: float
-
-
-
-
-
-
 
 
 def draw_pose(head: Head, rng: np.random.Generator) -> Pose:
@@ -86,7 +77,7 @@ def _targets(head: Head) -> tuple[np.ndarray, np.ndarray]:
     return targets[:, ::-1] * spacing, surfaces[:, ::-1] * spacing
 
 
-def grid_points(size: int = SIZE, voxel: float = VOXEL, device: torch.device | None = None) -> torch.Tensor:
+def grid_points(size: int = SIZE, voxel: float = VOXEL_MM, device: torch.device | None = None) -> torch.Tensor:
     """Lateral, depth and elevation in mm of the voxels of a field of view, (3, size, size, size).
 
     The array's axes are elevation, depth, lateral; the probe's face lies STANDOFF below the first depth.
@@ -114,7 +105,7 @@ def turned_points(points: torch.Tensor, turn: np.ndarray) -> torch.Tensor:
 
 
 def simulate_case(
-    head: Head, seed: int, size: int = SIZE, voxel: float = VOXEL, device: torch.device | str = "cpu",
+    head: Head, seed: int, size: int = SIZE, voxel: float = VOXEL_MM, device: torch.device | str = "cpu",
     without: Collection[str] = (),
 ) -> Case:
     """Simulate one case; the same head, seed and device give the same case.
@@ -230,9 +221,3 @@ def _case(
     images = {name: Volume(array.cpu().numpy(), **geometry) for name, array in arrays.items()}
     masks = [Volume(mask.to(torch.uint8).cpu().numpy(), **geometry) for mask in (labels, fan)]
     return Case(images, *masks, parameters)
-
-
-
-
-
-

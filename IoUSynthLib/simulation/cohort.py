@@ -1,12 +1,7 @@
-"""A cohort of simulated cases on disk, split by head, that training and evaluation read.
-
-Layout of the folder: ``dataset.json`` (the seed and, for every case, its head and split) and one folder a case with
-``ioUS.mha``, ``T2w.mha``, ``FLAIR.mha``, ``labels.mha``, ``fan.mha`` and ``case.json`` (everything that was drawn).
-"""
+"""A cohort of simulated cases, split by head, in the layout of :mod:`IoUSynthLib.cases.index`."""
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 from collections.abc import Callable, Collection
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -14,8 +9,9 @@ from pathlib import Path
 
 import torch
 
-from ..cases.case import write_case
-from ..cases.index import INDEX
+from ..cases.case import is_complete, write_case
+from ..cases.index import write_index
+from ..cases.splits import split_heads
 from .anatomy import Head, icbm_head, label_maps, read_head
 from .case import simulate_case
 from .parts import check_parts
@@ -45,21 +41,6 @@ def load_head(path: Path | None) -> Head:
     if path is None:
         return icbm_head()
     return read_patient(path) if path.is_dir() else read_head(path)
-
-
-def split_heads(names: list[str]) -> dict[str, str]:
-    """Split of every head: of each source the last three are for testing, the one before for validation.
-
-    A source with fewer than five heads is for training only.
-    """
-    splits = {}
-    for source in sorted({name.rstrip("0123456789") for name in names}):
-        members = sorted(name for name in names if name.rstrip("0123456789") == source)
-        for index, name in enumerate(members):
-            left = len(members) - index
-            held_out = "test" if left <= 3 else "validation" if left == 4 else "train"
-            splits[name] = held_out if len(members) >= 5 else "train"
-    return splits
 
 
 def simulate_cohort(
@@ -121,7 +102,7 @@ def simulate_cohort(
             done += job.result()
             if progress:
                 progress(done, count)
-    (output / INDEX).write_text(json.dumps({"simulated": True, "seed": seed, "cases": entries}, indent=1))
+    write_index(output, entries, seed=seed)
     return entries
 
 
@@ -148,8 +129,6 @@ def label_map_heads(paths: dict[str, Path | None]) -> list[str]:
     return [name for name, path in paths.items() if path is None or not path.is_dir()]
 
 
-
-
 def _simulate_head(
     path: Path | None, numbers: list[int], output: Path, seed: int, without: Collection[str], device: str
 ) -> int:
@@ -157,7 +136,7 @@ def _simulate_head(
     head: Head | None = None
     for number in numbers:
         folder = output / f"case-{number:04d}"
-        if (folder / "case.json").is_file():
+        if is_complete(folder):
             continue
         head = head or load_head(path)
         write_case(simulate_case(head, seed * 1_000_000 + number, device=device, without=without), folder)

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import torch
 
+from ..cases.case import PARAMETERS
+from ..cases.index import INDEX
+from ..cases.splits import SPLITS, split_heads
 from ..volume import InputError
-from .cohort import head_paths, simulate_cohort, split_heads
+from .cohort import head_paths, simulate_cohort
 from .contact_sheet import FILE, write_contact_sheet
 
 #: No head is split, so that nothing is validated on a head that was trained on.
@@ -58,8 +61,8 @@ def write_cohort(number: int, output: Path, anatomy: Path | None, seed: int, wor
         raise InputError(f"{anatomy}: holds an anatomy that cannot be read ({reason}); copy it again") from error
     write_contact_sheet([output / case["name"] for case in cases], output / FILE)
     splits = [case["split"] for case in cases]
-    counts = ", ".join(f"{splits.count(split)} for {split}" for split in ("train", "validation", "test"))
-    text = f"wrote {len(cases)} simulated cases ({counts}), dataset.json and {FILE} in {output}"
+    counts = ", ".join(f"{splits.count(split)} for {split}" for split in SPLITS)
+    text = f"wrote {len(cases)} simulated cases ({counts}), {INDEX} and {FILE} in {output}"
     if "validation" in split_heads(heads).values():
         return text
     return f"{text}; {_NO_SPLITS.format(count=len(heads))}"
@@ -67,7 +70,7 @@ def write_cohort(number: int, output: Path, anatomy: Path | None, seed: int, wor
 
 def check_begun(output: Path, heads: Sequence[str], seed: int) -> None:
     """Raise :class:`InputError` when the folder holds cases of another seed or other anatomies."""
-    for path in sorted(output.glob("case-*/case.json")):
+    for path in sorted(output.glob(f"case-*/{PARAMETERS}")):
         try:
             number, parameters = int(path.parent.name.removeprefix("case-")), json.loads(path.read_text("utf-8"))
             found = parameters["seed"], parameters["head"]

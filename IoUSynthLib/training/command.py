@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from ..cases.case import PARAMETERS
 from ..cases.index import INDEX
 from ..models.bundle import load
 from ..volume import InputError
@@ -90,7 +91,7 @@ def _check_cohort(options: argparse.Namespace, preset: Preset | FamilyPreset) ->
             raise InputError(f"{index}: is damaged ({error!r}); make the cohort again") from error
         if not folders:
             raise InputError(f"{options.data}: has no cases for {split}; {_more_heads(index)}")
-        needed = [folder / "case.json" for folder in folders]
+        needed = [folder / PARAMETERS for folder in folders]
         if options.predictions is not None:
             images = [image for image in preset.inputs if image != "ioUS"]
             needed += [options.predictions / f"{folder.name}_{image}.npy" for folder in folders for image in images]

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..cases.case import CAVITY_LABEL, TUMOUR_LABEL, UNLABELLED, Case, prepared, read_case, to_network_range
-from ..constants import TARGETS
+from ..cases.case import CAVITY_LABEL, TUMOUR_LABEL, UNLABELLED, Case, prepared, read_case, target_image
+from ..constants import TARGETS, VOXEL_MM
 from ..preprocessing import normalize_ultrasound, resample_to_spacing
-from ..simulation.case import VOXEL
 from ..synthesis.grid import coarsened, stacked
 from ..volume import InputError
 
@@ -68,7 +67,9 @@ def generator_volume(folder: Path, targets: Sequence[str] = TARGETS) -> Training
     case = read_case(folder)
     fan = case.fan.array > 0
     image = normalize_ultrasound(case.images["ioUS"].array)[None]
-    target = np.stack([_mri(case, name) if name in case.images else np.full(fan.shape, np.nan) for name in targets])
+    target = np.stack([
+        target_image(case, name) if name in case.images else np.full(fan.shape, np.nan) for name in targets
+    ])
     return TrainingVolume(image.astype(np.float16), target.astype(np.float16), fan, _some(fan))
 
 
@@ -82,7 +83,7 @@ def refiner_volume(folder: Path, predictions: Path, targets: Sequence[str], ultr
 
 
 def segmenter_volume(
-    folder: Path, inputs: Sequence[str], predictions: Path | None = None, spacing: float = VOXEL
+    folder: Path, inputs: Sequence[str], predictions: Path | None = None, spacing: float = VOXEL_MM
 ) -> TrainingVolume:
     """The named inputs (ultrasound, T2w, FLAIR) in, labels out, on isotropic voxels of ``spacing`` mm.
 
@@ -104,7 +105,7 @@ def segmenter_volume(
         if predictions is not None:
             images[name] = _synthetic(predictions, folder.name, name, case.fan.array.shape).astype(np.float32)
         elif name in case.images:
-            images[name] = _mri(case, name)
+            images[name] = target_image(case, name)
         else:
             raise InputError(f"{folder}: has no {name} to learn from; give synthetic MRI with --predictions")
     seen, images = coarsened(prepared(case), images, (spacing,) * 3)
@@ -132,11 +133,6 @@ def _coarse_labels(case: Case, spacing: float) -> np.ndarray:
         return case.labels.array
     masks = [case.labels.with_array(case.labels.array == label) for label in (0, TUMOUR_LABEL, CAVITY_LABEL)]
     return np.argmax([resample_to_spacing(mask, (spacing,) * 3).array for mask in masks], axis=0)
-
-
-def _mri(case: Case, name: str) -> np.ndarray:
-    """A contrast in [-1, 1], float32 (z, y, x)."""
-    return to_network_range(case.images[name].array.astype(np.float32) / 1000)
 
 
 def _some(mask: np.ndarray, most: int = 4000) -> np.ndarray:

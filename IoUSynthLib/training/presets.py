@@ -10,11 +10,10 @@ from pathlib import Path
 import torch
 
 from ..cases.index import read_index
-from ..constants import TARGETS
+from ..constants import TARGETS, VOXEL_MM
 from ..generators import build
 from ..generators.unet import FEATURES, plain_network
 from ..models.bundle import Bundle
-from ..simulation.case import VOXEL
 from .data import (
     Batches,
     DrawnAhead,
@@ -70,7 +69,7 @@ class Preset:
     features: tuple[int, ...] = FEATURES
     share: float = 1.0
     adversarial: bool = False
-    spacing: float = VOXEL
+    spacing: float = VOXEL_MM
 
     @property
     def dimensions(self) -> int:
@@ -120,7 +119,7 @@ class Preset:
 CLASSES = ("background", "tumour", "cavity")
 _SEGMENTER = {
     # Voxels twice as large as the generator's: the network sees a tumour as a whole, and a volume takes a second.
-    "kind": "segmenter", "outputs": CLASSES, "regime": "3D", "spacing": 2 * VOXEL, "size": 64, "batch_size": 4,
+    "kind": "segmenter", "outputs": CLASSES, "regime": "3D", "spacing": 2 * VOXEL_MM, "size": 64, "batch_size": 4,
     "features": (24, 48, 64, 96, 128, 24), "schedule": Schedule(4000, rate=1e-3),
 }
 PRESETS: dict[str, Preset | FamilyPreset] = {

@@ -39,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from registration_rivals import available, convex_adam, greedy_deformable, greedy_rigid, mattes
 
 from IoUSynthLib.cases.case import Case
+from IoUSynthLib.cases.splits import split_heads
 from IoUSynthLib.pipeline import SynthesisResult, synthesize
 from IoUSynthLib.preprocessing import crop_to_mask, resample_like
 from IoUSynthLib.registration.level import Pair
@@ -46,7 +47,7 @@ from IoUSynthLib.registration.rigid import about, rotation_matrix, to_sitk
 from IoUSynthLib.registration.search import Search
 from IoUSynthLib.registration.workflow import RIM_MM, RegistrationResult, eroded, register
 from IoUSynthLib.simulation.case import draw_lesion, draw_pose, simulate_case
-from IoUSynthLib.simulation.cohort import head_paths, load_head, split_heads
+from IoUSynthLib.simulation.cohort import head_paths, load_head
 from IoUSynthLib.volume import Volume
 
 BINS = {"0": (0.0, 0.0), "0-4": (0.0, 4.0), "4-8": (4.0, 8.0), "8-12": (8.0, 12.0), "12-16": (12.0, 16.0)}

@@ -13,14 +13,13 @@ from support import phantom
 
 pytest.importorskip("torch")
 
-from IoUSynthLib.cases.case import UNLABELLED, read_case, to_network_range
+from IoUSynthLib.cases.case import UNLABELLED, read_case, target_image
 from IoUSynthLib.cases.index import read_index
 from IoUSynthLib.cli import main
 from IoUSynthLib.cohort import command
 from IoUSynthLib.cohort.command import prepare_cohort
 from IoUSynthLib.cohort.preparation import prepare_case
 from IoUSynthLib.cohort.readers import Files, Study
-from IoUSynthLib.cohort.splits import split_patients
 from IoUSynthLib.files.volumes import read_volume, write_volume
 from IoUSynthLib.preprocessing import field_of_view, normalize_mri, resample_like
 from IoUSynthLib.registration.rigid import mean_distance, to_sitk
@@ -88,7 +87,7 @@ def test_the_written_mri_is_that_of_the_ultrasound_voxel_by_voxel(prepared: Path
     for name in ("T2w", "FLAIR"):
         expected = normalize_mri(resample_like(scene["images"][name], case.fan).array)
         unmoved = normalize_mri(resample_like(scene["moving"][name], case.fan).array)
-        image = to_network_range(case.images[name].array.astype(np.float32) / 1000)
+        image = target_image(case, name)
         correlation = [np.corrcoef(image[inside], other[inside])[0, 1] for other in (expected, unmoved)]
         assert correlation[0] > 0.97
         assert correlation[1] < 0.8
@@ -203,17 +202,6 @@ def test_finished_cases_are_kept_and_bad_ones_do_not_stop_the_rest(
     assert (tmp_path / "out" / "A" / "ioUS.mha").stat().st_mtime_ns == written
     assert main(arguments[:-1]) == 2
     assert "or was registered otherwise; choose another output folder" in capsys.readouterr().err
-
-
-def test_the_same_seed_splits_alike_and_a_patient_is_never_split() -> None:
-    names = [f"ReMIND-{number:03d}" for number in range(76)]
-    splits = split_patients(names, 42)
-    assert splits == split_patients(names[::-1], 42)
-    assert splits != split_patients(names, 43)
-    counts = [list(splits.values()).count(kind) for kind in ("train", "validation", "test")]
-    assert counts == [52, 9, 15]
-    assert sorted(split_patients(["a", "b"]).values()) == ["train", "validation"]
-    assert split_patients(["a"]) == {"a": "train"}
 
 
 def test_phases_of_a_patient_share_its_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

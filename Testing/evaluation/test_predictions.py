@@ -10,10 +10,9 @@ import pytest
 pytest.importorskip("torch")
 
 from IoUSynthLib import cli
-from IoUSynthLib.cases.case import Case, read_case, write_case
+from IoUSynthLib.cases.case import Case, read_case, target_image, write_case
 from IoUSynthLib.evaluation import perceptual
 from IoUSynthLib.evaluation.fidelity import confidence_interval, score
-from IoUSynthLib.evaluation.scores import target_image
 from IoUSynthLib.files.volumes import read_volume, write_volume
 from IoUSynthLib.preprocessing import to_intensity
 from IoUSynthLib.volume import Volume

@@ -1,15 +1,14 @@
-"""Cases: seeds, geometry, lesions, contrast, files, splits."""
-
-import json
+"""Cases: seeds, geometry, lesions, contrast, and a cohort of them."""
 
 import numpy as np
 import pytest
 import torch
 
-from IoUSynthLib.cases.case import read_case, to_network_range, write_case
+from IoUSynthLib.cases.case import read_case
 from IoUSynthLib.cases.index import read_index
-from IoUSynthLib.simulation.case import STANDOFF, VOXEL, draw_pose, grid_points, simulate_case
-from IoUSynthLib.simulation.cohort import simulate_cohort, split_heads
+from IoUSynthLib.constants import VOXEL_MM
+from IoUSynthLib.simulation.case import STANDOFF, draw_pose, grid_points, simulate_case
+from IoUSynthLib.simulation.cohort import simulate_cohort
 from IoUSynthLib.simulation.lesion import Lesion, grow
 from IoUSynthLib.simulation.mri import acquire, simulate_mri
 from IoUSynthLib.simulation.tissues import PROPERTIES, Tissue
@@ -82,15 +81,15 @@ def test_nothing_is_seen_outside_the_fan(case):
 
 
 def test_a_smooth_tumour_has_the_volume_of_its_ellipsoid():
-    points = grid_points(96, VOXEL)
+    points = grid_points(96, VOXEL_MM)
     white = torch.full((96,) * 3, int(Tissue.WHITE_MATTER), dtype=torch.uint8)
     grown = grow(lesion("low grade", (10.0, 14.0, 12.0)), white, points, torch.Generator().manual_seed(0))
-    volume = float((grown == Tissue.LOW_GRADE_TUMOUR).sum()) * VOXEL**3
+    volume = float((grown == Tissue.LOW_GRADE_TUMOUR).sum()) * VOXEL_MM**3
     assert volume == pytest.approx(4 / 3 * np.pi * 10 * 14 * 12, rel=0.02)
 
 
 def test_a_cavity_has_a_wall_around_it():
-    points = grid_points(96, VOXEL)
+    points = grid_points(96, VOXEL_MM)
     white = torch.full((96,) * 3, int(Tissue.WHITE_MATTER), dtype=torch.uint8)
     grown = grow(lesion("cavity", (14.0,) * 3, blood=-1.0), white, points, torch.Generator().manual_seed(0))
     radius = (points - torch.tensor([0.0, 40.0, 0.0]).reshape(3, 1, 1, 1)).square().sum(0).sqrt()
@@ -100,7 +99,7 @@ def test_a_cavity_has_a_wall_around_it():
 
 
 def test_oedema_spreads_in_white_matter_only():
-    points = grid_points(96, VOXEL)
+    points = grid_points(96, VOXEL_MM)
     tissues = torch.full((96,) * 3, int(Tissue.WHITE_MATTER), dtype=torch.uint8)
     tissues[points[0] > 0] = int(Tissue.CORTEX)
     grown = grow(lesion("high grade", (10.0,) * 3), tissues, points, torch.Generator().manual_seed(0))
@@ -120,29 +119,6 @@ def test_acquisition_adds_rician_noise_on_black():
     assert float(image.mean()) == pytest.approx(0.02 * np.sqrt(np.pi / 2), rel=0.02)
 
 
-def test_network_range():
-    assert to_network_range(np.array([0.0, 0.55, 1.1, 2.0])) == pytest.approx([-1, 0, 1, 1])
-
-
-def test_case_survives_its_files(case, tmp_path):
-    write_case(case, tmp_path / "case")
-    back = read_case(tmp_path / "case")
-    assert back.parameters == json.loads(json.dumps(case.parameters))
-    for name, volume in {**case.images, "labels": case.labels, "fan": case.fan}.items():
-        other = {**back.images, "labels": back.labels, "fan": back.fan}[name]
-        assert np.array_equal(volume.array, other.array)
-        assert volume.same_grid(other)
-
-
-def test_heads_for_testing_are_never_trained_on():
-    names = [f"subject{n}" for n in range(16)] + [f"training_seg_{n:02d}" for n in range(16)] + ["icbm152"]
-    splits = split_heads(names)
-    assert sorted(splits) == sorted(names)
-    assert sum(split == "test" for split in splits.values()) == 6
-    assert sum(split == "validation" for split in splits.values()) == 2
-    assert splits["icbm152"] == "train"
-
-
 def test_cohort_from_the_head_that_everyone_has(tmp_path):
     """Two cases of the ICBM head of nilearn; the second call finds them and leaves them as they are."""
     pytest.importorskip("nilearn")
@@ -155,8 +131,3 @@ def test_cohort_from_the_head_that_everyone_has(tmp_path):
     case = read_case(folders[0])
     assert case.images["ioUS"].array.max() > 50
     assert case.images["T2w"].array[case.fan.array > 0].mean() > 200
-
-
-def test_a_folder_that_is_no_cohort_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"no dataset\.json; make a cohort with"):
-        read_index(tmp_path, "train")

@@ -1,10 +1,9 @@
 """``iousynth simulate``: a cohort in the layout that training reads, and refusals that say what to do."""
 
-import json
-
 import numpy as np
 import pytest
 
+from IoUSynthLib.cases.index import read_index, write_index
 from IoUSynthLib.cli import main
 from IoUSynthLib.simulation import cohort
 from IoUSynthLib.simulation.anatomy import Head
@@ -22,7 +21,7 @@ def simulator(monkeypatch, case_writer):
         for number, entry in enumerate(entries):
             case_writer(output / entry["name"], seed * 1_000_000 + number, entry["head"])
             progress(number + 1, count)
-        (output / cohort.INDEX).write_text(json.dumps({"simulated": True, "seed": seed, "cases": entries}))
+        write_index(output, entries, seed=seed)
         return entries
 
     monkeypatch.setattr("IoUSynthLib.simulation.command.simulate_cohort", simulate)
@@ -51,7 +50,7 @@ def test_writes_cohort_and_contact_sheet(tmp_path, simulator, capsys):
     assert "wrote 2 simulated cases (2 for train, 0 for validation, 0 for test)" in printed.out
     assert "2 of 2 cases" in printed.err
     assert (output / "contact_sheet.png").stat().st_size > 1000
-    assert [folder.name for folder in cohort.read_index(output, "train")] == ["case-0000", "case-0001"]
+    assert [folder.name for folder in read_index(output, "train")] == ["case-0000", "case-0001"]
     assert main(["simulate", "-n", "3", "-o", str(output), "--seed", "5"]) == 0  # goes on
 
 

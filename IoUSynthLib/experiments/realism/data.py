@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from ...cases.case import read_parameters
+from ...cases.case import PARAMETERS, read_parameters
+from ...cases.splits import split_heads
+from ...constants import VOXEL_MM
 from ...files.volumes import read_volume
 from ...preprocessing import field_of_view, resample_to_spacing
 from ...reconstruction import Sweep, read_sweep, reconstruct
-from ...simulation.cohort import split_heads
 from ...simulation.planes import frame_plane, frame_positions
 from ...volume import InputError, Volume
 
 CASE = "RESECT case 4"
 SWEEP = "RESECT sweep"
-VOXEL = 0.8
 CASE_FILE = Path("resect") / "Case4-US-before.nii.gz"
 SWEEP_FOLDER = Path("resect_sweep")
 PIXEL = 0.2063
@@ -46,7 +46,7 @@ Sliced = tuple[Volume, list[np.ndarray], np.ndarray, np.ndarray]
 
 def case_folders(cohort: Path) -> list[Path]:
     """Folders of a cohort's complete cases, sorted."""
-    folders = sorted(path.parent for path in cohort.glob("*/case.json"))
+    folders = sorted(path.parent for path in cohort.glob(f"*/{PARAMETERS}"))
     if not folders:
         raise InputError(f"{cohort}: holds no simulated case; make some with `iousynth simulate -n 32 -o {cohort}`")
     return folders
@@ -88,7 +88,7 @@ def _on_the_fan(plane: np.ndarray, inside: np.ndarray, radii: np.ndarray, angles
     """The plane, moved within itself so that the fan covers the field of view and little else."""
     reach = radii[-1] + 12
     width = radii[-1] * np.sin(angles[-1]) + 12
-    lateral, depth = np.meshgrid(np.arange(-width, width, VOXEL), np.arange(radii[0] - 12, reach, VOXEL))
+    lateral, depth = np.meshgrid(np.arange(-width, width, VOXEL_MM), np.arange(radii[0] - 12, reach, VOXEL_MM))
     points = np.stack([lateral, depth, 0 * depth, 0 * depth + 1]).reshape(4, -1)
     seen = ndimage.map_coordinates(inside.astype(np.uint8), (plane @ points)[2::-1], order=0, mode="constant")
     seen = 2.0 * seen.reshape(depth.shape) - 1
@@ -97,7 +97,7 @@ def _on_the_fan(plane: np.ndarray, inside: np.ndarray, radii: np.ndarray, angles
     match = np.fft.fftshift(np.fft.ifft2(np.fft.fft2(seen) * np.conj(np.fft.fft2(fan))).real)
     down, right = np.subtract(np.unravel_index(match.argmax(), match.shape), np.array(match.shape) // 2)
     move = np.eye(4)
-    move[:2, 3] = right * VOXEL, down * VOXEL
+    move[:2, 3] = right * VOXEL_MM, down * VOXEL_MM
     return plane @ move
 
 
@@ -117,7 +117,7 @@ def sweep_polar_grid(step: float = STEP) -> tuple[np.ndarray, np.ndarray]:
 def read_case(data: Path) -> Volume:
     """RESECT case 4 on its own axes at 0.8 mm, as the pipeline resamples it."""
     volume = read_volume(_found(data / CASE_FILE))
-    return resample_to_spacing(volume, (VOXEL,) * 3, field_of_view(volume.array))
+    return resample_to_spacing(volume, (VOXEL_MM,) * 3, field_of_view(volume.array))
 
 
 def read_real(data: Path) -> dict[str, Sliced]:
@@ -138,7 +138,7 @@ def read_frames(data: Path) -> Sweep:
 def reconstruct_sweep(sweep: Sweep) -> Volume:
     """The real sweep as a volume at 0.8 mm, as the pipeline resamples a reconstruction with the usual choices."""
     volume, _ = reconstruct(sweep)
-    return resample_to_spacing(volume, (VOXEL,) * 3, field_of_view(volume.array))
+    return resample_to_spacing(volume, (VOXEL_MM,) * 3, field_of_view(volume.array))
 
 
 def sweep_planes(sweep: Sweep, volume: Volume) -> list[np.ndarray]:
