@@ -5,26 +5,23 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from importlib import metadata
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from .. import __version__
+from ..constants import TARGETS
 from ..generators.diffusion import Sampler
 from ..generators.regimes import ReversedAxes
-from ..training.export import LICENCE_NOT_STATED, export_onnx, write_bundle
+from ..models.bundle import NETWORK_FILE, REFINER_FILE
+from ..models.write import LICENCE_NOT_STATED, Provenance, licence_text, new_bundle, write_bundle
+from ..training.export import export_onnx
 from ..volume import InputError
 from . import gan, resvit, syndiff
 from .plans import plan, refiner_plan
 
-TARGETS = ("T2w", "FLAIR")
-INTENDED_USE = "Research only, never for clinical decisions."
 TRAINING_DATA = (
     "ReMIND (Juvekar et al. 2024, The Cancer Imaging Archive, CC BY 4.0): intraoperative ultrasound and registered "
     "preoperative or intraoperative MRI of 61 patients, as the benchmark's authors split it"
@@ -32,10 +29,10 @@ TRAINING_DATA = (
 _GAN_CITATION = (
     "Benchmark of intraoperative ultrasound to MRI synthesis on ReMIND, weights: doi:10.5281/zenodo.22213625"
 )
-#: Full texts of the licences, by identifier, and what goes before them.
-_LICENCES = {
-    "Apache-2.0": ("Apache-2.0.txt", "Copyright the authors of the benchmark."),
-    syndiff.LICENCE: ("NVIDIA-Source-Code-License-NC.txt", f"{syndiff.LICENCE_TERMS} {syndiff.NOTICES}"),
+#: What goes before the texts of the licences, by identifier.
+_NOTICES = {
+    "Apache-2.0": "Copyright the authors of the benchmark.",
+    syndiff.LICENCE: f"{syndiff.LICENCE_TERMS} {syndiff.NOTICES}",
 }
 _REFINED = "2D+3D-refine"
 #: Why a bundle of 2D+3D-refine can hold the first stage alone.
@@ -44,6 +41,27 @@ _NO_REFINER = {
     "syndiff": "SynDiff's refinement head cannot be read, because its layers were not released: this is the first "
     "stage alone. ",
 }
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is to be imported, and as what."""
+
+    checkpoint: Path
+    family: str
+    regime: str
+    targets: tuple[str, ...]
+    refiner: Path | None
+
+    @property
+    def names(self) -> tuple[str, tuple[str, ...]]:
+        """Regime and targets."""
+        return self.regime, self.targets
+
+    @property
+    def title(self) -> str:
+        """What it is called."""
+        return f"{self.family} in {self.regime} for {' and '.join(self.targets)}"
 
 
 @dataclass(frozen=True)
@@ -86,120 +104,95 @@ def run(options: argparse.Namespace) -> int:
     InputError
         A file is damaged, another one than was said, or needs its licence accepted; nothing is written then.
     """
-    output = options.output
-    if output.exists():
-        raise InputError(f"{output}: exists already; remove it or choose another folder")
     if options.family == "syndiff" and not options.accept_licence:
         raise InputError(f"{options.checkpoint}: {syndiff.LICENCE_TERMS} If you accept this, add --accept-licence")
-    targets = TARGETS[: len(options.targets)]
-    if tuple(options.targets) != targets:
+    wanted = _Wanted(options.checkpoint, options.family, options.regime, tuple(options.targets), options.refiner)
+    if wanted.targets != TARGETS[: len(wanted.targets)]:
         raise InputError(
-            f"targets {' '.join(options.targets)}: there are weights for T2w and for T2w FLAIR; choose one"
+            f"targets {' '.join(wanted.targets)}: there are weights for T2w and for T2w FLAIR; choose one"
         )
-    source = _load(options.checkpoint, options.family, options.regime, targets, options.refiner)
-    section = plan(options.family, options.regime)
-    with _staged(output) as folder:
-        difference = _export(options.checkpoint, source.network, section, folder / "model.onnx")
-        refiner = None
-        if source.refiner is not None:
-            section["refiner"] = refiner_plan(options.family)
-            refiner = folder / "refiner.onnx"
-            _export_refiner(options.refiner, source.refiner, len(targets), section["refiner"], refiner)
-        text = folder / "LICENSE"
-        text.write_text(_licence_text(source), encoding="utf-8")
-        bundle = folder / output.name
-        metadata = _metadata(output.name, source, section, targets)
-        write_bundle(bundle, folder / "model.onnx", metadata, _card(source), text, refiner)
-        os.replace(bundle, output)
-    remark = _NO_REFINER[options.family] if options.regime == _REFINED and source.refiner is None else ""
+    with new_bundle(options.output) as bundle:
+        source = _load(wanted)
+        difference = _write(bundle, source, wanted)
+    remark = _NO_REFINER[wanted.family] if wanted.regime == _REFINED and source.refiner is None else ""
     origin = f"{source.licence}. {remark}Cite: {source.citation}"
     if not source.known:
         origin = f"whose it is and under which licence is not known. {remark}".rstrip()
-    print(f"{output}: {source.title}, {source.standing}; ONNX Runtime and torch differ by {difference:.1e}; {origin}")
+    made = f"{source.title}, {source.standing}; ONNX Runtime and torch differ by {difference:.1e}"
+    print(f"{options.output}: {made}; {origin}")
     return 0
 
 
-@contextlib.contextmanager
-def _staged(output: Path) -> Iterator[Path]:
-    """Yield a hidden folder beside the output, which disappears at the end."""
-    try:
-        output.absolute().parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".import-", dir=output.absolute().parent))
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror}); choose another folder") from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _write(bundle: Path, source: _Checkpoint, wanted: _Wanted) -> float:
+    """Export the networks into a bundle, describe it, and return how far ONNX Runtime and torch differ."""
+    section = {"kind": "generator", **plan(wanted.family, wanted.regime), "inputs": ["ioUS"]}
+    difference = _export(wanted.checkpoint, source.network, section, bundle / NETWORK_FILE)
+    if source.refiner is not None:
+        section["refiner"] = refiner_plan(wanted.family)
+        _export_refiner(wanted, source.refiner, section["refiner"], bundle / REFINER_FILE)
+    section |= {"outputs": list(wanted.targets), "source": {**source.sha256, "published": source.known}}
+    write_bundle(
+        bundle, section, description=wanted.title, origin=_origin(source), provenance=_provenance(source),
+        licence=_licence_text(source),
+    )
+    return difference
 
 
-def _load(
-    checkpoint: Path, family: str, regime: str, targets: Sequence[str], refiner: Path | None
-) -> _Checkpoint:
+def _load(wanted: _Wanted) -> _Checkpoint:
     """Read and check the weights, and give the networks this library's order of axes."""
-    title = f"{family} in {regime} for {' and '.join(targets)}"
-    if refiner is not None and regime != _REFINED:
-        raise InputError(f"{refiner}: a refiner belongs to {_REFINED}, and the regime is {regime}; leave it away")
-    sha256 = {"sha256": _checksum(checkpoint)}
-    if refiner is not None:
-        sha256["refiner_sha256"] = _checksum(refiner)
-    load = {"resvit": _load_resvit, "syndiff": _load_syndiff}.get(family, _load_gan)
-    networks, known, terms = load(checkpoint, family, regime, targets, refiner, sha256["sha256"])
-    return _Checkpoint(title, *terms, sha256, known, *networks)
+    if wanted.refiner is not None and wanted.regime != _REFINED:
+        raise InputError(
+            f"{wanted.refiner}: a refiner belongs to {_REFINED}, and the regime is {wanted.regime}; leave it away"
+        )
+    sha256 = {"sha256": _checksum(wanted.checkpoint)}
+    if wanted.refiner is not None:
+        sha256["refiner_sha256"] = _checksum(wanted.refiner)
+    load = {"resvit": _load_resvit, "syndiff": _load_syndiff}.get(wanted.family, _load_gan)
+    networks, known, terms = load(wanted, sha256["sha256"])
+    return _Checkpoint(wanted.title, *terms, sha256, known, *networks)
 
 
 _Loaded = tuple[tuple[torch.nn.Module, ...], bool, tuple[str, str]]
 
 
-def _load_resvit(
-    checkpoint: Path, family: str, regime: str, targets: Sequence[str], refiner: Path | None, sha256: str
-) -> _Loaded:
-    networks = [ReversedAxes(resvit.load_resvit(checkpoint, regime, targets))]
+def _load_resvit(wanted: _Wanted, sha256: str) -> _Loaded:
+    networks = [ReversedAxes(resvit.load_resvit(wanted.checkpoint, *wanted.names))]
     published = resvit.PUBLISHED.get(sha256)
     if published is not None:
-        _check_published(checkpoint, "ResViT", ((published[0],), published[1]), regime, targets)
-    if refiner is not None:
-        networks.append(ReversedAxes(resvit.load_resvit_refiner(refiner, targets)))
-    return tuple(networks), published is not None and refiner is None, (resvit.LICENCE, resvit.CITATION)
+        _check_published(wanted, "ResViT", ((published[0],), published[1]))
+    if wanted.refiner is not None:
+        networks.append(ReversedAxes(resvit.load_resvit_refiner(wanted.refiner, wanted.targets)))
+    return tuple(networks), published is not None and wanted.refiner is None, (resvit.LICENCE, resvit.CITATION)
 
 
-def _load_syndiff(
-    checkpoint: Path, family: str, regime: str, targets: Sequence[str], refiner: Path | None, sha256: str
-) -> _Loaded:
-    if refiner is not None:
-        raise InputError(f"{refiner}: cannot be read, because its layers were not released; leave it away")
-    step = syndiff.load_syndiff(checkpoint, regime, targets)
+def _load_syndiff(wanted: _Wanted, sha256: str) -> _Loaded:
+    if wanted.refiner is not None:
+        raise InputError(f"{wanted.refiner}: cannot be read, because its layers were not released; leave it away")
+    step = syndiff.load_syndiff(wanted.checkpoint, *wanted.names)
     published = syndiff.PUBLISHED.get(sha256)
     if published is not None:
-        _check_published(checkpoint, "SynDiff", published, regime, targets)
-    sampler = Sampler(step, len(targets), plan(family, regime)["window"]).eval()
+        _check_published(wanted, "SynDiff", published)
+    sampler = Sampler(step, len(wanted.targets), plan(wanted.family, wanted.regime)["window"]).eval()
     # Slices were transposed before SynDiff saw them, which is this library's order already.
-    network = ReversedAxes(sampler) if regime == "3D" else sampler
+    network = ReversedAxes(sampler) if wanted.regime == "3D" else sampler
     return (network,), published is not None, (syndiff.LICENCE, syndiff.CITATION)
 
 
-def _load_gan(
-    checkpoint: Path, family: str, regime: str, targets: Sequence[str], refiner: Path | None, sha256: str
-) -> _Loaded:
-    network = gan.load_gan(checkpoint, family, regime, targets, refiner)
-    networks = (network.slice_network, network.refiner) if refiner is not None else (network,)
-    known = all(gan.identify(file) is not None for file in (checkpoint, refiner) if file is not None)
+def _load_gan(wanted: _Wanted, sha256: str) -> _Loaded:
+    network = gan.load_gan(wanted.checkpoint, wanted.family, *wanted.names, wanted.refiner)
+    files = [file for file in (wanted.checkpoint, wanted.refiner) if file is not None]
+    networks = (network,) if wanted.refiner is None else (network.slice_network, network.refiner)
+    known = all(gan.identify(file) is not None for file in files)
     return tuple(map(ReversedAxes, networks)), known, ("Apache-2.0", _GAN_CITATION)
 
 
-def _check_published(
-    checkpoint: Path,
-    family: str,
-    published: tuple[tuple[str, ...], tuple[str, ...]],
-    regime: str,
-    targets: Sequence[str],
-) -> None:
+def _check_published(wanted: _Wanted, title: str, published: tuple[tuple[str, ...], tuple[str, ...]]) -> None:
     """Refuse a published file under another name than its own."""
     regimes, contrasts = published
-    if regime not in regimes or tuple(targets) != contrasts:
+    if wanted.regime not in regimes or wanted.targets != contrasts:
         raise InputError(
-            f"{checkpoint}: is the published {family} in {' or '.join(regimes)} for {' and '.join(contrasts)}; say so "
-            "with --regime and --targets"
+            f"{wanted.checkpoint}: is the published {title} in {' or '.join(regimes)} for {' and '.join(contrasts)}; "
+            "say so with --regime and --targets"
         )
 
 
@@ -220,8 +213,9 @@ def _export(checkpoint: Path, network: torch.nn.Module, section: dict, path: Pat
         return export_onnx(network.eval(), channels, path, size=section["window"])
 
 
-def _export_refiner(file: Path, network: torch.nn.Module, channels: int, section: dict, path: Path) -> None:
-    with _export_errors(file):
+def _export_refiner(wanted: _Wanted, network: torch.nn.Module, section: dict, path: Path) -> None:
+    channels = len(wanted.targets)
+    with _export_errors(wanted.refiner):
         if section["padding"] == "multiple":  # it sees grids of any size
             export_onnx(network.eval(), channels, path, 4 * section["size_multiple"], dimensions=3)
         else:
@@ -237,40 +231,23 @@ def _export_errors(file: Path) -> Iterator[None]:
         raise InputError(f"{file}: cannot be exported ({reason}); check the installation of torch") from error
 
 
-def _metadata(name: str, source: _Checkpoint, section: dict, targets: Sequence[str]) -> dict:
-    """Content of metadata.json: MONAI's keys, and the section that IoUSynth reads."""
-    origin, section = {}, {**section}
-    if source.known:
-        authors = "the authors of the benchmark"
-        origin = {"authors": authors, "copyright": f"{authors}, {source.licence}", "data_source": TRAINING_DATA}
-        section |= {"citation": source.citation, "training_data": TRAINING_DATA}
-    return {
-        "version": "1.0.0",
-        "changelog": {"1.0.0": f"imported by IoUSynth {__version__}"},
-        "monai_version": metadata.version("monai"),
-        "pytorch_version": torch.__version__.split("+")[0],
-        "numpy_version": metadata.version("numpy"),
-        "name": name,
-        "task": f"synthesis of {' and '.join(targets)} MRI from intraoperative ultrasound",
-        "description": source.title,
-        **origin,
-        "intended_use": INTENDED_USE,
-        "iousynth": {
-            "kind": "generator",
-            **section,
-            "inputs": ["ioUS"],
-            "outputs": list(targets),
-            "licence": source.licence,
-            "intended_use": INTENDED_USE,
-            "source": {**source.sha256, "published": source.known},
-        },
-    }
+def _provenance(source: _Checkpoint) -> Provenance:
+    """Of a file that is not known as published nothing is said: it may be anybody's."""
+    provenance = Provenance(
+        version="1.0.0", changelog={"1.0.0": f"imported by IoUSynth {__version__}"}, licence=source.licence
+    )
+    if not source.known:
+        return provenance
+    authors = "the authors of the benchmark"
+    return replace(
+        provenance, authors=authors, copyright=f"{authors}, {source.licence}", training_data=TRAINING_DATA,
+        citation=source.citation,
+    )
 
 
 def _licence_text(source: _Checkpoint) -> str:
     """Return what stands in the bundle's LICENSE: notices, citation, and the licence in full."""
-    file, notice = _LICENCES[source.terms]
-    text = (Path(__file__).parent / "licences" / file).read_text(encoding="utf-8")
+    notice, text = _NOTICES[source.terms], licence_text(source.terms.removeprefix("LicenseRef-"))
     origin = f"{source.terms}\n{notice}\nCite: {source.citation}\n"
     if not source.known:
         origin = (
@@ -281,16 +258,10 @@ def _licence_text(source: _Checkpoint) -> str:
     return f"Weights: {source.title}. {origin}\n{'-' * 80}\n{text}"
 
 
-def _card(source: _Checkpoint) -> str:
+def _origin(source: _Checkpoint) -> str:
+    """How the bundle came to be, for its card."""
     checksums = ", ".join(f"`{value}`" for value in source.sha256.values())
-    origin = "Whose the weights are, what they were trained on and under which licence is not known; see `LICENSE`."
+    terms = "Whose the weights are, what they were trained on and under which licence is not known; see `LICENSE`."
     if source.known:
-        origin = (
-            f"Training data: {TRAINING_DATA}.\n\nLicence: {source.licence}, see `LICENSE`. "
-            f"{_LICENCES[source.terms][1]}\n\nCite: {source.citation}"
-        )
-    return (
-        f"# {source.title}\n\n**{INTENDED_USE}** Its images are synthetic, and it does not predict its own error. "
-        f"Imported from {checksums} (SHA-256), {source.standing}; `configs/metadata.json` says how it is run.\n\n"
-        f"{origin}\n"
-    )
+        terms = f"Licence: {source.licence}, see `LICENSE`. {_NOTICES[source.terms]}"
+    return f"Imported from {checksums} (SHA-256), {source.standing}. {terms}"

@@ -25,7 +25,7 @@ HALF_TOLERANCE = 2e-2
 #: What a bundle says of its licence where none was stated, or where only the text of another than Apache-2.0 is known.
 LICENCE_NOT_STATED, LICENCE_IN_FILE = "LicenseRef-not-stated", "LicenseRef-see-LICENSE"
 _NO_LICENCE = "No licence was stated for these weights. Ask whoever trained them before you use them or pass them on.\n"
-_APACHE = Path(__file__).parents[1] / "published" / "licences" / "Apache-2.0.txt"
+_APACHE = Path(__file__).parents[1] / "models" / "licences" / "Apache-2.0.txt"
 
 #: Where a bundle keeps its networks as TorchScript, if it does.
 TORCHSCRIPT_FILE, REFINER_TORCHSCRIPT_FILE = "models/model.ts", "models/refiner.ts"

@@ -20,8 +20,8 @@ from IoUSynthLib.generators import build, diffusion, regimes  # noqa: E402
 from IoUSynthLib.generators import resvit as resvit_network  # noqa: E402
 from IoUSynthLib.inference import open_session, predict  # noqa: E402
 from IoUSynthLib.models import bundle  # noqa: E402
+from IoUSynthLib.models.write import LICENCE_NOT_STATED  # noqa: E402
 from IoUSynthLib.published import command, plans, resvit, syndiff  # noqa: E402
-from IoUSynthLib.training.export import LICENCE_NOT_STATED  # noqa: E402
 
 RESVIT = {"filters": 4, "blocks": 2, "transformer_blocks": (1,), "heads": 4, "pairs": 1}
 SYNDIFF = {"filters": 4, "multipliers": (1, 2), "attention_level": 1, "blocks": 1}
