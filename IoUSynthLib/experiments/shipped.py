@@ -19,13 +19,7 @@ from pathlib import Path
 from ..evaluation.simulated import evaluate, write
 from ..models.bundle import METADATA, SEARCH_VARIABLE, Bundle, load
 from ..simulation.cohort import simulate_cohort
-from ..training.expected_dice import measure_expected_dice
-from ..training.operating_point import (
-    add_expected_dice,
-    has_operating_point,
-    score_tumour_weights,
-    write_operating_point,
-)
+from ..training.calibration import calibrate, read_calibration, write_calibration
 from ..training.predictions import NetworkSession, predict_cohort
 from ..training.presets import PRESETS, train
 from ..training.release import About, load_run, release
@@ -122,15 +116,13 @@ def _trained(name: str, cohort: Path, options: argparse.Namespace, predictions: 
             workers=workers,
         )
     bundle = _release(name, options)
-    if PRESETS[name].kind == "segmenter" and not has_operating_point(run):
+    if PRESETS[name].kind == "segmenter" and "expected_dice" not in read_calibration(run):
         _say(f"choosing the operating point of {name}")
         preset = PRESETS[name]
         folders = [*preset.cases(cohort, "validation"), *preset.cases(cohort, "train")][:OPERATING_CASES]
         volumes = [preset.volume(folder, predictions) for folder in folders]
         voxel_volume_ml = preset.spacing**3 / 1000
-        write_operating_point(run, score_tumour_weights(load(bundle), volumes, voxel_volume_ml))
-        bundle = _release(name, options)
-        add_expected_dice(run, measure_expected_dice(load(bundle), volumes, voxel_volume_ml), SIMULATED)
+        write_calibration(run, calibrate(load(bundle), volumes, voxel_volume_ml, measured_on=SIMULATED))
         bundle = _release(name, options)
     return bundle
 

@@ -15,9 +15,9 @@ import torch
 
 from ..evaluation.tables import fidelity_table, overlap_table, trust_table, uncertainty_table
 from ..experiments.agreement import table as agreement_table
+from .calibration import read_calibration
 from .export import export_onnx, write_bundle
 from .families import average_weights
-from .operating_point import read_operating_point
 from .presets import PRESETS, Preset
 
 #: Largest input of a network in voxels, by its number of dimensions.
@@ -122,7 +122,7 @@ def release(
     else:
         counted = {"cases": str(len(evaluation["cases"])) if evaluation else ""}
         text = _filled(preset, {"bundle": bundle, "preset": name, "training": training, **counted, **tables})
-    said = bundle_metadata(bundle, preset, read_operating_point(run), about or About(), training)
+    said = bundle_metadata(bundle, preset, read_calibration(run), about or About(), training)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model.onnx"
         export_onnx(load_run(name, run), preset.channels, model, SIZE_MULTIPLE, dimensions=preset.dimensions, half=True)
