@@ -299,7 +299,7 @@ def test_output_folder_that_cannot_be_written(below, ultrasound_file, tmp_path, 
 
 
 def test_failure_while_writing_leaves_nothing(ultrasound_file, tmp_path, capfd, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("IoUSynthLib.outputs.picture.write_picture", fail)

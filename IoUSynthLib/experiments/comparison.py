@@ -31,7 +31,7 @@ from ..preprocessing import normalize_ultrasound
 from ..training.families import FAMILIES, FamilyPreset, train_family
 from ..training.family_bundle import export_run
 from ..training.predictions import predict_case
-from ..training.samples import draw_grid, grey
+from ..training.samples import draw_grid, shaded
 from ..volume import InputError
 from .trials import describe_size, trial_parser, trial_presets
 
@@ -179,7 +179,7 @@ def _picture(tested: Sequence[Path], output: Path, presets: Sequence[FamilyPrese
     middles = [int(np.median(np.argwhere(case.fan.array > 0)[:, 0])) for case in cases]
 
     def column(title: str, volumes: Sequence[np.ndarray]) -> tuple[str, np.ndarray]:
-        return title, grey(np.stack([volume[z] for volume, z in zip(volumes, middles, strict=True)]))
+        return title, shaded(np.stack([volume[z] for volume, z in zip(volumes, middles, strict=True)]))
 
     columns = [column("ioUS", [normalize_ultrasound(case.images["ioUS"].array) for case in cases])]
     for preset in presets:

@@ -108,7 +108,7 @@ def write_outputs(
     names += [f"{case}_report.json", f"{case}.png"]
     result.report["files"] = names
     (folder / names[-2]).write_text(json.dumps(result.report, indent=1) + "\n", encoding="utf-8")
-    write_picture(folder / names[-1], volume, result, preoperative, case)
+    write_picture(folder / names[-1], volume, result, preoperative=preoperative, name=case)
     return names
 
 

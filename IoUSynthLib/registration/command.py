@@ -21,7 +21,7 @@ from ..synthesis.report import add_warnings
 from ..volume import InputError, Volume
 from .inputs import check_is_mri, read_initial, resembles_ultrasound
 from .landmarks import read_landmark_pairs
-from .picture import write_overlay
+from .picture import write_picture
 from .workflow import RegistrationResult, register
 
 #: Formats that a transform is written in; a displacement field needs the first.
@@ -178,4 +178,6 @@ def _write(
     (folder / f"{name}_report.json").write_text(json.dumps(result.report, indent=1) + "\n", encoding="utf-8")
     contrast = next((kind for kind in moving if kind in synthetic), next(iter(moving)))
     shown = synthetic.get(contrast, next(iter(synthetic.values())))
-    write_overlay(folder / f"{name}.png", ultrasound, shown, moving[contrast], result, contrast)
+    write_picture(
+        folder / f"{name}.png", ultrasound, synthetic=shown, moving=moving[contrast], result=result, name=contrast
+    )

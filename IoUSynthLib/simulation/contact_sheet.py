@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
-from scipy import ndimage
 
 from ..cases.case import CAVITY_LABEL, TUMOUR_LABEL, Case, read_case
+from ..outputs.drawing import WARNING, Text, captioned, grey, grid, outlined, save
 from ..volume import InputError
 from .planes import cut, frame_plane
 
@@ -20,13 +19,13 @@ COLUMNS = ("ioUS", "T2w", "FLAIR")
 #: Outline colours (red, green, blue) by label.
 COLOURS = {TUMOUR_LABEL: (255, 214, 0), CAVITY_LABEL: (0, 200, 255)}
 
-_PANEL = 220
-_EXTENT = 96.0
-_GAP = 4
-_CAPTION = 14
-_TITLE = 24
+_PANEL = 220  # pixels
+_EXTENT = 96.0  # mm
 #: Percentile of the slice that is shown white.
 _WHITE = 99.7
+_LEGEND = (
+    Text("Tumour", swatch=COLOURS[TUMOUR_LABEL]), Text("Resection cavity", swatch=COLOURS[CAVITY_LABEL]),
+)  # fmt: skip
 
 
 def write_contact_sheet(folders: Sequence[Path], path: Path) -> None:
@@ -47,22 +46,13 @@ def write_contact_sheet(folders: Sequence[Path], path: Path) -> None:
     if not folders:
         raise InputError(f"{path}: no case to draw; simulate at least one")
     picked = [folders[i] for i in np.linspace(0, len(folders) - 1, min(len(folders), MOST_CASES)).round().astype(int)]
-    size = (len(COLUMNS) * (_PANEL + _GAP) + _GAP, _TITLE + len(picked) * (_PANEL + _CAPTION) + _CAPTION)
-    sheet = Image.new("RGB", size)
-    drawing = ImageDraw.Draw(sheet)
-    for column, name in enumerate(COLUMNS):
-        drawing.text((_GAP + column * (_PANEL + _GAP), 6), f"{name}   {MARK}", fill=(255, 120, 80))
-    for row, folder in enumerate(picked):
+    images, captions = [], []
+    for folder in picked:
         case = read_case(folder)
-        top = _TITLE + row * (_PANEL + _CAPTION)
-        drawing.text((_GAP, top), caption(folder.name, case), fill=(200, 200, 200))
-        for column, panel in enumerate(panels(case)):
-            sheet.paste(Image.fromarray(panel), (_GAP + column * (_PANEL + _GAP), top + _CAPTION))
-    drawing.text((_GAP, size[1] - _CAPTION), "yellow: tumour, blue: resection cavity", fill=(200, 200, 200))
-    try:
-        sheet.save(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); choose another folder") from error
+        images.append(panels(case))
+        captions.append(caption(folder.name, case))
+    titles = [Text(f"{name}   {MARK}", colour=WARNING) for name in COLUMNS]
+    save(grid(captioned(images, titles, captions), [_LEGEND]), path)
 
 
 def caption(name: str, case: Case) -> str:
@@ -78,10 +68,8 @@ def panels(case: Case) -> list[np.ndarray]:
     result = []
     for name in COLUMNS:
         image = cut(case.images[name].array, plane, top, _EXTENT, _PANEL)
-        white = max(float(np.percentile(image, _WHITE)), 1e-6)
-        panel = np.repeat((255 * np.clip(image / white, 0, 1)).astype(np.uint8)[..., None], 3, axis=2)
+        panel = grey(image, 0.0, float(np.percentile(image, _WHITE)))
         for label, colour in COLOURS.items():
-            mask = labels == label
-            panel[mask & ~ndimage.binary_erosion(mask)] = colour
+            panel = outlined(panel, labels == label, colour)
         result.append(panel)
     return result

@@ -23,7 +23,9 @@ from IoUSynthLib.volume import InputError, Volume
 @pytest.fixture(autouse=True)
 def _quick(tiny_models, monkeypatch):
     """Every test here uses the tiny models, draws no picture, and starts no threads for a handful of voxels."""
-    monkeypatch.setattr("IoUSynthLib.outputs.picture.write_picture", lambda file, *_: file.write_bytes(b"picture"))
+    monkeypatch.setattr(
+        "IoUSynthLib.outputs.picture.write_picture", lambda file, *_, **__: file.write_bytes(b"picture")
+    )
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     yield

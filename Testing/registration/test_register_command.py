@@ -13,7 +13,6 @@ from support.phantom import displaced, displacement, field_of_view, head, points
 from IoUSynthLib.cli import main
 from IoUSynthLib.files.volumes import read_volume, write_volume
 from IoUSynthLib.registration.command import guess_contrast
-from IoUSynthLib.registration.picture import checkerboard
 from IoUSynthLib.volume import Volume
 
 
@@ -152,11 +151,3 @@ def test_contrast_is_guessed_by_the_name() -> None:
     assert guess_contrast(Path("preop t2.nrrd")) == "T2w"
     assert guess_contrast(Path("t2_tirm_tra_dark-fluid.nii")) == "FLAIR"
     assert guess_contrast(Path("T2star.nii")) == "MRI"
-
-
-def test_checkerboard_squares_are_10_mm() -> None:
-    squares = checkerboard(Volume(np.zeros((4, 20, 30)), (1.0, 2.0, 5.0)))
-    assert squares[0, 0, 0]
-    assert not squares[0, 0, 10]
-    assert squares[0, 5, 10]
-    assert not squares[2, 0, 0]

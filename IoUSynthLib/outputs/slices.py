@@ -1,0 +1,112 @@
+"""Rows of a picture: images on one grid in its three planes, with square pixels, outlines and the patient's sides."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..synthesis.outlines import LABELS
+from ..volume import Volume
+from .drawing import LARGE, WARNING, Panel, Text, inscribed, masked, outlined, resized
+
+#: Outline colours (red, green, blue) by label name.
+COLOURS = {"tumour": (255, 214, 0), "cavity": (0, 200, 255)}
+
+_SIDE = 300  # pixels along the longest side of the grid
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """An image of a picture.
+
+    Attributes
+    ----------
+    title
+        What it is.
+    colour
+        (z, y, x, 3) uint8.
+    valid
+        (z, y, x) bool: where it has data.
+    note
+        A line below the title.
+    inscription
+        Words on every slice; none by default.
+    """
+
+    title: str
+    colour: np.ndarray
+    valid: np.ndarray
+    note: Text | None = None
+    inscription: str = ""
+
+
+def orthogonal_slices(
+    columns: Sequence[Column],
+    grid: Volume,
+    centre: Sequence[int],
+    *,
+    labels: np.ndarray | None = None,
+    doubtful: Collection[str] = (),
+) -> list[list[Panel]]:
+    """Return three rows of panels, the planes of the grid through a voxel, with titles above the first one.
+
+    Parameters
+    ----------
+    columns
+        The images.
+    grid
+        Where they lie; its voxels are not looked at.
+    centre
+        The voxel (z, y, x).
+    labels
+        (z, y, x): tumour and cavity, to be outlined.
+    doubtful
+        Names of the labels whose outline is dashed.
+    """
+    labels = np.zeros(grid.array.shape, np.uint8) if labels is None else labels
+    rows = []
+    for axis in range(3):
+        shape = _shape(grid, axis)
+        plane = resized(labels.take(centre[axis], axis), shape)
+        row = []
+        for column in columns:
+            image = masked(column.colour.take(centre[axis], axis), column.valid.take(centre[axis], axis))
+            image = _with_outlines(resized(image, shape), plane, doubtful)
+            image = _inscribed(image, axis, grid.direction, column.inscription)
+            row.append(Panel(image, _captions(column) if axis == 0 else ()))
+        rows.append(row)
+    return rows
+
+
+def sides(vector: np.ndarray) -> str:
+    """Return the sides of the patient that an LPS unit vector points to, the main one first: "S", or "RA"."""
+    letters = [("LPS" if value > 0 else "RAI")[axis] for axis, value in enumerate(vector)]
+    order = sorted(range(3), key=lambda axis: -abs(vector[axis]))
+    return "".join(letters[axis] for axis in order if abs(vector[axis]) > 0.4)
+
+
+def _shape(grid: Volume, axis: int) -> tuple[int, int]:
+    """Rows and columns of square pixels of a slice across an array axis; the whole grid is drawn at one scale."""
+    extents = np.multiply(grid.size, grid.spacing)[::-1]
+    rows, columns = (max(1, round(_SIDE * extents[other] / max(extents))) for other in range(3) if other != axis)
+    return rows, columns
+
+
+def _with_outlines(image: np.ndarray, labels: np.ndarray, doubtful: Collection[str]) -> np.ndarray:
+    for name, colour in COLOURS.items():
+        image = outlined(image, labels == LABELS[name], colour, dashed=name in doubtful)
+    return image
+
+
+def _inscribed(image: np.ndarray, axis: int, direction: np.ndarray, words: str) -> np.ndarray:
+    """Say towards which side of the patient the upper and left edge lie, and the words."""
+    down, right = (2 - other for other in range(3) if other != axis)  # array axes are z, y, x; columns are i, j, k
+    image = inscribed(image, Text(sides(-direction[:, down])), "top")
+    image = inscribed(image, Text(sides(-direction[:, right])), "left")
+    return inscribed(image, Text(words, colour=WARNING), "bottom left") if words else image
+
+
+def _captions(column: Column) -> list[Text]:
+    return [Text(column.title, LARGE), *([column.note] if column.note else [])]
