@@ -39,6 +39,7 @@ def to_ras(points: np.ndarray) -> np.ndarray:
     return points * (-1, -1, 1)
 
 
+@pytest.mark.usefixtures("few_voxels")
 def test_the_table_holds_every_start_and_the_summary_the_means(
     cohort: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

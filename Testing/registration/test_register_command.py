@@ -37,6 +37,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("few_voxels")
 def test_files_are_written_and_say_what_was_found(
     files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,6 +111,7 @@ def test_a_synthetic_image_is_no_mri(files: Path, tmp_path: Path, capsys: pytest
     assert "us_T2w.nii.gz: was made by IoUSynth, not acquired; give" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("few_voxels")
 def test_an_initial_transform_bridges_what_the_search_cannot(
     files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

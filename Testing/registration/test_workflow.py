@@ -90,6 +90,7 @@ def test_a_progress_that_raises_cancels(scene: dict) -> None:
         register(scene["moving"], scene["ultrasound"], scene["synthetic"], scene["fan"], progress=stop)
 
 
+@pytest.mark.usefixtures("few_voxels")
 def test_another_head_is_doubted(scene: dict) -> None:
     other = displaced(head(seed=4), scene["truth"])
     verdict = register(other, scene["ultrasound"], scene["synthetic"], scene["fan"]).verdict
@@ -97,6 +98,7 @@ def test_another_head_is_doubted(scene: dict) -> None:
     assert verdict.reasons
 
 
+@pytest.mark.usefixtures("few_voxels")
 def test_contrasts_are_compared_with_their_like(scene: dict) -> None:
     pairs = synthetic_pairs(scene["moving"], scene["synthetic"])
     assert [pair.positive for pair in pairs] == [True, True]
@@ -105,6 +107,7 @@ def test_contrasts_are_compared_with_their_like(scene: dict) -> None:
     assert not any(pair.positive for pair in other)
 
 
+@pytest.mark.usefixtures("few_voxels")
 def test_a_contrast_without_its_like_is_registered_too(scene: dict) -> None:
     inverted = {name: image.with_array(np.where(image.array > 1, 1200 - image.array, 0).astype(np.float32))
                 for name, image in scene["moving"].items()}
@@ -172,6 +175,7 @@ def test_an_answer_that_fits_no_better_than_the_start_has_failed() -> None:
     assert judge(Solution(here, 0.1, 0.1, 1.0), measure, measure, measure).name == "failed"
 
 
+@pytest.mark.usefixtures("few_voxels")
 def test_what_failed_leaves_the_mri_where_it_was(scene: dict) -> None:
     far = displaced(scene["images"], displacement(0, 45))
     result = register(
@@ -185,6 +189,7 @@ def test_what_failed_leaves_the_mri_where_it_was(scene: dict) -> None:
     assert "FAILED, the MRI stays where it was" in result.report["summary"]
 
 
+@pytest.mark.usefixtures("few_voxels")
 @pytest.mark.parametrize(("share", "filled"), [(0.6, False), (0.45, True)])
 def test_mri_that_ends_inside_the_fan_is_registered(scene: dict, share: float, filled: bool) -> None:
     moving = {name: cut(image, scene, share, filled) for name, image in scene["moving"].items()}
@@ -194,6 +199,7 @@ def test_mri_that_ends_inside_the_fan_is_registered(scene: dict, share: float, f
     assert result.verdict.name == "doubtful"
 
 
+@pytest.mark.usefixtures("few_voxels")
 def test_mri_that_hardly_reaches_the_fan_is_refused(scene: dict) -> None:
     moving = {name: cut(image, scene, 0.03, False) for name, image in scene["moving"].items()}
     with pytest.raises(InputError, match=r"the MRI covers .* ml of the ultrasound .* needs 8 ml"):
