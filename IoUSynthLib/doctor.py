@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import importlib.metadata
 import importlib.util
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .commands import BAD_INPUT
 from .files.volumes import read_volume
 from .models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, load, origin
 from .progress import Progress
@@ -168,3 +170,29 @@ def _dry_run(generator: str, device: str, tell: Progress) -> tuple[str, dict[str
         f"{report['quality']['fan_ml']:.0f} ml)",
         report,
     )
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.description = (
+        "Looks at packages, models, device and disk, and synthesizes the sample case for time. Exit code 0 when ready, "
+        "2 when not."
+    )
+    parser.add_argument("--model", metavar="NAME|PATH", help=f"generator (default: {DEFAULT_GENERATOR})")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a line for each finding and whether all is ready, and return the exit code: 2 when it is not."""
+    problems = []
+    for finding in examine(options.device, options.model):
+        print(f"{'ok   ' if finding.fine else 'FAIL '} {finding.subject}: {finding.text}", flush=True)
+        problems += [] if finding.fine else [finding]
+    if problems:
+        print(f"not ready: {'; '.join(f'{problem.subject}: {problem.text}' for problem in problems)}")
+        return BAD_INPUT
+    print("Ready. No network needed.")
+    return 0

@@ -356,12 +356,25 @@ def test_wrong_options_are_one_line(capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_help_of_every_command(capsys):
-    for arguments in ([], ["synthesize"], ["models"], ["models", "verify"], ["doctor"]):
-        with pytest.raises(SystemExit) as caught:
-            cli.main([*arguments, "--help"])
-        assert caught.value.code == 0
-        assert "usage: iousynth" in capsys.readouterr().out
+@pytest.mark.parametrize("arguments", [(), *((name,) for name in cli.COMMANDS), ("models", "verify")], ids=" ".join)
+def test_help_of_every_command(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*arguments, "--help"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith(" ".join(["usage: iousynth", *arguments]))
+
+
+def test_help_imports_what_it_needs_and_no_more():
+    """Nor does the help of a command import what only its work needs."""
+    for arguments in ([], ["train"], ["synthesize"]):
+        code = f"import sys; from IoUSynthLib.cli import main; main({[*arguments, '--help']})"
+        code = f"try:\n {code}\nfinally:\n print(*sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        imported = set(done.stdout.splitlines()[-1].split())
+        assert imported.isdisjoint({"torch", "SimpleITK", "onnxruntime", "scipy", "skimage", "pydicom"})
+        rooms = {name.split(".")[1] for name in imported if name.startswith("IoUSynthLib.")}
+        assert arguments or rooms <= {"cli", "commands", "files", "volume"}
 
 
 def test_models(tiny_bundles, capsys, tmp_path, monkeypatch):
@@ -378,7 +391,7 @@ def test_models(tiny_bundles, capsys, tmp_path, monkeypatch):
     assert "checksum does not match" in captured.err
     assert "lesion-3d" in captured.out
     assert cli.main(["models", "info", "nothing"]) == 2
-    monkeypatch.setattr(cli, "bundle_paths", list)
+    monkeypatch.setattr("IoUSynthLib.models.command.bundle_paths", list)
     assert cli.main(["models", "list"]) == 2
     assert "none found" in capsys.readouterr().err
 

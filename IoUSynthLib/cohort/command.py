@@ -1,4 +1,4 @@
-"""``iousynth prepare``: what the command does once its options are read."""
+"""``iousynth prepare``: its options, and what it does once they are read."""
 
 from __future__ import annotations
 
@@ -11,30 +11,41 @@ from pathlib import Path
 from ..cases.case import PARAMETERS, is_complete, write_case
 from ..cases.index import INDEX, write_index
 from ..cases.splits import SPLITS, split_patients
+from ..commands import seed
 from ..volume import InputError
 from .contact_sheet import FILE, write_contact_sheet
 from .preparation import prepare_case
 from .readers import Study, choose_files, find_studies
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.description = (
+        "Registers each MRI to its ultrasound and writes what simulate does, of patients. An image with label or seg "
+        "in its name is an outline in the frame of the MRI: 0 background, 1 tumour, 2 cavity. Finished cases are kept, "
+        "so that the same command goes on after an interruption."
+    )
+    parser.add_argument(
+        "cohort", type=Path, metavar="COHORT", help="RESECT, or a folder a patient with ioUS, T2w, FLAIR in file names"
+    )
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder of the prepared cohort")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of the split; default: 0")
+    parser.add_argument("--no-registration", dest="register", action="store_false", help="the images fit already")
+
+
 def run(options: argparse.Namespace) -> int:
     """Prepare a cohort, print a line that says what was written, and return the exit code 0.
-
-    Parameters
-    ----------
-    options
-        ``cohort``, ``output``, ``seed``, ``register``.
 
     Raises
     ------
     InputError
         The cohort holds no patients, the folder cannot be written, or not one case could be prepared.
     """
-    print(prepare_cohort(options.cohort, options.output, options.seed, options.register))
+    print(prepare_cohort(options.cohort, options.output, seed=options.seed, register=options.register))
     return 0
 
 
-def prepare_cohort(cohort: Path, output: Path, seed: int = 0, register: bool = True) -> str:
+def prepare_cohort(cohort: Path, output: Path, *, seed: int = 0, register: bool = True) -> str:
     """Prepare all studies of a cohort, and return what was written, in words.
 
     The folder gets what :mod:`IoUSynthLib.cases.index` describes, and a contact sheet. Cases that are complete in

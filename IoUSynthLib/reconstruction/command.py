@@ -21,6 +21,7 @@ _VOLUME_SUFFIXES = (".nrrd", ".nii.gz", ".mha")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
+    parser.description = "Writes the volume, and beside it NAME_mask, which is 1 where there is data."
     parser.add_argument(
         "sweep",
         type=Path,

@@ -1,4 +1,4 @@
-"""``iousynth register``: what the command does once its options are read."""
+"""``iousynth register``: its options, and what it does once they are read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import NOTICE
 from ..files.names import role_of
 from ..files.paths import case_name
 from ..files.volumes import read_volume, write_volume
@@ -30,6 +31,12 @@ _SUFFIXES = (".h5", ".tfm")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
+    parser.description = (
+        "Writes the transform (ITK convention: from the ultrasound's LPS points to the MRI's; loaded into 3D Slicer as "
+        "the MRI's parent it moves the MRI onto the ultrasound), and beside it NAME_CONTRAST.nii.gz, NAME_report.json "
+        "and NAME.png."
+    )
+    parser.epilog = NOTICE
     parser.add_argument("moving", type=Path, metavar="MOVING", help="preoperative MRI: file or DICOM folder")
     parser.add_argument("fixed", type=Path, metavar="FIXED", help="reconstructed 3D ultrasound")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="TRANSFORM", help="file: .h5 or .tfm")

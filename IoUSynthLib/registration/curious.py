@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import NOTICE
 from ..cohort.readers import Study, find_studies
 from ..files.names import role_of
 from ..files.volumes import read_volume
@@ -50,6 +51,11 @@ class Row:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
+    parser.description = (
+        "Registers the MRI of every case to its ultrasound, and writes the mean distance of the landmarks before and "
+        f"after (TRE) to {FILE}."
+    )
+    parser.epilog = NOTICE
     parser.add_argument(
         "cohort", type=Path, metavar="COHORT", help="RESECT, or a folder for each patient with ioUS, MRI and one .tag"
     )

@@ -1,21 +1,20 @@
-"""What ``iousynth simulate`` does: a cohort, its contact sheet, and errors that say what to do."""
+"""``iousynth simulate``: its options, and what it does once they are read."""
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-
-import torch
 
 from ..cases.case import PARAMETERS
 from ..cases.index import INDEX
 from ..cases.splits import SPLITS, split_heads
+from ..commands import positive, seed
 from ..volume import InputError
-from .cohort import head_paths, simulate_cohort
-from .contact_sheet import FILE, write_contact_sheet
 
 #: No head is split, so that nothing is validated on a head that was trained on.
 _NO_SPLITS = (
@@ -24,48 +23,77 @@ _NO_SPLITS = (
 )
 
 
-def write_cohort(number: int, output: Path, anatomy: Path | None, seed: int, workers: int, device: str = "cpu") -> str:
-    """Simulate a cohort with its contact sheet, and return a line that says what was written.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.description = (
+        "Writes a folder a case, dataset.json with heads and splits, and contact_sheet.png. Complete cases are kept, "
+        "so that the same command goes on after an interruption."
+    )
+    parser.add_argument("-n", "--number", required=True, type=positive, metavar="N", help="number of cases")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder of the cohort")
+    parser.add_argument(
+        "--anatomy",
+        type=Path,
+        metavar="DIR",
+        help="BrainWeb or SynthSeg label maps, or folders with real T1, T2 and FLAIR; to train, five or more of one "
+        "source (default: the ICBM 152 head, for training only)",
+    )
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--workers", type=positive, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
 
-    Parameters
-    ----------
-    number, output, anatomy, seed, workers, device
-        As of :func:`.cohort.simulate_cohort`.
+
+def run(options: argparse.Namespace) -> int:
+    """Simulate a cohort with its contact sheet, print what was written, and return the exit code 0.
 
     Raises
     ------
     InputError
         The anatomies cannot be read, there is no GPU, the folder cannot be written or holds other cases.
     """
-    if device == "cuda" and not torch.cuda.is_available():
+    import torch
+
+    from .cohort import head_paths, simulate_cohort
+    from .contact_sheet import FILE, write_contact_sheet
+
+    if options.device == "cuda" and not torch.cuda.is_available():
         raise InputError("device cuda: PyTorch finds no GPU; choose cpu")
-    try:
+    output, anatomy = options.output, options.anatomy
+    with _bad_input(options):
         heads = ["icbm152"] if anatomy is None else list(head_paths(anatomy))
-        check_begun(output, heads, seed)
+        check_begun(output, heads, options.seed)
         if anatomy is None:
             print(f"simulate: {_NO_SPLITS.format(count=1)}", file=sys.stderr, flush=True)
-        cases = simulate_cohort(number, output, anatomy, seed, workers, _print_progress(), device=device)
+        cases = simulate_cohort(
+            options.number, output, anatomy, options.seed, options.workers, _print_progress(), device=options.device
+        )
+    write_contact_sheet([output / case["name"] for case in cases], output / FILE)
+    splits = [case["split"] for case in cases]
+    counts = ", ".join(f"{splits.count(split)} for {split}" for split in SPLITS)
+    text = f"wrote {len(cases)} simulated cases ({counts}), {INDEX} and {FILE} in {output}"
+    split = "validation" in split_heads(heads).values()
+    print(text if split else f"{text}; {_NO_SPLITS.format(count=len(heads))}")
+    return 0
+
+
+@contextlib.contextmanager
+def _bad_input(options: argparse.Namespace) -> Iterator[None]:
+    """Turn what reading heads and writing cases raises into one line with cause and remedy."""
+    try:
+        yield
     except InputError:
         raise
-    except ModuleNotFoundError as error:
-        raise InputError(f"simulate: the package {error.name} is missing; pip install 'iousynth[train]'") from error
     except OSError as error:
         raise InputError(
-            f"{error.filename or output}: {error.strerror or error}; put it right and repeat the command, which keeps "
-            "the cases that are complete"
+            f"{error.filename or options.output}: {error.strerror or error}; put it right and repeat the command, "
+            "which keeps the cases that are complete"
         ) from error
     except ValueError as error:
         raise InputError(str(error)) from error
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].removeprefix("sitk::ERROR: ")
-        raise InputError(f"{anatomy}: holds an anatomy that cannot be read ({reason}); copy it again") from error
-    write_contact_sheet([output / case["name"] for case in cases], output / FILE)
-    splits = [case["split"] for case in cases]
-    counts = ", ".join(f"{splits.count(split)} for {split}" for split in SPLITS)
-    text = f"wrote {len(cases)} simulated cases ({counts}), {INDEX} and {FILE} in {output}"
-    if "validation" in split_heads(heads).values():
-        return text
-    return f"{text}; {_NO_SPLITS.format(count=len(heads))}"
+        message = f"{options.anatomy}: holds an anatomy that cannot be read ({reason}); copy it again"
+        raise InputError(message) from error
 
 
 def check_begun(output: Path, heads: Sequence[str], seed: int) -> None:

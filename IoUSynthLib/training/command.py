@@ -1,4 +1,4 @@
-"""``iousynth train``: what the command does once its options are read."""
+"""``iousynth train``: its options, and what it does once they are read."""
 
 from __future__ import annotations
 
@@ -7,31 +7,61 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from ..cases.case import PARAMETERS
 from ..cases.index import INDEX
+from ..commands import positive, seed, whole_number
 from ..models.bundle import load
 from ..volume import InputError
-from .families import FamilyPreset
-from .presets import PRESETS, Preset, train
+
+if TYPE_CHECKING:
+    from .families import FamilyPreset
+    from .presets import Preset
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.description = (
+        "Writes checkpoint.pt, curve.csv, samples/ and tensorboard/. The same command goes on from the last checkpoint "
+        "after an interruption."
+    )
+    parser.epilog = (
+        "On several GPUs: torchrun --nproc-per-node 4 -m IoUSynthLib train PRESET --data DIR -o DIR; on several nodes, "
+        "torchrun's --nnodes and --rdzv-endpoint on each, and a folder that all of them see."
+    )
+    parser.add_argument("preset", nargs="?", metavar="PRESET", help="what to train; --list shows the choice")
+    parser.add_argument("--list", action="store_true", help="list the presets")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of a simulated or prepared cohort")
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the run")
+    parser.add_argument(
+        "--predictions", type=Path, metavar="DIR", help="synthetic MRI that a segmenter learns from (default: true MRI)"
+    )
+    parser.add_argument(
+        "--initial", metavar="NAME|PATH", help="model to start from, to adapt it to these data (default: from nothing)"
+    )
+    parser.add_argument("--steps", type=positive, metavar="N", help="other length than the preset's, for a trial")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.add_argument(
+        "--workers", type=whole_number, default=0, metavar="N",
+        help="processes that draw batches ahead of time, for a GPU (default: 0, the batch is drawn when it is needed)",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
     """List the presets, or train one, and return the exit code.
-
-    Parameters
-    ----------
-    options
-        ``preset``, ``list``, ``data``, ``output``, ``predictions``, ``initial``, ``steps``, ``seed``, ``device``,
-        ``workers``.
 
     Raises
     ------
     InputError
         Something is missing or wrong, most of which is found out before the work begins.
     """
+    import torch
+
+    from .families import FamilyPreset
+    from .presets import PRESETS, train
+
     if options.list:
         for name, preset in PRESETS.items():
             print(_line_about(name, preset))
@@ -67,6 +97,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _line_about(name: str, preset: Preset | FamilyPreset) -> str:
+    from .families import FamilyPreset
+
     images = f"{', '.join(preset.inputs)} -> {', '.join(preset.outputs)}"
     line = f"{name:36}  {preset.kind:9}  {preset.schedule.steps:6} steps  {images}"
     if isinstance(preset, FamilyPreset):

@@ -78,8 +78,14 @@ def test_evaluate(cohort, tmp_path):
     assert summary["Dice/prediction/tumour"]["mean"] == 1.0
 
 
-def test_what_needs_pytorch_says_so(tmp_path):
-    done = run("simulate", "-n", 1, "-o", tmp_path / "cohort")
+@pytest.mark.parametrize(
+    "arguments", [("simulate", "-n", 1), ("train", "--list"), ("models", "export", "run")], ids=lambda words: words[0]
+)
+def test_what_needs_pytorch_says_so(tmp_path, arguments):
+    done = run(*arguments, "-o", tmp_path / "output")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: simulate: the package torch is not installed; install PyTorch")
-    assert not (tmp_path / "cohort").exists()
+    name = "models export" if arguments[0] == "models" else arguments[0]
+    assert done.stderr.startswith(f"error: {name}: the package torch is not installed; install PyTorch")
+    assert done.stderr.endswith('pip install "iousynth[train]"\n')
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "output").exists()

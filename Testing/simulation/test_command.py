@@ -7,7 +7,7 @@ from IoUSynthLib.cases.index import read_index, write_index
 from IoUSynthLib.cli import main
 from IoUSynthLib.simulation import cohort
 from IoUSynthLib.simulation.anatomy import Head
-from IoUSynthLib.simulation.command import check_begun, write_cohort
+from IoUSynthLib.simulation.command import check_begun
 from IoUSynthLib.volume import InputError
 
 
@@ -24,7 +24,7 @@ def simulator(monkeypatch, case_writer):
         write_index(output, entries, seed=seed)
         return entries
 
-    monkeypatch.setattr("IoUSynthLib.simulation.command.simulate_cohort", simulate)
+    monkeypatch.setattr(cohort, "simulate_cohort", simulate)
 
 
 @pytest.fixture
@@ -109,9 +109,10 @@ def test_a_whole_cohort_goes_through(tmp_path, monkeypatch, capsys):
     head = Head("icbm152", np.where(radius < 62, 1 + (radius < 55), 0).astype(np.uint8), spacing)
     monkeypatch.setattr(cohort, "ProcessPoolExecutor", _InThisProcess)
     monkeypatch.setattr(cohort, "load_head", lambda path: head)
-    text = write_cohort(1, tmp_path / "out", None, 0, 1)
-    assert "wrote 1 simulated cases" in text
-    for said in (text, capsys.readouterr().err.splitlines()[0]):
+    assert main(["simulate", "-n", "1", "-o", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("wrote 1 simulated cases")
+    for said in (printed.out, printed.err.splitlines()[0]):
         assert "none for validation or test, because there are too few heads (1)" in said
         assert "--anatomy" in said
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"case-0000", "dataset.json", "contact_sheet.png"}

@@ -1,8 +1,6 @@
 """``iousynth train`` on a cohort of tiny cases: what it writes, and one line for everything that is wrong."""
 
-import builtins
 import json
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -168,23 +166,6 @@ def test_a_checkpoint_of_another_preset(cohort, tmp_path, capsys):
     capsys.readouterr()
     error = complaint(capsys, "ious2mr-2.5d", "--data", cohort, "-o", tmp_path, "--steps", 2)
     assert "checkpoint.pt: cannot be gone on from" in error
-
-
-def test_without_torch(monkeypatch, capsys):
-    imported = builtins.__import__
-
-    def absent(name, *arguments, **keywords):
-        if name == "torch":
-            raise ModuleNotFoundError("No module named 'torch'", name="torch")
-        return imported(name, *arguments, **keywords)
-
-    monkeypatch.setattr(builtins, "__import__", absent)
-    for module in ("torch", "IoUSynthLib.training.command"):
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.delattr("IoUSynthLib.training.command")
-    error = complaint(capsys, "--list")
-    assert "the package torch is not installed; install PyTorch" in error
-    assert 'pip install "iousynth[train]"' in error
 
 
 def test_a_model_that_is_not_there_cannot_be_started_from(cohort, tmp_path, capsys):

@@ -1,0 +1,44 @@
+"""What the commands of all rooms share.
+
+A room's ``command.py`` has ``add_arguments(parser)``, which declares what the command takes, and ``run(options)``,
+which does it and returns the exit code; what takes long to import is imported in there. :mod:`IoUSynthLib.cli` lists
+them all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+#: Exit code for bad input.
+BAD_INPUT = 2
+
+
+def complain(error: object) -> int:
+    """Print an error as one line on stderr, and return the exit code for bad input."""
+    print(f"error: {error}", file=sys.stderr)
+    return BAD_INPUT
+
+
+# Types of arguments ---------------------------------------------------------------------------------------------------
+
+
+def whole_number(text: str) -> int:
+    """A number from 0 on."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 on")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """A number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """What NumPy and PyTorch take as a seed."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 4294967295")
+    return int(text)
