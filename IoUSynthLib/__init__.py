@@ -17,6 +17,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .constants import NOTICE
+
 if TYPE_CHECKING:
     from .files.volumes import read_volume, write_volume
     from .models.bundle import load as load_model
@@ -25,11 +27,6 @@ if TYPE_CHECKING:
     from .volume import InputError, Volume
 
 __version__ = "0.4.0"
-
-#: Said in every file header, node attribute, picture and report.
-NOTICE = (
-    "SYNTHETIC - NOT ACQUIRED. Predicted from ultrasound by IoUSynth; research use only, never for clinical decisions."
-)
 
 #: Where each public name stands: module and, where it is another, its name there.
 _PUBLIC = {

@@ -374,7 +374,7 @@ def test_help_imports_what_it_needs_and_no_more():
         imported = set(done.stdout.splitlines()[-1].split())
         assert imported.isdisjoint({"torch", "SimpleITK", "onnxruntime", "scipy", "skimage", "pydicom"})
         rooms = {name.split(".")[1] for name in imported if name.startswith("IoUSynthLib.")}
-        assert arguments or rooms <= {"cli", "commands", "files", "volume"}
+        assert arguments or rooms <= {"cli", "commands", "constants", "files", "volume"}
 
 
 def test_models(tiny_bundles, capsys, tmp_path, monkeypatch):

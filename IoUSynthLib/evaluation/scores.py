@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..cases.case import Case, target_image
+from ..constants import LABELS
 from ..preprocessing import INTENSITY_RANGE
-from ..synthesis.outlines import LABELS
 from .fidelity import confidence_interval, dice, score
 
 Row = dict[str, str | float]

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ..constants import RAS_TO_LPS
 from ..volume import SHEAR_TOLERANCE, InputError
 from .paths import FORMATS, check_path
 
@@ -82,7 +83,7 @@ class Header:
         size
             Voxels along i, j, k.
         """
-        taken = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ijk_to_lps
+        taken = np.diag([*RAS_TO_LPS, 1.0]) @ ijk_to_lps
         corners = np.array(np.meshgrid(*([0, count - 1] for count in size), [1.0])).reshape(4, -1)
         apart = {name: _farthest(taken @ corners, other @ corners) for name, other in self.placements.items()}
         chosen = [name for name, distance in apart.items() if distance <= _SAME_PLACE_MM]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..constants import RAS_TO_LPS
 from ..volume import InputError, Volume, right_angled
 from . import dicom
 from .headers import examine
@@ -80,7 +81,7 @@ def _read_file(path: Path) -> Volume:
 
 def _placed(volume: Volume, ijk_to_ras: np.ndarray) -> Volume:
     """Give a volume another place."""
-    matrix = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ijk_to_ras
+    matrix = np.diag([*RAS_TO_LPS, 1.0]) @ ijk_to_ras
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     return replace(volume, spacing=spacing, origin=matrix[:3, 3], direction=right_angled(matrix[:3, :3] / spacing))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..constants import DEVICES
 from ..models.bundle import Bundle
 from ..volume import InputError
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     import onnxruntime
-
-DEVICES = ("auto", "cpu", "cuda")
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"

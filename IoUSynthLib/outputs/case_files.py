@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..constants import MARK, TARGETS
 from ..files.paths import check_path
 from ..files.volumes import write_volume
 from ..models.bundle import titled
@@ -21,11 +22,9 @@ if TYPE_CHECKING:
     from ..pipeline import SynthesisResult
 
 #: Kinds of images that a case can have; a model need not give all of them.
-KINDS = ("T2w", "FLAIR", "uncertainty", "segmentation")
+KINDS = (*TARGETS, "uncertainty", "segmentation")
 #: Bytes that the name of a file can have on the file systems of Linux, macOS and Windows.
 LONGEST_NAME = 255
-#: How the header of every image begins.
-MARK = "SYNTHETIC - NOT ACQUIRED"
 
 
 def output_names(case: str) -> list[str]:

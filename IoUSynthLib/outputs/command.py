@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .. import NOTICE
 from ..commands import BAD_INPUT
+from ..constants import DEVICES, NOTICE
 from ..files.paths import case_name
 from ..files.volumes import read_volume
 from ..input_checks import check_input
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="MRI whose axes and voxel size a model in the patient's frame takes, such as the published ones, in the "
         "coordinates of the inputs (default: that of --preoperative, else LPS and the model's own voxel size)",
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
     parser.add_argument(
         "--before-resection",
         action="store_true",

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import NOTICE, __version__
+from .. import __version__
+from ..constants import NOTICE
 from ..files.dicom import pydicom_module
 from ..models.bundle import titled
 from ..volume import InputError, Volume

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .. import NOTICE
+from ..constants import NOTICE
 from ..files.volumes import read_volume
 from ..volume import InputError, Volume
 from .case_files import KINDS, is_synthetic

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import preprocessing
-from ..synthesis.outlines import LABELS
+from ..constants import COLOURS, LABELS, MARK
 from ..volume import Volume
-from .case_files import MARK
 from .drawing import HUGE, WARNING, Text, grey, grid, heat, limits, save
-from .slices import COLOURS, Column, orthogonal_slices
+from .slices import Column, orthogonal_slices
 
 if TYPE_CHECKING:
     from ..pipeline import SynthesisResult

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..synthesis.outlines import LABELS
+from ..constants import COLOURS, LABELS
 from ..volume import Volume
 from .drawing import LARGE, WARNING, Panel, Text, inscribed, masked, outlined, resized
-
-#: Outline colours (red, green, blue) by label name.
-COLOURS = {"tumour": (255, 214, 0), "cavity": (0, 200, 255)}
 
 _SIDE = 300  # pixels along the longest side of the grid
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..constants import RAS_TO_LPS
 from ..files.itk import LUMINANCE, quiet
 from ..volume import InputError
 from .poses import checked_affine, pixel_plane, without_lost
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 #: From RAS to LPS and back.
-FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+FLIP = np.diag([*RAS_TO_LPS, 1.0])
 
 #: Frames that a sweep is placed in, the first that can be reached; anatomical ones first, the bare tracker last.
 WORLDS = ("Ras", "RAS", "World", "Patient", "Reference", "Tracker")

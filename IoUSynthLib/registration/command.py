@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import NOTICE
+from ..constants import DEVICES, LABELS, NOTICE
 from ..files.names import role_of
 from ..files.paths import case_name
 from ..files.volumes import read_volume, write_volume
@@ -17,7 +17,6 @@ from ..input_checks import check_input, check_ultrasound
 from ..outputs.case_files import check_acquired, staging_folder
 from ..pipeline import synthesize
 from ..progress import Progress, StagePrinter
-from ..synthesis.outlines import LABELS
 from ..synthesis.report import add_warnings
 from ..volume import InputError, Volume
 from .inputs import check_is_mri, read_initial, resembles_ultrasound
@@ -64,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a .tag of MRI and ultrasound, or a .mrk.json or .fcsv of each, MRI first: prints the TRE",
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="of the synthesis")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="of the synthesis")
     parser.add_argument("--json", action="store_true", help="print the report instead of a line")
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import NOTICE
 from ..cohort.readers import Study, find_studies
+from ..constants import DEVICES, NOTICE
 from ..files.names import role_of
 from ..files.volumes import read_volume
 from ..input_checks import check_input, check_ultrasound
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--starts", type=int, default=0, metavar="N", help="random starts beside the images' places")
     parser.add_argument("--seed", type=int, default=0, help="of the random starts")
     parser.add_argument("--model", metavar="NAME|PATH", help="generator to synthesize with")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="of the synthesis")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="of the synthesis")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..constants import RAS_TO_LPS
 from ..volume import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 #: Fewer landmarks than this say nothing about a registration.
 FEWEST = 3
-_RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 _FORMATS = "MNI .tag, Slicer .mrk.json or .fcsv"
 #: Columns of a file that does not name them.
 _FCSV_COLUMNS = ["id", "x", "y", "z", "ow", "ox", "oy", "oz", "vis", "sel", "lock", "label", "desc", "associatedNodeID"]
@@ -223,7 +223,7 @@ def _read_tag(text: str) -> list[Landmarks]:
         labels.append(label)
     points = np.array(rows, dtype=np.float64).reshape(-1, 3 * count)
     _check_finite(points)
-    return [Landmarks(part * _RAS_TO_LPS, tuple(labels)) for part in np.split(points, count, axis=1)]
+    return [Landmarks(part * RAS_TO_LPS, tuple(labels)) for part in np.split(points, count, axis=1)]
 
 
 def _tag_rows(body: str) -> list[tuple[list[str], str]]:
@@ -319,7 +319,7 @@ def _to_lps(system: str) -> np.ndarray:
     if system in ("LPS", "1"):
         return np.ones(3)
     if system in ("RAS", "0"):
-        return _RAS_TO_LPS
+        return np.array(RAS_TO_LPS)
     raise ValueError(f"coordinate system {system}")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import preprocessing
-from ..outputs.case_files import MARK
+from ..constants import MARK
 from ..outputs.drawing import WARNING, Text, checkerboard, grey, grid, limits, save
 from ..outputs.slices import Column, orthogonal_slices
 from ..volume import Volume

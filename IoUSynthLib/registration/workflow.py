@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import NOTICE
+from ..constants import NOTICE
 from ..input_checks import check_input, check_ultrasound
 from ..preprocessing import field_of_view, resample_like
 from ..progress import Progress, Stages, Tell

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cases.case import CAVITY_LABEL, TUMOUR_LABEL, Case, read_case
+from ..cases.case import Case, read_case
+from ..constants import COLOURS, LABELS, TARGETS
 from ..outputs.drawing import WARNING, Text, captioned, grey, grid, outlined, save
 from ..volume import InputError
 from .planes import cut, frame_plane
@@ -15,17 +16,13 @@ from .planes import cut, frame_plane
 MARK = "SIMULATED - NOT ACQUIRED"
 FILE = "contact_sheet.png"
 MOST_CASES = 8
-COLUMNS = ("ioUS", "T2w", "FLAIR")
-#: Outline colours (red, green, blue) by label.
-COLOURS = {TUMOUR_LABEL: (255, 214, 0), CAVITY_LABEL: (0, 200, 255)}
+COLUMNS = ("ioUS", *TARGETS)
 
 _PANEL = 220  # pixels
 _EXTENT = 96.0  # mm
 #: Percentile of the slice that is shown white.
 _WHITE = 99.7
-_LEGEND = (
-    Text("Tumour", swatch=COLOURS[TUMOUR_LABEL]), Text("Resection cavity", swatch=COLOURS[CAVITY_LABEL]),
-)  # fmt: skip
+_LEGEND = (Text("Tumour", swatch=COLOURS["tumour"]), Text("Resection cavity", swatch=COLOURS["cavity"]))
 
 
 def write_contact_sheet(folders: Sequence[Path], path: Path) -> None:
@@ -69,7 +66,7 @@ def panels(case: Case) -> list[np.ndarray]:
     for name in COLUMNS:
         image = cut(case.images[name].array, plane, top, _EXTENT, _PANEL)
         panel = grey(image, 0.0, float(np.percentile(image, _WHITE)))
-        for label, colour in COLOURS.items():
-            panel = outlined(panel, labels == label, colour)
+        for structure, colour in COLOURS.items():
+            panel = outlined(panel, labels == LABELS[structure], colour)
         result.append(panel)
     return result

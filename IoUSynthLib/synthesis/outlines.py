@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-#: Label values of the segmentation.
-LABELS = {"background": 0, "tumour": 1, "cavity": 2}
+from ..constants import LABELS
 
 #: Connected pieces below this volume are removed: a sphere of 6 mm diameter.
 SMALLEST_PIECE_ML = 0.1

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import NOTICE, __version__, preprocessing
+from .. import __version__, preprocessing
+from ..constants import NOTICE
 from ..volume import Volume
 from . import outlines
 from .quality import judge

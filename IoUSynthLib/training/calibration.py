@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from ..constants import LABELS
 from ..evaluation.baselines import isotonic
 from ..evaluation.fidelity import dice
 from ..inference import open_session, predict
 from ..models.bundle import Bundle
-from ..synthesis.outlines import LABELS, confidences, labels_from_probabilities, softmax, weighted
+from ..synthesis.outlines import confidences, labels_from_probabilities, softmax, weighted
 from .data import TrainingVolume
 
 #: Factors on the tumour's probability that are tried; 1 is among them, for a segmenter that has no operating point.

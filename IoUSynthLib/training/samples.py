@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from ..constants import COLOURS, LABELS
 from ..outputs.drawing import Text, captioned, grey, grid, heat, masked
 from .data import Batch
 
@@ -14,7 +15,7 @@ from .data import Batch
 Picture = Callable[[torch.Tensor, Batch], np.ndarray]
 ROWS = 4
 _TITLE, _GAP = 10, 2  # pixels: slices may be small
-_CLASS_COLOURS = np.array([(0, 0, 0), (255, 214, 0), (0, 200, 255)], np.uint8)
+_CLASS_COLOURS = np.array([COLOURS.get(name, (0, 0, 0)) for name in LABELS], np.uint8)
 #: Expected error that is drawn white, in units of the networks' range [-1, 1].
 _FULL_ERROR = 0.6
 

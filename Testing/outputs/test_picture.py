@@ -8,10 +8,9 @@ import SimpleITK as sitk
 from support.pictures import contains
 
 from IoUSynthLib import pipeline
+from IoUSynthLib.constants import COLOURS, MARK
 from IoUSynthLib.outputs import picture
-from IoUSynthLib.outputs.case_files import MARK
 from IoUSynthLib.outputs.drawing import HUGE, LARGE, NO_DATA, WARNING, Text
-from IoUSynthLib.outputs.slices import COLOURS
 from IoUSynthLib.volume import Volume
 
 

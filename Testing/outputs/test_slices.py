@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from IoUSynthLib.constants import COLOURS
 from IoUSynthLib.outputs.drawing import NO_DATA, WARNING, Text
-from IoUSynthLib.outputs.slices import COLOURS, Column, orthogonal_slices, sides
+from IoUSynthLib.outputs.slices import Column, orthogonal_slices, sides
 from IoUSynthLib.volume import Volume
 
 GRID = Volume(np.zeros((24, 48, 96), np.float32), (0.5, 1.0, 2.0))  # a cube of 48 mm

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from support.phantom import displaced, displacement, field_of_view, head
 from support.pictures import contains
 
-from IoUSynthLib.outputs.case_files import MARK
+from IoUSynthLib.constants import MARK
 from IoUSynthLib.outputs.drawing import LARGE, WARNING, Text
 from IoUSynthLib.registration.picture import write_picture
 from IoUSynthLib.registration.rigid import to_sitk

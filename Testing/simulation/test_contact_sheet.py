@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from IoUSynthLib.cases.case import CAVITY_LABEL, TUMOUR_LABEL, Case, write_case
-from IoUSynthLib.simulation.contact_sheet import COLOURS, FILE, MOST_CASES, panels, write_contact_sheet
+from IoUSynthLib.cases.case import Case, write_case
+from IoUSynthLib.constants import COLOURS, LABELS
+from IoUSynthLib.simulation.contact_sheet import FILE, MOST_CASES, panels, write_contact_sheet
 from IoUSynthLib.simulation.planes import cut, frame_plane, frame_positions
 from IoUSynthLib.volume import InputError, Volume
 
@@ -28,7 +29,7 @@ def case(request):
     def ball(lateral):
         return np.linalg.norm(probe - np.array([lateral, 30.0, 0]).reshape(3, 1, 1, 1), axis=0) < 8
 
-    labels = TUMOUR_LABEL * ball(-15) + CAVITY_LABEL * ball(15)
+    labels = LABELS["tumour"] * ball(-15) + LABELS["cavity"] * ball(15)
     image = (40 + 100 * (labels > 0)).astype(np.uint8)
     parameters = {
         "head": "made", "lesion": {"kind": "low grade"}, "face": FACE.tolist(), "axes": axes.tolist(),
@@ -41,8 +42,8 @@ def case(request):
 def test_panels_show_lateral_to_the_right_and_depth_downwards(case):
     for panel in panels(case):
         pixels = 96.0 / panel.shape[0]
-        for label, lateral in ((TUMOUR_LABEL, -15), (CAVITY_LABEL, 15)):
-            outline = np.argwhere((panel == COLOURS[label]).all(axis=2))
+        for structure, lateral in (("tumour", -15), ("cavity", 15)):
+            outline = np.argwhere((panel == COLOURS[structure]).all(axis=2))
             row, column = (outline.min(0) + outline.max(0)) / 2 * pixels
             assert row - 6 == pytest.approx(30, abs=1)  # the slice begins 6 mm above the face
             assert column - 48 == pytest.approx(lateral, abs=1)

@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 
+from IoUSynthLib.constants import LABELS
 from IoUSynthLib.inference import open_session, predict
 from IoUSynthLib.models.bundle import load
-from IoUSynthLib.synthesis.outlines import LABELS, confidences, labels_from_probabilities, softmax, weighted_by_phase
+from IoUSynthLib.synthesis.outlines import confidences, labels_from_probabilities, softmax, weighted_by_phase
 from IoUSynthLib.training.calibration import (
     POINTS,
     TumourScore,
