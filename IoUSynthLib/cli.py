@@ -40,7 +40,7 @@ COMMANDS = {
     "simulate": Command(
         "simulation.command", "make a cohort of simulated ultrasound, MRI and labels to train and test on", "train"
     ),
-    "prepare": Command("cohort.command", "make a cohort to train on of patients' ultrasound and MRI", "train"),
+    "prepare": Command("cohort.command", "make a cohort to train on of patients' ultrasound and MRI"),
 }
 
 #: How to install the packages of an extra.

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
+from ..cases.case import read_case, target_image
+from ..constants import TARGETS
+from ..preprocessing import normalize_ultrasound
+
+#: Name of the best of them.
+MONOTONE_MAP = "monotone map"
 
 _BINS = 200
 
 
 @dataclass(frozen=True, eq=False)
-class Floors:
+class Baselines:
     """Baselines fitted on training cases, for one target.
 
     Attributes
@@ -29,12 +37,22 @@ class Floors:
     def predictions(self, ultrasound: np.ndarray, fan: np.ndarray) -> dict[str, np.ndarray]:
         """The baselines' predictions for a normalised ultrasound in [-1, 1]; -1 outside the fan."""
         mapped = self.levels[_bin(ultrasound)]
-        raw = {"ioUS as it is": ultrasound, "mean of training": np.full(fan.shape, self.mean), "monotone map": mapped}
+        raw = {"ioUS as it is": ultrasound, "mean of training": np.full(fan.shape, self.mean), MONOTONE_MAP: mapped}
         return {name: np.where(fan, array, -1).astype(np.float32) for name, array in raw.items()}
 
 
-def fit(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Floors:
-    """Fit the baselines.
+def fit_baselines(folders: Sequence[Path]) -> dict[str, Baselines]:
+    """Baselines of both targets, fitted on cases for training."""
+    cases = [(case, case.fan.array > 0) for case in map(read_case, folders)]
+
+    def pairs(target: str) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [(normalize_ultrasound(c.images["ioUS"].array)[f], target_image(c, target)[f]) for c, f in cases]
+
+    return {target: fit(pairs(target)) for target in TARGETS}
+
+
+def fit(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Baselines:
+    """Fit the baselines of one target.
 
     Parameters
     ----------
@@ -50,7 +68,7 @@ def fit(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Floors:
     # Ultrasound and MR may be related either way: take the direction that explains more.
     rising, falling = isotonic(means, counts), -isotonic(-means, counts)
     best = min((rising, falling), key=lambda levels: float((counts * (levels - means) ** 2).sum()))
-    return Floors(float(sums.sum() / max(counts.sum(), 1)), best)
+    return Baselines(float(sums.sum() / max(counts.sum(), 1)), best)
 
 
 def isotonic(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -31,12 +31,13 @@ def run(options: argparse.Namespace) -> int:
     InputError
         Predictions or cohort are missing, damaged or do not fit; nothing is written then.
     """
-    from .predictions import evaluate, write
+    from .from_files import evaluate_files
+    from .results import write_results
 
     def report(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
     with staging_folder(options.output) as staging:
-        table = write(evaluate(options.predictions, options.reference, report), staging)
+        table = write_results(evaluate_files(options.predictions, options.reference, report), staging)
     print(table, end="")
     return 0

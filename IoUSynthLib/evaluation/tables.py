@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
+from ..constants import TARGETS
 from ..pipeline import DOUBTFUL_BELOW
 
-if TYPE_CHECKING:  # scores needs PyTorch
+if TYPE_CHECKING:  # scores needs scikit-image
     from .scores import Row, Summary
 
 _STRUCTURES = ("tumour", "tumour before resection", "residual tumour", "cavity")
@@ -26,7 +27,7 @@ def fidelity_table(summary: Summary) -> str:
     rows = []
     for key in summary:
         target, method, *_ = key.split("/")
-        if target in ("T2w", "FLAIR") and (target, method) not in rows:
+        if target in TARGETS and (target, method) not in rows:
             rows.append((target, method))
     headings = ["target", "method", *(heading for _, heading, _ in _METRICS)]
     lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]

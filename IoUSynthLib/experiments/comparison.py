@@ -22,9 +22,9 @@ from PIL import Image
 from ..cases.case import read_case, read_parameters, target_image
 from ..cases.index import read_index
 from ..constants import TARGETS
-from ..evaluation.baselines import Floors
+from ..evaluation.baselines import Baselines, fit_baselines
+from ..evaluation.from_pipeline import choose_cases
 from ..evaluation.scores import Row, fidelity_scores, summarize
-from ..evaluation.simulated import choose_cases, fit_floors
 from ..evaluation.tables import fidelity_table
 from ..models.bundle import load
 from ..preprocessing import normalize_ultrasound
@@ -36,7 +36,7 @@ from ..volume import InputError
 from .trials import describe_size, trial_parser, trial_presets
 
 #: Training cases that the baselines are fitted on.
-_FLOOR_CASES = 20
+_BASELINE_CASES = 20
 #: Test cases in the picture.
 _PICTURED = 4
 _SCORES = "scores.json"
@@ -72,12 +72,12 @@ def run(
         size of training.
     """
     training, tested = _cases(cohort, count)
-    floors = fit_floors(training[:_FLOOR_CASES])
+    baselines = fit_baselines(training[:_BASELINE_CASES])
     presets = trial_presets(families, regime, steps, published)
     found = {}
     for preset in presets:
         found[preset.family] = _family(preset, cohort, output / preset.name, tested, device, report)
-    rows = [_row(folder, floors, [result["cases"] for result in found.values()]) for folder in tested]
+    rows = [_row(folder, baselines, [result["cases"] for result in found.values()]) for folder in tested]
     about = {
         family: {
             "parameters": result["parameters"], "minutes": result["minutes"],
@@ -145,13 +145,13 @@ def _score(family: str, bundle: Path, folder: Path, output: Path, device: str) -
     return seconds, scores
 
 
-def _row(folder: Path, floors: dict[str, Floors], found: Sequence[dict[str, dict[str, float]]]) -> Row:
+def _row(folder: Path, baselines: dict[str, Baselines], found: Sequence[dict[str, dict[str, float]]]) -> Row:
     """All scores of a case, those of the baselines first."""
     case, parameters = read_case(folder), read_parameters(folder)
     row: Row = {"case": folder.name, "head": parameters["head"], "lesion": parameters["lesion"]["kind"]}
     ultrasound, fan = normalize_ultrasound(case.images["ioUS"].array), case.fan.array > 0
     for name in TARGETS:
-        row |= fidelity_scores(case, name, floors[name].predictions(ultrasound, fan))
+        row |= fidelity_scores(case, name, baselines[name].predictions(ultrasound, fan))
     for cases in found:
         row |= cases[folder.name]
     return row

@@ -22,7 +22,7 @@ import numpy as np
 
 from ..cases.case import read_case, target_image
 from ..cases.index import INDEX, read_index, write_index
-from ..evaluation.baselines import Floors, fit
+from ..evaluation.baselines import MONOTONE_MAP, Baselines, fit_baselines
 from ..models.bundle import load
 from ..preprocessing import normalize_ultrasound
 from ..training.families import FAMILIES, FamilyPreset, train_family
@@ -32,7 +32,6 @@ from ..volume import InputError
 from .trials import describe_size, trial_parser, trial_presets
 
 CASES = 2
-FLOOR = "monotone map"
 
 Report = Callable[[str], None]
 
@@ -62,11 +61,11 @@ def run(
         The cohort has fewer than two cases for training.
     """
     chosen = _choose(cohort, output / "cohort")
-    floors = {name: _fit(chosen, name) for name in ("T2w", "FLAIR")}
+    baselines = fit_baselines(read_index(chosen, "train"))
     rows = []
     for preset in trial_presets(families, regime, steps, published):
         report(f"{preset.name}: {steps} steps")
-        rows.append(_learn(preset, chosen, output / preset.name, floors, device, report))
+        rows.append(_learn(preset, chosen, output / preset.name, baselines, device, report))
     content = {"simulated": True, "regime": regime, "steps": steps, "published": published, "families": rows}
     (output / "overfit.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     table = _table(rows, regime, steps, published)
@@ -92,17 +91,8 @@ def _choose(cohort: Path, folder: Path) -> Path:
     return folder
 
 
-def _fit(cohort: Path, target: str) -> Floors:
-    pairs = []
-    for folder in read_index(cohort, "train"):
-        case = read_case(folder)
-        fan = case.fan.array > 0
-        pairs.append((normalize_ultrasound(case.images["ioUS"].array)[fan], target_image(case, target)[fan]))
-    return fit(pairs)
-
-
 def _learn(
-    preset: FamilyPreset, cohort: Path, output: Path, floors: dict[str, Floors], device: str, report: Report
+    preset: FamilyPreset, cohort: Path, output: Path, baselines: dict[str, Baselines], device: str, report: Report
 ) -> dict[str, str | float]:
     started = time.monotonic()
     train_family(preset, cohort, output / "run", 0, device, lambda line: None)
@@ -117,11 +107,12 @@ def _learn(
         fan, ultrasound = case.fan.array > 0, normalize_ultrasound(case.images["ioUS"].array)
         predicted = predict_case(load(bundle), case, device=device)
         for name, image in predicted.items():
-            for what, found in ((name, image), (f"{name} {FLOOR}", floors[name].predictions(ultrasound, fan)[FLOOR])):
+            mapped = baselines[name].predictions(ultrasound, fan)[MONOTONE_MAP]
+            for what, found in ((name, image), (f"{name} {MONOTONE_MAP}", mapped)):
                 error = np.abs(found - target_image(case, name))[fan].mean() / 2
                 errors.setdefault(what, []).append(float(error))
     row |= {what: float(np.mean(values)) for what, values in errors.items()}
-    row["beats the map"] = all(row[name] < row[f"{name} {FLOOR}"] for name in preset.targets)
+    row["beats the map"] = all(row[name] < row[f"{name} {MONOTONE_MAP}"] for name in preset.targets)
     report(f"{preset.name}: " + ", ".join(f"{key} {value}" for key, value in row.items() if key != "family"))
     return row
 
@@ -129,13 +120,13 @@ def _learn(
 def _table(rows: Sequence[dict], regime: str, steps: int, published: bool) -> str:
     lines = [
         f"Two simulated cases learned by heart: {regime}, {describe_size(published)}, {steps} steps each. "
-        f"Mean absolute error inside the fan, intensities in [0, 1], of the network / of the best {FLOOR}.",
+        f"Mean absolute error inside the fan, intensities in [0, 1], of the network / of the best {MONOTONE_MAP}.",
         "",
         "| family | T2w | FLAIR | both beaten | seconds |",
         "|---|---|---|---|---|",
     ]
     for row in rows:
-        pairs = [f"{row[name]:.4f} / {row[f'{name} {FLOOR}']:.4f}" for name in ("T2w", "FLAIR")]
+        pairs = [f"{row[name]:.4f} / {row[f'{name} {MONOTONE_MAP}']:.4f}" for name in ("T2w", "FLAIR")]
         beaten = "yes" if row["beats the map"] else "no"
         lines.append(f"| {row['family']} | {pairs[0]} | {pairs[1]} | {beaten} | {row['seconds']} |")
     return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
 """Make the models that ship, from label maps to bundles with their cards: one resumable, seeded run.
 
 ``python -m IoUSynthLib.experiments.shipped --anatomy DIR -o DIR`` simulates the cohort, trains the generator, lets it
-predict the cohort, trains the segmenter and the arms it is compared with, evaluates all on heads that training never
+predict the cohort, trains the segmenter and those it is compared with, evaluates all on heads that training never
 saw and, with ``--real``, on real ultrasound, and writes the bundles. Each step that is finished in the output folder is
 kept when the command is repeated. Who made the models, their versions and the words of their cards stand with those
 that ship: ``--described Resources/Models`` takes them over.
@@ -16,7 +16,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..evaluation.simulated import evaluate, write
+from ..evaluation.from_pipeline import Comparator, evaluate_pipeline
+from ..evaluation.results import write_json
 from ..models.bundle import METADATA, SEARCH_VARIABLE, Bundle, load
 from ..simulation.cohort import simulate_cohort
 from ..training.calibration import calibrate, read_calibration, write_calibration
@@ -27,8 +28,8 @@ from ..training.trainer import is_finished
 from .agreement import compare
 
 GENERATOR, SEGMENTER = "ious2mr-2.5d", "lesion-3d"
-#: Arms of the comparison: name in the table, preset, whether it reads the true MRI.
-ARMS = {
+#: Segmenters that it is compared with: name in the table, preset, whether it reads the true MRI.
+COMPARATORS = {
     "synthetic MRI alone": ("lesion-3d-synthetic-only", False),
     "ioUS alone": ("lesion-3d-ultrasound-only", False),
     "true MRI": ("lesion-3d-true-mri", True),
@@ -84,13 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folders, load(generator), predictions, progress=lambda n, of: _say(f"predicted {n} of {of}"), session=session
     )
     _trained(SEGMENTER, cohort, options, predictions)
-    arms = {
-        name: (load(_trained(preset, cohort, options, None if true else predictions)), true)
-        for name, (preset, true) in ARMS.items()
+    comparators = {
+        name: Comparator(load(_trained(preset, cohort, options, None if true else predictions)), true)
+        for name, (preset, true) in COMPARATORS.items()
     }
     results = options.output / "evaluation.json"
     if not results.exists():
-        write(evaluate(cohort, None, arms, TEST_CASES, _say), results)
+        write_json(evaluate_pipeline(cohort, comparators, count=TEST_CASES, report=_say), results)
     evaluation = json.loads(results.read_text())
     agreement = _agreement(cohort, models / GENERATOR / "docs", options)
     for name in (SEGMENTER,) if options.keep_generator else (GENERATOR, SEGMENTER):

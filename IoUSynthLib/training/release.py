@@ -93,7 +93,7 @@ def release(
     licence
         Text of the licence of the weights; without it the bundle says that none was stated.
     evaluation
-        What :func:`evaluation.simulated.evaluate` returned, for the card's tables.
+        What :func:`evaluation.from_pipeline.evaluate_pipeline` returned, for the card's tables.
     training
         What the weights were trained on, for how long and on what, in words for metadata and card.
     agreement

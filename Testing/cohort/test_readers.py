@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 
-pytest.importorskip("torch")
-
 from IoUSynthLib.cohort.readers import Study, choose_files, find_studies, role_of
 from IoUSynthLib.volume import InputError
 

@@ -69,12 +69,12 @@ def test_isotonic_pools_violators():
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_monotone_floor_finds_a_monotone_relation(sign):
+def test_monotone_map_finds_a_monotone_relation(sign):
     ultrasound = np.random.default_rng(3).uniform(-1, 1, 20000)
-    floors = fit([(ultrasound, sign * ultrasound**3)])
+    baselines = fit([(ultrasound, sign * ultrasound**3)])
     fan = np.ones((2, 50, 50), bool)
     image = np.random.default_rng(4).uniform(-1, 1, fan.shape)
-    predicted = floors.predictions(image, fan)
+    predicted = baselines.predictions(image, fan)
     assert np.abs(predicted["monotone map"] - sign * image**3).max() < 0.03
     assert predicted["mean of training"][0, 0, 0] == pytest.approx(0, abs=0.02)
 

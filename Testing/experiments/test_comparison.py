@@ -11,7 +11,7 @@ pytest.importorskip("onnxscript")
 import SimpleITK as sitk
 
 from IoUSynthLib.cases.case import Case, write_case
-from IoUSynthLib.evaluation.baselines import Floors
+from IoUSynthLib.evaluation.baselines import Baselines
 from IoUSynthLib.experiments import comparison, overfit
 from IoUSynthLib.training import families, trainer
 from IoUSynthLib.training.families import FamilyPreset
@@ -57,7 +57,7 @@ def run(cohort, output, *arguments):
     return comparison.main([str(argument) for argument in chosen])
 
 
-def test_a_family_is_scored_beside_the_floors_and_kept(cohort, tmp_path, capsys):
+def test_a_family_is_scored_beside_the_baselines_and_kept(cohort, tmp_path, capsys):
     assert run(cohort, tmp_path) == 0
     text = (tmp_path / "comparison.md").read_text()
     assert capsys.readouterr().out == text
@@ -98,6 +98,7 @@ def test_two_cases_by_heart(cohort, tmp_path, monkeypatch, capsys):
     assert "| no |" in capsys.readouterr().out
     (row,) = json.loads((tmp_path / "short" / "overfit.json").read_text())["families"]
     assert row["T2w monotone map"] < 0.01 < row["T2w"]
-    monkeypatch.setattr(overfit, "_fit", lambda chosen, target: Floors(0.0, np.full(200, 5.0)))
+    poor = Baselines(0.0, np.full(200, 5.0))
+    monkeypatch.setattr(overfit, "fit_baselines", lambda folders: {"T2w": poor, "FLAIR": poor})
     assert overfit.main([*arguments, str(tmp_path / "short")]) == 0
     assert "| yes |" in (tmp_path / "short" / "overfit.md").read_text()

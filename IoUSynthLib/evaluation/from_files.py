@@ -1,37 +1,32 @@
-"""Predictions on disk, as ``iousynth synthesize`` writes them, against a cohort that knows the truth."""
+"""Predictions on disk, as ``iousynth synthesize`` writes them, as a source of the evaluation."""
 
 from __future__ import annotations
 
-import csv
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..cases.case import Case, read_case
+from ..cases.case import Case
 from ..cases.index import INDEX
 from ..constants import TARGETS
 from ..files.volumes import read_volume
 from ..volume import InputError, Volume
-from .scores import FEWEST_FOR_INTERVAL, Row, by_phase, fidelity_scores, overlap_scores, predicted_image, summarize
-from .tables import fidelity_table, overlap_table
+from .evaluate import Predicted, Report, evaluate
+from .results import missing_cases
+from .scores import predicted_image
 
 #: Name of the evaluated method in columns and tables.
 METHOD = "prediction"
 SEGMENTATION = "segmentation"
-#: Files that :func:`write` makes.
-OUTPUTS = ("scores.csv", "summary.json", "table.md")
-
-#: So many cases without a prediction are named.
-_NAMED = 5
 
 # Geometry in a NIfTI header is rounded to float32.
 _GRID_TOLERANCE = 1e-3
 
 
-def evaluate(predictions: Path, reference: Path, report: Callable[[str], None] = print) -> dict:
+def evaluate_files(predictions: Path, reference: Path, report: Report = print) -> dict[str, Any]:
     """Score the predictions of all cases of a cohort for which there are any.
 
     Parameters
@@ -48,8 +43,8 @@ def evaluate(predictions: Path, reference: Path, report: Callable[[str], None] =
     Returns
     -------
     dict
-        ``simulated``: True; ``cases``: name, head, split, lesion and scores of each; ``not_predicted``: names of the
-        cohort's cases that have no prediction; ``summary``: of every score.
+        As of :func:`.evaluate.evaluate`, with head and split of each case, and ``not_predicted``: names of the cohort's
+        cases that have no prediction.
 
     Raises
     ------
@@ -67,56 +62,10 @@ def evaluate(predictions: Path, reference: Path, report: Callable[[str], None] =
     _check_complete(files)
     missing = [name for name in entries if name not in files]
     if missing:
-        report(_say_missing(missing, len(entries)))
-    rows = []
-    for name, found in files.items():
-        rows.append({"case": name, "head": entries[name]["head"], "split": entries[name]["split"]})
-        rows[-1] |= _score_case(reference / name, found)
-        report(f"{name}: scored ({len(rows)} of {len(files)})")
-    return {"simulated": True, "cases": rows, "not_predicted": missing, "summary": summarize(rows)}
-
-
-def _say_missing(missing: Sequence[str], count: int) -> str:
-    named = ", ".join(missing[:_NAMED]) + (f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else "")
-    return f"{len(missing)} of {count} cases have no prediction and are not scored: {named}."
-
-
-def write(evaluation: dict, folder: Path) -> str:
-    """Write ``scores.csv`` (a row a case), ``summary.json`` and ``table.md`` into a folder; return the table."""
-    rows, summary, missing = (evaluation[key] for key in ("cases", "summary", "not_predicted"))
-    with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows({name: "" if _is_nan(value) else value for name, value in row.items()} for row in rows)
-    content = {"simulated": evaluation["simulated"], "cases": len(rows), "not_predicted": missing, "summary": summary}
-    (folder / "summary.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    text = _table(rows, summary, missing)
-    (folder / "table.md").write_text(text, encoding="utf-8")
-    return text
-
-
-def _table(rows: list[Row], summary: dict, missing: list[str]) -> str:
-    lines = [
-        f"Accuracy on simulated data, {len(rows)} case{'s' if len(rows) > 1 else ''}: mean (95 % Student-t interval, "
-        f"of {FEWEST_FOR_INTERVAL} cases or more). SSIM over whole slices is inflated by the background; compare "
-        "inside the fan."
-    ]
-    if missing:
-        lines.append(_say_missing(missing, len(rows) + len(missing)))
-    splits = sorted({str(row["split"]) for row in rows} - {"test"})
-    if splits:
-        lines.append(f"Not all of these heads were held out from training (split {', '.join(splits)}).")
-    if any(name.endswith("/PSNR") for name in summary):
-        lines += ["", fidelity_table(summary)]
-        if not any(name.endswith("/LPIPS") for name in summary):
-            lines.append("\nLPIPS is absent: its weights are not installed, or the slices are too small.")
-    if any(name.startswith(("Dice/", "false ml/")) for name in summary):
-        lines += ["", overlap_table(summary)]
-    return "\n".join(lines) + "\n"
-
-
-def _is_nan(value: str | float) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+        report(missing_cases(missing, len(entries)))
+    cases = {reference / name: {key: entries[name][key] for key in ("head", "split")} for name in files}
+    evaluation = evaluate(cases, lambda folder, case: _read_predictions(files[folder.name], case), report)
+    return {**evaluation, "not_predicted": missing}
 
 
 def _index(reference: Path) -> dict[str, dict[str, str]]:
@@ -147,7 +96,7 @@ def _files(predictions: Path, case: str, alone: bool) -> dict[str, Path]:
     return {kind: file for kind, file in found.items() if file is not None}
 
 
-def _check_complete(files: dict[str, dict[str, Path]]) -> None:
+def _check_complete(files: Mapping[str, Mapping[str, Path]]) -> None:
     kinds = {kind for found in files.values() for kind in found}
     for case, found in files.items():
         missing = ", ".join(sorted(kinds - set(found)))
@@ -156,21 +105,10 @@ def _check_complete(files: dict[str, dict[str, Path]]) -> None:
             raise InputError(f"{folder}: has no {missing} of {case}, but of other cases; synthesize this case again")
 
 
-def _score_case(folder: Path, files: dict[str, Path]) -> Row:
-    try:
-        case = read_case(folder)
-        lesion = str(case.parameters["lesion"]["kind"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        cause = f"{folder.name}: is not a complete case ({error})"
-        raise InputError(f"{folder.parent / cause}; simulate the cohort again") from error
-    row: Row = {"lesion": lesion}
-    for kind, file in files.items():
-        volume = _read_prediction(file, kind, case)
-        if kind == SEGMENTATION:
-            row |= overlap_scores(case, {METHOD: volume.array})
-        else:
-            row |= fidelity_scores(case, kind, {METHOD: predicted_image(volume.array)})
-    return {**row, **by_phase(row)}
+def _read_predictions(files: Mapping[str, Path], case: Case) -> Predicted:
+    arrays = {kind: _read_prediction(file, kind, case).array for kind, file in files.items()}
+    labels = {METHOD: arrays.pop(SEGMENTATION)} if SEGMENTATION in arrays else {}
+    return Predicted({target: {METHOD: predicted_image(array)} for target, array in arrays.items()}, labels)
 
 
 def _read_prediction(file: Path, kind: str, case: Case) -> Volume:

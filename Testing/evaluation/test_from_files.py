@@ -7,8 +7,6 @@ import re
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
-
 from IoUSynthLib import cli
 from IoUSynthLib.cases.case import Case, read_case, target_image, write_case
 from IoUSynthLib.evaluation import perceptual

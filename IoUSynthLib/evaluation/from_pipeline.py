@@ -1,0 +1,170 @@
+"""The pipeline on simulated cases, beside baselines and other segmenters, as a source of the evaluation.
+
+This is where the tables of the shipped models' cards come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..cases.case import Case, prepared, read_parameters, target_image
+from ..cases.index import read_index
+from ..constants import TARGETS
+from ..models.bundle import DEFAULT_SEGMENTER, Bundle, load
+from ..pipeline import SynthesisResult, decide, outline, synthesize
+from ..preprocessing import normalize_ultrasound
+from ..synthesis.grid import Prepared, back
+from ..synthesis.outlines import labels_from_probabilities
+from .baselines import Baselines, fit_baselines
+from .evaluate import Predicted, Report, evaluate
+from .scores import STRUCTURES, predicted_image
+
+#: What is added to the name of a segmenter that knows whether the resection has begun.
+PHASE_KNOWN = "told the phase"
+
+
+@dataclass(frozen=True)
+class Comparator:
+    """A segmenter to compare with that of the pipeline.
+
+    Attributes
+    ----------
+    bundle
+        Its model.
+    on_true_mri
+        Whether it reads the true MRI, else the synthetic one.
+    """
+
+    bundle: Bundle
+    on_true_mri: bool = False
+
+
+def choose_cases(folders: Sequence[Path], count: int) -> list[Path]:
+    """The first ``count`` cases, half of them after a resection, as far as there are so many; in their order."""
+    after = [folder for folder in folders if not _before_resection(read_parameters(folder))]
+    before = [folder for folder in folders if folder not in after]
+    return sorted([*before[: count - count // 2], *after[: count // 2]])
+
+
+def _before_resection(parameters: Mapping[str, Any]) -> bool:
+    return "cavity" not in parameters["lesion"]["kind"]
+
+
+def evaluate_pipeline(
+    cohort: Path,
+    comparators: Mapping[str, Comparator],
+    *,
+    count: int,
+    model: str | None = None,
+    report: Report = print,
+) -> dict[str, Any]:
+    """Run the pipeline on test cases and score it beside the baselines.
+
+    Parameters
+    ----------
+    cohort
+        Folder of a simulated cohort with the splits train and test.
+    comparators
+        Segmenters to compare with the pipeline's own overlay, by name.
+    count
+        Number of test cases, half of them after a resection.
+    model
+        Name or folder of the generator; the default one when None.
+    report
+        Receives a line a case.
+
+    Returns
+    -------
+    dict
+        As of :func:`.evaluate.evaluate`, with the head of each case.
+    """
+    training = read_index(cohort, "train")
+    baselines = fit_baselines(training[: max(1, len(training) // 4)])
+    folders = choose_cases(read_index(cohort, "test"), count)
+    cases = {folder: {"head": read_parameters(folder)["head"]} for folder in folders}
+    source = partial(_predict, model=model, baselines=baselines, comparators=comparators)
+    return evaluate(cases, lambda _folder, case: source(case), report)
+
+
+def _predict(
+    case: Case, *, model: str | None, baselines: Mapping[str, Baselines], comparators: Mapping[str, Comparator]
+) -> Predicted:
+    result = synthesize(case.images["ioUS"], model)
+    labels, expected_dice = segmentations(case, result, comparators)
+    return Predicted(_images(case, result, baselines), labels, expected_dice | _uncertainty(case, result))
+
+
+def _images(
+    case: Case, result: SynthesisResult, baselines: Mapping[str, Baselines]
+) -> dict[str, dict[str, np.ndarray]]:
+    ultrasound, fan = normalize_ultrasound(case.images["ioUS"].array), case.fan.array > 0
+    return {
+        name: {
+            "generator": predicted_image(result.images[name].array),
+            **baselines[name].predictions(ultrasound, fan),
+        }
+        for name in TARGETS
+    }
+
+
+def segmentations(
+    case: Case, result: SynthesisResult, comparators: Mapping[str, Comparator]
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Labels by the pipeline and the comparators, with and without knowing whether the resection has begun.
+
+    What reads no true MRI sees the field of view that the pipeline finds, which lacks black parts of the true one.
+
+    Returns
+    -------
+    tuple of dict
+        Labels by method, and the expected Dice of the pipeline's outlines.
+    """
+    found = replace(case, fan=result.valid)
+    true = {target: target_image(case, target) for target in TARGETS}
+    synthetic = {target: np.nan_to_num(predicted_image(result.images[target].array), nan=-1) for target in TARGETS}
+    before_resection = _before_resection(case.parameters)
+    labels = {"overlay": result.segmentation.array}
+    expected = {"overlay": result.report["expected_dice"]}
+    for name, comparator in {"overlay": Comparator(load(DEFAULT_SEGMENTER)), **comparators}.items():
+        bundle, seen, images = comparator.bundle, *((case, true) if comparator.on_true_mri else (found, synthetic))
+        grid, probabilities = outline(bundle, prepared(seen), images)
+        if name not in labels:
+            labels[name] = _labels(seen, grid, decide(bundle, grid, probabilities, False).probabilities)
+        known = f"{name}, {PHASE_KNOWN}"
+        labels[known], expected[known] = labels[name], expected.get(name, {})
+        if before_resection:
+            decision = decide(bundle, grid, probabilities, True)
+            labels[known], expected[known] = _labels(seen, grid, decision.probabilities), decision.expected_dice
+    return labels, {
+        f"expected Dice/{name}/{structure}": expected[name].get(structure, float("nan"))
+        for name in ("overlay", f"overlay, {PHASE_KNOWN}")
+        for structure in STRUCTURES
+    }
+
+
+def _labels(case: Case, grid: Prepared, probabilities: np.ndarray) -> np.ndarray:
+    """Outlines within the field of view, on a case's grid."""
+    returned = np.stack([back(probability, grid, case.labels) for probability in probabilities])
+    return labels_from_probabilities(returned, case.fan.array > 0, case.labels.voxel_volume_ml)
+
+
+def _uncertainty(case: Case, result: SynthesisResult) -> dict[str, float]:
+    """Rank correlation of the expected with the true error, and what dropping the worst fifth of voxels gains."""
+    from scipy.stats import spearmanr
+
+    inside = (case.fan.array > 0) & (result.valid.array > 0)
+    images = {name: predicted_image(volume.array) for name, volume in result.images.items()}
+    error = np.mean([np.abs(images[t] - target_image(case, t))[inside] for t in TARGETS], axis=0) / 2
+    expected = result.uncertainty.array[inside]
+    kept = expected <= np.quantile(expected, 0.8)
+    return {
+        "uncertainty/rank correlation": float(spearmanr(expected[::7], error[::7]).statistic),
+        "uncertainty/error saved by dropping a fifth": float(1 - error[kept].mean() / error.mean()),
+        "uncertainty/expected over true error": float(expected.mean() / error.mean()),
+    }
