@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ..files.integrity import replace_file
 from ..volume import InputError
 
 if TYPE_CHECKING:
@@ -257,15 +258,12 @@ def convert(source: Path, target: Path) -> None:
         # From (y, x, in, out) to PyTorch's order.
         arrays[f"kernel{n}"] = np.ascontiguousarray(layers[f"Conv_{n}"]["kernel"].transpose(3, 2, 0, 1))
         arrays[f"bias{n}"] = layers[f"Conv_{n}"]["bias"]
-    unfinished = target.with_name(f"{target.stem}.{os.getpid()}.npz")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(unfinished, **arrays)
-        os.replace(unfinished, target)
+        with replace_file(target) as partial:
+            np.savez(partial, **arrays)
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error.strerror}); make room or set another folder") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

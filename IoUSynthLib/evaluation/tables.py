@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from ..constants import TARGETS
+from ..outputs.markdown import markdown_table
 from ..pipeline import DOUBTFUL_BELOW
 
 if TYPE_CHECKING:  # scores needs scikit-image
@@ -30,37 +31,36 @@ def fidelity_table(summary: Summary) -> str:
         if target in TARGETS and (target, method) not in rows:
             rows.append((target, method))
     headings = ["target", "method", *(heading for _, heading, _ in _METRICS)]
-    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
-    for target, method in rows:
-        cells = [_cell(summary, f"{target}/{method}/{metric}", digits) for metric, _, digits in _METRICS]
-        lines.append(f"| {target} | {method} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return markdown_table(headings, [
+        [target, method, *(_cell(summary, f"{target}/{method}/{metric}", digits) for metric, _, digits in _METRICS)]
+        for target, method in rows
+    ])
 
 
 def overlap_table(summary: Summary) -> str:
     """Dice of tumour and cavity where there is one, false volume where there is none; a row for each input."""
     methods = list(dict.fromkeys(key.split("/")[1] for key in summary if key.startswith(("Dice/", "false ml/"))))
-    lines = [
-        "| segmented from | all tumour Dice | before resection | residual | cavity Dice | false tumour, median ml "
-        "| false cavity, median ml |",
-        "|---|---|---|---|---|---|---|",
+    headings = [
+        "segmented from", "all tumour Dice", "before resection", "residual", "cavity Dice", "false tumour, median ml",
+        "false cavity, median ml",
     ]
+    rows = []
     for method in methods:
-        cells = [_cell(summary, f"Dice/{method}/{s}", 3) for s in _STRUCTURES]
+        cells = [method, *(_cell(summary, f"Dice/{method}/{s}", 3) for s in _STRUCTURES)]
         for structure in ("tumour", "cavity"):
             entry = summary.get(f"false ml/{method}/{structure}")
             cells.append("-" if entry is None else f"{entry['median']:.2f} (n={entry['n']})")
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown_table(headings, rows)
 
 
 def trust_table(rows: Sequence[Row]) -> str:
     """What the expected Dice of outlines is worth: against the true Dice, which is 0 where nothing was to outline."""
-    lines = [
-        "| outline | n | rank correlation with the true Dice | expected, mean | true, mean | doubtful: n | true, mean "
-        "| not doubtful: n | true, mean | true below 0.3 |",
-        "|---" * 10 + "|",
+    headings = [
+        "outline", "n", "rank correlation with the true Dice", "expected, mean", "true, mean", "doubtful: n",
+        "true, mean", "not doubtful: n", "true, mean", "true below 0.3",
     ]
+    table = []
     for key in (name for name in rows[0] if name.startswith("expected Dice/")):
         _, method, structure = key.split("/")
         outlined = [row for row in rows if np.isfinite(row[key])]
@@ -68,21 +68,19 @@ def trust_table(rows: Sequence[Row]) -> str:
         true = np.nan_to_num([row[f"Dice/{method}/{structure}"] for row in outlined])
         doubtful = expected < DOUBTFUL_BELOW
         correlation = stats.spearmanr(expected, true).statistic
-        cells = [str(len(outlined)), f"{correlation:.2f}", f"{expected.mean():.2f}", f"{true.mean():.2f}"]
+        cells = [f"{structure}, {method}", len(outlined)]
+        cells += [f"{value:.2f}" for value in (correlation, expected.mean(), true.mean())]
         for group in (doubtful, ~doubtful):
             cells += [str(group.sum()), f"{true[group].mean():.2f}" if group.any() else "-"]
         cells.append(str((true[~doubtful] < 0.3).sum()))
-        lines.append(f"| {structure}, {method} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        table.append(cells)
+    return markdown_table(headings, table)
 
 
 def uncertainty_table(summary: Summary) -> str:
     """What the error estimate is worth."""
-    lines = ["| measure | mean (95 % interval) |", "|---|---|"]
-    lines += [
-        f"| {key.split('/')[1]} | {_cell(summary, key, 2)} |" for key in summary if key.startswith("uncertainty/")
-    ]
-    return "\n".join(lines)
+    rows = [[key.split("/")[1], _cell(summary, key, 2)] for key in summary if key.startswith("uncertainty/")]
+    return markdown_table(["measure", "mean (95 % interval)"], rows)
 
 
 def _cell(summary: Summary, key: str, digits: int) -> str:

@@ -7,7 +7,6 @@ is not known is left out.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
+from ..files.integrity import file_sha256
 from ..volume import InputError
 from .bundle import LOG_ERROR, METADATA, NETWORK_FILE, REFINER_FILE
 
@@ -155,9 +155,7 @@ def write_bundle(
     named = {"licence": _licence_name(terms), **section}
     said = describe(folder.name, named, description=description, provenance=provenance)
     networks = [name for name in _NETWORKS if (folder / name).is_file()]
-    said["iousynth"]["checksums"] = {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in networks
-    }
+    said["iousynth"]["checksums"] = {name: file_sha256(folder / name) for name in networks}
     (folder / METADATA).write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     text = card or _card({**_words(said), "origin": origin, **(results or {})})
     (folder / "docs" / "README.md").write_text(text, encoding="utf-8")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..files.dicom import is_dicom, is_directory_file
+from ..files.integrity import file_sha256, replace_file
 from ..files.names import is_volume, role_of
 from ..files.paths import case_name
 from ..files.volumes import read_volume
@@ -101,16 +101,16 @@ def write_summary(file: Path, outcomes: Sequence[Outcome]) -> None:
     InputError
         It cannot be written.
     """
-    partial = file.with_name(f".{file.name}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
+        with (
+            replace_file(file) as partial,
+            open(partial, "w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
+        ):
             writer = csv.writer(stream)
             writer.writerow(["file", *_COLUMNS])
             writer.writerows([o.name, *(getattr(o, column) for column in _COLUMNS)] for o in outcomes)
-        os.replace(partial, file)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise InputError(f"{file}: cannot be written ({error.strerror}); close it in other programs") from error
 
 
@@ -272,18 +272,13 @@ def synthesize_file(
 
 def _sha256(path: Path) -> str:
     """Return the SHA-256 of a file, or of all files of a folder in the order of their names."""
-    digest = hashlib.sha256()
     files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
     try:
-        for file in files:
-            with open(file, "rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
+        return file_sha256(*files)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; check the name") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-    return digest.hexdigest()
 
 
 def _describe_mri(preoperative: Volume | None, mr_grid: Volume | None) -> dict[str, Any]:

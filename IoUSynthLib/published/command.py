@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from .. import __version__
 from ..constants import TARGETS
+from ..files.integrity import file_sha256
 from ..generators.diffusion import Sampler
 from ..generators.regimes import ReversedAxes
 from ..models.bundle import NETWORK_FILE, REFINER_FILE
@@ -197,14 +197,10 @@ def _check_published(wanted: _Wanted, title: str, published: tuple[tuple[str, ..
 
 
 def _checksum(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while part := file.read(1 << 20):
-                digest.update(part)
+        return file_sha256(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    return digest.hexdigest()
 
 
 def _export(checkpoint: Path, network: torch.nn.Module, section: dict, path: Path) -> float:

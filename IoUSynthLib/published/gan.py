@@ -13,7 +13,6 @@ library's order wrap them in :class:`..generators.regimes.ReversedAxes`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..files.integrity import file_sha256
 from ..generators import build
 from ..generators.regimes import RefinedSlices, build_refiner
 from ..generators.swin_pix2pix import SwinUNet
@@ -95,7 +95,7 @@ def identify(path: str | Path) -> str | None:
         The file cannot be read.
     """
     try:
-        checksum = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        checksum = file_sha256(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a published .weights.h5 file") from error
     known = json.loads(_CHECKSUMS.read_text(encoding="utf-8"))
