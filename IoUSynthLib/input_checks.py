@@ -161,6 +161,12 @@ def check_input(volume: Volume, name: str = "input volume") -> Volume:
     InputError
         It has not three dimensions or a single slice, a spacing that is zero or not finite, axes that are not at right
         angles, NaN inside the image or infinite voxels, or it is constant or has no positive voxel.
+
+    Examples
+    --------
+    >>> check_input(Volume(np.zeros((4, 3, 2))), "case.nrrd")
+    Traceback (most recent call last):
+    IoUSynthLib.volume.InputError: case.nrrd: is empty, every voxel is 0; choose the volume that holds the image
     """
     array = volume.array
     if array.ndim != 3:

@@ -67,6 +67,11 @@ def normalize_ultrasound(array: np.ndarray) -> np.ndarray:
     -------
     numpy.ndarray
         float32 in [-1, 1].
+
+    Examples
+    --------
+    >>> normalize_ultrasound(np.array([0.0, 50.0, 100.0, 150.0, 200.0])).astype(float).round(2).tolist()
+    [-1.0, -1.0, -0.35, 0.35, 1.0]
     """
     result = np.full(array.shape, -1.0, dtype=np.float32)
     statistics = ultrasound_statistics(array)
@@ -108,6 +113,11 @@ def normalize_mri(array: np.ndarray) -> np.ndarray:
     -------
     numpy.ndarray
         float32 in [-1, 1].
+
+    Examples
+    --------
+    >>> normalize_mri(np.array([0.0, 100.0, 200.0, 300.0])).astype(float).round(2).tolist()
+    [-1.0, -0.41, 0.0, 0.41]
     """
     result = np.full(array.shape, -1.0, dtype=np.float32)
     statistics = mri_statistics(array)
@@ -154,7 +164,15 @@ def crop(volume: Volume, box: Box) -> Volume:
 
 
 def crop_to_mask(volume: Volume, mask: np.ndarray, margin: int = 0) -> tuple[Volume, Box]:
-    """Return the volume cropped to a mask with a margin in voxels, and the box."""
+    """Return the volume cropped to a mask with a margin in voxels, and the box.
+
+    Examples
+    --------
+    >>> volume = Volume(np.arange(64.0).reshape(4, 4, 4), spacing=(2, 2, 2))
+    >>> cropped, box = crop_to_mask(volume, volume.array > 40)
+    >>> cropped.array.shape, cropped.origin
+    ((2, 4, 4), (0.0, 0.0, 4.0))
+    """
     box = bounding_box(mask, margin)
     return crop(volume, box), box
 
@@ -175,6 +193,14 @@ def field_of_view(array: np.ndarray) -> np.ndarray:
     -------
     numpy.ndarray
         bool, of the same shape.
+
+    Examples
+    --------
+    >>> ultrasound = np.zeros((12, 12, 12))
+    >>> ultrasound[2:10, 2:10, 2:10] = 100
+    >>> ultrasound[5, 5, 5] = 0  # a cyst
+    >>> int(field_of_view(ultrasound).sum()) == 8**3
+    True
     """
     inside = foreground(array)
     result = np.zeros(array.shape, dtype=bool)
@@ -373,6 +399,13 @@ def resample_like(
         Take the nearest voxel instead of interpolating linearly: for labels.
     transform
         From LPS points of the reference to LPS points of the volume; the identity when None.
+
+    Examples
+    --------
+    >>> volume = Volume(np.arange(8.0).reshape(2, 2, 2))
+    >>> finer = Volume(np.zeros((2, 2, 3)), spacing=(0.5, 1, 1))
+    >>> resample_like(volume, finer).array[0, 0].tolist()
+    [0.0, 0.5, 1.0]
     """
     import SimpleITK as sitk
 

@@ -45,6 +45,14 @@ class Volume:
         What was done to the image when it was read, in words for the report.
     warnings
         What speaks against trusting it as it was read, in words for the report.
+
+    Examples
+    --------
+    >>> volume = Volume(np.zeros((4, 3, 2)), spacing=(0.5, 0.5, 1.0), origin=(10, 20, 30))
+    >>> volume.size
+    (2, 3, 4)
+    >>> (volume.ijk_to_lps @ [1, 1, 1, 1])[:3].tolist()
+    [10.5, 20.5, 31.0]
     """
 
     array: np.ndarray

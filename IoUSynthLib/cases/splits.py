@@ -17,6 +17,13 @@ def split_patients(patients: Collection[str], seed: int = 0) -> dict[str, str]:
 
     The same patients and seed give the same splits, in whatever order they come. Two patients are one for training and
     one for validation; from three on, there is at least one of each.
+
+    Examples
+    --------
+    >>> from collections import Counter
+    >>> splits = split_patients([f"patient{number}" for number in range(10)])
+    >>> Counter(splits.values()).most_common()
+    [('train', 7), ('test', 2), ('validation', 1)]
     """
     names = sorted(set(patients))
     count = len(names)
@@ -32,6 +39,11 @@ def split_heads(names: Collection[str]) -> dict[str, str]:
     validation.
 
     A source with fewer than five heads is for training only.
+
+    Examples
+    --------
+    >>> split_heads([f"subject{number:02d}" for number in range(6)])["subject05"]
+    'test'
     """
     splits = {}
     for source in sorted({_source(name) for name in names}):

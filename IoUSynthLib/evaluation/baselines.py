@@ -72,7 +72,13 @@ def fit(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Baselines:
 
 
 def isotonic(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Nearest non-decreasing sequence in weighted least squares (pool adjacent violators)."""
+    """Nearest non-decreasing sequence in weighted least squares (pool adjacent violators).
+
+    Examples
+    --------
+    >>> isotonic(np.array([1.0, 3.0, 2.0]), np.ones(3)).tolist()
+    [1.0, 2.5, 2.5]
+    """
     from scipy.optimize import isotonic_regression
 
     return isotonic_regression(values, weights=np.maximum(weights, 1e-9)).x

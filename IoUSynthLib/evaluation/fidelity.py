@@ -42,6 +42,13 @@ def score(prediction: np.ndarray, target: np.ndarray, fan: np.ndarray | None = N
         The volumes differ in shape.
     InputError
         The weights of LPIPS are there, but damaged.
+
+    Examples
+    --------
+    >>> truth = np.full((2, 32, 32), 0.5, np.float32)
+    >>> scores = score(truth - 0.2, truth)
+    >>> f"PSNR {scores['PSNR']:.1f} dB, MAE {scores['MAE']:.2f}"
+    'PSNR 20.0 dB, MAE 0.10'
     """
     if prediction.shape != target.shape:
         raise ValueError(f"prediction {prediction.shape} and target {target.shape} differ in shape")

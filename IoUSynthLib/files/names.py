@@ -60,7 +60,13 @@ def role_of(path: Path) -> str:
 
 
 def role_of_name(name: str) -> str:
-    """What an image of this name is: one of :data:`ROLES`."""
+    """What an image of this name is: one of :data:`ROLES`.
+
+    Examples
+    --------
+    >>> [role_of_name(name) for name in ("Case4-US-before", "t2_tirm_tra_dark-fluid", "T2w_reg_to_US", "tumour-seg")]
+    ['ultrasound', 'FLAIR', 'T2w', 'labels']
+    """
     name = _BROUGHT_TO.sub(" ", name.lower())
     if _NOT_AN_IMAGE.search(name):
         return "none"

@@ -44,6 +44,15 @@ def read_volume(path: str | Path, labels: bool = False) -> Volume:
     ------
     InputError
         The file is missing, cut off, damaged, not an image, not one 3D volume, or its geometry is unusable.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_volume(f"{folder}/case.nrrd", Volume(np.ones((4, 3, 2)), spacing=(0.5, 0.5, 1.0)))
+    ...     volume = read_volume(f"{folder}/case.nrrd")
+    >>> volume.size, volume.spacing
+    ((2, 3, 4), (0.5, 0.5, 1.0))
     """
     path = Path(path)
     check_path(path)

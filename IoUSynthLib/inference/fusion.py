@@ -33,6 +33,12 @@ def fuse(passes: Sequence[np.ndarray], axes: Sequence[int], scale: float) -> np.
     -------
     numpy.ndarray
         float32 (channels, z, y, x). Where all predictions are the same, so is this.
+
+    Examples
+    --------
+    >>> passes = [np.full((1, 4, 4, 4), value, np.float32) for value in (0.0, 1.0)]
+    >>> fuse(passes, (0, 1), 2.0).mean().round(2).item()
+    0.5
     """
     if not scale or len(passes) == 1:
         return sum(passes) / np.float32(len(passes))

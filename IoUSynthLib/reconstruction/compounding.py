@@ -83,6 +83,17 @@ def reconstruct(
     ------
     InputError
         The spacing or gap is not usable, the volume would be too large, or the frames are black.
+
+    Examples
+    --------
+    Ten frames of 20 x 20 pixels of 0.5 mm, half a millimetre apart:
+
+    >>> poses = np.stack([np.diag([0.5, 0.5, 0.5, 1.0])] * 10)
+    >>> poses[:, 2, 3] = 0.5 * np.arange(10)
+    >>> frames = np.full((10, 20, 20), 100, np.uint8)
+    >>> volume, mask = reconstruct(Sweep(frames, poses), spacing=0.5)
+    >>> volume.array.shape, float(volume.array.max())
+    ((11, 21, 21), 100.0)
     """
     for value, choices in ((interpolation, INTERPOLATION), (compounding, COMPOUNDING), (axes, AXES)):
         if value not in choices:
