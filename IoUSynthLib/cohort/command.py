@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..cases.case import PARAMETERS, is_complete, write_case
+from ..cases.contact_sheet import CONTACT_SHEET
 from ..cases.index import INDEX, write_index
 from ..cases.splits import SPLITS, split_patients
 from ..commands import seed
 from ..volume import InputError
-from .contact_sheet import FILE, write_contact_sheet
+from .contact_sheet import SHEET
 from .preparation import prepare_case
 from .readers import Study, choose_files, find_studies
 
@@ -85,9 +86,9 @@ def prepare_cohort(cohort: Path, output: Path, *, seed: int = 0, register: bool 
     if not entries:
         raise InputError(f"{cohort}: no case could be prepared; first {next(iter(failed.values()))}")
     write_index(output, entries, simulated=False, seed=seed, failed=failed)
-    write_contact_sheet([output / entry["name"] for entry in entries], output / FILE)
+    SHEET.write([output / entry["name"] for entry in entries], output / CONTACT_SHEET)
     counts = ", ".join(f"{sum(entry['split'] == split for entry in entries)} for {split}" for split in SPLITS)
-    text = f"prepared {len(entries)} of {len(studies)} cases ({counts}), {INDEX} and {FILE} in {output}"
+    text = f"prepared {len(entries)} of {len(studies)} cases ({counts}), {INDEX} and {CONTACT_SHEET} in {output}"
     if not any(entry["split"] == "validation" for entry in entries):
         text += "; to train on them, prepare more patients: none is for validation"
     return f"{text}; not prepared: {', '.join(failed)} ({INDEX} says why)" if failed else text

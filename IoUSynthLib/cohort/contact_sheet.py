@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 
-from ..cases.case import Case, read_case
+from ..cases.case import Case
+from ..cases.contact_sheet import ContactSheet
 from ..constants import TARGETS
-from ..outputs.drawing import Text, captioned, checkerboard, grey, grid, limits, resized, save
+from ..outputs.drawing import Text, checkerboard, grey, limits, resized
 from ..preprocessing import bounding_box
 
-FILE = "contact_sheet.png"
-MOST_CASES = 24
 TITLES = ("ioUS", *TARGETS, "ioUS / MRI, squares of 10 mm")
 
 _PANEL = 200  # pixels along the longer side
 #: Percentiles of the slice that are shown black and white.
 _WINDOW = (1.0, 99.5)
-
-
-def write_contact_sheet(folders: Sequence[Path], path: Path) -> None:
-    """Draw ultrasound, T2w, FLAIR, and a checkerboard of ultrasound and MRI for each case, as a PNG.
-
-    Parameters
-    ----------
-    folders
-        Folders of prepared cases; of more than 24, 24 that are spread over them are drawn.
-    path
-        The file.
-
-    Raises
-    ------
-    InputError
-        The file cannot be written.
-    """
-    picked = [folders[i] for i in np.linspace(0, len(folders) - 1, min(len(folders), MOST_CASES)).round().astype(int)]
-    images, captions = [], []
-    for folder in picked:
-        case = read_case(folder)
-        images.append(panels(case))
-        captions.append(caption(folder.name, case))
-    save(grid(captioned(images, list(map(Text, TITLES)), captions)), path)
 
 
 def caption(name: str, case: Case) -> str:
@@ -77,3 +49,7 @@ def _scaled(image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     factor = _PANEL / max(height, width)
     return resized(image, (max(1, round(factor * height)), max(1, round(factor * width))))
+
+
+#: Ultrasound, T2w, FLAIR, and a checkerboard of ultrasound and MRI.
+SHEET = ContactSheet(titles=[Text(title) for title in TITLES], caption=caption, panels=panels, most=24)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,10 +20,9 @@ from ..files.volumes import read_volume
 from ..input_checks import check_input, check_ultrasound
 from ..outputs.case_files import check_acquired
 from ..preprocessing import looks_like_ultrasound, mri_statistics, normalize_mri, resample_like, resample_to_spacing
+from ..registration import register_by_lc2
 from ..registration.inputs import check_is_mri
-from ..registration.rigid import mean_distance, rotation_degrees, to_sitk
-from ..registration.search import SIGNIFICANT, Search
-from ..registration.workflow import DIRECTION, RIM_MM, eroded, ultrasound_pair
+from ..registration.rigid import to_sitk
 from ..synthesis.grid import Sweep
 from ..synthesis.report import versions
 from ..volume import InputError, Volume
@@ -66,7 +64,7 @@ def prepare_case(files: Files, register: bool = True) -> Case:
     matrix, registration = np.eye(4), None
     if register:
         try:
-            matrix, registration = _register(mri, image, fan)
+            matrix, registration = register_by_lc2(mri, image, fan)
         except InputError as error:
             raise InputError(f"{files.ultrasound}: {error}") from error
     targets = {name: mri[name] for name in TARGETS if name in mri}
@@ -123,37 +121,6 @@ def _ultrasound(volume: Volume, path: Path) -> tuple[Volume, Volume]:
     image = resample_to_spacing(sweep.frame, (VOXEL_MM,) * 3, inside)
     share = resample_to_spacing(sweep.frame.with_array(inside), (VOXEL_MM,) * 3)
     return image, image.with_array((share.array >= 0.5).astype(np.uint8))
-
-
-def _register(mri: dict[str, Volume], ultrasound: Volume, fan: Volume) -> tuple[np.ndarray, dict[str, Any]]:
-    """Matrix from the ultrasound's LPS points to the MRI's, and what is to be said of it."""
-    search = Search([ultrasound_pair(mri, ultrasound)], eroded(fan, RIM_MM))
-    solution = search.run()
-    before, after = solution.initial_value, solution.value
-    better = after > before
-    matrix = solution.matrix if better else search.initial
-    distinct = search.distinctness(solution.matrix)
-    moved = mean_distance(matrix, search.initial, search.points)
-    return matrix, {
-        "method": "rigid, LC2, the ultrasound as reference",
-        "images": list(mri),
-        "rim_mm": RIM_MM,
-        "similarity": {"before": round(before, 4), "after": round(max(before, after), 4)},
-        "distinct": round(distinct, 4),
-        "moved_mm": round(moved, 3),
-        "rotation_degrees": round(rotation_degrees(matrix), 3),
-        "matrix_lps": matrix.tolist(),
-        "direction": DIRECTION,
-        "warnings": _warnings(distinct, better),
-    }
-
-
-def _warnings(distinct: float, better: bool) -> list[str]:
-    """What speaks against the registration."""
-    warnings = [] if better else ["No place fits better than the one the images have; they were left there."]
-    if better and distinct < SIGNIFICANT:
-        warnings.append("The MRI fits other places nearly as well.")
-    return warnings
 
 
 def _covered(images: dict[str, Volume], grid: Volume, matrix: np.ndarray) -> np.ndarray:

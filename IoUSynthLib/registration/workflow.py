@@ -20,8 +20,8 @@ from . import landmarks as points
 from .consistency import Verdict, judge
 from .deformable import Deformation, register_deformable
 from .level import Pair
-from .rigid import bounded, rotation_degrees, to_sitk
-from .search import JointSearch, Search, Solution
+from .rigid import bounded, mean_distance, rotation_degrees, to_sitk
+from .search import SIGNIFICANT, JointSearch, Search, Solution
 from .similarity import local_ncc, mind_distance
 
 if TYPE_CHECKING:
@@ -150,6 +150,55 @@ def register(
     report = _report(joint, matrix, verdict, deformation, landmarks, transform, stages.seconds, doubts)
     stages.tell("finishing", 1.0)
     return RegistrationResult(transform, matrix, deformation, verdict, resampled, report)
+
+
+def register_by_lc2(
+    moving: Mapping[str, Volume], ultrasound: Volume, fan: Volume
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Register MRI rigidly to the ultrasound of the same state of the brain, by LC2 alone: without synthetic MRI.
+
+    Where no place fits better than the one that the images have, the MRI is left there.
+
+    Parameters
+    ----------
+    moving
+        MRI by contrast, all in one frame.
+    ultrasound
+        The reconstructed 3D ultrasound.
+    fan
+        Above 0 inside the ultrasound fan, on its grid.
+
+    Returns
+    -------
+    tuple of numpy.ndarray and dict
+        4x4 matrix from the ultrasound's LPS points to the MRI's, and what a report says: figures and warnings.
+
+    Raises
+    ------
+    InputError
+        The images do not overlap, or the fan is too thin.
+    """
+    search = Search([ultrasound_pair(moving, ultrasound)], eroded(fan, RIM_MM))
+    solution = search.run()
+    before, after = solution.initial_value, solution.value
+    better = after > before
+    matrix = solution.matrix if better else search.initial
+    distinct = search.distinctness(solution.matrix)
+    warnings = [] if better else ["No place fits better than the one the images have; they were left there."]
+    if better and distinct < SIGNIFICANT:
+        warnings.append("The MRI fits other places nearly as well.")
+    return matrix, {
+        "method": "rigid, LC2, the ultrasound as reference",
+        "images": list(moving),
+        "rim_mm": RIM_MM,
+        "similarity": {"before": round(before, 4), "after": round(max(before, after), 4)},
+        "distinct": round(distinct, 4),
+        "moved_mm": round(mean_distance(matrix, search.initial, search.points), 3),
+        "rotation_degrees": round(rotation_degrees(matrix), 3),
+        "matrix_lps": matrix.tolist(),
+        "direction": DIRECTION,
+        "warnings": warnings,
+    }
 
 
 def synthetic_pairs(moving: Mapping[str, Volume], synthetic: Mapping[str, Volume]) -> list[Pair]:

@@ -53,8 +53,9 @@ def run(options: argparse.Namespace) -> int:
     """
     import torch
 
+    from ..cases.contact_sheet import CONTACT_SHEET
     from .cohort import head_paths, simulate_cohort
-    from .contact_sheet import FILE, write_contact_sheet
+    from .contact_sheet import SHEET
 
     if options.device == "cuda" and not torch.cuda.is_available():
         raise InputError("device cuda: PyTorch finds no GPU; choose cpu")
@@ -67,10 +68,10 @@ def run(options: argparse.Namespace) -> int:
         cases = simulate_cohort(
             options.number, output, anatomy, options.seed, options.workers, _print_progress(), device=options.device
         )
-    write_contact_sheet([output / case["name"] for case in cases], output / FILE)
+    SHEET.write([output / case["name"] for case in cases], output / CONTACT_SHEET)
     splits = [case["split"] for case in cases]
     counts = ", ".join(f"{splits.count(split)} for {split}" for split in SPLITS)
-    text = f"wrote {len(cases)} simulated cases ({counts}), {INDEX} and {FILE} in {output}"
+    text = f"wrote {len(cases)} simulated cases ({counts}), {INDEX} and {CONTACT_SHEET} in {output}"
     split = "validation" in split_heads(heads).values()
     print(text if split else f"{text}; {_NO_SPLITS.format(count=len(heads))}")
     return 0

@@ -14,6 +14,7 @@ from support import phantom
 pytest.importorskip("torch")
 
 from IoUSynthLib.cases.case import UNLABELLED, read_case, target_image
+from IoUSynthLib.cases.contact_sheet import ContactSheet
 from IoUSynthLib.cases.index import read_index
 from IoUSynthLib.cli import main
 from IoUSynthLib.cohort import command
@@ -208,7 +209,7 @@ def test_phases_of_a_patient_share_its_split(tmp_path: Path, monkeypatch: pytest
     studies = [Study(f"P{n}-{phase}", f"P{n}", ()) for n in range(5) for phase in ("post", "pre")]
     monkeypatch.setattr(command, "find_studies", lambda cohort: studies)
     monkeypatch.setattr(command, "_prepare", lambda *arguments: "done")
-    monkeypatch.setattr(command, "write_contact_sheet", lambda *arguments: None)
+    monkeypatch.setattr(ContactSheet, "write", lambda *arguments: None)
     (tmp_path / "out").mkdir()
     prepare_cohort(tmp_path / "in", tmp_path / "out")
     cases = json.loads((tmp_path / "out" / "dataset.json").read_text())["cases"]
