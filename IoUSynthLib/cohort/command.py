@@ -76,7 +76,7 @@ def prepare_cohort(cohort: Path, output: Path, *, seed: int = 0, register: bool 
     entries, failed = [], {}
     for number, study in enumerate(studies, start=1):
         try:
-            line = _prepare(study, cohort, output, register)
+            line = _prepare(study, cohort, output, register=register)
         except InputError as error:
             failed[study.name] = str(error)
             line = f"not prepared: {error}"
@@ -94,14 +94,14 @@ def prepare_cohort(cohort: Path, output: Path, *, seed: int = 0, register: bool 
     return f"{text}; not prepared: {', '.join(failed)} ({INDEX} says why)" if failed else text
 
 
-def _prepare(study: Study, cohort: Path, output: Path, register: bool) -> str:
+def _prepare(study: Study, cohort: Path, output: Path, *, register: bool) -> str:
     """Prepare a study unless it is there, and return a line about it."""
     files, folder = choose_files(study), output / study.name
     source = {role: path.relative_to(cohort).as_posix() for role, path in files.named().items()}
     if is_complete(folder):
         _check_finished(folder / PARAMETERS, source, register)
         return "kept"
-    case = prepare_case(files, register)
+    case = prepare_case(files, register=register)
     case = replace(case, parameters={"head": study.patient, "source": source, **case.parameters})
     try:
         write_case(case, folder)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,20 +20,21 @@ from ..constants import TARGETS, VOXEL_MM
 from ..files.volumes import read_volume
 from ..input_checks import check_input, check_ultrasound
 from ..outputs.case_files import check_acquired
-from ..preprocessing import looks_like_ultrasound, mri_statistics, normalize_mri, resample_like, resample_to_spacing
+from ..preprocessing import looks_like_ultrasound, resample_like, resample_to_spacing
 from ..registration import register_by_lc2
 from ..registration.inputs import check_is_mri
 from ..registration.rigid import to_sitk
+from ..synthesis.acquired import on_ultrasound
 from ..synthesis.grid import Sweep
 from ..synthesis.report import versions
 from ..volume import InputError, Volume
 from .readers import Files
 
-#: MRI that has data for less of the fan than this is of another patient or in another frame.
-LEAST_COVERED = 0.5
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 
-def prepare_case(files: Files, register: bool = True) -> Case:
+def prepare_case(files: Files, *, register: bool = True) -> Case:
     """Bring the images of a study onto one grid.
 
     Parameters
@@ -67,31 +69,21 @@ def prepare_case(files: Files, register: bool = True) -> Case:
             matrix, registration = register_by_lc2(mri, image, fan)
         except InputError as error:
             raise InputError(f"{files.ultrasound}: {error}") from error
+    transform = to_sitk(matrix)
     targets = {name: mri[name] for name in TARGETS if name in mri}
-    seen = fan.with_array(fan.array * _covered(targets, fan, matrix))
-    share = float(seen.array.sum() / fan.array.sum())
-    if share < LEAST_COVERED:
-        raise InputError(
-            f"{files.mri[next(iter(targets))]}: the MRI covers only {share:.0%} of the ultrasound; give images of one "
-            "patient in one frame"
-        )
+    names = {name: str(path) for name, path in files.mri.items()}
+    found = on_ultrasound(targets, fan, names=names, transform=transform)
     images = {"ioUS": image}
-    statistics = {}
-    for name, volume in targets.items():
-        resampled = resample_like(volume, fan, transform=to_sitk(matrix))
-        found = mri_statistics(resampled.array)
-        if found is None:
-            raise InputError(f"{files.mri[name]}: holds no image where the ultrasound is; give images in one frame")
-        statistics[name] = {"mean": found[0], "standard_deviation": found[1]}
-        signal = 1000 * from_network_range(normalize_mri(resampled.array))
-        images[name] = fan.with_array(signal.round().astype(np.int16))
+    for name, normalised in found.images.items():
+        images[name] = fan.with_array((1000 * from_network_range(normalised)).round().astype(np.int16))
+    statistics = {name: {"mean": mean, "standard_deviation": sd} for name, (mean, sd) in found.statistics.items()}
     parameters = {
         "simulated": False,
         "targets": list(targets),
         "labelled": files.labels is not None,
         "spacing_mm": VOXEL_MM,
         "fan_ml": round(float(fan.array.sum()) * fan.voxel_volume_ml, 2),
-        "covered": round(share, 4),
+        "covered": round(found.covered, 4),
         "normalisation": {"rule": "eq. 2 of arXiv 2606.00630; -1 to 1 stored as 0 to 1100", **statistics},
         "registration": registration,
         "warnings": _doubts({"ioUS": ultrasound, **mri}),
@@ -99,7 +91,8 @@ def prepare_case(files: Files, register: bool = True) -> Case:
         "seconds": round(time.perf_counter() - started, 2),
         "versions": versions(),
     }
-    return Case(images, _labels(files.labels, fan, matrix), seen, parameters)
+    seen = fan.with_array(found.seen.astype(np.uint8))
+    return Case(images, _labels(files.labels, fan, transform), seen, parameters)
 
 
 def _read(path: Path) -> Volume:
@@ -123,17 +116,11 @@ def _ultrasound(volume: Volume, path: Path) -> tuple[Volume, Volume]:
     return image, image.with_array((share.array >= 0.5).astype(np.uint8))
 
 
-def _covered(images: dict[str, Volume], grid: Volume, matrix: np.ndarray) -> np.ndarray:
-    """Where all images have data on the grid, bool (z, y, x)."""
-    ones = (volume.with_array(np.ones(volume.array.shape, np.uint8)) for volume in images.values())
-    return np.all([resample_like(one, grid, True, to_sitk(matrix)).array > 0 for one in ones], axis=0)
-
-
-def _labels(path: Path | None, grid: Volume, matrix: np.ndarray) -> Volume:
+def _labels(path: Path | None, grid: Volume, transform: sitk.Transform) -> Volume:
     if path is None:
         return grid.with_array(np.full(grid.array.shape, UNLABELLED, np.uint8))
     volume = read_volume(path, labels=True)
     if not np.isin(volume.array, (0, 1, 2)).all():
         raise InputError(f"{path}: holds other values than 0 (background), 1 (tumour) and 2 (cavity); recode it")
-    resampled = resample_like(volume, grid, True, to_sitk(matrix))
+    resampled = resample_like(volume, grid, True, transform)
     return resampled.with_array(resampled.array.astype(np.uint8))

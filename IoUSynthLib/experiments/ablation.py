@@ -122,7 +122,9 @@ def run(
     def cohort(folder: Path, split: str, count: int, without: Sequence[str] = ()) -> list[Path]:
         if not (folder / INDEX).is_file():
             report(f"simulating {folder.relative_to(output)}")
-            simulate_cohort(count, folder, anatomy, SEEDS[split], workers, split=split, without=without)
+            simulate_cohort(
+                count, folder, anatomy=anatomy, seed=SEEDS[split], workers=workers, split=split, without=without
+            )
         return read_index(folder, split)
 
     validation = cohort(output / "validation", "validation", settings.validation_cases)

@@ -71,9 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cohort, models = options.output / "cohort", options.output / "models"
     if not (cohort / "dataset.json").exists():
         simulate_cohort(
-            CASES, cohort, options.anatomy, SEED, options.workers, lambda n, of: _say(f"case {n} of {of}"),
-            device=options.device,
-        )
+            CASES, cohort, anatomy=options.anatomy, seed=SEED, workers=options.workers,
+            progress=lambda n, of: _say(f"case {n} of {of}"), device=options.device,
+        )  # fmt: skip
     generator = _kept(options) if options.keep_generator else _trained(GENERATOR, cohort, options)
     os.environ[SEARCH_VARIABLE] = str(models)
     predictions = options.output / "predictions"

@@ -46,6 +46,7 @@ def load_head(path: Path | None) -> Head:
 def simulate_cohort(
     count: int,
     output: Path,
+    *,
     anatomy: Path | None = None,
     seed: int = 0,
     workers: int = 1,
@@ -53,7 +54,7 @@ def simulate_cohort(
     split: str | None = None,
     without: Collection[str] = (),
     device: str = "cpu",
-) -> list[dict]:
+) -> list[dict[str, str]]:
     """Simulate ``count`` cases, spread evenly over the heads, and write them with their index.
 
     Parameters
@@ -90,14 +91,15 @@ def simulate_cohort(
     """
     without = check_parts(without)
     paths: dict[str, Path | None] = {"icbm152": None} if anatomy is None else head_paths(anatomy)
-    entries = _entries(count, paths, split, without)
+    entries = _entries(count, paths, split=split, without=without)
     output.mkdir(parents=True, exist_ok=True)
     done = 0
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         jobs = []
         for name in dict.fromkeys(entry["head"] for entry in entries):
             numbers = [number for number, entry in enumerate(entries) if entry["head"] == name]
-            jobs.append(pool.submit(_simulate_head, paths[name], numbers, output, seed, without, device))
+            chosen = {"seed": seed, "without": without, "device": device}
+            jobs.append(pool.submit(_simulate_head, paths[name], numbers, output, **chosen))
         for job in as_completed(jobs):
             done += job.result()
             if progress:
@@ -106,7 +108,9 @@ def simulate_cohort(
     return entries
 
 
-def _entries(count: int, paths: dict[str, Path | None], split: str | None, without: Collection[str]) -> list[dict]:
+def _entries(
+    count: int, paths: dict[str, Path | None], *, split: str | None, without: Collection[str]
+) -> list[dict[str, str]]:
     splits = split_heads(list(paths))
     heads = [name for name in paths if split in (None, splits[name])]
     if not heads:
@@ -130,8 +134,9 @@ def label_map_heads(paths: dict[str, Path | None]) -> list[str]:
 
 
 def _simulate_head(
-    path: Path | None, numbers: list[int], output: Path, seed: int, without: Collection[str], device: str
+    path: Path | None, numbers: list[int], output: Path, *, seed: int, without: Collection[str], device: str
 ) -> int:
+    """Simulate the cases of these numbers, which share a head, and return how many there are."""
     torch.set_num_threads(1)
     head: Head | None = None
     for number in numbers:

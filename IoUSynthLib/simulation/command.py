@@ -66,8 +66,9 @@ def run(options: argparse.Namespace) -> int:
         if anatomy is None:
             print(f"simulate: {_NO_SPLITS.format(count=1)}", file=sys.stderr, flush=True)
         cases = simulate_cohort(
-            options.number, output, anatomy, options.seed, options.workers, _print_progress(), device=options.device
-        )
+            options.number, output, anatomy=anatomy, seed=options.seed, workers=options.workers,
+            progress=_print_progress(), device=options.device,
+        )  # fmt: skip
     SHEET.write([output / case["name"] for case in cases], output / CONTACT_SHEET)
     splits = [case["split"] for case in cases]
     counts = ", ".join(f"{splits.count(split)} for {split}" for split in SPLITS)

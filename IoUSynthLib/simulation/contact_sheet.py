@@ -27,11 +27,11 @@ def caption(name: str, case: Case) -> str:
 def panels(case: Case) -> list[np.ndarray]:
     """Ultrasound, T2w and FLAIR in the middle plane of the sweep, outlined, each (220, 220, 3) uint8."""
     plane = frame_plane(case.labels, case.parameters, 0.0)
-    top = case.parameters["probe"]["face_radius"] - 6.0
-    labels = cut(case.labels.array, plane, top, _EXTENT, _PANEL, order=0)
+    window = {"top": case.parameters["probe"]["face_radius"] - 6.0, "extent": _EXTENT, "pixels": _PANEL}
+    labels = cut(case.labels.array, plane, **window, order=0)
     result = []
     for name in COLUMNS:
-        image = cut(case.images[name].array, plane, top, _EXTENT, _PANEL)
+        image = cut(case.images[name].array, plane, **window)
         panel = grey(image, 0.0, float(np.percentile(image, _WHITE)))
         for structure, colour in COLOURS.items():
             panel = outlined(panel, labels == LABELS[structure], colour)

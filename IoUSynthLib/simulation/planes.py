@@ -50,7 +50,9 @@ def frame_positions(probe: dict, count: int, share: float = 0.5) -> np.ndarray:
     return np.linspace(-half, half, count)
 
 
-def cut(array: np.ndarray, plane: np.ndarray, top: float, extent: float, pixels: int, order: int = 1) -> np.ndarray:
+def cut(
+    array: np.ndarray, plane: np.ndarray, *, top: float, extent: float, pixels: int, order: int = 1
+) -> np.ndarray:
     """A square slice of a volume in the plane of a frame, the probe at the top; 0 outside the volume.
 
     Parameters

@@ -208,7 +208,7 @@ def test_finished_cases_are_kept_and_bad_ones_do_not_stop_the_rest(
 def test_phases_of_a_patient_share_its_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     studies = [Study(f"P{n}-{phase}", f"P{n}", ()) for n in range(5) for phase in ("post", "pre")]
     monkeypatch.setattr(command, "find_studies", lambda cohort: studies)
-    monkeypatch.setattr(command, "_prepare", lambda *arguments: "done")
+    monkeypatch.setattr(command, "_prepare", lambda *arguments, register: "done")
     monkeypatch.setattr(ContactSheet, "write", lambda *arguments: None)
     (tmp_path / "out").mkdir()
     prepare_cohort(tmp_path / "in", tmp_path / "out")

@@ -15,7 +15,7 @@ from IoUSynthLib.volume import InputError
 def simulator(monkeypatch, case_writer):
     """Replaces the physics, which its own tests cover, by a stand-in in this process."""
 
-    def simulate(count, output, anatomy=None, seed=0, workers=1, progress=None, device="cpu"):
+    def simulate(count, output, *, anatomy, seed, workers, progress, device):
         assert device == "cpu"
         entries = [{"name": f"case-{n:04d}", "head": "icbm152", "split": "train"} for n in range(count)]
         for number, entry in enumerate(entries):
@@ -130,9 +130,9 @@ class _InThisProcess:
     def __exit__(self, *error):
         return None
 
-    def submit(self, function, *arguments):
+    def submit(self, function, *arguments, **options):
         from concurrent.futures import Future
 
         future = Future()
-        future.set_result(function(*arguments))
+        future.set_result(function(*arguments, **options))
         return future

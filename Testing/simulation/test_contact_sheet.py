@@ -70,7 +70,7 @@ def test_positions_span_the_middle_of_the_sweep():
 
 def test_cut_is_black_outside_the_volume(case):
     plane = frame_plane(case.labels, case.parameters, 500.0)
-    assert not cut(case.images["ioUS"].array, plane, 0.0, 50.0, 8).any()
+    assert not cut(case.images["ioUS"].array, plane, top=0.0, extent=50.0, pixels=8).any()
 
 
 def test_sheet_has_a_row_for_each_of_at_most_eight_cases(case, tmp_path):

@@ -328,7 +328,8 @@ def draw(path: Path, folders: Sequence[Path], real: dict[str, data.Sliced]) -> N
         volume, planes, radii, angles = parts
         bright = np.percentile(volume.array[field_of_view(volume.array)], SHOWN)
         image = np.clip(volume.array * (255 / bright), 0, 255)
-        return [cut(image, planes[n], radii[0] * np.cos(angles[-1]), EXTENT, PIXELS) for n in picked]
+        top = radii[0] * np.cos(angles[-1])
+        return [cut(image, planes[n], top=top, extent=EXTENT, pixels=PIXELS) for n in picked]
 
     upper = []
     for name, parts in real.items():
