@@ -8,6 +8,7 @@ that was drawn; of a patient, what was done).
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,3 +50,18 @@ def write_index(
     """
     content = {"simulated": simulated, **origin, "cases": list(cases)}
     (cohort / INDEX).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def describe_index(cohort: Path) -> dict[str, Any]:
+    """What is known of the cohort as a whole, for what learns from it; no case or patient is named.
+
+    Returns
+    -------
+    dict
+        ``cases``, their numbers by split; ``heads``, the number of heads, or patients; and what the index has of
+        ``simulated``, the ``seed`` and the ``training_range`` of the ultrasound.
+    """
+    content = json.loads((cohort / INDEX).read_text(encoding="utf-8"))
+    known = {key: content[key] for key in ("simulated", "seed", "training_range") if key in content}
+    splits = Counter(case["split"] for case in content["cases"])
+    return {**known, "cases": dict(splits), "heads": len({case.get("head") for case in content["cases"]})}

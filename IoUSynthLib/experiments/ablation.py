@@ -16,25 +16,25 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
 from ..cases.case import prepared, read_case
 from ..cases.index import INDEX, read_index
-from ..constants import TARGETS
 from ..evaluation.scores import fidelity_scores
 from ..models.bundle import Bundle, load
 from ..pipeline import synthesize
 from ..simulation.cohort import head_paths, label_map_heads, simulate_cohort
 from ..simulation.parts import PARTS
 from ..synthesis.generate import generate
-from ..training.data import SliceBatches, generator_volume, load_volumes
+from ..training.data import load_volumes
 from ..training.export import export_onnx, write_bundle
-from ..training.presets import Preset
+from ..training.preset import Stage
+from ..training.presets import PRESETS
 from ..training.release import SIZE_MULTIPLE, About, bundle_metadata
-from ..training.trainer import Schedule, Trainer
+from ..training.trainer import Trainer
 from ..volume import InputError, Volume
 from .ablation_tables import METHOD, REAL_MEASURES, tables
 from .agreement import measure_result
@@ -70,12 +70,14 @@ class Settings:
     size: int = 96
     batch_size: int = 16
 
-    def preset(self) -> Preset:
-        """The recipe of every arm."""
-        schedule = Schedule(self.steps, checkpoint_every=min(500, self.steps))
-        outputs = (*TARGETS, "log_error")
-        window = {"size": self.size, "batch_size": self.batch_size, "features": self.features}
-        return Preset("generator", ("ioUS",), outputs, schedule, **window)
+    def stage(self) -> Stage:
+        """The training of every arm: that of the generator that ships, smaller."""
+        stage = PRESETS["ious2mr-2.5d"].last
+        recipe = replace(
+            stage.recipe, steps=self.steps, checkpoint_every=min(500, self.steps), window=(self.size,) * 2,
+            batch_size=self.batch_size,
+        )
+        return replace(stage, recipe=recipe, size={"features": self.features})
 
 
 def arms_of(anatomy: Path) -> dict[str, tuple[str, ...]]:
@@ -136,8 +138,8 @@ def run(
         if not path.is_file():
             training = cohort(folder / "cohort", "train", settings.cases, without)
             report(f"training {arm}")
-            network = _train(settings.preset(), training, validation, folder / "run", device, report)
-            bundle = load(_export(network, settings.preset(), arm, folder / "model"))
+            network = _train(settings.stage(), training, validation, folder / "run", device, report)
+            bundle = load(_export(network, settings.stage(), arm, folder / "model"))
             report(f"scoring {arm}")
             scores = {"without": list(without), "cases": _score(bundle, test), "real": _agreement(bundle, volumes)}
             _write(path, json.dumps(scores, indent=1))
@@ -159,24 +161,27 @@ def _check_begun(output: Path, settings: dict) -> None:
 
 
 def _train(
-    preset: Preset, training: Sequence[Path], validation: Sequence[Path], run: Path, device: str, report: Report
+    stage: Stage, training: Sequence[Path], validation: Sequence[Path], run: Path, device: str, report: Report
 ) -> torch.nn.Module:
     """Train, or go on, and return the averaged weights of the last step: no checkpoint is chosen by any arm's data."""
     seed = SEEDS["train"]
     torch.manual_seed(seed)
     batches = [
-        SliceBatches(load_volumes(folders, generator_volume), preset.batch_size, preset.size, seed, augment)
+        stage.batches(load_volumes(folders, stage.load), seed=seed, augment=augment)
         for folders, augment in ((training, True), (validation, False))
     ]
-    return Trainer(preset.network(), preset.objective(), *batches, preset.schedule, run, device).run(report)
+    return Trainer(
+        stage.network(), stage.objective(), train=batches[0], validation=batches[1], schedule=stage.recipe, folder=run,
+        device=device,
+    ).run(report)
 
 
-def _export(network: torch.nn.Module, preset: Preset, arm: str, folder: Path) -> Path:
+def _export(network: torch.nn.Module, stage: Stage, arm: str, folder: Path) -> Path:
     data = f"Simulated ultrasound, {arm}: an arm of a comparison, made small and not for use."
-    metadata = bundle_metadata("ious2mr-ablation", preset, {}, About(), data)
+    metadata = bundle_metadata("ious2mr-ablation", stage, {}, About(), data)
     with tempfile.TemporaryDirectory() as temporary:
         model = Path(temporary) / "model.onnx"
-        export_onnx(network, 3 * len(preset.inputs), model, SIZE_MULTIPLE)
+        export_onnx(network, stage.channels, model, SIZE_MULTIPLE)
         return write_bundle(folder, model, metadata, f"# {arm}\n\n{data}\n", None)
 
 

@@ -28,12 +28,13 @@ from ..evaluation.scores import Row, fidelity_scores, summarize
 from ..evaluation.tables import fidelity_table
 from ..models.bundle import load
 from ..preprocessing import normalize_ultrasound
-from ..training.families import FAMILIES, FamilyPreset, train_family
 from ..training.family_bundle import export_run
 from ..training.predictions import predict_case
+from ..training.preset import Preset
+from ..training.run import train
 from ..training.samples import draw_grid, shaded
 from ..volume import InputError
-from .trials import describe_size, trial_parser, trial_presets
+from .trials import BENCHMARK, describe_size, trial_parser, trial_presets
 
 #: Training cases that the baselines are fitted on.
 _BASELINE_CASES = 20
@@ -45,7 +46,7 @@ Report = Callable[[str], None]
 
 
 def run(
-    cohort: Path, output: Path, families: Sequence[str] = FAMILIES, regime: str = "2D", steps: int = 1000,
+    cohort: Path, output: Path, families: Sequence[str] = BENCHMARK, regime: str = "2D", steps: int = 1000,
     count: int = 12, published: bool = False, device: str = "cpu", report: Report = print,
 ) -> str:
     """Train, run and score families in a regime, and return the tables.
@@ -76,7 +77,7 @@ def run(
     presets = trial_presets(families, regime, steps, published)
     found = {}
     for preset in presets:
-        found[preset.family] = _family(preset, cohort, output / preset.name, tested, device, report)
+        found[preset.last.family] = _family(preset, cohort, output / preset.name, tested, device, report)
     rows = [_row(folder, baselines, [result["cases"] for result in found.values()]) for folder in tested]
     about = {
         family: {
@@ -105,18 +106,20 @@ def _cases(cohort: Path, count: int) -> tuple[list[Path], list[Path]]:
 
 
 def _family(
-    preset: FamilyPreset, cohort: Path, output: Path, tested: Sequence[Path], device: str, report: Report
+    preset: Preset, cohort: Path, output: Path, tested: Sequence[Path], device: str, report: Report
 ) -> dict:
     """Train, export and score a family; the images it makes and its scores stay in ``output``."""
     started = time.monotonic()
     bundle, scores = output / "bundle", output / _SCORES
-    setting = f"{preset.schedule.steps} steps of {preset.recipe.describe()}"
+    setting = f"{preset.last.recipe.steps} steps of {preset.last.recipe.describe()}"
     found = json.loads(scores.read_text(encoding="utf-8")) if scores.exists() else {"setting": setting, "cases": {}}
     if found["setting"] != setting:
         raise InputError(f"{scores}: is of another setting ({found['setting']}); choose another output folder")
     if all(folder.name in found["cases"] for folder in tested):
         return found
-    network = train_family(preset, cohort, output / "run", 0, device, lambda line: report(f"{preset.name}: {line}"))
+    network = train(
+        preset, cohort, output / "run", device=device, report=lambda line: report(f"{preset.name}: {line}")
+    )
     minutes = (time.monotonic() - started) / 60
     if not bundle.exists():
         export_run(output / "run", bundle, preset)
@@ -125,7 +128,7 @@ def _family(
         found |= {"parameters": parameters, "minutes": minutes, "seconds": {}, "cases": {}}
     for folder in tested:
         if folder.name not in found["cases"]:
-            seconds, values = _score(preset.family, bundle, folder, output, device)
+            seconds, values = _score(preset.last.family, bundle, folder, output, device)
             found["seconds"][folder.name], found["cases"][folder.name] = seconds, values
             scores.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
             report(f"{preset.name}: {folder.name} in {seconds:.1f} s")
@@ -172,7 +175,7 @@ def _text(content: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _picture(tested: Sequence[Path], output: Path, presets: Sequence[FamilyPreset]) -> np.ndarray:
+def _picture(tested: Sequence[Path], output: Path, presets: Sequence[Preset]) -> np.ndarray:
     """The middle slice of a few test cases: ultrasound, every family's T2w, and the true one."""
     chosen = tested[:: max(1, len(tested) // _PICTURED)][:_PICTURED]
     cases = [read_case(folder) for folder in chosen]
@@ -184,7 +187,7 @@ def _picture(tested: Sequence[Path], output: Path, presets: Sequence[FamilyPrese
     columns = [column("ioUS", [normalize_ultrasound(case.images["ioUS"].array) for case in cases])]
     for preset in presets:
         images = [np.load(output / preset.name / f"{folder.name}.npz")["T2w"] for folder in chosen]
-        columns.append(column(preset.family, images))
+        columns.append(column(preset.last.family, images))
     columns.append(column("T2w true", [target_image(case, "T2w") for case in cases]))
     fans = np.stack([case.fan.array[z] > 0 for case, z in zip(cases, middles, strict=True)])
     return draw_grid(columns, fans)

@@ -25,11 +25,12 @@ from ..cases.index import INDEX, read_index, write_index
 from ..evaluation.baselines import MONOTONE_MAP, Baselines, fit_baselines
 from ..models.bundle import load
 from ..preprocessing import normalize_ultrasound
-from ..training.families import FAMILIES, FamilyPreset, train_family
 from ..training.family_bundle import export_run
 from ..training.predictions import predict_case
+from ..training.preset import Preset
+from ..training.run import train
 from ..volume import InputError
-from .trials import describe_size, trial_parser, trial_presets
+from .trials import BENCHMARK, describe_size, trial_parser, trial_presets
 
 CASES = 2
 
@@ -37,7 +38,7 @@ Report = Callable[[str], None]
 
 
 def run(
-    cohort: Path, output: Path, families: Sequence[str] = FAMILIES, regime: str = "2D", steps: int = 600,
+    cohort: Path, output: Path, families: Sequence[str] = BENCHMARK, regime: str = "2D", steps: int = 600,
     published: bool = False, device: str = "cpu", report: Report = print,
 ) -> str:
     """Train and score families in a regime, for T2w and FLAIR, and return the table.
@@ -92,15 +93,15 @@ def _choose(cohort: Path, folder: Path) -> Path:
 
 
 def _learn(
-    preset: FamilyPreset, cohort: Path, output: Path, baselines: dict[str, Baselines], device: str, report: Report
+    preset: Preset, cohort: Path, output: Path, baselines: dict[str, Baselines], device: str, report: Report
 ) -> dict[str, str | float]:
     started = time.monotonic()
-    train_family(preset, cohort, output / "run", 0, device, lambda line: None)
+    train(preset, cohort, output / "run", device=device, report=lambda line: None)
     bundle = output / "bundle"
     if bundle.exists():
         shutil.rmtree(bundle)
     export_run(output / "run", bundle, preset)
-    row: dict[str, str | float] = {"family": preset.family, "seconds": round(time.monotonic() - started, 1)}
+    row: dict[str, str | float] = {"family": preset.last.family, "seconds": round(time.monotonic() - started, 1)}
     errors: dict[str, list[float]] = {}
     for folder in read_index(cohort, "train"):
         case = read_case(folder)

@@ -16,14 +16,16 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..cases.index import read_index
 from ..evaluation.from_pipeline import Comparator, evaluate_pipeline
 from ..evaluation.results import write_json
 from ..models.bundle import METADATA, SEARCH_VARIABLE, Bundle, load
 from ..simulation.cohort import simulate_cohort
 from ..training.calibration import calibrate, read_calibration, write_calibration
 from ..training.predictions import NetworkSession, predict_cohort
-from ..training.presets import PRESETS, train
+from ..training.presets import PRESETS
 from ..training.release import About, load_run, release
+from ..training.run import train
 from ..training.trainer import is_finished
 from .agreement import compare
 
@@ -77,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     generator = _kept(options) if options.keep_generator else _trained(GENERATOR, cohort, options)
     os.environ[SEARCH_VARIABLE] = str(models)
     predictions = options.output / "predictions"
-    folders = [folder for split in ("train", "validation") for folder in PRESETS[SEGMENTER].cases(cohort, split)]
+    folders = [folder for split in ("train", "validation") for folder in read_index(cohort, split)]
     session = None
     if options.device == "cuda" and not options.keep_generator:
         session = NetworkSession(load_run(GENERATOR, options.output / "runs" / GENERATOR), options.device)
@@ -108,21 +110,20 @@ def _kept(options: argparse.Namespace) -> Path:
 
 def _trained(name: str, cohort: Path, options: argparse.Namespace, predictions: Path | None = None) -> Path:
     """Train a preset, or finish its training, and return its bundle, without a filled-in card as yet."""
-    run = options.output / "runs" / name
-    if not is_finished(run, PRESETS[name].schedule):
+    run, stage = options.output / "runs" / name, PRESETS[name].last
+    if not is_finished(run, stage.recipe):
         _say(f"training {name}")
         workers = options.workers if options.device == "cuda" else 0
         train(
-            name, cohort, run, predictions, device=options.device, report=_say, initial=_initial(name, options),
-            workers=workers,
+            name, cohort, run, predictions=predictions, device=options.device, report=_say,
+            initial=_initial(name, options), workers=workers,
         )
     bundle = _release(name, options)
-    if PRESETS[name].kind == "segmenter" and "expected_dice" not in read_calibration(run):
+    if stage.kind == "segmenter" and "expected_dice" not in read_calibration(run):
         _say(f"choosing the operating point of {name}")
-        preset = PRESETS[name]
-        folders = [*preset.cases(cohort, "validation"), *preset.cases(cohort, "train")][:OPERATING_CASES]
-        volumes = [preset.volume(folder, predictions) for folder in folders]
-        voxel_volume_ml = preset.spacing**3 / 1000
+        folders = [folder for split in ("validation", "train") for folder in read_index(cohort, split)]
+        volumes = [stage.load(folder, predictions) for folder in folders[:OPERATING_CASES]]
+        voxel_volume_ml = stage.spacing**3 / 1000
         write_calibration(run, calibrate(load(bundle), volumes, voxel_volume_ml, measured_on=SIMULATED))
         bundle = _release(name, options)
     return bundle

@@ -17,19 +17,12 @@ from torch import nn
 
 #: Default of Keras's LayerNormalization and GroupNormalization; torch's is 1e-5.
 KERAS_EPSILON = 1e-3
-#: Input channels by regime: one slice, a slice with its two neighbours, or a volume. Refinement follows the 2D network.
-INPUTS = {"2D": 1, "2.5D": 3, "2D+3D-refine": 1, "3D": 1}
 _SLOPE = 0.2
 _DEVIATION = 0.02
 
 
-def dimensions_of(regime: str) -> int:
-    """Return how many dimensions a regime's generator convolves over."""
-    return 3 if regime == "3D" else 2
-
-
 def convolution(
-    dimensions: int, inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = False
+    dimensions: int, inputs: int, outputs: int, *, kernel: int, stride: int = 1, bias: bool = False
 ) -> nn.Module:
     """Convolution with zero padding "same" as TensorFlow defines it, for sizes that the stride divides.
 
@@ -90,13 +83,13 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, dimensions: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv1 = convolution(dimensions, inputs, outputs, 3)
+        self.conv1 = convolution(dimensions, inputs, outputs, kernel=3)
         self.norm1 = ChannelNorm(outputs)
-        self.conv2 = convolution(dimensions, outputs, outputs, 3)
+        self.conv2 = convolution(dimensions, outputs, outputs, kernel=3)
         self.norm2 = ChannelNorm(outputs)
         self.shortcut: nn.Module = nn.Identity()
         if inputs != outputs:
-            self.shortcut = convolution(dimensions, inputs, outputs, 1, bias=dimensions == 2)
+            self.shortcut = convolution(dimensions, inputs, outputs, kernel=1, bias=dimensions == 2)
         self.activation = leaky()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -108,9 +101,9 @@ class ResidualBlock(nn.Module):
 class EncoderBlock(nn.Sequential):
     """4-wide convolution with stride 2, normalisation unless it is the first, and a residual block: half the size."""
 
-    def __init__(self, dimensions: int, inputs: int, outputs: int, normalise: bool = True) -> None:
+    def __init__(self, dimensions: int, inputs: int, outputs: int, *, normalise: bool = True) -> None:
         super().__init__(
-            convolution(dimensions, inputs, outputs, 4, stride=2),
+            convolution(dimensions, inputs, outputs, kernel=4, stride=2),
             ChannelNorm(outputs) if normalise else nn.Identity(),
             leaky(),
             ResidualBlock(dimensions, outputs, outputs),
@@ -130,11 +123,11 @@ class AttentionGate(nn.Module):
         Whether the map to one channel has a bias.
     """
 
-    def __init__(self, dimensions: int, skip: int, gating: int, hidden: int, bias: bool = False) -> None:
+    def __init__(self, dimensions: int, skip: int, gating: int, *, hidden: int, bias: bool = False) -> None:
         super().__init__()
-        self.skip = convolution(dimensions, skip, hidden, 1)
-        self.gating = convolution(dimensions, gating, hidden, 1)
-        self.weight = convolution(dimensions, hidden, 1, 1, bias=bias)
+        self.skip = convolution(dimensions, skip, hidden, kernel=1)
+        self.gating = convolution(dimensions, gating, hidden, kernel=1)
+        self.weight = convolution(dimensions, hidden, 1, kernel=1, bias=bias)
 
     def forward(self, skip: torch.Tensor, gating: torch.Tensor) -> torch.Tensor:
         """Return the skip connection, weighed."""
@@ -152,13 +145,13 @@ class DecoderBlock(nn.Module):
         Share of the features that are dropped in training.
     """
 
-    def __init__(self, dimensions: int, inputs: int, skip: int, outputs: int, dropout: float = 0.0) -> None:
+    def __init__(self, dimensions: int, inputs: int, outputs: int, *, skip: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.up = upsample()
-        self.conv = convolution(dimensions, inputs, outputs, 3)
+        self.conv = convolution(dimensions, inputs, outputs, kernel=3)
         self.norm = ChannelNorm(outputs)
         self.dropout = nn.Dropout(dropout)
-        self.gate = AttentionGate(dimensions, skip, outputs, outputs // 2)
+        self.gate = AttentionGate(dimensions, skip, outputs, hidden=outputs // 2)
         self.residual = ResidualBlock(dimensions, outputs + skip, outputs)
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ Denoise = Callable[[torch.Tensor, int], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Schedule:
+class NoiseSchedule:
     """Weights of a diffusion in T steps, of which number 0 is the clean image and T nearly pure noise.
 
     Attributes
@@ -51,14 +51,14 @@ class Schedule:
         return len(self.keep)
 
 
-def schedule(steps: int = 4, beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
+def noise_schedule(steps: int = 4, beta_min: float = 0.1, beta_max: float = 20.0) -> NoiseSchedule:
     """Return the weights of a variance-preserving diffusion, computed in double precision."""
     times = [_EARLIEST + (1.0 - _EARLIEST) * step / steps for step in range(steps + 1)]
     shares = [math.exp(-0.5 * (beta_max - beta_min) * time**2 - beta_min * time) for time in times]
     shares = [share / shares[0] for share in shares]
     kept = [after / before for before, after in itertools.pairwise(shares)]
     rest = [1.0 - share for share in shares]
-    return Schedule(
+    return NoiseSchedule(
         signal=tuple(math.sqrt(share) for share in shares),
         noise=tuple(math.sqrt(share) for share in rest),
         keep=tuple(math.sqrt(share) for share in kept),
@@ -70,14 +70,14 @@ def schedule(steps: int = 4, beta_min: float = 0.1, beta_max: float = 20.0) -> S
 
 
 def diffuse_pair(
-    plan: Schedule, clean: torch.Tensor, step: torch.Tensor, noise: tuple[torch.Tensor, torch.Tensor]
+    schedule: NoiseSchedule, clean: torch.Tensor, step: torch.Tensor, *, noise: tuple[torch.Tensor, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return x_t and x_{t+1} of one trajectory, as the discriminator compares them.
 
     Parameters
     ----------
-    plan
-        The schedule.
+    schedule
+        The weights of the steps.
     clean
         (B, C, ...) in [-1, 1].
     step
@@ -85,19 +85,19 @@ def diffuse_pair(
     noise
         Two normal tensors like ``clean``.
     """
-    earlier = _at(plan.signal, step, clean) * clean + _at(plan.noise, step, clean) * noise[0]
-    return earlier, _at(plan.keep, step, clean) * earlier + _at(plan.spread, step, clean) * noise[1]
+    earlier = _at(schedule.signal, step, clean) * clean + _at(schedule.noise, step, clean) * noise[0]
+    return earlier, _at(schedule.keep, step, clean) * earlier + _at(schedule.spread, step, clean) * noise[1]
 
 
 def step_back(
-    plan: Schedule, clean: torch.Tensor, noisy: torch.Tensor, step: int | torch.Tensor, noise: torch.Tensor
+    schedule: NoiseSchedule, clean: torch.Tensor, noisy: torch.Tensor, *, step: int | torch.Tensor, noise: torch.Tensor
 ) -> torch.Tensor:
     """Draw x_t from the posterior given the clean image and x_{t+1}; at t = 0 that is the clean image.
 
     Parameters
     ----------
-    plan
-        The schedule.
+    schedule
+        The weights of the steps.
     clean, noisy
         (B, C, ...).
     step
@@ -105,8 +105,8 @@ def step_back(
     noise
         Normal, like ``clean``.
     """
-    mean = _at(plan.clean_weight, step, clean) * clean + _at(plan.noisy_weight, step, clean) * noisy
-    return mean + _at(plan.deviation, step, clean) * noise
+    mean = _at(schedule.clean_weight, step, clean) * clean + _at(schedule.noisy_weight, step, clean) * noisy
+    return mean + _at(schedule.deviation, step, clean) * noise
 
 
 def _at(values: Sequence[float], step: int | torch.Tensor, like: torch.Tensor) -> float | torch.Tensor:
@@ -115,7 +115,7 @@ def _at(values: Sequence[float], step: int | torch.Tensor, like: torch.Tensor) -
     return like.new_tensor(values)[step].reshape(-1, *[1] * (like.ndim - 1))
 
 
-def sample(denoise: Denoise, start: torch.Tensor, noise: torch.Tensor, plan: Schedule) -> torch.Tensor:
+def sample(denoise: Denoise, start: torch.Tensor, noise: torch.Tensor, *, schedule: NoiseSchedule) -> torch.Tensor:
     """Walk from noise to an image.
 
     Parameters
@@ -126,12 +126,13 @@ def sample(denoise: Denoise, start: torch.Tensor, noise: torch.Tensor, plan: Sch
         x_T, normal, (B, C, ...).
     noise
         (T - 1, ...), broadcast against ``start``: what is drawn after each step but the last.
-    plan
-        The schedule.
+    schedule
+        The weights of the steps.
     """
     image = start
-    for step in reversed(range(1, plan.steps)):
-        image = step_back(plan, denoise(image, step), image, step, noise[plan.steps - 1 - step])
+    for step in reversed(range(1, schedule.steps)):
+        clean = denoise(image, step)
+        image = step_back(schedule, clean, image, step=step, noise=noise[schedule.steps - 1 - step])
     return denoise(image, 0)
 
 
@@ -156,10 +157,12 @@ class Sampler(nn.Module):
         T.
     """
 
-    def __init__(self, network: nn.Module, targets: int, size: Sequence[int], seed: int = 42, steps: int = 4) -> None:
+    def __init__(
+        self, network: nn.Module, targets: int, size: Sequence[int], *, seed: int = 42, steps: int = 4
+    ) -> None:
         super().__init__()
         self.network = network
-        self.plan = schedule(steps)
+        self.schedule = noise_schedule(steps)
         generator = torch.Generator().manual_seed(seed)
         self.register_buffer("noise", torch.randn((steps, 1, targets, *size), generator=generator))
         self.register_buffer("latent", torch.randn((steps, LATENT), generator=generator))
@@ -173,4 +176,4 @@ class Sampler(nn.Module):
             return self.network(noisy, image, steps, self.latent[step].expand(batch, -1))
 
         start = self.noise[0].expand(batch, *self.noise.shape[2:])
-        return sample(denoise, start, self.noise[1:], self.plan)
+        return sample(denoise, start, self.noise[1:], schedule=self.schedule)

@@ -6,7 +6,8 @@ Where the text and the authors' released code differ, the code decides, because 
 * the first encoder block is not normalised, and the convolutions before a normalisation have no bias;
 * gates compare in half the decoder's channels, and without bias;
 * dropout (0.5) acts on the features of the deepest decoder block, not on its skip connection;
-* in 3D there are four encoder and three decoder blocks.
+* in 3D there are four encoder and three decoder blocks;
+* the supervised terms of two targets are weighed by their uncertainty on slices alone.
 
 With this 37,022,817 parameters come out for T2w in 2D and 13,967,377 in 3D, as published.
 """
@@ -19,20 +20,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from .blocks import (
-    INPUTS,
-    ChannelNorm,
-    DecoderBlock,
-    EncoderBlock,
-    ResidualBlock,
-    convolution,
-    dimensions_of,
-    leaky,
-    upsample,
-)
+from . import gan
+from .blocks import ChannelNorm, DecoderBlock, EncoderBlock, ResidualBlock, convolution, leaky, upsample
+from .family import Family, Size
+from .recipe import Recipe
 
-#: Sizes must be multiples of this: the encoder halves them five times, in 3D four times.
-SIZE_MULTIPLE = 32
 #: Width of the first encoder block as published, by number of dimensions.
 WIDTHS = {2: 64, 3: 32}
 #: Widths of the encoder blocks, in multiples of the first.
@@ -40,24 +32,8 @@ _FACTORS = {2: (1, 2, 4, 8, 8), 3: (1, 2, 4, 8)}
 _DROPOUT = 0.5
 
 
-def build(regime: str, targets: Sequence[str], width: int | None = None) -> AttentionUNet:
-    """Pix2Pix generator: (B, 1 or 3, H, W) to (B, targets, H, W), in 3D (B, 1, D, H, W) to (B, targets, D, H, W).
-
-    Parameters
-    ----------
-    regime
-        2D and 2D+3D-refine take one slice (the refiner is :func:`.regimes.build_refiner`), 2.5D its neighbours too.
-    targets
-        MR contrasts, one output channel each, in [-1, 1].
-    width
-        Channels of the first encoder block; 64 in 2D and 32 in 3D, as published.
-    """
-    dimensions = dimensions_of(regime)
-    return AttentionUNet(dimensions, INPUTS[regime], len(targets), width or WIDTHS[dimensions])
-
-
 class AttentionUNet(nn.Module):
-    """Attention-gated residual U-Net, output in [-1, 1].
+    """Attention-gated residual U-Net, output in [-1, 1]; sizes in multiples of 32, in 3D of 16.
 
     Parameters
     ----------
@@ -66,17 +42,20 @@ class AttentionUNet(nn.Module):
     inputs, outputs
         Numbers of channels.
     width
-        Channels of the first encoder block.
+        Channels of the first encoder block; 64 in 2D and 32 in 3D, as published.
     stem
         Whether a 7-wide convolution at full size comes first, as in CUT.
     """
 
-    def __init__(self, dimensions: int, inputs: int, outputs: int, width: int, stem: bool = False) -> None:
+    def __init__(
+        self, dimensions: int, inputs: int, outputs: int, *, width: int | None = None, stem: bool = False
+    ) -> None:
         super().__init__()
+        width = width or WIDTHS[dimensions]
         widths = [factor * width for factor in _FACTORS[dimensions]]
         self.stem = nn.Identity()
         if stem:
-            self.stem = nn.Sequential(convolution(dimensions, inputs, width, 7), ChannelNorm(width), leaky())
+            self.stem = nn.Sequential(convolution(dimensions, inputs, width, kernel=7), ChannelNorm(width), leaky())
         steps = itertools.pairwise([width if stem else inputs, *widths])
         self.encoder = nn.ModuleList(
             EncoderBlock(dimensions, a, b, normalise=number > 0) for number, (a, b) in enumerate(steps)
@@ -84,10 +63,10 @@ class AttentionUNet(nn.Module):
         self.bottleneck = ResidualBlock(dimensions, widths[-1], widths[-1])
         deep = widths[::-1]
         self.decoder = nn.ModuleList(
-            DecoderBlock(dimensions, a, b, b, dropout=0.0 if number else _DROPOUT)
+            DecoderBlock(dimensions, a, b, skip=b, dropout=0.0 if number else _DROPOUT)
             for number, (a, b) in enumerate(itertools.pairwise(deep))
         )
-        self.head = nn.Sequential(upsample(), convolution(dimensions, width, outputs, 3, bias=True), nn.Tanh())
+        self.head = nn.Sequential(upsample(), convolution(dimensions, width, outputs, kernel=3, bias=True), nn.Tanh())
 
     def encode(self, image: torch.Tensor) -> list[torch.Tensor]:
         """Return the stem's features, those of every encoder block, and the bottleneck's in place of the last."""
@@ -107,3 +86,20 @@ class AttentionUNet(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Translate an image."""
         return self.decode(self.encode(image))
+
+
+#: What Pix2Pix's two trainings share.
+_LOSSES = {"discriminator_rate": 5e-5, "gradient": 5, "matching": 2}
+FAMILY = Family(
+    build=AttentionUNet,
+    build_refiner=gan.Refiner,
+    objective="training.objectives.adversarial:pix2pix",
+    recipes={
+        "slices": Recipe(batch_size=16, adversarial=1, weighed=True, **gan.SLICES, **_LOSSES),
+        "volumes": Recipe(adversarial=2, **gan.VOLUMES, **_LOSSES),
+        "refiner": gan.REFINER,
+    },
+    size_multiple=32,
+    reduced=Size({"width": 16}, {"width": 8}, {"width": 16}),
+    **gan.INFERENCE,
+)

@@ -1,29 +1,35 @@
-"""The families of generators and the regimes they come in."""
+"""The families of generators and the regimes they come in: every file of this folder that holds a ``FAMILY``."""
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .family import CHANNELS, REGIMES, Family
 
 if TYPE_CHECKING:
     import torch
 
-REGIMES = ("2D", "2.5D", "2D+3D-refine", "3D")
+#: Files of this folder that are no family, but shared by families. The others are not imported to be listed, because
+#: torch would be, too.
+SHARED = ("blocks", "diffusion", "family", "gan", "recipe", "registry")
 
 
-def _family(module: str) -> Callable[..., torch.nn.Module]:
-    """Return a family's ``build``; its module, and with it torch, is imported at the first call."""
+def get_family(name: str) -> Family:
+    """Import a family's file, and with it torch.
 
-    def build_family(regime: str, targets: Sequence[str], **size: object) -> torch.nn.Module:
-        return import_module(f".{module}", __package__).build(regime, targets, **size)
-
-    return build_family
-
-
-FAMILIES: dict[str, Callable[..., torch.nn.Module]] = {
-    name: _family(name) for name in ("unet", "pix2pix", "swin_pix2pix", "cyclegan", "cut", "resvit", "syndiff")
-}
+    Raises
+    ------
+    ValueError
+        Unknown family.
+    """
+    if name not in FAMILIES:
+        raise ValueError(f"unknown family {name!r}; choose from {', '.join(FAMILIES)}")
+    return import_module(f".{name}", __package__).FAMILY
 
 
 def build(family: str, regime: str, targets: Sequence[str] = ("T2w",), **size: object) -> torch.nn.Module:
@@ -34,29 +40,48 @@ def build(family: str, regime: str, targets: Sequence[str] = ("T2w",), **size: o
     family
         A name in ``FAMILIES``.
     regime
-        A name in ``REGIMES``; a family raises ``ValueError`` for one that it does not have.
+        A name in ``REGIMES``. 2D and 2D+3D-refine, whose second stage :func:`build_refiner` makes, take one slice of
+        ultrasound, (B, 1, H, W) in [-1, 1], 2.5D its two neighbours, too, (B, 3, H, W), and 3D volumes (B, 1, D, H, W).
     targets
-        MR contrasts to synthesize, in the order of the output channels.
+        MR contrasts to synthesize, in the order of the output channels; the U-Net has a further one for the logarithm
+        of its error.
     **size
-        Widths and the like, as the family's own ``build`` documents them.
+        Widths and the like, as the network of the family documents them.
 
     Raises
     ------
     ValueError
-        Unknown family or regime.
+        Unknown family or regime, or a regime in which the family does not come.
     """
-    if family not in FAMILIES:
-        raise ValueError(f"unknown family {family!r}; choose from {', '.join(FAMILIES)}")
+    found = get_family(family)
     if regime not in REGIMES:
         raise ValueError(f"unknown regime {regime!r}; choose from {', '.join(REGIMES)}")
-    return FAMILIES[family](regime, tuple(targets), **size)
+    if regime not in found.regimes:
+        raise ValueError(f"the family {family} works in {' and '.join(found.regimes)}, not in {regime}")
+    outputs = len(targets) + found.estimates_error
+    return found.build(3 if regime == "3D" else 2, CHANNELS[regime], outputs, **size)
 
 
 def build_refiner(family: str, targets: Sequence[str] = ("T2w",), **size: object) -> torch.nn.Module:
     """Build the untrained second stage of a family's 2D+3D-refine, which maps (B, targets, D, H, W) to the same.
 
-    ResViT and SynDiff have refiners of their own; all other families share that of :mod:`.regimes`. SynDiff's takes
-    the ultrasound as a further channel.
+    ResViT and SynDiff have refiners of their own; the GAN families share that of :mod:`.gan`. SynDiff's takes the
+    ultrasound as a further channel.
+
+    Raises
+    ------
+    ValueError
+        Unknown family, or one without a refiner.
     """
-    module = family if family in ("resvit", "syndiff") else "regimes"
-    return import_module(f".{module}", __package__).build_refiner(tuple(targets), **size)
+    found = get_family(family)
+    if found.build_refiner is None:
+        raise ValueError(f"the family {family} has no refiner")
+    return found.build_refiner(len(targets), **size)
+
+
+#: Makers of the families' untrained generators, by name: ``FAMILIES[name](regime, targets, **size)``.
+FAMILIES: dict[str, Callable[..., torch.nn.Module]] = {
+    module.name: partial(build, module.name)
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)])
+    if module.name not in SHARED
+}

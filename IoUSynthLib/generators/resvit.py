@@ -7,7 +7,8 @@ weights were made by that code. Where the benchmark's text (section 2.4.2) diffe
   learned positions; the published 18,247,489 parameters need it;
 * in 3D, voxels that the cyclic shift brings together from opposite faces attend to each other; ``masked=True`` keeps
   them apart, as Swin (Liu et al. 2021, section 3.2) and the text's "shifted windows" mean it;
-* the refinement head sees the prediction alone, not the ultrasound.
+* the refinement head sees the prediction alone, not the ultrasound, and learns from the absolute difference alone;
+* the generator's least-squares term has no factor 1/2; in 3D gradients of two patches are added up, not of four.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-#: Height, width and depth must be multiples of this, because the encoder halves them twice.
-SIZE_MULTIPLE = 4
+from .family import Family, Size
+from .recipe import BENCHMARK, SUPERVISED_REFINER, Recipe
+
 #: Attention logit between voxels that only the cyclic shift has made neighbours.
 _APART = -100.0
 #: Share of the refinement head's output that is added to the prediction (section 2.4.2).
@@ -28,27 +30,17 @@ REFINEMENT = 0.1
 #: Window of the attention, in tokens along an axis, by number of dimensions.
 _WINDOW = {2: 8, 3: 4}
 _FILTERS = {2: 64, 3: 48}
-_INPUTS = {"2D": 1, "2.5D": 3, "2D+3D-refine": 1, "3D": 1}
 
 
-def build(
-    regime: str,
-    targets: Sequence[str],
-    filters: int | None = None,
-    blocks: int = 9,
-    transformer_blocks: Sequence[int] = (4, 5),
-    heads: int = 8,
-    pairs: int = 2,
-    masked: bool | None = None,
-) -> ResViT:
-    """ResViT for slices, (B, 1 or 3, H, W) to (B, targets, H, W), or for volumes, (B, 1, D, H, W).
+class ResViT(nn.Module):
+    """Encoder, residual blocks with and without transformer, decoder; sizes in multiples of 4.
 
     Parameters
     ----------
-    regime
-        2D and 2D+3D-refine take one slice, 2.5D its two neighbours too; :func:`build_refiner` makes the second stage.
-    targets
-        MR contrasts, one output channel each, in [-1, 1].
+    dimensions
+        2 or 3.
+    inputs, outputs
+        Numbers of channels.
     filters
         Width of the first layer: 64 in 2D and 48 in 3D, as released.
     blocks
@@ -61,28 +53,6 @@ def build(
         Transformer layers without and with shift, in pairs.
     masked
         Whether attention stays within what lay side by side before the shift; as released: in 2D, not in 3D.
-    """
-    dimensions = 3 if regime == "3D" else 2
-    return ResViT(
-        _INPUTS[regime],
-        len(targets),
-        dimensions,
-        filters or _FILTERS[dimensions],
-        blocks,
-        transformer_blocks,
-        heads,
-        pairs,
-        dimensions == 2 if masked is None else masked,
-    )
-
-
-def build_refiner(targets: Sequence[str], filters: int = 32) -> Refiner:
-    """Refinement head of 2D+3D-refine: (B, targets, D, H, W) assembled slices to the same, corrected."""
-    return Refiner(len(targets), filters)
-
-
-class ResViT(nn.Module):
-    """Encoder, residual blocks with and without transformer, decoder.
 
     Attributes
     ----------
@@ -93,22 +63,25 @@ class ResViT(nn.Module):
 
     def __init__(
         self,
+        dimensions: int,
         inputs: int,
         outputs: int,
-        dimensions: int,
-        filters: int,
-        blocks: int,
-        transformer_blocks: Sequence[int],
-        heads: int,
-        pairs: int,
-        masked: bool,
+        *,
+        filters: int | None = None,
+        blocks: int = 9,
+        transformer_blocks: Sequence[int] = (4, 5),
+        heads: int = 8,
+        pairs: int = 2,
+        masked: bool | None = None,
     ) -> None:
         super().__init__()
         self.transformer = True
+        filters = filters or _FILTERS[dimensions]
+        plan = {"heads": heads, "pairs": pairs, "masked": dimensions == 2 if masked is None else masked}
         width = 4 * filters
         conv, transposed = _layer("Conv", dimensions), _layer("ConvTranspose", dimensions)
         self.enc = nn.Sequential(
-            *_padded_convolution(dimensions, inputs, filters, 7),
+            *_padded_convolution(dimensions, inputs, filters, kernel=7),
             *_norm_relu(dimensions, filters),
             conv(filters, 2 * filters, 3, stride=2, padding=1),
             *_norm_relu(dimensions, 2 * filters),
@@ -119,7 +92,7 @@ class ResViT(nn.Module):
             AggregatedBlock(
                 width,
                 dimensions,
-                _Transformer(width, dimensions, heads, pairs, masked) if number in transformer_blocks else None,
+                _Transformer(width, dimensions, **plan) if number in transformer_blocks else None,
             )
             for number in range(blocks)
         )
@@ -128,7 +101,7 @@ class ResViT(nn.Module):
             *_norm_relu(dimensions, 2 * filters),
             transposed(2 * filters, filters, 4, stride=2, padding=1),
             *_norm_relu(dimensions, filters),
-            *_padded_convolution(dimensions, filters, outputs, 7),
+            *_padded_convolution(dimensions, filters, outputs, kernel=7),
             nn.Tanh(),
         )
         self.apply(_initialise)
@@ -139,6 +112,13 @@ class ResViT(nn.Module):
         for block in self.arts:
             features = block(features, self.transformer)
         return self.dec(features)
+
+    def pretrain(self, on: bool) -> None:
+        """Begin or end the first phase of training, in which the transformer branches neither take part nor learn."""
+        self.transformer = not on
+        for name, parameter in self.named_parameters():
+            if ".trans." in name or ".agg." in name:
+                parameter.requires_grad_(not on)
 
 
 class AggregatedBlock(nn.Module):
@@ -162,9 +142,9 @@ class _Residual(nn.Module):
     def __init__(self, width: int, dimensions: int) -> None:
         super().__init__()
         self.b = nn.Sequential(
-            *_padded_convolution(dimensions, width, width, 3),
+            *_padded_convolution(dimensions, width, width, kernel=3),
             *_norm_relu(dimensions, width),
-            *_padded_convolution(dimensions, width, width, 3),
+            *_padded_convolution(dimensions, width, width, kernel=3),
             _layer("InstanceNorm", dimensions)(width),
         )
 
@@ -175,11 +155,11 @@ class _Residual(nn.Module):
 class _Transformer(nn.Module):
     """Swin layers over a feature map (B, C, ...), padded with zeros to whole windows."""
 
-    def __init__(self, width: int, dimensions: int, heads: int, pairs: int, masked: bool) -> None:
+    def __init__(self, width: int, dimensions: int, *, heads: int, pairs: int, masked: bool) -> None:
         super().__init__()
         self.window = _WINDOW[dimensions]
         self.layers = nn.ModuleList(
-            _SwinLayer(width, dimensions, heads, self.window, self.window // 2 * (number % 2), masked)
+            _SwinLayer(width, dimensions, heads, shift=self.window // 2 * (number % 2), masked=masked)
             for number in range(2 * pairs)
         )
 
@@ -197,12 +177,12 @@ class _Transformer(nn.Module):
 class _SwinLayer(nn.Module):
     """Attention within windows, then a perceptron, each after a layer norm (Liu et al. 2021, eq. 3)."""
 
-    def __init__(self, width: int, dimensions: int, heads: int, window: int, shift: int, masked: bool) -> None:
+    def __init__(self, width: int, dimensions: int, heads: int, *, shift: int, masked: bool) -> None:
         super().__init__()
-        self.window, self.shift, self.masked = window, shift, masked
+        self.window, self.shift, self.masked = _WINDOW[dimensions], shift, masked
         self.axes = tuple(range(1, dimensions + 1))
         self.n1 = nn.LayerNorm(width)
-        self.attn = _WindowAttention(width, dimensions, heads, window)
+        self.attn = _WindowAttention(width, dimensions, heads)
         self.n2 = nn.LayerNorm(width)
         # The released keys are mlp.0 and mlp.3: a dropout of rate 0 stood between them.
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Identity(), nn.Linear(4 * width, width))
@@ -216,7 +196,7 @@ class _SwinLayer(nn.Module):
         if not self.shift:
             return merge(self.attn(partition(tokens, self.window)), tokens.shape, self.window)
         shifted = tokens.roll([-self.shift] * len(self.axes), self.axes)
-        mask = shift_mask(tokens.shape[1:-1], self.window, self.shift, tokens) if self.masked else None
+        mask = shift_mask(tokens.shape[1:-1], self.window, self.shift, like=tokens) if self.masked else None
         attended = self.attn(partition(shifted, self.window), mask)
         return merge(attended, tokens.shape, self.window).roll([self.shift] * len(self.axes), self.axes)
 
@@ -224,9 +204,10 @@ class _SwinLayer(nn.Module):
 class _WindowAttention(nn.Module):
     """Multi-head attention among the tokens of a window, with a learned bias for each relative position."""
 
-    def __init__(self, width: int, dimensions: int, heads: int, window: int) -> None:
+    def __init__(self, width: int, dimensions: int, heads: int) -> None:
         super().__init__()
         self.heads, self.scale = heads, (width // heads) ** -0.5
+        window = _WINDOW[dimensions]
         self.rpb = nn.Parameter(torch.zeros((2 * window - 1) ** dimensions, heads))
         self.register_buffer("rpi", relative_positions(window, dimensions))
         self.qkv = nn.Linear(width, 3 * width)
@@ -247,9 +228,9 @@ class _WindowAttention(nn.Module):
 
 
 class Refiner(nn.Module):
-    """Adds a tenth of a small 3D network's opinion to an assembled prediction."""
+    """Adds a tenth of a small 3D network's output to an assembled prediction; 32 filters wide as released."""
 
-    def __init__(self, channels: int, filters: int) -> None:
+    def __init__(self, channels: int, filters: int = 32) -> None:
         super().__init__()
         widths = [channels, filters, filters, filters]
         stages = [
@@ -275,7 +256,7 @@ def relative_positions(window: int, dimensions: int) -> torch.Tensor:
     return index
 
 
-def shift_mask(sizes: Sequence[int], window: int, shift: int, like: torch.Tensor) -> torch.Tensor:
+def shift_mask(sizes: Sequence[int], window: int, shift: int, *, like: torch.Tensor) -> torch.Tensor:
     """Return (windows, 1, tokens, tokens): 0 between tokens that lay side by side before the shift, else -100."""
     regions = torch.zeros([1] * (len(sizes) + 2), device=like.device)
     for axis, size in enumerate(sizes, start=1):
@@ -305,7 +286,7 @@ def merge(windows: torch.Tensor, shape: Sequence[int], window: int) -> torch.Ten
     return grid.permute(order).reshape(shape)
 
 
-def _padded_convolution(dimensions: int, inputs: int, outputs: int, kernel: int) -> list[nn.Module]:
+def _padded_convolution(dimensions: int, inputs: int, outputs: int, *, kernel: int) -> list[nn.Module]:
     """Convolution that keeps the size: mirrored at the border in 2D, zeros in 3D, as released."""
     half = kernel // 2
     if dimensions == 2:
@@ -326,3 +307,23 @@ def _initialise(module: nn.Module) -> None:
     if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)):
         nn.init.normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
+
+
+#: What ResViT's two trainings share; each has an earlier phase of as many steps.
+_LEARNING = {
+    **BENCHMARK, "rate": 1e-4, "pretraining_rate": 2e-4, "discriminator_rate": 1e-4, "betas": (0.5, 0.999),
+    "warm_up": 0, "floor": 1e-6, "average": 0.0, "mixed": True, "absolute": 100, "adversarial": 2, "matching": 10,
+}
+FAMILY = Family(
+    build=ResViT,
+    build_refiner=Refiner,
+    objective="training.objectives.adversarial:resvit",
+    recipes={
+        "slices": Recipe(steps=69_400, pretraining=69_400, batch_size=8, window=(256, 256), **_LEARNING),
+        "volumes": Recipe(steps=41_600, pretraining=41_600, batch_size=2, window=(96, 96, 96), **_LEARNING),
+        "refiner": Recipe(steps=3_120, window=(96, 96, 96), absolute=1, average=0.0, **SUPERVISED_REFINER),
+    },
+    slice_axes=(0,),
+    size_multiple=4,
+    reduced=Size({"filters": 16}, {"filters": 8}, {"width": 16}),
+)

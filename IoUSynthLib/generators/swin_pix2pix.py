@@ -8,17 +8,16 @@ cyclic shift brings together from opposite edges attend to each other: the code 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import nn
 
 from . import pix2pix
-from .blocks import INPUTS, AttentionGate, ChannelNorm, convolution, dimensions_of, group_norm, upsample
+from .blocks import AttentionGate, ChannelNorm, convolution, group_norm, upsample
+from .family import Size
 
-#: Sizes must be multiples of this, and in 2D at least twice as much: below, MONAI's blocks no longer shift windows.
-SIZE_MULTIPLE = 32
 #: Width of the first stage as published.
 WIDTH = 36
 _DEPTH = 2
@@ -27,29 +26,30 @@ _WINDOW = (4, 4)
 _PATCH = 2
 
 
-def build(regime: str, targets: Sequence[str], width: int | None = None) -> nn.Module:
-    """SwinPix2Pix generator: (B, 1 or 3, H, W) to (B, targets, H, W), in 3D (B, 1, D, H, W) to (B, targets, D, H, W).
+def build(dimensions: int, inputs: int, outputs: int, *, width: int | None = None) -> nn.Module:
+    """Make the generator of slices, or Pix2Pix's of volumes.
 
     Parameters
     ----------
-    regime
-        2D and 2D+3D-refine take one slice (the refiner is :func:`.regimes.build_refiner`), 2.5D its neighbours too.
-    targets
-        MR contrasts, one output channel each, in [-1, 1].
+    dimensions
+        2 or 3. Sizes must be multiples of 32, and in 2D at least twice as much: below, MONAI's blocks no longer shift
+        windows.
+    inputs, outputs
+        Numbers of channels.
     width
-        Channels of the first stage, a multiple of 6; 36 in 2D as published. In 3D as in :func:`.pix2pix.build`.
+        Channels of the first stage, a multiple of 6; 36 in 2D as published. In 3D as in Pix2Pix.
 
     Raises
     ------
     ValueError
         The width is not a multiple of the number of attention heads.
     """
-    if dimensions_of(regime) == 3:
-        return pix2pix.build(regime, targets, width)
+    if dimensions == 3:
+        return pix2pix.AttentionUNet(3, inputs, outputs, width=width)
     width = width or WIDTH
     if width % _HEADS[0]:
         raise ValueError(f"the width must be a multiple of {_HEADS[0]}, the number of attention heads, not {width}")
-    return SwinUNet(INPUTS[regime], len(targets), width)
+    return SwinUNet(inputs, outputs, width)
 
 
 class SwinUNet(nn.Module):
@@ -72,7 +72,7 @@ class SwinUNet(nn.Module):
         self.merging = nn.ModuleList(_Merging(channels) for channels in widths[:-1])
         self.bottleneck = nn.Sequential(_layer(widths[-1], widths[-1]), _layer(widths[-1], widths[-1]))
         self.decoder = nn.ModuleList([_Up(4 * width, 2 * width), _Up(2 * width, width), _Up(width, width)])
-        self.head = nn.Sequential(convolution(2, width, outputs, 1, bias=True), nn.Tanh())
+        self.head = nn.Sequential(convolution(2, width, outputs, kernel=1, bias=True), nn.Tanh())
         _initialise(self)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -131,7 +131,7 @@ class _Up(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.expand = nn.Sequential(upsample(), _layer(inputs, outputs))
-        self.gate = AttentionGate(2, outputs, outputs, outputs, bias=True)
+        self.gate = AttentionGate(2, outputs, outputs, hidden=outputs, bias=True)
         self.layers = nn.Sequential(_layer(2 * outputs, outputs), _layer(outputs, outputs))
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
@@ -140,7 +140,7 @@ class _Up(nn.Module):
 
 
 def _layer(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(convolution(2, inputs, outputs, 3), group_norm(outputs), nn.ReLU())
+    return nn.Sequential(convolution(2, inputs, outputs, kernel=3), group_norm(outputs), nn.ReLU())
 
 
 def _initialise(network: nn.Module) -> None:
@@ -152,3 +152,7 @@ def _initialise(network: nn.Module) -> None:
             nn.init.xavier_uniform_(module.weight)
         if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+#: Trained and run as Pix2Pix is; a third of the published width, of which the heads take multiples.
+FAMILY = replace(pix2pix.FAMILY, build=build, reduced=Size({"width": 12}, {"width": 8}, {"width": 16}))

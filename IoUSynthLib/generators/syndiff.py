@@ -22,6 +22,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from .diffusion import LATENT
+from .family import Family, Size
+from .recipe import BENCHMARK, Recipe
 
 #: Width of the mapped latent that modulates the norms.
 _STYLE = 256
@@ -30,15 +32,16 @@ _EPSILON = 1e-6
 _ROOT_HALF = math.sqrt(0.5)
 #: Blur before halving and after doubling the size, an axis.
 _FIR = (1.0, 3.0, 3.0, 1.0)
-_SLICES = {"2D": 1, "2.5D": 3, "2D+3D-refine": 1, "3D": 1}
 _FILTERS = {2: 32, 3: 24}
 _MULTIPLIERS = {2: (1, 1, 2, 2, 4, 4), 3: (1, 2, 2, 2)}
 _ATTENTION_LEVEL = {2: 4, 3: 3}
 
 
 def build(
-    regime: str,
-    targets: Sequence[str],
+    dimensions: int,
+    inputs: int,
+    outputs: int,
+    *,
     filters: int | None = None,
     multipliers: Sequence[int] | None = None,
     blocks: int = 2,
@@ -48,10 +51,12 @@ def build(
 
     Parameters
     ----------
-    regime
-        2D and 2D+3D-refine take one slice of ultrasound, 2.5D its two neighbours too, 3D a cube.
-    targets
-        MR contrasts, in the order of the noisy channels that go in and of the clean ones that come out.
+    dimensions
+        2 or 3.
+    inputs
+        Channels of ultrasound.
+    outputs
+        Noisy contrasts that go in, and clean ones that come out.
     filters
         Width at full size: 32 in 2D and 24 in 3D, as published.
     multipliers
@@ -62,7 +67,6 @@ def build(
     attention_level
         How often the size has been halved where attention joins the blocks.
     """
-    dimensions = 3 if regime == "3D" else 2
     plan = {
         "filters": filters or _FILTERS[dimensions],
         "multipliers": tuple(multipliers or _MULTIPLIERS[dimensions]),
@@ -70,22 +74,17 @@ def build(
         "attention_level": _ATTENTION_LEVEL[dimensions] if attention_level is None else attention_level,
     }
     network = VolumeNetwork if dimensions == 3 else SliceNetwork
-    return network(_SLICES[regime], len(targets), **plan)
-
-
-def build_refiner(targets: Sequence[str], filters: int = 24) -> Refiner:
-    """Build the untrained second stage of 2D+3D-refine; ``filters`` is 24 as published."""
-    return Refiner(len(targets), filters)
+    return network(inputs, outputs, **plan)
 
 
 class Refiner(nn.Module):
     """Residual 3D network that corrects an assembled prediction and sees the ultrasound, too (section 2.4.3).
 
     A 7-wide convolution, six residual blocks with instance normalisation, and another that ends in tanh: 211,633
-    parameters for one target. The correction is added and the sum clipped.
+    parameters for one target with the published 24 filters. The correction is added and the sum clipped.
     """
 
-    def __init__(self, targets: int, filters: int) -> None:
+    def __init__(self, targets: int, filters: int = 24) -> None:
         super().__init__()
         self.targets = targets
         self.entry = nn.Conv3d(targets + 1, filters, 7, padding=3)
@@ -128,7 +127,7 @@ class SliceNetwork(nn.Module):
     """
 
     def __init__(
-        self, slices: int, targets: int, filters: int, multipliers: Sequence[int], blocks: int, attention_level: int
+        self, slices: int, targets: int, *, filters: int, multipliers: Sequence[int], blocks: int, attention_level: int
     ) -> None:
         super().__init__()
         self.targets, self.filters, self.blocks = targets, filters, blocks
@@ -158,7 +157,7 @@ class SliceNetwork(nn.Module):
                 if level == self.attention_level:
                     yield _SliceAttention(width)
             if level < self.levels - 1:
-                yield _SliceBlock(width, width, self.filters, "down")
+                yield _SliceBlock(width, width, self.filters, resampling="down")
                 yield _Pyramid(pyramid, width)
                 pyramid = width
 
@@ -173,7 +172,7 @@ class SliceNetwork(nn.Module):
             if level == self.attention_level:
                 yield _SliceAttention(width)
             if level > 0:
-                yield _SliceBlock(width, width, filters, "up")
+                yield _SliceBlock(width, width, filters, resampling="up")
 
     def forward(
         self, noisy: torch.Tensor, image: torch.Tensor, step: torch.Tensor, latent: torch.Tensor
@@ -227,7 +226,7 @@ class SliceNetwork(nn.Module):
 class _SliceBlock(nn.Module):
     """Residual block in the manner of BigGAN, at the same size, half or double."""
 
-    def __init__(self, inputs: int, outputs: int, filters: int, resampling: str = "") -> None:
+    def __init__(self, inputs: int, outputs: int, filters: int, *, resampling: str = "") -> None:
         super().__init__()
         self.GroupNorm_0 = _AdaptiveNorm(inputs)
         self.Conv_0 = nn.Conv2d(inputs, outputs, 3, padding=1)
@@ -333,7 +332,7 @@ class VolumeNetwork(nn.Module):
     """The same idea for cubes: plain average pooling and trilinear doubling, no second feeding of the input."""
 
     def __init__(
-        self, slices: int, targets: int, filters: int, multipliers: Sequence[int], blocks: int, attention_level: int
+        self, slices: int, targets: int, *, filters: int, multipliers: Sequence[int], blocks: int, attention_level: int
     ) -> None:
         super().__init__()
         self.targets, self.filters, self.blocks = targets, filters, blocks
@@ -361,7 +360,7 @@ class VolumeNetwork(nn.Module):
             for level, w in enumerate(widths)
             for _ in range(self.blocks)
         )
-        self.down_resamples = nn.ModuleList(_VolumeBlock(w, w, self.filters, "down") for w in widths[:-1])
+        self.down_resamples = nn.ModuleList(_VolumeBlock(w, w, self.filters, resampling="down") for w in widths[:-1])
 
     def _make_up(self, filters: int, widths: Sequence[int]) -> None:
         upwards = list(reversed(widths))
@@ -375,7 +374,7 @@ class VolumeNetwork(nn.Module):
             _VolumeAttention(widths[level]) if level == self.attention_level else nn.Identity()
             for level in reversed(range(self.levels))
         )
-        self.up_resamples = nn.ModuleList(_VolumeBlock(w, w, filters, "up") for w in upwards[:-1])
+        self.up_resamples = nn.ModuleList(_VolumeBlock(w, w, filters, resampling="up") for w in upwards[:-1])
 
     def forward(
         self, noisy: torch.Tensor, image: torch.Tensor, step: torch.Tensor, latent: torch.Tensor
@@ -403,7 +402,7 @@ class VolumeNetwork(nn.Module):
 class _VolumeBlock(nn.Module):
     """Residual block with a plain norm and then an adaptive one before each convolution."""
 
-    def __init__(self, inputs: int, outputs: int, filters: int, resampling: str = "") -> None:
+    def __init__(self, inputs: int, outputs: int, filters: int, *, resampling: str = "") -> None:
         super().__init__()
         self.gn0 = nn.GroupNorm(_groups(inputs), inputs, _EPSILON)
         self.adagn0 = _AdaptiveNorm(inputs)
@@ -496,3 +495,29 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.NIN_3.W)
     elif isinstance(module, _VolumeAttention):
         nn.init.zeros_(module.proj.weight)
+
+
+#: What SynDiff's three trainings share. Of the refiner's losses the text says no more than "adversarially": their
+#: weights and its rates are those of the first stage.
+_LEARNING = {
+    **BENCHMARK, "rate": 1.6e-4, "discriminator_rate": 1e-4, "betas": (0.5, 0.9), "warm_up": 0, "floor": 1e-5,
+    "average": 0.999, "mixed": True, "absolute": 10, "adversarial": 1,
+}
+FAMILY = Family(
+    build=build,
+    build_refiner=Refiner,
+    objective="training.objectives.diffusion:syndiff",
+    refiner_objective="training.objectives.adversarial:syndiff_refiner",
+    recipes={
+        "slices": Recipe(
+            steps=220_800, steps_for_two=147_200, batch_size=8, window=(256, 256), penalty=1, every=64, **_LEARNING
+        ),
+        "volumes": Recipe(steps=83_200, batch_size=1, window=(64, 64, 64), penalty=1, every=32, **_LEARNING),
+        "refiner": Recipe(steps=41_600, batch_size=1, window=(64, 64, 64), **_LEARNING),
+    },
+    refiner_sees_ultrasound=True,
+    diffusion=True,
+    slice_axes=(0,),
+    size_multiple=32,
+    reduced=Size({"filters": 8}, {"filters": 8}, {"filters": 8}),
+)

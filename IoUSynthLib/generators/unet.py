@@ -9,32 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from .family import Family
+
 if TYPE_CHECKING:
     import torch
 
 FEATURES = (32, 64, 96, 128, 192, 32)
-#: Height, width and depth must be multiples of this, because the network halves them four times.
-SIZE_MULTIPLE = 16
 
 
-def build(regime: str, targets: Sequence[str], features: Sequence[int] = FEATURES) -> torch.nn.Module:
-    """U-Net for slices: (B, 1 or 3, H, W) to (B, targets + 1, H, W); the last channel is the logarithm of the error.
-
-    Raises
-    ------
-    ValueError
-        The regime is not 2D or 2.5D.
-    """
-    channels = {"2D": 1, "2.5D": 3}
-    if regime not in channels:
-        raise ValueError(f"the U-Net family works in 2D and 2.5D, not in {regime}")
-    return plain_network(channels[regime], len(targets) + 1, features)
-
-
-def plain_network(
-    inputs: int, outputs: int, features: Sequence[int] = FEATURES, dimensions: int = 2
-) -> torch.nn.Module:
-    """U-Net with the given numbers of input and output channels, no activation at the end."""
+def build(dimensions: int, inputs: int, outputs: int, *, features: Sequence[int] = FEATURES) -> torch.nn.Module:
+    """Make a U-Net without an activation at the end, of so many features at each size; it halves sizes four times."""
     from monai.networks.nets import BasicUNet
 
     return BasicUNet(
@@ -46,3 +30,13 @@ def plain_network(
         norm="batch",
         upsample="nontrainable",
     )
+
+
+FAMILY = Family(
+    build=build,
+    regimes=("2D", "2.5D"),
+    objective="training.objectives.adversarial:unet",
+    estimates_error=True,
+    foldable=True,
+    size_multiple=16,
+)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..commands import complain
-from ..generators import FAMILIES, REGIMES
+from ..generators import REGIMES
+from ..published import FAMILIES
 from ..volume import InputError
 from .bundle import SEARCH_VARIABLE, bundle_paths, load, origin, search_folders
 
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     remove.set_defaults(action=_remove)
     importing = actions.add_parser("import", help="make a bundle of published weights (.pth, .weights.h5)")
     importing.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="file; nothing in it is executed")
-    importing.add_argument("--family", required=True, choices=[name for name in FAMILIES if name != "unet"])
+    importing.add_argument("--family", required=True, choices=FAMILIES)
     importing.add_argument("--regime", required=True, choices=REGIMES)
     importing.add_argument("--targets", required=True, nargs="+", metavar="TARGET", help="T2w, or T2w FLAIR")
     importing.add_argument("--refiner", type=Path, metavar="FILE", help="second stage of 2D+3D-refine, where published")

@@ -14,12 +14,12 @@ from .. import __version__
 from ..constants import TARGETS
 from ..files.integrity import file_sha256
 from ..generators.diffusion import Sampler
-from ..generators.regimes import ReversedAxes
 from ..models.bundle import NETWORK_FILE, REFINER_FILE
 from ..models.write import LICENCE_NOT_STATED, Provenance, licence_text, new_bundle, write_bundle
 from ..training.export import export_onnx
 from ..volume import InputError
 from . import gan, resvit, syndiff
+from .axes import ReversedAxes
 from .plans import plan, refiner_plan
 
 TRAINING_DATA = (

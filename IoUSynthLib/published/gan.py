@@ -8,7 +8,7 @@ The layout follows from the released code (smcch/ious2mr-benchmark) and from wha
 layers: files of the published files' sizes, to the byte.
 
 The networks expect arrays as the authors indexed their NIfTI files: slices [x, y] and volumes [x, y, z]. For this
-library's order wrap them in :class:`..generators.regimes.ReversedAxes`.
+library's order wrap them in :class:`.axes.ReversedAxes`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from ..files.integrity import file_sha256
 from ..generators import build
-from ..generators.regimes import RefinedSlices, build_refiner
+from ..generators.gan import Refiner
 from ..generators.swin_pix2pix import SwinUNet
 from ..volume import InputError
 from .keras_weights import check_weights, copy_weights, functional_layers, numbered, open_weights, variables
@@ -38,9 +39,16 @@ _CHECKSUMS = Path(__file__).with_name("gan.json")
 _FIRST = ("layers/patch_embed2d/proj/vars/0", "layers/conv2d/vars/0", "layers/conv3d/vars/0")
 
 
+class RefinedSlices(NamedTuple):
+    """The two networks of 2D+3D-refine."""
+
+    slice_network: nn.Module
+    refiner: nn.Module
+
+
 def load_gan(
     path: str | Path, family: str, regime: str, targets: Sequence[str], refiner: str | Path | None = None
-) -> nn.Module:
+) -> nn.Module | RefinedSlices:
     """Read a published generator.
 
     Parameters
@@ -56,9 +64,9 @@ def load_gan(
 
     Returns
     -------
-    torch.nn.Module
-        The generator, for 2D+3D-refine a :class:`..generators.regimes.RefinedSlices`, in evaluation mode. Channels
-        first, spatial axes in the authors' order.
+    torch.nn.Module or RefinedSlices
+        The generator, for 2D+3D-refine both networks, in evaluation mode. Channels first, spatial axes in the authors'
+        order.
 
     Raises
     ------
@@ -82,8 +90,8 @@ def load_gan(
     if refiner is None:
         return network
     what = f"the refiner for {'+'.join(targets)}"
-    second = _load(Path(refiner), f"{experiment}_3dpost_{suffix}", what, lambda width: build_refiner(targets, width))
-    return RefinedSlices(network, second).eval()
+    second = _load(Path(refiner), f"{experiment}_3dpost_{suffix}", what, lambda width: Refiner(len(targets), width))
+    return RefinedSlices(network, second)
 
 
 def identify(path: str | Path) -> str | None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..generators.regimes import REFINER_MULTIPLE
+from ..generators.gan import REFINER_MULTIPLE
 
 _MEDIAN_MM = [0.94, 0.94, 2.0]
 _GAN_MM = [0.5, 0.5, 2.0]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..generators import build
-from ..generators.resvit import Refiner, ResViT, build_refiner
+from ..generators.resvit import Refiner, ResViT
 from .checkpoint import load_weights, read_checkpoint, unfit
 
 LICENCE = "Apache-2.0"
@@ -68,7 +68,7 @@ def load_resvit_refiner(path: str | Path, targets: Sequence[str]) -> Refiner:
     weights = read_checkpoint(path)
     title = f"the ResViT refiner for {' and '.join(targets)}"
     first = _shape(weights, "net.0.weight", path, title)
-    refiner = build_refiner(targets, first[0])
+    refiner = Refiner(len(targets), first[0])
     load_weights(refiner, weights, path, title)
     return refiner.eval()
 

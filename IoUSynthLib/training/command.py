@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cases.case import PARAMETERS
-from ..cases.index import INDEX
+from ..cases.index import INDEX, read_index
 from ..commands import positive, seed, whole_number
 from ..models.bundle import load
 from ..volume import InputError
 
 if TYPE_CHECKING:
-    from .families import FamilyPreset
-    from .presets import Preset
+    from .preset import Preset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,12 +58,12 @@ def run(options: argparse.Namespace) -> int:
     """
     import torch
 
-    from .families import FamilyPreset
-    from .presets import PRESETS, train
+    from .presets import PRESETS
+    from .run import train
 
     if options.list:
-        for name, preset in PRESETS.items():
-            print(_line_about(name, preset))
+        for preset in PRESETS.values():
+            print(_line_about(preset))
         return 0
     if None in (options.preset, options.data, options.output):
         raise InputError("train: PRESET, --data and -o are needed (see iousynth train --help and --list)")
@@ -73,15 +72,16 @@ def run(options: argparse.Namespace) -> int:
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if options.initial and isinstance(PRESETS[options.preset], FamilyPreset):
+    if options.initial and not PRESETS[options.preset].last.foldable:
         raise InputError(f"--initial: {options.preset} starts from random weights; leave the option out")
     initial = load(options.initial) if options.initial else None
     _check_cohort(options, PRESETS[options.preset])
     _check_writable(options.output)
     try:
         train(
-            options.preset, options.data, options.output, options.predictions, options.seed, options.steps, device,
-            lambda line: print(line, flush=True), initial, options.workers,
+            options.preset, options.data, options.output, predictions=options.predictions, seed=options.seed,
+            steps=options.steps, device=device, report=lambda line: print(line, flush=True), initial=initial,
+            workers=options.workers,
         )
     except FloatingPointError as error:
         raise InputError(f"{options.output}: {error}") from error
@@ -96,36 +96,32 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _line_about(name: str, preset: Preset | FamilyPreset) -> str:
-    from .families import FamilyPreset
-
-    images = f"{', '.join(preset.inputs)} -> {', '.join(preset.outputs)}"
-    line = f"{name:36}  {preset.kind:9}  {preset.schedule.steps:6} steps  {images}"
-    if isinstance(preset, FamilyPreset):
-        first = f"; first {preset.first.steps} steps, {preset.first.describe()}" if preset.first else ""
-        line = f"{line}  {preset.recipe.describe()}{first}"
-    return line
+def _line_about(preset: Preset) -> str:
+    first, last = preset.first, preset.last
+    images = f"{', '.join(first.inputs)} -> {', '.join(last.outputs)}"
+    line = f"{preset.name:36}  {last.kind:9}  {last.recipe.steps:6} steps  {images}  {last.recipe.describe()}"
+    return line if first is last else f"{line}; first {first.recipe.steps} steps, {first.recipe.describe()}"
 
 
-def _check_cohort(options: argparse.Namespace, preset: Preset | FamilyPreset) -> None:
+def _check_cohort(options: argparse.Namespace, preset: Preset) -> None:
     """Refuse a cohort, or predictions of it, that the preset cannot learn from."""
     index = options.data / INDEX
     if not index.is_file():
         raise InputError(
             f"{index}: is missing; make a cohort with iousynth simulate -n 100 --anatomy DIR -o {options.data}"
         )
-    if options.predictions is not None and preset.kind != "segmenter":
+    if options.predictions is not None and preset.last.kind != "segmenter":
         raise InputError(f"--predictions: {options.preset} learns from no predictions; leave the option out")
     for split in ("train", "validation"):
         try:
-            folders = preset.cases(options.data, split)
+            folders = read_index(options.data, split)
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{index}: is damaged ({error!r}); make the cohort again") from error
         if not folders:
             raise InputError(f"{options.data}: has no cases for {split}; {_more_heads(index)}")
         needed = [folder / PARAMETERS for folder in folders]
         if options.predictions is not None:
-            images = [image for image in preset.inputs if image != "ioUS"]
+            images = [image for image in preset.first.inputs if image != "ioUS"]
             needed += [options.predictions / f"{folder.name}_{image}.npy" for folder in folders for image in images]
         for path in needed:
             if not path.is_file():
@@ -133,7 +129,7 @@ def _check_cohort(options: argparse.Namespace, preset: Preset | FamilyPreset) ->
 
 
 def _more_heads(index: Path) -> str:
-    """Say how a cohort gets cases of every split."""
+    """How a cohort gets cases of every split, in words."""
     content = json.loads(index.read_text(encoding="utf-8"))
     heads = {case.get("head") for case in content["cases"]}
     if content.get("simulated", True):

@@ -52,7 +52,7 @@ class Board:
     step
         What earlier calls wrote beyond this step is hidden.
     report
-        Told once when the package is absent.
+        Receives one line when the package is absent.
     """
 
     def __init__(self, folder: Path, step: int, report: Callable[[str], None]) -> None:
@@ -80,7 +80,7 @@ class Board:
             self._writer.close()
 
 
-class Progress:
+class ProgressBar:
     """A progress bar on a terminal; silent elsewhere, where the lines at every checkpoint must do.
 
     Parameters
@@ -106,7 +106,7 @@ class Progress:
         if self._bar is not None:
             self._bar.update()
 
-    def say(self, line: str) -> None:
+    def write(self, line: str) -> None:
         """Report a line."""
         if self._bar is not None:
             self._bar.clear()

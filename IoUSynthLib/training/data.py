@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -73,17 +74,17 @@ def generator_volume(folder: Path, targets: Sequence[str] = TARGETS) -> Training
     return TrainingVolume(image.astype(np.float16), target.astype(np.float16), fan, _some(fan))
 
 
-def refiner_volume(folder: Path, predictions: Path, targets: Sequence[str], ultrasound: bool) -> TrainingVolume:
+def refiner_volume(folder: Path, predictions: Path, targets: Sequence[str], *, ultrasound: bool) -> TrainingVolume:
     """Synthetic MR, written by :func:`.predictions.predict_cohort`, and ultrasound if wanted, in; true MR out."""
     volume = generator_volume(folder, targets)
-    synthetic = np.stack([_synthetic(predictions, folder.name, target, volume.fan.shape) for target in targets])
+    synthetic = np.stack([_synthetic(predictions, folder.name, target, shape=volume.fan.shape) for target in targets])
     image = np.where(volume.fan, synthetic, np.float16(OUTSIDE))
     image = np.concatenate([image, volume.image]) if ultrasound else image
     return TrainingVolume(image, volume.target, volume.fan, volume.centres)
 
 
 def segmenter_volume(
-    folder: Path, inputs: Sequence[str], predictions: Path | None = None, spacing: float = VOXEL_MM
+    folder: Path, inputs: Sequence[str], predictions: Path | None = None, *, spacing: float = VOXEL_MM
 ) -> TrainingVolume:
     """The named inputs (ultrasound, T2w, FLAIR) in, labels out, on isotropic voxels of ``spacing`` mm.
 
@@ -103,7 +104,7 @@ def segmenter_volume(
         if name == "ioUS":
             continue
         if predictions is not None:
-            images[name] = _synthetic(predictions, folder.name, name, case.fan.array.shape).astype(np.float32)
+            images[name] = _synthetic(predictions, folder.name, name, shape=case.fan.array.shape).astype(np.float32)
         elif name in case.images:
             images[name] = target_image(case, name)
         else:
@@ -115,7 +116,7 @@ def segmenter_volume(
     return TrainingVolume(image.astype(np.float16), labels[None].astype(np.float16), seen.valid, centres)
 
 
-def _synthetic(predictions: Path, case: str, target: str, shape: tuple[int, ...]) -> np.ndarray:
+def _synthetic(predictions: Path, case: str, target: str, *, shape: tuple[int, ...]) -> np.ndarray:
     """A synthetic image that :func:`.predictions.predict_cohort` wrote."""
     path = predictions / f"{case}_{target}.npy"
     try:
@@ -141,19 +142,50 @@ def _some(mask: np.ndarray, most: int = 4000) -> np.ndarray:
     return indices[:: max(1, len(indices) // most)].astype(np.int16)
 
 
-class SliceBatches:
-    """Random slices of a list of volumes; batch number n is the same for the same seed, whatever came before.
+class RandomBatches(ABC):
+    """Random parts of a list of volumes; batch number n is the same for the same seed, whatever came before.
 
     Parameters
     ----------
     volumes
-        The cases; those smaller than the window are padded behind.
-    batch_size, size
-        Number of slices, and their edge in voxels.
+        The cases; those smaller than a part are padded behind.
+    batch_size, window
+        Number of parts, and their size in voxels, [y, x] or [z, y, x].
+    padded
+        Size in voxels, [z, y, x], that a volume must have for a part to fit in.
     seed
         Of all batches.
     augment
         Whether the ultrasound is varied.
+    """
+
+    def __init__(
+        self, volumes: Sequence[TrainingVolume], batch_size: int, window: Sequence[int], *, padded: Sequence[int],
+        seed: int, augment: bool,
+    ) -> None:
+        self.volumes = [_padded(volume, padded) for volume in volumes]
+        self.batch_size, self.window = batch_size, tuple(window)
+        self.seed, self.augment = seed, augment
+
+    def draw(self, step: int) -> Batch:
+        """Batch number ``step``."""
+        rng = np.random.default_rng((self.seed, step))
+        return _stack([self._part(rng) for _ in range(self.batch_size)])
+
+    @abstractmethod
+    def _part(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Image, target and fan of a part, (channels, ...) each."""
+
+
+class SliceBatches(RandomBatches):
+    """Random slices of a list of volumes, as :class:`RandomBatches`.
+
+    Parameters
+    ----------
+    volumes, batch_size, seed, augment
+        As there.
+    size
+        Edge of the slices in voxels.
     context
         Neighbours on either side that come as further channels: 1 in 2.5D, 0 in 2D.
     axes
@@ -161,22 +193,13 @@ class SliceBatches:
     """
 
     def __init__(
-        self, volumes: Sequence[TrainingVolume], batch_size: int, size: int, seed: int, augment: bool,
+        self, volumes: Sequence[TrainingVolume], batch_size: int, size: int, *, seed: int, augment: bool,
         context: int = 1, axes: Sequence[int] = (0, 1, 2),
     ) -> None:
-        self.volumes = [_padded(volume, [size] * 3) for volume in volumes]
-        self.context, self.axes = context, tuple(axes)
-        self.batch_size = batch_size
-        self.size = size
-        self.seed = seed
-        self.augment = augment
+        super().__init__(volumes, batch_size, [size] * 2, padded=[size] * 3, seed=seed, augment=augment)
+        self.context, self.axes, self.size = context, tuple(axes), size
 
-    def draw(self, step: int) -> Batch:
-        """Batch number ``step``."""
-        rng = np.random.default_rng((self.seed, step))
-        return _stack([self._slice(rng) for _ in range(self.batch_size)])
-
-    def _slice(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _part(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         volume = self.volumes[rng.integers(len(self.volumes))]
         axis = self.axes[int(rng.integers(len(self.axes)))]
         centre = volume.centres[rng.integers(len(volume.centres))]
@@ -194,7 +217,7 @@ class SliceBatches:
             return plane.reshape(-1, self.size, self.size)
 
         in_plane = [i for i in range(3) if i != axis]
-        window = [_window(int(centre[i]), volume.fan.shape[i], self.size, rng) for i in in_plane]
+        window = [_window(int(centre[i]), volume.fan.shape[i], self.size, rng=rng) for i in in_plane]
         image = cut(volume.image, neighbours).astype(np.float32)
         middle = neighbours[self.context : self.context + 1]
         target, fan = cut(volume.target, middle), cut(volume.fan[None], middle)
@@ -203,38 +226,29 @@ class SliceBatches:
         return image, target, fan
 
 
-class PatchBatches:
-    """Random 3D patches of a list of volumes, flipped at random; numbered and seeded as :class:`SliceBatches` are.
+class PatchBatches(RandomBatches):
+    """Random 3D patches of a list of volumes, flipped at random, as :class:`RandomBatches`.
 
     Parameters
     ----------
-    volumes
-        The cases; those smaller than a patch are padded behind.
-    batch_size, size
-        Number of patches, and their size in voxels along z, y and x.
-    seed
-        Of all batches.
+    volumes, batch_size, seed
+        As there.
+    size
+        Of the patches in voxels along z, y and x.
     augment
         Whether the ultrasound, the first channel, is varied.
     """
 
     def __init__(
-        self, volumes: Sequence[TrainingVolume], batch_size: int, size: Sequence[int], seed: int, augment: bool
+        self, volumes: Sequence[TrainingVolume], batch_size: int, size: Sequence[int], *, seed: int, augment: bool
     ) -> None:
-        self.volumes = [_padded(volume, size) for volume in volumes]
-        self.batch_size, self.size = batch_size, tuple(size)
-        self.seed, self.augment = seed, augment
+        super().__init__(volumes, batch_size, size, padded=size, seed=seed, augment=augment)
 
-    def draw(self, step: int) -> Batch:
-        """Batch number ``step``."""
-        rng = np.random.default_rng((self.seed, step))
-        return _stack([self._patch(rng) for _ in range(self.batch_size)])
-
-    def _patch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _part(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         volume = self.volumes[rng.integers(len(self.volumes))]
         centre = volume.centres[rng.integers(len(volume.centres))]
-        places = zip(centre, volume.fan.shape, self.size, strict=True)
-        window = [_window(int(place), count, size, rng) for place, count, size in places]
+        places = zip(centre, volume.fan.shape, self.window, strict=True)
+        window = [_window(int(place), count, size, rng=rng) for place, count, size in places]
         flips = [slice(None, None, int(step)) for step in rng.choice((-1, 1), 3)]
         parts = (volume.image, volume.target, volume.fan[None])
         image, target, fan = (part[(slice(None), *window)][(slice(None), *flips)] for part in parts)
@@ -294,7 +308,7 @@ def _stack(items: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Batch:
     return Batch(image, target, fan)
 
 
-def _window(centre: int, count: int, size: int, rng: np.random.Generator) -> slice:
+def _window(centre: int, count: int, size: int, *, rng: np.random.Generator) -> slice:
     """A window that holds the centre, as a rule, away from the middle by up to a quarter of its size."""
     start = centre - size // 2 + int(rng.integers(-size // 4, size // 4 + 1))
     start = min(max(start, 0), count - size)

@@ -1,4 +1,4 @@
-"""Critics of patches and of whole images, which tell synthetic MRI from acquired."""
+"""Discriminators of patches and of whole images, which tell synthetic MRI from acquired."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..generators.syndiff import Halve, step_embedding
 def patch_discriminator(inputs: int, width: int = 32, layers: int = 2) -> torch.nn.Module:
     """PatchGAN (Isola et al. 2017) with spectral normalisation (Miyato et al. 2018) in place of batch normalisation.
 
-    MONAI's discriminator. With the default of two layers each judgement sees a square of 34 voxels, 27 mm at 0.8 mm:
+    MONAI's discriminator. With the default of two layers each score sees a square of 34 voxels, 27 mm at 0.8 mm:
     the grain of tissue and the borders of structures, not the anatomy of the head.
 
     Parameters
@@ -32,7 +32,7 @@ def patch_discriminator(inputs: int, width: int = 32, layers: int = 2) -> torch.
     Returns
     -------
     torch.nn.Module
-        Maps (B, inputs, H, W) to a list of layers (B, C, h, w), the last of which is the judgement, (B, 1, h, w).
+        Maps (B, inputs, H, W) to a list of layers (B, C, h, w), the last of which holds the scores, (B, 1, h, w).
     """
     from monai.networks.nets import PatchDiscriminator
 
@@ -66,7 +66,7 @@ class MultiScale(nn.Module):
 
 
 class PatchGAN(nn.Module):
-    """Four-wide convolutions of which the first three halve the image; a list of layers, the last the judgement.
+    """Four-wide convolutions of which the first three halve the image; a list of layers, the last the scores.
 
     Parameters
     ----------
@@ -75,14 +75,14 @@ class PatchGAN(nn.Module):
     inputs
         Number of channels.
     widths
-        Channels of the layers before the judgement; those beyond the third keep the size.
+        Channels of the layers before the scores; those beyond the third keep the size.
     spectral
         As the benchmark's GAN families have it (``src/gan`` of smcch/ious2mr-benchmark): spectral normalisation, layer
         normalisation over the channels of a voxel, and a bias in the last layer alone. Without it as ResViT has it
         (``src/resvit``): biases, and instance normalisation without weights. Neither normalises the first layer.
     """
 
-    def __init__(self, dimensions: int, inputs: int, widths: Sequence[int], spectral: bool) -> None:
+    def __init__(self, dimensions: int, inputs: int, widths: Sequence[int], *, spectral: bool) -> None:
         super().__init__()
         kind = nn.Conv3d if dimensions == 3 else nn.Conv2d
         instance = nn.InstanceNorm3d if dimensions == 3 else nn.InstanceNorm2d
@@ -109,7 +109,7 @@ class PatchGAN(nn.Module):
         return found
 
 
-def gan_discriminator(dimensions: int, inputs: int, conditional: bool, width: int = 64) -> MultiScale:
+def gan_discriminator(dimensions: int, inputs: int, *, conditional: bool, width: int = 64) -> MultiScale:
     """The discriminator of the benchmark's GAN families: two scales in 2D, one in 3D.
 
     Its text (section 2.4.1) gives all of them layers of 64, 128, 256 and 512 channels; in the released code, and by the
@@ -128,7 +128,7 @@ def resvit_discriminator(dimensions: int, inputs: int, width: int | None = None)
 
 
 class StepDiscriminator(nn.Module):
-    """Judge of a step of adversarial diffusion: (B, 2 T, ...) and the step to one number an image, (B,).
+    """Scores a step of adversarial diffusion: (B, 2 T, ...) and the step to one number an image, (B,).
 
     After the publications (Xiao et al. 2022, appendix C; Karras et al. 2020 for the deviation within the batch), with
     the widths that the published counts need: 7,216,705 parameters in 2D and 9,119,089 in 3D. That in 3D takes a step
@@ -150,7 +150,7 @@ class StepDiscriminator(nn.Module):
     """
 
     def __init__(
-        self, dimensions: int, inputs: int, filters: int | None = None, multipliers: Sequence[int] | None = None,
+        self, dimensions: int, inputs: int, *, filters: int | None = None, multipliers: Sequence[int] | None = None,
         embedding: int | None = None,
     ) -> None:
         super().__init__()
@@ -164,19 +164,19 @@ class StepDiscriminator(nn.Module):
         )
         self.stem = kind(inputs, widths[0], 1)
         self.blocks = nn.ModuleList(
-            _StepBlock(kind, before, after, self.embedding) for before, after in itertools.pairwise(widths)
+            _StepBlock(kind, before, after, embedding=self.embedding) for before, after in itertools.pairwise(widths)
         )
         self.last = kind(widths[-1] + 1, widths[-1], 3, padding=1)
-        self.judge = nn.Linear(widths[-1], 1)
+        self.head = nn.Linear(widths[-1], 1)
 
     def forward(self, images: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-        """Judge x_t and x_{t+1}, stacked as channels, at steps (B,) int64; larger is more like acquired."""
+        """Score x_t and x_{t+1}, stacked as channels, at steps (B,) int64; larger is more like acquired."""
         time = functional.leaky_relu(self.time(step_embedding(step, self.embedding)), _SLOPE)
         features = self.stem(images)
         for block in self.blocks:
             features = block(features, time)
         features = self.last(torch.cat([features, _deviation(features)], 1))
-        return self.judge(functional.leaky_relu(features, _SLOPE).flatten(2).sum(2))[:, 0]
+        return self.head(functional.leaky_relu(features, _SLOPE).flatten(2).sum(2))[:, 0]
 
 
 _STEPS_2D = (4, 8, 8, 8, 8, 8)
@@ -187,7 +187,7 @@ _SLOPE = 0.2
 class _StepBlock(nn.Module):
     """Two convolutions, the step added between them, beside a shortcut, at half the size."""
 
-    def __init__(self, kind: type[nn.Module], inputs: int, outputs: int, embedding: int) -> None:
+    def __init__(self, kind: type[nn.Module], inputs: int, outputs: int, *, embedding: int) -> None:
         super().__init__()
         self.first = kind(inputs, outputs, 3, padding=1)
         self.second = kind(outputs, outputs, 3, padding=1)

@@ -1,4 +1,4 @@
-"""Several processes that train one network: who takes part, and what they tell each other.
+"""Several processes that train one network: who takes part, and what they exchange.
 
 ``torchrun`` starts the processes and describes them in environment variables; without it there is one.
 """
@@ -41,8 +41,9 @@ class World:
 
     @classmethod
     def from_environment(cls) -> World:
-        """What torchrun says; one process alone without it."""
-        return cls(*(int(os.environ.get(name, default)) for name, default in _VARIABLES.items()))
+        """As torchrun describes it; one process alone without it."""
+        rank, size, local = (int(os.environ.get(name, one_alone)) for name, one_alone in _VARIABLES.items())
+        return cls(rank=rank, size=size, local_rank=local)
 
     @property
     def is_first(self) -> bool:
@@ -136,7 +137,7 @@ class World:
         return torch.stack(parts)
 
 
-def place(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+def to_device(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     """Move a network; of slices, its weights are laid out with the channels last, which is faster."""
     volumes = any(parameter.ndim == 5 for parameter in network.parameters())
     return network.to(device) if volumes else network.to(device, memory_format=torch.channels_last)

@@ -17,13 +17,12 @@ from ..generators.diffusion import Sampler
 from ..models.bundle import NETWORK_FILE
 from ..volume import InputError
 from .export import TORCHSCRIPT_FILE, export_onnx, export_torchscript, write_bundle
-from .families import BUNDLE, FAMILY_PRESETS, RUN, SLICES, FamilyPreset, Size, average_weights
+from .preset import REFINER, Preset, Stage
+from .presets import PRESETS
+from .run import BUNDLE, RUN, average_weights
 
-#: Voxel size of the cohorts that are learned from, in mm.
-SPACING_MM = 0.8
 INTENDED_USE = "Research only, never for clinical decisions."
 CITATION = "Network and training after the benchmark of intraoperative ultrasound to MRI synthesis, arXiv 2606.00630."
-_GAN = ("pix2pix", "swin_pix2pix", "cyclegan", "cut")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -57,7 +56,7 @@ def _check_text(file: Path) -> None:
 
 
 def export_run(
-    run: Path, output: Path, preset: FamilyPreset | None = None, licence: Path | None = None
+    run: Path, output: Path, preset: Preset | None = None, licence: Path | None = None
 ) -> float:
     """Write a run's best averaged networks as a bundle, ONNX and TorchScript, and compare both with torch.
 
@@ -86,31 +85,31 @@ def export_run(
     """
     if output.exists():
         raise InputError(f"{output}: exists already; remove it or choose another folder")
-    told = _read_run(run)
-    preset = preset or FAMILY_PRESETS[told["preset"]]
-    first, folder, window, refiner = preset, run, told["window"], None
-    if preset.first is not None:
-        refiner = _trained(preset, run)
-        first, folder, window = preset.slices(), run / SLICES, _read_run(run / SLICES)["window"]
+    content, preset = _read_run(run, preset)
+    windows = {stage["name"]: stage["window"] for stage in content["stages"]}
+    first, refiner = preset.first, None
+    folder, window = run / first.folder, windows[first.name]
+    if preset.last.name == REFINER:
+        refiner = _trained(preset.last, run)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as temporary:
         staging, section = Path(temporary), _plan(first, window)
         files = {"model": staging / "model.onnx", "torchscript": staging / "model.ts"}
-        channels = 3 if first.regime == "2.5D" else 1
+        channels = first.channels
         difference = 0.0
         if refiner is not None and (folder / BUNDLE).is_dir():  # made when it predicted what the refiner learned from
             files = {"model": folder / BUNDLE / NETWORK_FILE, "torchscript": folder / BUNDLE / TORCHSCRIPT_FILE}
         else:
             difference = _export(_generator(first, folder, window), channels, window, *files.values())
         if refiner is not None:
-            section["refiner"] = _refiner_plan(preset, told["window"])
+            section["refiner"] = _refiner_plan(preset.last, windows[REFINER])
             second = {"refiner": staging / "refiner.onnx", "refiner_torchscript": staging / "refiner.ts"}
             channels = len(section["refiner"]["inputs"])
-            difference = max(difference, _export(refiner, channels, told["window"], *second.values()))
+            difference = max(difference, _export(refiner, channels, windows[REFINER], *second.values()))
             files |= second
         staged = write_bundle(
-            staging / "bundle", metadata=_metadata(preset, section, output.name), card=_card(preset, told["window"]),
-            licence=licence, **files,
+            staging / "bundle", metadata=_metadata(preset, section, output.name),
+            card=_card(preset, windows[preset.last.name]), licence=licence, **files,
         )
         shutil.move(staged, output)
     return difference
@@ -123,56 +122,55 @@ def _export(network: torch.nn.Module, channels: int, window: list[int], onnx: Pa
     return max(differences)
 
 
-def _read_run(run: Path) -> dict[str, Any]:
+def _read_run(run: Path, preset: Preset | None) -> tuple[dict[str, Any], Preset]:
+    """What a run says of itself, and the preset that was trained, which is known or given."""
     try:
-        told = json.loads((run / RUN).read_text(encoding="utf-8"))
-        known = told["preset"] in FAMILY_PRESETS and (run / "checkpoint.pt").is_file()
+        content = json.loads((run / RUN).read_text(encoding="utf-8"))
+        preset = preset or PRESETS[content["preset"]]
+        known = len(content["stages"]) >= len(preset.stages) and not preset.last.foldable
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{run}: is no run of a family's preset; give the output folder of iousynth train (see its --list)"
         ) from error
-    if not known:
+    if not known or not (run / preset.last.folder / "checkpoint.pt").is_file():
         raise InputError(f"{run}: has no checkpoint of a known preset; let iousynth train finish first")
-    return told
+    return content, preset
 
 
-def _generator(preset: FamilyPreset, run: Path, window: list[int]) -> torch.nn.Module:
-    network = _trained(preset, run)
-    return Sampler(network, len(preset.targets), window).eval() if preset.family == "syndiff" else network
+def _generator(stage: Stage, run: Path, window: list[int]) -> torch.nn.Module:
+    network = _trained(stage, run)
+    return Sampler(network, len(stage.targets), window).eval() if stage.traits.diffusion else network
 
 
-def _trained(preset: FamilyPreset, run: Path) -> torch.nn.Module:
-    network = preset.network()
+def _trained(stage: Stage, run: Path) -> torch.nn.Module:
+    network = stage.network()
     network.load_state_dict(average_weights(run, network))
     return network.eval()
 
 
-def _plan(preset: FamilyPreset, window: list[int]) -> dict[str, Any]:
+def _plan(stage: Stage, window: list[int]) -> dict[str, Any]:
     """How a network that was trained here is run: on the grid and in windows of the size that it learned from."""
-    plan = {"regime": preset.regime, "spacing": [SPACING_MM] * 3, **_windows(preset, window)}
-    return plan if preset.regime == "3D" else {**plan, "slice_axes": list(preset.slice_axes)}
+    plan = {"regime": stage.regime, "spacing": [stage.spacing] * 3, **_windows(stage, window)}
+    return plan if stage.regime == "3D" else {**plan, "slice_axes": list(stage.slice_axes)}
 
 
-def _windows(preset: FamilyPreset, window: list[int]) -> dict[str, Any]:
-    """The GAN families' released code averages without weights, with half overlap."""
-    gan = preset.family in _GAN
+def _windows(stage: Stage, window: list[int]) -> dict[str, Any]:
     return {
         "window": window,
-        "overlap": 0.5 if gan else 0.25,
+        "overlap": stage.traits.overlap,
         "size_multiple": 1,
-        "blending": "uniform" if gan else "hann",
+        "blending": stage.traits.blending,
         "padding": "window",
     }
 
 
-def _refiner_plan(preset: FamilyPreset, window: list[int]) -> dict[str, Any]:
-    ultrasound = preset.inputs if preset.refiner_sees_ultrasound else ()
-    return {**_windows(preset, window), "inputs": [*preset.targets, *ultrasound]}
+def _refiner_plan(stage: Stage, window: list[int]) -> dict[str, Any]:
+    return {**_windows(stage, window), "inputs": list(stage.inputs)}
 
 
-def _metadata(preset: FamilyPreset, section: dict[str, Any], name: str) -> dict[str, Any]:
+def _metadata(preset: Preset, section: dict[str, Any], name: str) -> dict[str, Any]:
     """Content of metadata.json: MONAI's keys, and the section that IoUSynth reads."""
-    targets = " and ".join(preset.targets)
+    stage, targets = preset.last, " and ".join(preset.last.targets)
     return {
         "version": "0.1.0",
         "monai_version": metadata.version("monai"),
@@ -180,13 +178,13 @@ def _metadata(preset: FamilyPreset, section: dict[str, Any], name: str) -> dict[
         "numpy_version": metadata.version("numpy"),
         "name": name,
         "task": f"synthesis of {targets} MRI from intraoperative ultrasound",
-        "description": f"{preset.family} in {preset.regime} for {targets}",
+        "description": f"{stage.family} in {preset.regime} for {targets}",
         "intended_use": INTENDED_USE,
         "iousynth": {
             "kind": "generator",
             **section,
             "inputs": ["ioUS"],
-            "outputs": list(preset.targets),
+            "outputs": list(stage.targets),
             "citation": CITATION,
             "intended_use": INTENDED_USE,
             "preset": preset.name,
@@ -194,12 +192,13 @@ def _metadata(preset: FamilyPreset, section: dict[str, Any], name: str) -> dict[
     }
 
 
-def _card(preset: FamilyPreset, window: list[int]) -> str:
+def _card(preset: Preset, window: list[int]) -> str:
     """A run on small cases has a smaller window than its preset; reduced presets also have narrower networks."""
-    recipe = replace(preset.recipe, window=tuple(window)).describe()
-    recipe += "; narrower networks than the preset's" if preset.size != Size() else ""
+    stage = preset.last
+    recipe = replace(stage.recipe, window=tuple(window)).describe()
+    recipe += "; narrower networks than the preset's" if stage.size else ""
     return (
-        f"# {preset.family} in {preset.regime} for {' and '.join(preset.targets)}\n\n**{INTENDED_USE}** Its images are "
+        f"# {stage.family} in {preset.regime} for {' and '.join(stage.targets)}\n\n**{INTENDED_USE}** Its images are "
         f"synthetic. Trained with the preset `{preset.name}`: {recipe}. "
         f"`configs/metadata.json` says how it is run.\n\nCite: {CITATION}\n"
     )

@@ -14,12 +14,14 @@ import torch
 
 from ..models.bundle import NETWORK_FILE, Bundle
 from ..volume import InputError
-from .data import SliceBatches
+from .data import RandomBatches
 
 _BATCHES = 8
 
 
-def start_from(network: torch.nn.Module, inputs: Sequence[str], bundle: Bundle, batches: SliceBatches) -> None:
+def start_from(
+    network: torch.nn.Module, inputs: Sequence[str], bundle: Bundle, *, batches: RandomBatches
+) -> None:
     """Give the network the weights of a bundle.
 
     Parameters
@@ -31,7 +33,7 @@ def start_from(network: torch.nn.Module, inputs: Sequence[str], bundle: Bundle, 
     bundle
         An ONNX bundle whose weights carry the names of the network's.
     batches
-        Slices to adjust the normalisations with.
+        Slices or patches to adjust the normalisations with.
 
     Raises
     ------
@@ -68,7 +70,7 @@ def _convolutions(network: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]
 
 
 @torch.no_grad()
-def _neutralise(network: torch.nn.Module, batches: SliceBatches) -> None:
+def _neutralise(network: torch.nn.Module, batches: RandomBatches) -> None:
     """Set every batch normalisation to the identity on the given batches, in training as in evaluation."""
     layers = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm3d)]
     moments: dict[torch.nn.Module, list[torch.Tensor]] = {layer: [] for layer in layers}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as functional
 
+from ..generators.recipe import Recipe
 from .data import OUTSIDE, Batch
 
 
@@ -119,7 +120,7 @@ def least_squares(score: torch.Tensor, goal: float, mask: torch.Tensor) -> torch
     Parameters
     ----------
     score
-        (B, 1, h, w) judgements of patches.
+        (B, 1, h, w), scores of patches.
     goal
         1 for acquired, 0 for synthetic.
     mask
@@ -208,6 +209,11 @@ class WeightedLoss:
     structure: float = 0.0
     gradient: float = 0.0
 
+    @classmethod
+    def of(cls, recipe: Recipe) -> WeightedLoss:
+        """With the weights of a recipe."""
+        return cls(recipe.absolute, recipe.structure, recipe.gradient)
+
     def __call__(self, prediction: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
         """Return the weighted terms for a prediction like ``batch.target``; missing targets take part in none."""
         known = known_targets(batch.target)
@@ -250,7 +256,7 @@ def gradient_penalty(scores: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
     Parameters
     ----------
     scores
-        All judgements of true images, of any shape; their sum is differentiated.
+        All scores of true images, of any shape; their sum is differentiated.
     image
         (B, ...) true images that the scores were computed from, with ``requires_grad``.
     """

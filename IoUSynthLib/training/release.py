@@ -17,8 +17,9 @@ from ..evaluation.tables import fidelity_table, overlap_table, trust_table, unce
 from ..experiments.agreement import table as agreement_table
 from .calibration import read_calibration
 from .export import export_onnx, write_bundle
-from .families import average_weights
-from .presets import PRESETS, Preset
+from .preset import Stage
+from .presets import PRESETS
+from .run import average_weights
 
 #: Largest input of a network in voxels, by its number of dimensions.
 WINDOW = {2: (192, 192), 3: (96, 96, 96)}
@@ -71,7 +72,7 @@ class About:
 
 def load_run(name: str, run: Path) -> torch.nn.Module:
     """The averaged network of a run's best checkpoint, or of the last when none was scored, ready for inference."""
-    network = PRESETS[name].network()
+    network = PRESETS[name].last.network()
     network.load_state_dict(average_weights(run, network))
     return network.eval()
 
@@ -115,7 +116,7 @@ def release(
     ValueError
         A table has no place in ``card``.
     """
-    preset, bundle = PRESETS[name], bundle or name
+    preset, bundle = PRESETS[name].last, bundle or name
     tables = _tables(preset.kind, evaluation, agreement)
     if card:
         text = _renewed(card, tables)
@@ -129,7 +130,7 @@ def release(
         return write_bundle(output / bundle, model, said, text, licence)
 
 
-def bundle_metadata(name: str, preset: Preset, operating_point: dict, about: About, training: str = "") -> dict:
+def bundle_metadata(name: str, preset: Stage, operating_point: dict, about: About, training: str = "") -> dict:
     """Content of metadata.json: MONAI's keys and the section that IoUSynth reads, without what is not known."""
     slices = preset.regime == "2.5D"
     channels: list[str] = [*preset.inputs]
@@ -210,7 +211,7 @@ def _tables(kind: str, evaluation: dict | None, agreement: dict | None) -> dict[
     return {name: tables[name] for name in _TABLES[kind]}
 
 
-def _filled(preset: Preset, values: Mapping[str, str]) -> str:
+def _filled(preset: Stage, values: Mapping[str, str]) -> str:
     """The template of a kind of model, filled in, without the sections of which something is not known."""
     values = {"inputs": ", ".join(preset.inputs), **values}
     sections = re.split(r"\n(?=## )", (CARDS / f"{preset.kind}.md").read_text(encoding="utf-8"))

@@ -73,28 +73,28 @@ def _constants(sampler: Sampler) -> Iterator[onnx.TensorProto]:
         return numpy_helper.from_array(np.ascontiguousarray(value), f"sampler.{name}")
 
     yield constant("shape", np.array(sampler.noise.shape[2:], np.int64))
-    for index in range(sampler.plan.steps):
+    for index in range(sampler.schedule.steps):
         yield constant(f"step.{index}", np.array([index]))
         yield constant(f"latent.{index}", sampler.latent[index : index + 1].cpu().numpy())
         yield constant(f"noise.{index}", sampler.noise[index].cpu().numpy())
         if index == 0:  # the last step ends at the clean image
             continue
         for name in ("clean_weight", "noisy_weight", "deviation"):
-            yield constant(f"{name}.{index}", np.float32(getattr(sampler.plan, name)[index]))
+            yield constant(f"{name}.{index}", np.float32(getattr(sampler.schedule, name)[index]))
 
 
 def _walk(sampler: Sampler, weights: Sequence[str]) -> Iterator[onnx.NodeProto]:
     """The nodes from the first noise, the same for every image, to the prediction."""
     yield helper.make_node("Shape", ["image"], ["batch"], start=0, end=1)
     yield helper.make_node("Concat", ["batch", "sampler.shape"], ["noisy_shape"], axis=0)
-    noisy = f"noisy.{sampler.plan.steps}"
+    noisy = f"noisy.{sampler.schedule.steps}"
     yield helper.make_node("Expand", ["sampler.noise.0", "noisy_shape"], [noisy])
-    for step in reversed(range(sampler.plan.steps)):
+    for step in reversed(range(sampler.schedule.steps)):
         clean = f"clean.{step}" if step else "prediction"
         seen = [noisy, "image", f"sampler.step.{step}", f"sampler.latent.{step}"]
         yield helper.make_node(_NAME, [*seen, *weights], [clean], domain=_DOMAIN)
         if step:
-            noise, parts = f"sampler.noise.{sampler.plan.steps - step}", []
+            noise, parts = f"sampler.noise.{sampler.schedule.steps - step}", []
             for name, value in (("clean_weight", clean), ("noisy_weight", noisy), ("deviation", noise)):
                 parts.append(f"{name}.{step}")
                 yield helper.make_node("Mul", [f"sampler.{name}.{step}", value], [parts[-1]])

@@ -20,7 +20,9 @@ _CLASS_COLOURS = np.array([COLOURS.get(name, (0, 0, 0)) for name in LABELS], np.
 _FULL_ERROR = 0.6
 
 
-def draw_generator(output: torch.Tensor, batch: Batch, inputs: Sequence[str], targets: Sequence[str]) -> np.ndarray:
+def draw_generator(
+    output: torch.Tensor, batch: Batch, *, inputs: Sequence[str], targets: Sequence[str]
+) -> np.ndarray:
     """Inputs, synthetic and true MRI, and the expected error if there is one (black 0 to white 30 % of the range).
 
     Parameters

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +12,11 @@ import SimpleITK as sitk
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from ..generators.recipe import Schedule
 from ..volume import InputError
-from .curves import Board, Curve, Progress
+from .curves import Board, Curve, ProgressBar
 from .data import Batch, Batches
-from .distributed import World, place
+from .distributed import World, to_device
 from .objectives.objective import Objective, Output
 
 if TYPE_CHECKING:
@@ -29,67 +28,17 @@ if TYPE_CHECKING:
 Score = Callable[[torch.nn.Module], float]
 #: Process r draws the batches from r times this number on, so that no two processes share one.
 BATCHES_OF_A_PROCESS = 2**32
-_STATE = ("network", "average", "optimizer", "rates")
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast to learn.
-
-    Attributes
-    ----------
-    steps
-        Number of batches.
-    rate
-        Peak of the learning rate, after a linear warm-up.
-    warm_up
-        Steps to the peak.
-    course
-        What the rate does then: "cycle" (stays, and falls to a thousandth over the last 60 %), "cosine" (falls to
-        ``floor`` along half a wave) or "constant".
-    floor
-        The rate at the end of a cosine.
-    average
-        Decay of the moving average of the weights; 0 for the weights themselves.
-    betas, decay
-        Of AdamW, which without decay is Adam.
-    mixed
-        Whether the networks run in bfloat16 where that is safe, if the device has it.
-    """
-
-    steps: int
-    rate: float = 2e-3
-    warm_up: int = 300
-    average: float = 0.999
-    checkpoint_every: int = 500
-    validation_batches: int = 16
-    course: str = "cycle"
-    floor: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    decay: float = 1e-4
-    mixed: bool = True
-
-    def factor(self, step: int) -> float:
-        """The learning rate at a step, as a multiple of its peak."""
-        warm = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
-        if self.course == "constant":
-            return warm
-        if self.course == "cosine":
-            passed = min(1.0, max(0.0, (step - self.warm_up) / max(1, self.steps - self.warm_up)))
-            lowest = self.floor / self.rate
-            return warm * (lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * passed)))
-        left = max(0.0, 1 - step / self.steps)
-        return warm * min(1.0, left / 0.6) ** 1.5 + 1e-3
+_STATE = ("network", "average", "optimizer", "scheduler")
 
 
 def is_finished(folder: Path, schedule: Schedule) -> bool:
-    """Tell whether the folder's checkpoint is the last one of the schedule."""
+    """Return whether the folder's checkpoint is the last one of the schedule."""
     path = folder / "checkpoint.pt"
     return path.exists() and torch.load(path, map_location="cpu", weights_only=True)["step"] >= schedule.steps
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Tell whether a device computes in bfloat16; a processor that has to imitate it takes eight times as long."""
+    """Return whether a device computes in bfloat16; a processor that has to imitate it takes eight times as long."""
     if device.type != "cpu":
         return True
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -144,12 +93,13 @@ class Trainer:
     """
 
     def __init__(
-        self, network: torch.nn.Module, objective: Objective, train: Batches, validation: Batches, schedule: Schedule,
-        folder: Path, device: torch.device | str = "cpu", score: Score | None = None, picture: Picture | None = None,
+        self, network: torch.nn.Module, objective: Objective, *, train: Batches, validation: Batches,
+        schedule: Schedule, folder: Path, device: torch.device | str = "cpu", score: Score | None = None,
+        picture: Picture | None = None,
     ) -> None:
         self.world = World.from_environment()
         self.device = self.world.device(device)
-        self.network = place(network, self.device)
+        self.network = to_device(network, self.device)
         self.parallel = self.network
         self.average = AveragedModel(self.network, multi_avg_fn=moving_average(schedule.average), use_buffers=True)
         self.objective, self.train_batches, self.validation_batches = objective, train, validation
@@ -158,9 +108,9 @@ class Trainer:
         trained = (parameter for parameter in self.network.parameters() if parameter.requires_grad)
         self.trained = [*trained, *objective.parameters()]
         self.optimizer = torch.optim.AdamW(
-            self.trained, schedule.rate, betas=schedule.betas, weight_decay=schedule.decay
+            self.trained, schedule.rate, betas=schedule.betas, weight_decay=schedule.weight_decay
         )
-        self.rates = torch.optim.lr_scheduler.LambdaLR(self.optimizer, schedule.factor)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, schedule.factor)
         self.step = 0
         self.best = float("inf")
 
@@ -234,7 +184,7 @@ class Trainer:
         self.world.average_gradients(self.objective.parameters())
         torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimizer.step()
-        self.rates.step()
+        self.scheduler.step()
         self.world.average_buffers(self.network)
         self.average.update_parameters(self.network)
         terms |= self.objective.learn(output, batch)
@@ -280,7 +230,7 @@ class Trainer:
             best = {"step": self.step, "score": score, "average": self.average.state_dict()}
             _write(best, self.folder / "best.pt")
         _write(self._state(generators), self.folder / "checkpoint.pt")
-        recorder.say(self.step, training["training"], row)
+        recorder.report(self.step, training["training"], row)
 
     @torch.no_grad()
     def _draw(self) -> np.ndarray | None:
@@ -344,14 +294,14 @@ def _in_full_precision(output: Output) -> Output:
 
 
 class _Recorder:
-    """What the first process writes and says."""
+    """What the first process writes and reports."""
 
     def __init__(self, trainer: Trainer, report: Callable[[str], None]) -> None:
         self.folder, self.steps = trainer.folder, trainer.schedule.steps
         self.folder.mkdir(parents=True, exist_ok=True)
         self.curve = Curve(self.folder / "curve.csv", trainer.step)
-        self.progress = Progress(self.steps, trainer.step, report)
-        self.board = Board(self.folder, trainer.step, self.progress.say)
+        self.progress = ProgressBar(self.steps, trainer.step, report)
+        self.board = Board(self.folder, trainer.step, self.progress.write)
         self._started, self._step = time.monotonic(), trainer.step
 
     def record(self, step: int, row: dict[str, float], picture: np.ndarray | None) -> None:
@@ -364,11 +314,11 @@ class _Recorder:
             image = sitk.GetImageFromArray(picture, isVector=True)
             sitk.WriteImage(image, str(folder / f"step-{step:06d}.png"))
 
-    def say(self, step: int, training: float, row: dict[str, float]) -> None:
+    def report(self, step: int, training: float, row: dict[str, float]) -> None:
         """Report a checkpoint and the speed since the last one."""
         speed = (step - self._step) / max(time.monotonic() - self._started, 1e-9)
         terms = "  ".join(f"{name} {value:.4f}" for name, value in row.items() if name != "training")
-        self.progress.say(f"step {step}/{self.steps}  training {training:.4f}  {terms}  {speed:.1f} steps/s")
+        self.progress.write(f"step {step}/{self.steps}  training {training:.4f}  {terms}  {speed:.1f} steps/s")
         self._started, self._step = time.monotonic(), step
 
     def close(self) -> None:

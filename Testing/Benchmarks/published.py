@@ -45,7 +45,7 @@ def write_checkpoint(folder: Path, family: str, regime: str, targets: list[str])
     from support.released_files import write_keras, write_torch
 
     from IoUSynthLib.generators import build
-    from IoUSynthLib.generators.regimes import build_refiner
+    from IoUSynthLib.generators.gan import Refiner
 
     torch.manual_seed(0)
     network = build(family, regime, targets)
@@ -53,7 +53,7 @@ def write_checkpoint(folder: Path, family: str, regime: str, targets: list[str])
         return [str(write_torch(folder / "weights.pth", family, network))]
     files = [str(write_keras(folder / "generator_ema.weights.h5", network))]
     if regime == "2D+3D-refine":
-        files += ["--refiner", str(write_keras(folder / "refiner_ema.weights.h5", build_refiner(targets)))]
+        files += ["--refiner", str(write_keras(folder / "refiner_ema.weights.h5", Refiner(len(targets))))]
     return files
 
 

@@ -134,8 +134,8 @@ def test_training_reads_it_and_masks_what_a_patient_lacks(prepared: Path) -> Non
     assert [np.isnan(volume.target).any(axis=(1, 2, 3)).tolist() for volume in volumes] == [
         [False, False], [False, True], [False, False],
     ]
-    network = PRESETS["ious2mr-2.5d"].network()
-    batches = SliceBatches(volumes[1:2], 2, 64, 0, False)
+    network = PRESETS["ious2mr-2.5d"].last.network()
+    batches = SliceBatches(volumes[1:2], 2, 64, seed=0, augment=False)
     batch = batches.draw(0)
     output = network(batch.image)
     losses = generator_loss(output, batch)
@@ -155,7 +155,7 @@ def test_a_missing_target_does_not_spoil_the_score_of_a_checkpoint(
     monkeypatch.setattr(
         "IoUSynthLib.evaluation.perceptual.load", lambda: lambda a, b: np.abs(a - b).mean(axis=(1, 2))
     )
-    batches = SliceBatches([generator_volume(prepared / "P2")], 2, 64, 0, False)
+    batches = SliceBatches([generator_volume(prepared / "P2")], 2, 64, seed=0, augment=False)
     network = torch.nn.Conv2d(3, 3, 1)
     torch.nn.init.zeros_(network.weight)
     torch.nn.init.zeros_(network.bias)

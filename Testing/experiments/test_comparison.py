@@ -9,12 +9,12 @@ pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 import SimpleITK as sitk
+from support.toy_presets import toy
 
 from IoUSynthLib.cases.case import Case, write_case
 from IoUSynthLib.evaluation.baselines import Baselines
-from IoUSynthLib.experiments import comparison, overfit
-from IoUSynthLib.training import families, trainer
-from IoUSynthLib.training.families import FamilyPreset
+from IoUSynthLib.experiments import comparison, overfit, trials
+from IoUSynthLib.training import preset, trainer
 from IoUSynthLib.volume import Volume
 
 #: The window is rounded up to 64 voxels, which the discriminators need.
@@ -47,8 +47,8 @@ def cohort(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch, no_board):
-    monkeypatch.setattr(FamilyPreset, "reduced", lambda preset, steps: preset.toy(steps))
-    monkeypatch.setattr(families, "perceptual_score", lambda batches: None)
+    monkeypatch.setattr(trials, "reduced", toy)
+    monkeypatch.setattr(preset, "perceptual_score", lambda batches: None)
     monkeypatch.setattr(trainer, "Board", no_board)
 
 

@@ -59,7 +59,7 @@ def _same(image, kernel, bias, stride):
 @pytest.mark.parametrize(("kernel", "stride"), [(7, 1), (3, 1), (1, 1), (4, 2), (3, 2)])
 @pytest.mark.parametrize("size", [(8, 12), (6, 8, 10)])
 def test_convolution_pads_as_tensorflow_does(kernel, stride, size):
-    layer = _randomise(convolution(len(size), 2, 3, kernel, stride, bias=True))
+    layer = _randomise(convolution(len(size), 2, 3, kernel=kernel, stride=stride, bias=True))
     weight, bias = (parameter.detach().numpy() for parameter in layer.parameters())
     image = _draw(2, *size)
     result = _run(layer, image[None])[0]
@@ -68,7 +68,7 @@ def test_convolution_pads_as_tensorflow_does(kernel, stride, size):
 
 
 def test_a_three_wide_kernel_with_stride_two_pads_behind_only():
-    layer = convolution(2, 1, 1, 3, stride=2)
+    layer = convolution(2, 1, 1, kernel=3, stride=2)
     with torch.no_grad():
         next(layer.parameters()).fill_(1.0)
     row = np.zeros((1, 1, 6, 6), np.float32)
@@ -77,7 +77,7 @@ def test_a_three_wide_kernel_with_stride_two_pads_behind_only():
 
 
 def test_weights_start_small_and_biases_from_zero():
-    layer = convolution(3, 16, 16, 3, bias=True)
+    layer = convolution(3, 16, 16, kernel=3, bias=True)
     assert float(layer.weight.detach().std()) == pytest.approx(0.02, rel=0.05)
     assert not layer.bias.any()
 
@@ -118,7 +118,7 @@ def test_activation_and_up_sampling():
 
 
 def test_gate_weighs_the_skip_connection():
-    gate = _randomise(AttentionGate(2, 3, 4, 2, bias=True))
+    gate = _randomise(AttentionGate(2, 3, 4, hidden=2, bias=True))
     skip, gating = _draw(1, 3, 2, 2), _draw(1, 4, 2, 2) + 1
     a, b, c = (layer.weight.detach().numpy()[:, :, 0, 0] for layer in (gate.skip, gate.gating, gate.weight))
     hidden = np.maximum(np.einsum("oi,biyx->boyx", a, skip) + np.einsum("oi,biyx->boyx", b, gating), 0)
@@ -145,7 +145,7 @@ def test_residual_block_activates_after_the_sum(dimensions, bias):
 
 
 def test_dropout_acts_in_training_alone():
-    block = DecoderBlock(2, 4, 2, 4, dropout=0.5)
+    block = DecoderBlock(2, 4, 4, skip=2, dropout=0.5)
     x, skip = torch.randn(1, 4, 4, 4), torch.randn(1, 2, 8, 8)
     with torch.no_grad():
         several = [block.train()(x, skip) for _ in range(2)]

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from IoUSynthLib.generators import diffusion  # noqa: E402
 
 ORACLES = SHARED / "oracles"
-PLAN = diffusion.schedule()
+PLAN = diffusion.noise_schedule()
 
 
 def test_posterior_coefficients_as_published():
@@ -52,7 +52,7 @@ def test_sampling_agrees_with_the_oracle():
         trace.append(noisy)
         return torch.tanh(0.5 * noisy + 0.25 * toy["source"] - 0.1 * step)
 
-    result = diffusion.sample(denoise, toy["x_init"], toy["noise"], PLAN)
+    result = diffusion.sample(denoise, toy["x_init"], toy["noise"], schedule=PLAN)
     torch.testing.assert_close(torch.stack([*trace[1:], result]), toy["trace"], atol=1e-6, rtol=0)
 
 
@@ -63,8 +63,8 @@ def test_posterior_undoes_diffusion():
     draw = [torch.randn(clean.shape, generator=generator) for _ in range(3)]
     for step in range(PLAN.steps):
         steps = torch.full((len(clean),), step)
-        earlier, later = diffusion.diffuse_pair(PLAN, clean, steps, (draw[0], draw[1]))
-        back = diffusion.step_back(PLAN, clean, later, steps, draw[2])
+        earlier, later = diffusion.diffuse_pair(PLAN, clean, steps, noise=(draw[0], draw[1]))
+        back = diffusion.step_back(PLAN, clean, later, step=steps, noise=draw[2])
         for values in (earlier, back):
             assert math.isclose(float(values.mean()), 0.7 * PLAN.signal[step], abs_tol=0.01)
             assert math.isclose(float(values.std()), PLAN.noise[step], abs_tol=0.01)
@@ -73,9 +73,9 @@ def test_posterior_undoes_diffusion():
 def test_steps_may_differ_within_a_batch():
     clean, noisy, noise = torch.randn(3, 4, 1, 5, 5)
     steps = torch.tensor([3, 0, 2, 1])
-    together = diffusion.step_back(PLAN, clean, noisy, steps, noise)
+    together = diffusion.step_back(PLAN, clean, noisy, step=steps, noise=noise)
     for number, step in enumerate(steps.tolist()):
-        alone = diffusion.step_back(PLAN, clean[number], noisy[number], step, noise[number])
+        alone = diffusion.step_back(PLAN, clean[number], noisy[number], step=step, noise=noise[number])
         torch.testing.assert_close(together[number], alone)
     assert torch.equal(together[1], clean[1])
 

@@ -12,7 +12,7 @@ from support.tiny_models import SHARED
 from IoUSynthLib.generators import REGIMES, build
 from IoUSynthLib.generators.cut import SliceGenerator, VolumeGenerator
 from IoUSynthLib.generators.cyclegan import ResidualGenerator
-from IoUSynthLib.generators.regimes import build_refiner
+from IoUSynthLib.generators.gan import Refiner
 
 FAMILIES = ("pix2pix", "swin_pix2pix", "cyclegan", "cut")
 TARGETS = ("T2w", "FLAIR")
@@ -48,9 +48,9 @@ def test_published_parameter_counts(family):
 
 def test_counts_of_refiner_and_of_the_way_back():
     with torch.device("meta"):
-        assert [_count(build_refiner(TARGETS[:n])) for n in (1, 2)] == [160289, 161154]
-        assert _count(ResidualGenerator(2, 1, 3, 64)) == 22754308 - 11377153
-        assert _count(ResidualGenerator(2, 2, 1, 64)) == 22748035 - 11374018
+        assert [_count(Refiner(n)) for n in (1, 2)] == [160289, 161154]
+        assert _count(ResidualGenerator(2, 1, 3, width=64)) == 22754308 - 11377153
+        assert _count(ResidualGenerator(2, 2, 1, width=64)) == 22748035 - 11374018
 
 
 def test_counts_that_the_notes_call_exact():
@@ -114,3 +114,15 @@ def test_cut_gives_the_features_that_are_compared(regime):
     channels = (4, 4, 8, 32) if regime == "2D" else (4, 8, 16, 32)
     sizes = [tuple(np.array(image.shape[2:]) // stride) for stride in strides]
     assert [tuple(f.shape) for f in features] == [(1, c, *s) for c, s in zip(channels, sizes, strict=True)]
+
+
+def test_refiner_adds_a_correction_and_clips():
+    torch.manual_seed(0)
+    refiner = Refiner(2, width=4).eval()
+    image = torch.rand(1, 2, 8, 12, 4) * 2 - 1
+    with torch.no_grad():
+        refiner.head.weight.zero_()
+        refiner.head.bias.copy_(torch.tensor([0.25, -3.0]))
+        result = refiner(image)
+    assert torch.allclose(result[:, 0], (image[:, 0] + 0.25).clamp(max=1))
+    assert torch.equal(result[:, 1], torch.full_like(result[:, 1], -1.0))

@@ -60,7 +60,7 @@ def test_parameters_as_published(regime, targets, count):
 @pytest.mark.parametrize(("targets", "count"), [(("T2w",), 57_121), (("T2w", "FLAIR"), 58_850)])
 def test_refiner_parameters_as_published(targets, count):
     with torch.device("meta"):
-        refiner = resvit.build_refiner(targets)
+        refiner = resvit.Refiner(len(targets))
     assert sum(parameter.numel() for parameter in refiner.parameters()) == count
 
 
@@ -114,7 +114,7 @@ def test_refinement_of_the_released_code(target):
     folder = FIXTURES / f"ResViT-2d_3d_refine-{target}"
     if not folder.exists():
         pytest.skip("the ResViT fixtures are not here")
-    refiner = resvit.build_refiner(TARGETS[target])
+    refiner = resvit.Refiner(len(TARGETS[target]))
     refiner.load_state_dict(torch.load(folder / "refine.pth", weights_only=True))
     found = run(refiner, np.load(folder / "refine_in_BCDHW.npy"))
     np.testing.assert_allclose(found, np.load(folder / "refine_out_BCDHW.npy"), atol=1e-5)
@@ -124,14 +124,14 @@ def test_refinement_of_the_released_code(target):
 def test_attention_equals_monais_swin(dimensions, window, size):
     swin = pytest.importorskip("monai.networks.nets.swin_unetr")
     shift = window // 2
-    layer = resvit._WindowAttention(16, dimensions, 4, window)
+    layer = resvit._WindowAttention(16, dimensions, 4)
     theirs = swin.WindowAttention(16, 4, (window,) * dimensions, qkv_bias=True)
     torch.nn.init.normal_(layer.rpb)
     state = layer.state_dict()
     names = {"rpb": "relative_position_bias_table", "rpi": "relative_position_index"}
     theirs.load_state_dict({names.get(key, key): value for key, value in state.items()})
     tokens = torch.randn(2, *size, 16)
-    mask = resvit.shift_mask(size, window, shift, tokens)
+    mask = resvit.shift_mask(size, window, shift, like=tokens)
     expected_mask = swin.compute_mask(size, (window,) * dimensions, (shift,) * dimensions, "cpu")
     torch.testing.assert_close(mask[:, 0], expected_mask)
     windows = resvit.partition(tokens, window)

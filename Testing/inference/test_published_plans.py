@@ -52,7 +52,7 @@ def test_slice_pipeline_of_the_released_code(regime, target):
     two processors give the same. Such slices are not valid in the pipeline either, and are passed over.
     """
     torch = pytest.importorskip("torch")
-    from IoUSynthLib.generators.regimes import ReversedAxes
+    from IoUSynthLib.published.axes import ReversedAxes
     from IoUSynthLib.published.resvit import load_resvit
 
     arrays = fixture(f"volume_{regime.lower()}_{target}_size64.npz")

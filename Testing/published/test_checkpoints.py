@@ -128,7 +128,7 @@ def test_damaged_files_are_refused(checkpoint, tmp_path):
 
 
 def test_refiner_is_read(tmp_path):
-    refiner = resvit.build_refiner(("T2w", "FLAIR"), filters=4)
+    refiner = resvit.Refiner(2, filters=4)
     torch.save(refiner.state_dict(), tmp_path / "refine.pth")
     image = torch.randn(1, 2, 4, 5, 6)
     with torch.no_grad():

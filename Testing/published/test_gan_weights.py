@@ -19,9 +19,8 @@ import numpy as np
 import pytest
 import torch
 
-from IoUSynthLib.generators.regimes import RefinedSlices
-from IoUSynthLib.published import gan
-from IoUSynthLib.published.gan import identify, load_gan
+from IoUSynthLib.published import gan, plans
+from IoUSynthLib.published.gan import RefinedSlices, identify, load_gan
 from IoUSynthLib.volume import InputError
 
 ANSWERS = Path(__file__).with_name("keras_answers.npz")
@@ -104,7 +103,8 @@ def test_generator_and_refiner_load_together(answers, cut, tmp_path):
     refiner = _write(tmp_path / "refiner_ema.weights.h5", _weights(answers, "refiner 3D 2"))
     network = load_gan(cut[1], "cut", "2D+3D-refine", TARGETS, refiner)
     assert isinstance(network, RefinedSlices)
-    assert (network.axes, network.window, network.patch) == ((0, 1, 2), (192, 192), (64, 64, 32))
+    plan, patches = plans.plan("cut", "2D+3D-refine"), plans.refiner_plan("cut")["window"]
+    assert (plan["slice_axes"], plan["window"], patches) == ([0, 1, 2], [192, 192], [32, 64, 64])  # z, y, x
     _check(network.slice_network, answers, "cut 2D 2")
     _check(network.refiner, answers, "refiner 3D 2")
 

@@ -14,9 +14,10 @@ pytest.importorskip("onnxscript")
 
 from support.machine_names import machine_names  # noqa: E402
 from support.released_files import write_keras  # noqa: E402
+from support.slicewise import RefinedSlices  # noqa: E402
 
 from IoUSynthLib import cli  # noqa: E402
-from IoUSynthLib.generators import build, diffusion, regimes  # noqa: E402
+from IoUSynthLib.generators import build, diffusion, gan  # noqa: E402
 from IoUSynthLib.generators import resvit as resvit_network  # noqa: E402
 from IoUSynthLib.inference import open_session, predict  # noqa: E402
 from IoUSynthLib.models import bundle  # noqa: E402
@@ -108,7 +109,7 @@ def test_generator_and_refiner_become_one_bundle(tmp_path, capsys):
     """The GAN families' two stages compute what the authors' patches and averages compute, in their order of axes."""
     torch.manual_seed(0)
     network = build("pix2pix", "2D", ("T2w", "FLAIR"), width=4).eval()
-    refiner = regimes.build_refiner(("T2w", "FLAIR"), 4).eval()
+    refiner = gan.Refiner(2, 4).eval()
     write_keras(tmp_path / "g.weights.h5", network)
     files = ["--refiner", str(write_keras(tmp_path / "r.weights.h5", refiner))]
     targets = ("T2w", "FLAIR")
@@ -120,7 +121,7 @@ def test_generator_and_refiner_become_one_bundle(tmp_path, capsys):
     assert (model.frame, model.fixed_spacing, model.spacing) == ("patient", True, (0.5, 0.5, 2.0))
     assert {"sha256", "refiner_sha256", "published"} == set(model.details["source"])
     image = np.random.default_rng(0).uniform(-1, 1, (9, 40, 36)).astype(np.float32)
-    whole = regimes.RefinedSlices(network, refiner, (0, 1, 2), (32, 32), (16, 16, 8))
+    whole = RefinedSlices(network, refiner, (0, 1, 2), (32, 32), (16, 16, 8))
     with torch.no_grad():
         expected = whole(torch.from_numpy(np.ascontiguousarray(image.T[None, None])))[0].numpy()
     np.testing.assert_allclose(np.clip(in_two_stages(model, image), -1, 1), expected.transpose(0, 3, 2, 1), atol=1e-3)
@@ -135,7 +136,7 @@ def test_resvit_with_and_without_a_refinement_head(tmp_path, capsys):
     assert captured.count("\n") == 1
     assert bundle.load(tmp_path / "bundle").refiner is None
     (tmp_path / "bundle").rename(tmp_path / "first")
-    refiner = resvit_network.build_refiner(("T2w",), filters=4).eval()
+    refiner = resvit_network.Refiner(1, filters=4).eval()
     torch.save(refiner.state_dict(), tmp_path / "refine.pth")
     assert run(tmp_path, "resvit", "2D+3D-refine", "--refiner", str(tmp_path / "refine.pth")) == 0
     assert "No refinement head" not in capsys.readouterr().out

@@ -8,7 +8,7 @@ from IoUSynthLib.training.data import Batch
 from IoUSynthLib.training.discriminators import patch_discriminator
 from IoUSynthLib.training.distributed import World
 from IoUSynthLib.training.losses import feature_matching, least_squares
-from IoUSynthLib.training.objectives.adversary import Adversary
+from IoUSynthLib.training.objectives.adversary import PatchAdversary
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def batch():
 @pytest.fixture
 def adversary():
     torch.manual_seed(0)
-    adversary = Adversary(patch_discriminator(5, width=8), rate=2e-3)
+    adversary = PatchAdversary(patch_discriminator(5, width=8), rate=2e-3, condition=(0, 1, 2))
     adversary.prepare(torch.device("cpu"), World(), lambda step: 1.0)
     return adversary
 

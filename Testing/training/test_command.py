@@ -1,46 +1,28 @@
 """``iousynth train`` on a cohort of tiny cases: what it writes, and one line for everything that is wrong."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.noise_cohort import write_noise_cohort
+from support.toy_presets import toy_unet
 
 from IoUSynthLib import cli
-from IoUSynthLib.cases.case import Case, write_case
-from IoUSynthLib.training.presets import PRESETS, Preset
-from IoUSynthLib.training.trainer import Schedule
-from IoUSynthLib.volume import Volume
+from IoUSynthLib.training.presets import PRESETS
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    """A case for training and one for validation, cubes of 40 voxels of noise."""
-    folder, rng = tmp_path_factory.mktemp("cohort"), np.random.default_rng(0)
-    fan = np.zeros((40, 40, 40), np.uint8)
-    fan[4:-4, 4:-4, 4:-4] = 1
-    entries = []
-    for number, split in enumerate(("train", "validation")):
-        images = {
-            "ioUS": Volume((rng.uniform(20, 255, fan.shape) * fan).astype(np.uint8)),
-            "T2w": Volume(rng.integers(0, 1000, fan.shape).astype(np.int16)),
-            "FLAIR": Volume(rng.integers(0, 1000, fan.shape).astype(np.int16)),
-        }
-        labels = Volume((rng.integers(0, 3, fan.shape) * fan).astype(np.uint8))
-        write_case(Case(images, labels, Volume(fan), {"simulated": True}), folder / f"case-{number:04d}")
-        entries.append({"name": f"case-{number:04d}", "head": "noise", "split": split})
-    (folder / "dataset.json").write_text(json.dumps({"simulated": True, "seed": 0, "cases": entries}))
-    return folder
+    """A case for training and one for validation."""
+    return write_noise_cohort(tmp_path_factory.mktemp("cohort"))
 
 
 @pytest.fixture(autouse=True)
 def _tiny_presets(monkeypatch):
     """Networks and slices of toy size, under the names that ship."""
-    small = {"size": 32, "batch_size": 2, "features": (4, 4, 8, 8, 8, 4), "share": 1.0}
-    small["schedule"] = Schedule(4, warm_up=2, checkpoint_every=2, validation_batches=1)
     for name, preset in list(PRESETS.items()):
-        if isinstance(preset, Preset):
-            monkeypatch.setitem(PRESETS, name, replace(preset, **small))
+        if preset.last.foldable:
+            monkeypatch.setitem(PRESETS, name, toy_unet(preset))
 
 
 def run(*arguments):
@@ -54,6 +36,12 @@ def test_a_run_leaves_checkpoint_curve_and_pictures(name, cohort, tmp_path, caps
     assert {"checkpoint.pt", "curve.csv", "samples/step-000002.png", "samples/step-000004.png"} <= names
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
     assert [line.split("  ")[0] for line in lines] == ["step 2/4", "step 4/4"]
+    content = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert [content[key] for key in ("preset", "seed", "initial", "predictions")] == [name, 0, None, False]
+    assert content["cohort"] == {"simulated": True, "seed": 0, "cases": {"train": 1, "validation": 1}, "heads": 1}
+    (stage,) = content["stages"]
+    assert (stage["name"], stage["steps"]) == ("main", 4)
+    assert stage["window"] == [32] * PRESETS[name].last.dimensions
 
 
 def test_a_seed_gives_one_result(cohort, tmp_path):

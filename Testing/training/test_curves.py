@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from IoUSynthLib.training.curves import Board, Curve, Progress
+from IoUSynthLib.training.curves import Board, Curve, ProgressBar
 from IoUSynthLib.training.data import Batch
 from IoUSynthLib.training.samples import draw_generator, draw_segmenter
 
@@ -74,9 +74,9 @@ def test_a_bar_on_a_terminal_only(terminal, monkeypatch, capsys):
     pytest.importorskip("tqdm")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     lines = []
-    progress = Progress(4, 1, lines.append)
+    progress = ProgressBar(4, 1, lines.append)
     progress.advance()
-    progress.say("a line")
+    progress.write("a line")
     progress.close()
     assert lines == ["a line"]
     assert ("2/4" in capsys.readouterr().err) == terminal
@@ -92,7 +92,7 @@ def batch():
 def test_sample_picture_of_a_generator(batch):
     output = torch.stack([torch.full((6, 32, 48), value) for value in (-1.0, 0.0, np.log(0.61))], 1)
     batch.target[1, 1] = torch.nan
-    picture = draw_generator(output, batch, ("ioUS",), ("T2w", "FLAIR"))
+    picture = draw_generator(output, batch, inputs=("ioUS",), targets=("T2w", "FLAIR"))
     assert picture.shape[0] == 16 + 4 * 34
     assert picture.shape[1] >= 2 + 6 * 50  # the last title may be wider than its column
 

@@ -61,7 +61,7 @@ def test_damaged_predictions_are_named(tmp_path):
             path.write_bytes(path.read_bytes()[:-100])
         for load in (
             lambda: segmenter_volume(tmp_path / "case-0000", ("ioUS", "T2w"), tmp_path),
-            lambda: refiner_volume(tmp_path / "case-0000", tmp_path, ("T2w",), True),
+            lambda: refiner_volume(tmp_path / "case-0000", tmp_path, ("T2w",), ultrasound=True),
         ):
             with pytest.raises(InputError, match=rf"case-0000_T2w\.npy: is (of )?.*{message.removeprefix('is ')}"):
                 load()

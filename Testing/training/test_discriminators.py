@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from IoUSynthLib.generators import build_refiner  # noqa: E402
 from IoUSynthLib.training import discriminators as critics  # noqa: E402
-from IoUSynthLib.training.families import FAMILY_PRESETS  # noqa: E402
+from IoUSynthLib.training.presets import PRESETS  # noqa: E402
 
 #: Dimensions, channels, whether it sees the ultrasound: counts with spectral normalisation's vectors, as Keras counts.
 GAN = {
@@ -40,7 +40,7 @@ def keras_parameters(network):
 @pytest.mark.parametrize("plan", GAN, ids=str)
 def test_gan_discriminators(plan):
     with torch.device("meta"):
-        network = critics.gan_discriminator(*plan)
+        network = critics.gan_discriminator(*plan[:2], conditional=plan[2])
     assert keras_parameters(network) == GAN[plan]
 
 
@@ -75,17 +75,17 @@ def test_syndiff_refiner_and_its_judge():
     one, two = (parameters(build_refiner("syndiff", targets)) for targets in (("T2w",), ("T2w", "FLAIR")))
     assert one == 211_633
     assert two - one == pytest.approx((932_258 - 866_402) / 4, abs=2)
-    objective = FAMILY_PRESETS["syndiff-2d+3d-refine-t2w"].objective()
+    objective = PRESETS["syndiff-2d+3d-refine-t2w"].last.objective()
     assert parameters(objective.adversary.discriminator) == pytest.approx(1.56e6, rel=0.01)
 
 
 def test_presets_have_the_published_discriminators():
-    objective = FAMILY_PRESETS["pix2pix-2.5d-t2w"].objective()
+    objective = PRESETS["pix2pix-2.5d-t2w"].last.objective()
     assert keras_parameters(objective.adversary.discriminator) == 5_531_012  # the middle slice alone
-    cycle = FAMILY_PRESETS["cyclegan-2.5d-t2w"].objective()
+    cycle = PRESETS["cyclegan-2.5d-t2w"].last.objective()
     assert [keras_parameters(one.discriminator) for one in cycle.adversaries] == [1_323_396, 1_327_492]
-    assert parameters(cycle.way_back) == 11_377_155
-    assert parameters(FAMILY_PRESETS["resvit-2.5d-t2w"].objective().adversary.discriminator) == 2_765_761
+    assert parameters(cycle.inverse) == 11_377_155
+    assert parameters(PRESETS["resvit-2.5d-t2w"].last.objective().adversary.discriminator) == 2_765_761
 
 
 def test_scales_see_the_image_at_full_and_half_size():

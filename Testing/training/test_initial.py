@@ -8,7 +8,7 @@ import torch
 from support.machine_names import machine_names
 from support.tiny_models import write_bundle
 
-from IoUSynthLib.generators.unet import plain_network
+from IoUSynthLib.generators.unet import build
 from IoUSynthLib.models.bundle import Bundle, load
 from IoUSynthLib.training.data import PatchBatches, SliceBatches, TrainingVolume
 from IoUSynthLib.training.export import export_onnx
@@ -22,14 +22,14 @@ CLASSES = ["background", "tumour", "cavity"]
 def batches(inputs: int) -> SliceBatches:
     image = np.random.default_rng(0).uniform(-1, 1, (inputs, 32, 32, 32)).astype(np.float16)
     fan = np.ones((32, 32, 32), bool)
-    return SliceBatches([TrainingVolume(image, image[:1], fan, np.argwhere(fan)[::50])], 4, 32, 0, augment=False)
+    return SliceBatches([TrainingVolume(image, image[:1], fan, np.argwhere(fan)[::50])], 4, 32, seed=0, augment=False)
 
 
 @pytest.fixture(scope="module")
 def trained() -> torch.nn.Module:
     """A network whose normalisations have seen data, so that they are far from the identity."""
     torch.manual_seed(3)
-    network = plain_network(6, 3, FEATURES)
+    network = build(2, 6, 3, features=FEATURES)
     for layer in network.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(layer.weight, 0.5, 2)
@@ -48,8 +48,8 @@ def bundle(trained: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_the_started_network_computes_what_the_bundle_does(trained: torch.nn.Module, bundle: Bundle) -> None:
-    network = plain_network(6, 3, FEATURES)
-    start_from(network, ["ioUS", "T2w"], bundle, batches(2))
+    network = build(2, 6, 3, features=FEATURES)
+    start_from(network, ["ioUS", "T2w"], bundle, batches=batches(2))
     image = batches(2).draw(77).image
     with torch.no_grad():
         torch.testing.assert_close(network.eval()(image), trained(image), atol=2e-4, rtol=1e-3)
@@ -57,8 +57,8 @@ def test_the_started_network_computes_what_the_bundle_does(trained: torch.nn.Mod
 
 def test_its_normalisations_are_set_for_training_too(trained: torch.nn.Module, bundle: Bundle) -> None:
     """In training a layer normalises by the batch; that must not throw the weights away."""
-    network = plain_network(6, 3, FEATURES)
-    start_from(network, ["ioUS", "T2w"], bundle, batches(2))
+    network = build(2, 6, 3, features=FEATURES)
+    start_from(network, ["ioUS", "T2w"], bundle, batches=batches(2))
     image = torch.cat([batches(2).draw(number).image for number in range(8)])
     with torch.no_grad():
         difference = (network.train()(image) - trained(image)).std()
@@ -66,24 +66,24 @@ def test_its_normalisations_are_set_for_training_too(trained: torch.nn.Module, b
 
 
 def test_fewer_inputs_keep_their_columns(trained: torch.nn.Module, bundle: Bundle) -> None:
-    network = plain_network(3, 3, FEATURES)
-    start_from(network, ["T2w"], bundle, batches(1))
-    whole = plain_network(6, 3, FEATURES)
-    start_from(whole, ["ioUS", "T2w"], bundle, batches(2))
+    network = build(2, 3, 3, features=FEATURES)
+    start_from(network, ["T2w"], bundle, batches=batches(1))
+    whole = build(2, 6, 3, features=FEATURES)
+    start_from(whole, ["ioUS", "T2w"], bundle, batches=batches(2))
     first = "conv_0.conv_0.conv.weight"
     torch.testing.assert_close(network.state_dict()[first], whole.state_dict()[first][:, 3:])
 
 
 def test_another_architecture_is_refused(bundle: Bundle) -> None:
     with pytest.raises(InputError, match="do not fit a network that reads ioUS"):
-        start_from(plain_network(3, 3, (8, 8, 8, 8, 8, 8)), ["ioUS"], bundle, batches(1))
+        start_from(build(2, 3, 3, features=(8, 8, 8, 8, 8, 8)), ["ioUS"], bundle, batches=batches(1))
     with pytest.raises(InputError, match="do not fit a network that reads FLAIR"):
-        start_from(plain_network(3, 3, FEATURES), ["FLAIR"], bundle, batches(1))
+        start_from(build(2, 3, 3, features=FEATURES), ["FLAIR"], bundle, batches=batches(1))
 
 
 def test_a_network_of_volumes_and_weights_in_half_precision(tmp_path: Path) -> None:
     torch.manual_seed(4)
-    trained = plain_network(2, 3, WIDER, dimensions=3).eval()
+    trained = build(3, 2, 3, features=WIDER).eval()
     files = [tmp_path / name for name in ("whole.onnx", "half.onnx")]
     differences = [export_onnx(trained, 2, file, dimensions=3, half=file.stem == "half") for file in files]
     assert machine_names(tmp_path) == []
@@ -96,9 +96,9 @@ def test_a_network_of_volumes_and_weights_in_half_precision(tmp_path: Path) -> N
     image = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 32)).astype(np.float16)
     fan = np.ones((32, 32, 32), bool)
     volume = TrainingVolume(image, image[:1], fan, np.argwhere(fan)[::500])
-    patches = PatchBatches([volume], 1, (32, 32, 32), 0, augment=False)
-    network = plain_network(2, 3, WIDER, dimensions=3)
-    start_from(network, ["ioUS", "T2w"], bundle, patches)
+    patches = PatchBatches([volume], 1, (32, 32, 32), seed=0, augment=False)
+    network = build(3, 2, 3, features=WIDER)
+    start_from(network, ["ioUS", "T2w"], bundle, batches=patches)
     shown = torch.from_numpy(image.astype(np.float32))[None]
     with torch.no_grad():
         assert torch.allclose(network.eval()(shown), trained(shown), atol=1e-2)

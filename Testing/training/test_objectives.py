@@ -12,16 +12,16 @@ torch = pytest.importorskip("torch")
 from skimage.metrics import structural_similarity  # noqa: E402
 
 from IoUSynthLib.generators import build  # noqa: E402
-from IoUSynthLib.generators.diffusion import schedule  # noqa: E402
+from IoUSynthLib.generators.diffusion import noise_schedule  # noqa: E402
 from IoUSynthLib.training import losses  # noqa: E402
 from IoUSynthLib.training.data import Batch, PatchBatches, TrainingVolume  # noqa: E402
 from IoUSynthLib.training.discriminators import StepDiscriminator, gan_discriminator  # noqa: E402
 from IoUSynthLib.training.distributed import World  # noqa: E402
-from IoUSynthLib.training.objectives.adversary import Adversary  # noqa: E402
+from IoUSynthLib.training.objectives.adversarial import Adversarial  # noqa: E402
+from IoUSynthLib.training.objectives.adversary import Adversary, PatchAdversary  # noqa: E402
 from IoUSynthLib.training.objectives.contrastive import Contrastive  # noqa: E402
 from IoUSynthLib.training.objectives.cycle import Cycle  # noqa: E402
 from IoUSynthLib.training.objectives.diffusion import AdversarialDiffusion  # noqa: E402
-from IoUSynthLib.training.objectives.objective import Adversarial  # noqa: E402
 
 PLAIN = losses.WeightedLoss(1.0)
 
@@ -146,7 +146,7 @@ def judge():
 
 def test_scales_count_alike(judge):
     """The mean over two scales of half the squared distance, as eq. 3 for each."""
-    adversary = Adversary(judge, adversarial=1.0, matching=0.0, condition=())
+    adversary = PatchAdversary(judge, adversarial=1.0, matching=0.0, condition=())
     batch = make_batch(32, 32)
     term = prepared(adversary).terms(batch.target, batch)["adversarial"]
     judge.eval()
@@ -156,11 +156,11 @@ def test_scales_count_alike(judge):
 
 
 def test_the_penalty_comes_every_so_many_steps(judge, monkeypatch):
-    adversary, due = Adversary(judge, matching=0.0, condition=(), penalty=10.0, every=3), []
+    adversary, due = PatchAdversary(judge, matching=0.0, condition=(), penalty=10.0, every=3), []
     original = losses.gradient_penalty
 
     def watch(scores, image):
-        due.append(adversary.rates.last_epoch)
+        due.append(adversary.scheduler.last_epoch)
         return original(scores, image)
 
     monkeypatch.setattr("IoUSynthLib.training.objectives.adversary.gradient_penalty", watch)
@@ -172,14 +172,15 @@ def test_the_penalty_comes_every_so_many_steps(judge, monkeypatch):
 
 
 def test_uncertainties_learn_with_the_generator():
-    objective = prepared(Adversarial(losses.WeightedLoss(10), None, targets=2))
-    batch = make_batch(24, 24, targets=2)
+    adversary = PatchAdversary(gan_discriminator(2, 3, conditional=True, width=4), condition=(0,))
+    objective = prepared(Adversarial(losses.WeightedLoss(10), adversary, targets=2))
+    batch = make_batch(64, 64, targets=2)
     (variances,) = objective.parameters()
     terms = objective.terms({"prediction": batch.target + torch.tensor([0.1, 0.5]).reshape(1, 2, 1, 1)}, batch)
     assert float(terms["weighed"]) == pytest.approx(1 + 5, abs=1e-4)  # both variances are exp(0)
     terms["weighed"].backward()
     assert variances.grad.tolist() == pytest.approx([0.0, -4.0], abs=1e-3)  # 1 - L
-    again = Adversarial(losses.WeightedLoss(10), None, targets=2)
+    again = prepared(Adversarial(losses.WeightedLoss(10), adversary, targets=2))
     variances.data += 2
     again.load_state_dict(objective.state_dict())
     assert again.log_variances.tolist() == [2.0, 2.0]
@@ -198,7 +199,8 @@ class Shift(torch.nn.Module):
 
 def test_cycle_and_identity_by_hand(judge):
     """Ways of +0.2 and -0.1: each round trip errs by 0.1; the identities by 0.2 and 0.1."""
-    judges = Adversary(judge, condition=()), Adversary(gan_discriminator(2, 1, False, 4), condition=())
+    other = gan_discriminator(2, 1, conditional=False, width=4)
+    judges = PatchAdversary(judge, condition=()), PatchAdversary(other, condition=())
     objective = prepared(Cycle(PLAIN, Shift(-0.1), judges, cycle=10.0, identity=5.0))
     batch = make_batch(32, 32)
     terms = objective.terms(objective.forward(Shift(0.2), batch), batch)
@@ -213,7 +215,8 @@ def test_cycle_and_identity_by_hand(judge):
 def test_contrast_reaches_the_encoder_and_the_heads(judge):
     torch.manual_seed(0)
     network = build("cut", "2D", ("T2w",), width=4)
-    objective = Contrastive(PLAIN, Adversary(judge, condition=()), [4, 4, 8, 32], contrast=1.0, identity=0.5)
+    adversary = PatchAdversary(judge, condition=())
+    objective = Contrastive(PLAIN, adversary, channels=[4, 4, 8, 32], contrast=1.0, identity=0.5)
     prepared(objective)
     batch = make_batch(64, 64)
     output = objective.forward(network, batch)
@@ -244,11 +247,12 @@ def test_diffusion_by_hand():
     torch.manual_seed(0)
     batch = make_batch(16, 16)
     critic = StepDiscriminator(2, 2, filters=8, multipliers=(2,), embedding=16)
-    objective = prepared(AdversarialDiffusion(losses.WeightedLoss(10), critic, 1e-3, (0.5, 0.9), penalty=1.0, every=64))
+    adversary = Adversary(critic, 1e-3, betas=(0.5, 0.9))
+    objective = prepared(AdversarialDiffusion(losses.WeightedLoss(10), adversary, penalty=1.0, every=64))
     output = objective.forward(Oracle(batch.target, 0.2), batch)
     terms = objective.terms(output, batch)
     assert float(terms["absolute"]) == pytest.approx(2.0, abs=1e-4)
-    plan = schedule()
+    plan = noise_schedule()
     clean = losses.visible(batch.target + 0.2, batch)
     for number, step in enumerate(output["step"].tolist()):  # the estimate's x_t, from the posterior's coefficients
         expected = plan.clean_weight[step] * clean[number] + plan.noisy_weight[step] * output["noisy"][number]
@@ -270,7 +274,7 @@ def test_patches_are_the_same_place_in_all_images():
     image = rng.uniform(-1, 1, (1, 24, 20, 12)).astype(np.float16)
     fan = np.ones(image.shape[1:], bool)
     source = TrainingVolume(image, np.concatenate([image, -image]), fan, np.argwhere(fan)[::50])
-    batches = PatchBatches([source], 3, (16, 8, 16), 1, augment=False)
+    batches = PatchBatches([source], 3, (16, 8, 16), seed=1, augment=False)
     batch = batches.draw(5)
     assert batch.image.shape == (3, 1, 16, 8, 16)
     assert torch.equal(batch.image[:, 0], batch.target[:, 0])
@@ -280,7 +284,7 @@ def test_patches_are_the_same_place_in_all_images():
     assert (batch.image[:, 0][~inside] == -1).all()
     again = batches.draw(5)
     assert torch.equal(batch.image, again.image)
-    changed = PatchBatches([source], 3, (16, 8, 16), 1, augment=True).draw(5)
+    changed = PatchBatches([source], 3, (16, 8, 16), seed=1, augment=True).draw(5)
     assert not torch.equal(batch.image[:1], changed.image[:1])
     assert torch.equal(batch.target[:1], changed.target[:1])
 
@@ -289,6 +293,8 @@ def test_patches_vary_the_ultrasound_alone():
     image = np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 16)).astype(np.float16)
     fan = np.ones(image.shape[1:], bool)
     source = TrainingVolume(image, image[:1], fan, np.argwhere(fan))
-    plain, varied = (PatchBatches([source], 1, (16,) * 3, 1, augment).draw(0).image for augment in (False, True))
+    plain, varied = (
+        PatchBatches([source], 1, (16,) * 3, seed=1, augment=augment).draw(0).image for augment in (False, True)
+    )
     assert not torch.equal(plain[:, 0], varied[:, 0])
     assert torch.equal(plain[:, 1], varied[:, 1])

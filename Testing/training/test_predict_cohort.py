@@ -9,7 +9,7 @@ import torch
 from support.tiny_models import write_bundle
 
 from IoUSynthLib.cases.case import Case
-from IoUSynthLib.generators.unet import plain_network
+from IoUSynthLib.generators.unet import build
 from IoUSynthLib.models.bundle import load
 from IoUSynthLib.training.export import export_onnx
 from IoUSynthLib.training.predictions import NetworkSession, predict_case
@@ -18,7 +18,7 @@ from IoUSynthLib.volume import Volume
 
 def test_torch_predicts_what_the_exported_network_does(tmp_path):
     torch.manual_seed(0)
-    network = plain_network(3, 3, (4, 4, 4, 4, 4, 4)).eval()
+    network = build(2, 3, 3, features=(4, 4, 4, 4, 4, 4)).eval()
     export_onnx(network, 3, tmp_path / "model.onnx")
     bundle = load(write_bundle(tmp_path / "tiny", (tmp_path / "model.onnx").read_bytes(), size_multiple=16))
     ultrasound = np.random.default_rng(0).uniform(1, 255, (20, 24, 36)).astype(np.float32)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.toy_presets import toy_unet
 from torch.optim.swa_utils import AveragedModel
 
 from IoUSynthLib.experiments import shipped
@@ -33,10 +34,10 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "export_onnx", lambda network, channels, path, *_, **__: path.write_bytes(b"network"))
 
     def make(name):
-        monkeypatch.setitem(PRESETS, name, replace(PRESETS[name], features=(4, 4, 8, 8, 8, 4)))
+        monkeypatch.setitem(PRESETS, name, toy_unet(PRESETS[name]))
         folder = tmp_path / f"run of {name}"
         folder.mkdir()
-        average = AveragedModel(PRESETS[name].network(), use_buffers=True)
+        average = AveragedModel(PRESETS[name].last.network(), use_buffers=True)
         torch.save({"average": average.state_dict()}, folder / "checkpoint.pt")
         return folder
 
@@ -164,10 +165,10 @@ def test_the_models_that_ship_are_released_by_the_same_rules(name):
     metadata, card = read(SHIPPED / name)
     section = metadata["iousynth"]
     point = {key: value for key, value in section.items() if key.startswith(("class_weights", "expected_dice"))}
-    made = bundle_metadata(name, PRESETS[name], point, About.of(metadata), section["training_data"])
+    made = bundle_metadata(name, PRESETS[name].last, point, About.of(metadata), section["training_data"])
     programs = {key: metadata[key] for key in metadata if key.endswith("_version")}
     assert {**made, **programs, "iousynth": {**made["iousynth"], "checksums": section["checksums"]}} == metadata
     evaluation = json.loads((SHIPPED / name / "docs" / "evaluation.json").read_text())
-    tables = module._tables(PRESETS[name].kind, evaluation, None)
+    tables = module._tables(PRESETS[name].last.kind, evaluation, None)
     assert module._renewed(card, tables) == card
     assert "IoUSynth developers" in metadata["authors"]

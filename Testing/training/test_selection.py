@@ -38,7 +38,7 @@ class Classes(torch.nn.Module):
 def batches(target: np.ndarray, image: np.ndarray) -> SliceBatches:
     fan = np.ones(CUBE, bool)
     volume = TrainingVolume(image[None].astype(np.float16), target.astype(np.float16), fan, np.argwhere(fan)[::999])
-    return SliceBatches([volume], 4, 64, 0, augment=False)
+    return SliceBatches([volume], 4, 64, seed=0, augment=False)
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,11 @@ import pytest
 import SimpleITK as sitk
 import torch
 from support.machine_names import machine_names
+from support.toy_presets import toy_unet
 from torch.optim.swa_utils import AveragedModel
 
 from IoUSynthLib.generators import build
+from IoUSynthLib.generators.recipe import Schedule
 from IoUSynthLib.inference import open_session, predict
 from IoUSynthLib.models.bundle import load
 from IoUSynthLib.training import release, trainer
@@ -17,9 +19,10 @@ from IoUSynthLib.training.data import SliceBatches, TrainingVolume, augment_ultr
 from IoUSynthLib.training.export import export_onnx
 from IoUSynthLib.training.losses import generator_loss
 from IoUSynthLib.training.objectives.objective import Objective
-from IoUSynthLib.training.presets import PRESETS, train
+from IoUSynthLib.training.presets import PRESETS
+from IoUSynthLib.training.run import train
 from IoUSynthLib.training.samples import draw_generator
-from IoUSynthLib.training.trainer import Schedule, Trainer, moving_average
+from IoUSynthLib.training.trainer import Trainer, moving_average
 from IoUSynthLib.volume import InputError
 
 FEATURES = (4, 4, 8, 8, 8, 4)
@@ -60,7 +63,7 @@ def test_neighbours_are_neighbours():
     source = TrainingVolume(ramp, ramp, fan, np.full((1, 3), 24))
     steps = set()
     for number in range(12):
-        image = SliceBatches([source], 4, 32, 0, augment=False).draw(number).image
+        image = SliceBatches([source], 4, 32, seed=0, augment=False).draw(number).image
         steps |= {round(float((part[2] - part[1]).mean()) * 100) for part in image}
         assert torch.allclose(image[:, 2] - image[:, 1], image[:, 1] - image[:, 0], atol=2e-3)
     assert steps == {-1, 0, 1}  # the ramp along the slicing axis, either way round, or across it
@@ -78,11 +81,16 @@ def test_augmentation_leaves_the_outside_and_the_mri_alone():
         assert changed.max() <= 1
 
 
+def trainer_of(network, batches, schedule, folder, **optional):
+    common = {"train": batches, "validation": batches, "schedule": schedule, "folder": folder}
+    return Trainer(network, Objective(generator_loss), **common, **optional)
+
+
 def toy_trainer(batches, folder, steps=4, **optional):
     torch.manual_seed(0)
     network = build("unet", "2.5D", ("T2w", "FLAIR"), features=FEATURES)
     schedule = Schedule(steps, warm_up=2, checkpoint_every=2, validation_batches=1)
-    return Trainer(network, Objective(generator_loss), batches, batches, schedule, folder, **optional)
+    return trainer_of(network, batches, schedule, folder, **optional)
 
 
 def test_a_killed_run_resumes_to_the_same_weights(batches, tmp_path):
@@ -148,7 +156,7 @@ def test_a_resumed_run_remembers_the_best(batches, tmp_path):
 
 def test_a_checkpoint_of_another_network_is_refused(batches, tmp_path):
     toy_trainer(batches, tmp_path, steps=2).run(lambda line: None)
-    other = Trainer(torch.nn.Conv2d(3, 3, 1), Objective(generator_loss), batches, batches, Schedule(4), tmp_path)
+    other = trainer_of(torch.nn.Conv2d(3, 3, 1), batches, Schedule(4), tmp_path)
     with pytest.raises(InputError, match=r"checkpoint\.pt: cannot be gone on from .* choose another output folder"):
         other.run()
     (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
@@ -184,14 +192,12 @@ def test_learning_lowers_the_loss(batches, tmp_path):
 def test_export_is_a_bundle_that_the_operating_room_opens(tmp_path, monkeypatch):
     """The released bundle carries the averaged weights, passes its own comparison and its checksum."""
     pytest.importorskip("onnxscript")
-    from dataclasses import replace
-
     name = "ious2mr-2.5d"
-    monkeypatch.setitem(PRESETS, name, replace(PRESETS[name], features=FEATURES))
+    monkeypatch.setitem(PRESETS, name, toy_unet(PRESETS[name]))
     run = tmp_path / "run"
     run.mkdir()
     torch.manual_seed(1)
-    average = AveragedModel(PRESETS[name].network(), use_buffers=True)
+    average = AveragedModel(PRESETS[name].last.network(), use_buffers=True)
     torch.save({"average": average.state_dict()}, run / "checkpoint.pt")
     licence = tmp_path / "LICENSE"
     licence.write_text("a licence")
@@ -206,15 +212,13 @@ def test_export_is_a_bundle_that_the_operating_room_opens(tmp_path, monkeypatch)
 
 def test_a_segmenter_of_volumes_is_released_as_one(tmp_path, monkeypatch):
     pytest.importorskip("onnxscript")
-    from dataclasses import replace
-
     name = "lesion-3d"
-    monkeypatch.setitem(PRESETS, name, replace(PRESETS[name], features=FEATURES))
+    monkeypatch.setitem(PRESETS, name, toy_unet(PRESETS[name]))
     run, licence = tmp_path / "run", tmp_path / "LICENSE"
     run.mkdir()
     licence.write_text("a licence")
     torch.manual_seed(1)
-    network = PRESETS[name].network()
+    network = PRESETS[name].last.network()
     torch.save({"average": AveragedModel(network, use_buffers=True).state_dict()}, run / "checkpoint.pt")
     bundle = load(release.release(name, run, tmp_path / "models", licence))
     assert (bundle.regime, bundle.spacing, bundle.slice_axes, len(bundle.window)) == ("3D", (1.6,) * 3, (), 3)
@@ -282,6 +286,6 @@ def test_mixed_precision_where_the_processor_has_it_alone(has, batches, tmp_path
     network = build("unet", "2.5D", ("T2w",), features=FEATURES)
     convolution = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d))
     convolution.register_forward_hook(lambda _module, _inputs, output: seen.add(output.dtype))
-    tool = Trainer(network, Objective(generator_loss), batches, batches, Schedule(1), tmp_path)
+    tool = trainer_of(network, batches, Schedule(1), tmp_path)
     tool._learn(batches.draw(0))
     assert seen == {torch.bfloat16 if has else torch.float32}

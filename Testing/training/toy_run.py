@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from IoUSynthLib.generators.recipe import Schedule
 from IoUSynthLib.training.data import Batch, SliceBatches, TrainingVolume
 from IoUSynthLib.training.discriminators import patch_discriminator
 from IoUSynthLib.training.losses import generator_loss
-from IoUSynthLib.training.objectives.adversary import Adversary
-from IoUSynthLib.training.objectives.objective import Adversarial
-from IoUSynthLib.training.trainer import BATCHES_OF_A_PROCESS, Schedule, Trainer
+from IoUSynthLib.training.objectives.adversarial import Adversarial
+from IoUSynthLib.training.objectives.adversary import PatchAdversary
+from IoUSynthLib.training.objectives.objective import Objective
+from IoUSynthLib.training.trainer import BATCHES_OF_A_PROCESS, Trainer
 
 EVERY = 3
 
@@ -58,15 +60,19 @@ def main(folder: Path, steps: int, mode: str = "") -> None:
     """Train and leave the weights."""
     torch.set_num_threads(1)
     torch.manual_seed(5)
-    batches = (Joined if mode == "joined" else Announced)([volume()], 4, 32, 0, augment=False)
-    adversary = None if mode else Adversary(patch_discriminator(5, width=4))
+    batches = (Joined if mode == "joined" else Announced)([volume()], 4, 32, seed=0, augment=False)
     schedule = Schedule(steps, warm_up=2, checkpoint_every=EVERY, validation_batches=3)
-    validation = SliceBatches([volume()], 2, 32, 1, augment=False)
-    objective = Adversarial(generator_loss, adversary)
-    trainer = Trainer(network(bool(mode)), objective, batches, validation, schedule, folder)
+    validation = SliceBatches([volume()], 2, 32, seed=1, augment=False)
+    objective = Objective(generator_loss)
+    if not mode:
+        adversary = PatchAdversary(patch_discriminator(5, width=4), condition=(0, 1, 2))
+        objective = Adversarial(generator_loss, adversary)
+    trainer = Trainer(
+        network(bool(mode)), objective, train=batches, validation=validation, schedule=schedule, folder=folder
+    )
     trainer.run(lambda line: None)
     state = {"network": trainer.network.state_dict(), "average": trainer.average.state_dict()}
-    if adversary is not None:
+    if not mode:
         state["discriminator"] = adversary.discriminator.state_dict()
     torch.save(state, folder / f"weights-{trainer.world.rank}.pt")
 

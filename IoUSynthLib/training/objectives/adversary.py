@@ -7,61 +7,36 @@ from typing import Any
 
 import torch
 
+from ...generators.recipe import Recipe
 from ..data import Batch
-from ..distributed import World, place
+from ..discriminators import MultiScale, gan_discriminator
+from ..distributed import World, to_device
 from ..losses import feature_matching, gradient_penalty, known_targets, least_squares, visible
-
-#: Channels of the input that the U-Net's discriminator sees beside the MRI: the three slices of the ultrasound.
-CONDITION = (0, 1, 2)
+from ..preset import Stage
 
 
 class Adversary:
-    """Judges a generator's images patch by patch and learns to tell them from the true ones.
-
-    Images are blanked outside the fan, as are targets that the case lacks; a patch weighs as much as its part of the
-    fan, and a slice without any target not at all.
+    """A discriminator with its optimizer, Adam, and its learning rate, which follows the generator's schedule.
 
     Parameters
     ----------
     discriminator
-        Maps (B, condition + T, ...), channels of the ultrasound and the targets, to a list of layers of which the last
-        is the judgement, or to a list of such lists, one a scale (:mod:`..discriminators`). It works in full precision.
+        The network; it works in full precision.
     rate
-        Peak of its learning rate, which follows the generator's schedule.
-    adversarial, matching
-        Weights of the two terms: the least-squares loss, mean over the scales, and feature matching, summed over all
-        layers. The defaults keep the proportions to the absolute error of Isola et al. 2017 (1 to 100) and to each
-        other of Wang et al. 2018 (1 to 10).
-    condition
-        Channels of the ultrasound that it sees; none for a judge of the MRI alone.
+        Peak of its learning rate.
     betas
-        Of its Adam optimizer.
-    penalty, every
-        Weight of R1 (:func:`.losses.gradient_penalty`), which makes a step of its own every so many steps; 0 for none.
-        As in the benchmark's released code it is not multiplied by the interval.
+        Of its optimizer.
     clip
         Largest norm of the gradient.
     """
 
     def __init__(
-        self,
-        discriminator: torch.nn.Module,
-        rate: float = 2e-4,
-        adversarial: float = 0.01,
-        matching: float = 0.1,
-        *,
-        condition: Sequence[int] = CONDITION,
-        betas: tuple[float, float] = (0.5, 0.999),
-        penalty: float = 0.0,
-        every: int = 16,
-        clip: float = float("inf"),
+        self, discriminator: torch.nn.Module, rate: float, *, betas: tuple[float, float], clip: float = float("inf")
     ) -> None:
         self.discriminator = discriminator
         self.world = World()
         self.optimizer = torch.optim.Adam(discriminator.parameters(), rate, betas=betas)
-        self.adversarial, self.matching = adversarial, matching
-        self.condition = list(condition)
-        self.penalty, self.every, self.clip = penalty, every, clip
+        self.clip = clip
 
     def prepare(self, device: torch.device, world: World, rate: Callable[[int], float]) -> None:
         """Move to the device and join the other processes.
@@ -74,8 +49,87 @@ class Adversary:
             Factor of the learning rate at a step.
         """
         self.world = world
-        place(self.discriminator, device)
-        self.rates = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
+        to_device(self.discriminator, device)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
+
+    def step(self, loss: torch.Tensor) -> None:
+        """Go down the gradient of a loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        # DistributedDataParallel cannot differentiate a gradient, as R1 does; so gradients are averaged here.
+        self.world.average_gradients(self.discriminator.parameters())
+        torch.nn.utils.clip_grad_norm_(self.discriminator.parameters(), self.clip)
+        self.optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimizer and learning rate."""
+        return {name: getattr(self, name).state_dict() for name in _STATE}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        for name in _STATE:
+            getattr(self, name).load_state_dict(state[name])
+
+
+_STATE = ("discriminator", "optimizer", "scheduler")
+
+
+class PatchAdversary(Adversary):
+    """Scores a generator's images patch by patch and learns to tell them from the true ones.
+
+    Images are blanked outside the fan, as are targets that the case lacks; a patch weighs as much as its part of the
+    fan, and a slice without any target not at all.
+
+    Parameters
+    ----------
+    discriminator
+        Maps (B, condition + T, ...), channels of the ultrasound and the targets, to a list of layers of which the last
+        holds the scores, or to a list of such lists, one a scale (:mod:`..discriminators`).
+    rate, betas, clip
+        As of :class:`Adversary`.
+    adversarial, matching
+        Weights of the two terms: the least-squares loss, mean over the scales, and feature matching, summed over all
+        layers. The defaults keep the proportions to the absolute error of Isola et al. 2017 (1 to 100) and to each
+        other of Wang et al. 2018 (1 to 10).
+    condition
+        Channels of the ultrasound that it sees; none where it sees the MRI alone.
+    penalty, every
+        Weight of R1 (:func:`.losses.gradient_penalty`), which makes a step of its own every so many steps; 0 for none.
+        As in the benchmark's released code it is not multiplied by the interval.
+    """
+
+    def __init__(
+        self,
+        discriminator: torch.nn.Module,
+        rate: float = 2e-4,
+        *,
+        condition: Sequence[int],
+        adversarial: float = 0.01,
+        matching: float = 0.1,
+        betas: tuple[float, float] = (0.5, 0.999),
+        penalty: float = 0.0,
+        every: int = 16,
+        clip: float = float("inf"),
+    ) -> None:
+        super().__init__(discriminator, rate, betas=betas, clip=clip)
+        self.adversarial, self.matching = adversarial, matching
+        self.condition = list(condition)
+        self.penalty, self.every = penalty, every
+
+    @classmethod
+    def of(cls, recipe: Recipe, discriminator: MultiScale, condition: Sequence[int]) -> PatchAdversary:
+        """With the figures of a recipe, whose weight of feature matching is for the mean over the layers."""
+        layers = sum(len(scale.layers) - 1 for scale in discriminator.scales)
+        return cls(
+            discriminator, recipe.discriminator_rate, condition=condition, adversarial=recipe.adversarial,
+            matching=recipe.matching / layers, betas=recipe.betas, penalty=recipe.penalty, every=recipe.every, clip=1.0,
+        )
+
+    @classmethod
+    def unconditional(cls, stage: Stage, channels: int) -> PatchAdversary:
+        """One that sees so many channels of one kind of image alone."""
+        discriminator = gan_discriminator(stage.dimensions, channels, conditional=False, **stage.discriminator)
+        return cls.of(stage.recipe, discriminator, [])
 
     def terms(self, prediction: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
         """Terms of the generator's loss, for a prediction (B, T, ...); the discriminator gets no gradient."""
@@ -104,25 +158,17 @@ class Adversary:
             scores = layers[-1].chunk(2)
             losses.append(least_squares(scores[0], 0.0, mask) + least_squares(scores[1], 1.0, mask))
         loss = _mean(losses)
-        self._step(loss)
-        self.rates.step()
-        if self.penalty and self.rates.last_epoch % self.every == 0:
-            self._step(self.penalty * self._gradient_penalty(batch))
+        self.step(loss)
+        self.scheduler.step()
+        if self.penalty and self.scheduler.last_epoch % self.every == 0:
+            self.step(self.penalty * self._gradient_penalty(batch))
         return loss.detach()
 
     def _gradient_penalty(self, batch: Batch) -> torch.Tensor:
-        """R1 at the true MRI, of the sum of all scales' judgements."""
+        """R1 at the true MRI, of the sum of all scales' scores."""
         real = visible(batch.target, batch).requires_grad_()
         scales = _scales(self.discriminator(torch.cat([batch.image[:, self.condition], real], 1)))
         return gradient_penalty(torch.cat([layers[-1].flatten() for layers in scales]), real)
-
-    def _step(self, loss: torch.Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        # DistributedDataParallel cannot differentiate a gradient, as R1 does; so gradients are averaged here.
-        self.world.average_gradients(self.discriminator.parameters())
-        torch.nn.utils.clip_grad_norm_(self.discriminator.parameters(), self.clip)
-        self.optimizer.step()
 
     def _pairs(self, prediction: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Ultrasound with synthetic and with true MRI, (B, condition + T, ...), and where they count, (B, 1, ...)."""
@@ -131,18 +177,6 @@ class Adversary:
             for image in (prediction, batch.target)
         )
         return fake, real, batch.fan * known_targets(batch.target).amax(1, keepdim=True)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, optimizer and learning rate."""
-        return {name: getattr(self, name).state_dict() for name in _STATE}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` gave."""
-        for name in _STATE:
-            getattr(self, name).load_state_dict(state[name])
-
-
-_STATE = ("discriminator", "optimizer", "rates")
 
 
 def _scales(layers: list) -> list[list[torch.Tensor]]:

@@ -1,4 +1,4 @@
-"""CUT: a judge of the MRI alone, and features that know their place (Park et al. 2020; benchmark section 2.4.1)."""
+"""CUT: a discriminator of the MRI alone, and patch-wise contrast (Park et al. 2020; benchmark section 2.4.1)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,30 @@ import torch
 import torch.nn.functional as functional
 from torch import nn
 
+from ...generators.pix2pix import WIDTHS
 from ..data import Batch
 from ..distributed import World
-from ..losses import patch_contrast, visible
-from .adversary import Adversary
-from .objective import Adversarial, Loss, Output
+from ..losses import WeightedLoss, patch_contrast, visible
+from ..preset import Stage
+from .adversarial import Adversarial
+from .adversary import PatchAdversary
+from .objective import Loss, Objective, Output
 
 #: Channels that features are projected to, and places that are compared in an image.
 PROJECTED = 128
 PLACES = 256
+
+
+def cut(stage: Stage) -> Objective:
+    """CUT's objective; without the contrastive term where the recipe does not weigh it."""
+    recipe, adversary = stage.recipe, PatchAdversary.unconditional(stage, len(stage.targets))
+    if not recipe.contrast:
+        return Adversarial(WeightedLoss.of(recipe), adversary)
+    width = stage.size.get("width", WIDTHS[2])
+    channels = [width, width, 2 * width, 8 * width]
+    return Contrastive(
+        WeightedLoss.of(recipe), adversary, channels=channels, contrast=recipe.contrast, identity=recipe.identity
+    )
 
 
 class Contrastive(Adversarial):
@@ -32,7 +47,7 @@ class Contrastive(Adversarial):
     Parameters
     ----------
     loss, adversary
-        The supervised terms, and a judge of the MRI alone.
+        The supervised terms, and a discriminator of the MRI alone.
     channels
         Channels of the feature maps that ``network(image, with_features=True)`` gives.
     contrast
@@ -42,7 +57,7 @@ class Contrastive(Adversarial):
     """
 
     def __init__(
-        self, loss: Loss, adversary: Adversary, channels: Sequence[int], contrast: float, identity: float = 0.0
+        self, loss: Loss, adversary: PatchAdversary, *, channels: Sequence[int], contrast: float, identity: float = 0.0
     ) -> None:
         super().__init__(loss, adversary)
         self.contrast, self.identity = contrast, identity

@@ -1,4 +1,4 @@
-"""CycleGAN: there and back again (Zhu et al. 2017; benchmark section 2.4.1)."""
+"""CycleGAN: cycle consistency, beside the supervised loss (Zhu et al. 2017; benchmark section 2.4.1)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,23 @@ from typing import Any
 import torch
 from torch import nn
 
+from ...generators.cyclegan import ResidualGenerator
 from ..data import Batch
-from ..distributed import World, place
-from ..losses import masked_mean, visible
-from .adversary import Adversary
+from ..distributed import World, to_device
+from ..losses import WeightedLoss, masked_mean, visible
+from ..preset import Stage
+from .adversary import PatchAdversary
 from .objective import Loss, Objective, Output
+
+
+def cyclegan(stage: Stage) -> Objective:
+    """CycleGAN's objective: the inverse generator is one of the same kind and width."""
+    recipe, targets = stage.recipe, len(stage.targets)
+    inverse = ResidualGenerator(stage.dimensions, targets, stage.channels, **stage.size)
+    adversaries = tuple(PatchAdversary.unconditional(stage, channels) for channels in (targets, stage.channels))
+    return Cycle(
+        WeightedLoss.of(recipe), inverse, adversaries, cycle=recipe.cycle, identity=recipe.identity
+    )
 
 
 class Cycle(Objective):
@@ -21,47 +33,48 @@ class Cycle(Objective):
     Parameters
     ----------
     loss
-        The supervised terms of the way to MRI.
-    way_back
+        The supervised terms of the generator.
+    inverse
         Maps MRI (B, T, ...) to ultrasound like the batch's image.
     adversaries
-        Judges of the MRI and of the ultrasound, both without condition; the generator's terms and the discriminators'
-        losses are means of both, R1 with them.
+        Discriminators of the MRI and of the ultrasound, both without condition; the generator's terms and the
+        discriminators' losses are means of both, R1 with them.
     cycle, identity
         Weights of the absolute differences after a round trip, and of what a translation changes in an image that is of
         the wanted kind already; the latter only for one slice in and one target, else 0.
     """
 
     def __init__(
-        self, loss: Loss, way_back: nn.Module, adversaries: tuple[Adversary, Adversary], cycle: float, identity: float
+        self, loss: Loss, inverse: nn.Module, adversaries: tuple[PatchAdversary, PatchAdversary], *, cycle: float,
+        identity: float,
     ) -> None:
         super().__init__(loss)
-        self.way_back = way_back
+        self.inverse = inverse
         self.adversaries = adversaries
         self.cycle, self.identity = cycle, identity
 
     def prepare(self, device: torch.device, world: World, rate: Callable[[int], float]) -> None:
         """Move to the device and join the other processes."""
-        place(self.way_back, device)
+        to_device(self.inverse, device)
         for adversary in self.adversaries:
             adversary.prepare(device, world, rate)
 
     def parameters(self) -> list[nn.Parameter]:
-        """The generator of the way back."""
-        return list(self.way_back.parameters())
+        """The inverse generator."""
+        return list(self.inverse.parameters())
 
     def forward(self, network: nn.Module, batch: Batch) -> Output:
         """Both ways, and both round trips."""
         mri = visible(batch.target, batch)
-        synthetic, ultrasound = network(batch.image), self.way_back(mri)
+        synthetic, ultrasound = network(batch.image), self.inverse(mri)
         output = {
             "prediction": synthetic,
             "ultrasound": ultrasound,
-            "ultrasound again": self.way_back(synthetic),
+            "ultrasound again": self.inverse(synthetic),
             "mri again": network(ultrasound),
         }
         if self.identity:
-            output |= {"same mri": network(mri), "same ultrasound": self.way_back(batch.image)}
+            output |= {"same mri": network(mri), "same ultrasound": self.inverse(batch.image)}
         return output
 
     def terms(self, output: Output, batch: Batch) -> dict[str, torch.Tensor]:
@@ -69,7 +82,7 @@ class Cycle(Objective):
         terms = self.loss(output["prediction"], batch)
         found = [
             adversary.terms(image, part)["adversarial"]
-            for adversary, (image, part) in zip(self.adversaries, self._judged(output, batch), strict=True)
+            for adversary, (image, part) in zip(self.adversaries, self._discriminated(output, batch), strict=True)
         ]
         terms |= {
             "adversarial": sum(found) / 2,
@@ -83,23 +96,23 @@ class Cycle(Objective):
         """A step of both discriminators, each with an optimizer of its own."""
         losses = [
             adversary.learn(image, part)
-            for adversary, (image, part) in zip(self.adversaries, self._judged(output, batch), strict=True)
+            for adversary, (image, part) in zip(self.adversaries, self._discriminated(output, batch), strict=True)
         ]
         return {"discriminator": sum(losses) / 2}
 
     @staticmethod
-    def _judged(output: Output, batch: Batch) -> list[tuple[torch.Tensor, Batch]]:
-        """What each judge sees: synthetic MRI beside the true one, synthetic ultrasound beside the true one."""
+    def _discriminated(output: Output, batch: Batch) -> list[tuple[torch.Tensor, Batch]]:
+        """What each discriminator sees: synthetic MRI beside the true one, synthetic ultrasound beside the true one."""
         return [(output["prediction"], batch), (output["ultrasound"], Batch(batch.image, batch.image, batch.fan))]
 
     def state_dict(self) -> dict[str, Any]:
-        """Way back and discriminators."""
+        """Inverse generator and discriminators."""
         states = [adversary.state_dict() for adversary in self.adversaries]
-        return {"way_back": self.way_back.state_dict(), "adversaries": states}
+        return {"inverse": self.inverse.state_dict(), "adversaries": states}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave."""
-        self.way_back.load_state_dict(state["way_back"])
+        self.inverse.load_state_dict(state["inverse"])
         for adversary, own in zip(self.adversaries, state["adversaries"], strict=True):
             adversary.load_state_dict(own)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,31 +17,26 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from support.machine_names import machine_names  # noqa: E402
+from support.toy_presets import ONE_OF_EACH, toy  # noqa: E402
 
 from IoUSynthLib import cli, pipeline  # noqa: E402
 from IoUSynthLib.cases.case import Case, write_case  # noqa: E402
-from IoUSynthLib.generators import REGIMES  # noqa: E402
+from IoUSynthLib.cases.index import read_index  # noqa: E402
 from IoUSynthLib.inference import open_session, predict  # noqa: E402
 from IoUSynthLib.models.bundle import METADATA, load  # noqa: E402
-from IoUSynthLib.training import families, trainer  # noqa: E402
+from IoUSynthLib.training import preset as preset_module  # noqa: E402
+from IoUSynthLib.training import trainer  # noqa: E402
+from IoUSynthLib.training.data import load_volumes  # noqa: E402
 from IoUSynthLib.training.export import LICENCE_NOT_STATED  # noqa: E402
-from IoUSynthLib.training.families import FAMILIES, FAMILY_PRESETS, SLICES, train_family  # noqa: E402
 from IoUSynthLib.training.family_bundle import export_run  # noqa: E402
+from IoUSynthLib.training.preset import REFINER, SLICES  # noqa: E402
+from IoUSynthLib.training.presets import PRESETS  # noqa: E402
+from IoUSynthLib.training.run import BUNDLE, PREDICTIONS, PRETRAINING, RUN, average_weights, train  # noqa: E402
 from IoUSynthLib.volume import Volume  # noqa: E402
 
 EDGE = 40
 #: Volumes take longer a step, and need fewer.
 STEPS = {"2D": 12, "2.5D": 12, "2D+3D-refine": 12, "3D": 6}
-#: One of each family, and of each regime: what the short run takes.
-ONE_OF_EACH = (
-    "pix2pix-2d-t2w-flair",
-    "resvit-2.5d-t2w",
-    "syndiff-2.5d-t2w",
-    "cyclegan-3d-t2w",
-    "swin-pix2pix-3d-t2w-flair",
-    "cut-2d+3d-refine-t2w",
-)
-
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
@@ -70,7 +66,7 @@ def cohort(tmp_path_factory):
 def _quick(no_board):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "Board", no_board)
-        patch.setattr(families, "perceptual_score", lambda batches: None)
+        patch.setattr(preset_module, "perceptual_score", lambda batches: None)
         yield
 
 
@@ -85,21 +81,27 @@ def losses(folder):
 def untrained_loss(preset, cohort, run):
     """The same loss of the network before it has learned anything."""
     torch.manual_seed(0)
-    predictions = run / families.PREDICTIONS if preset.first else None
-    batches = [families._batches(preset, cohort, split, predictions, 0, False) for split in ("train", "validation")]
-    learner = families._trainer(preset, preset.network(), preset.objective(), tuple(batches), "main", run, "cpu")
+    stage = preset.last
+    load = partial(stage.load, predictions=run / PREDICTIONS)
+    train_batches, validation = (
+        stage.batches(load_volumes(read_index(cohort, split), load), seed=0, augment=False)
+        for split in ("train", "validation")
+    )
+    learner = trainer.Trainer(
+        stage.network(), stage.objective(), train=train_batches, validation=validation, schedule=stage.recipe,
+        folder=run,
+    )
     learner.average.eval()
     return sum(learner._validate().values())
 
 
-def toy(name):
-    preset = FAMILY_PRESETS[name]
-    return preset.toy(STEPS[preset.regime])
+def small(name):
+    return toy(PRESETS[name], STEPS[PRESETS[name].regime])
 
 
 def learn(preset, cohort, run):
     """Train, and check that the loss falls."""
-    network = train_family(preset, cohort, run, report=lambda line: None)
+    network = train(preset, cohort, run, report=lambda line: None)
     before, after = untrained_loss(preset, cohort, run), losses(run)[-1]
     assert np.isfinite(after)
     assert after < before
@@ -114,8 +116,8 @@ def slice_runs(cohort, tmp_path_factory):
     def get(name):
         if name not in runs:
             run = tmp_path_factory.mktemp("slices") / name
-            learn(toy(name), cohort, run)
-            assert export_run(run, run / families.BUNDLE, toy(name)) < 1e-3
+            learn(small(name), cohort, run)
+            assert export_run(run, run / BUNDLE, small(name)) < 1e-3
             runs[name] = run
         return runs[name]
 
@@ -124,7 +126,7 @@ def slice_runs(cohort, tmp_path_factory):
 
 def presets(*regimes):
     """Parameters of a test: the names of the regimes' presets, marked as long where the short run leaves them out."""
-    names = [name for name, preset in FAMILY_PRESETS.items() if preset.regime in regimes]
+    names = [name for name, preset in PRESETS.items() if preset.regime in regimes and not preset.last.foldable]
     return [pytest.param(name, marks=[] if name in ONE_OF_EACH else pytest.mark.long) for name in names]
 
 
@@ -136,33 +138,33 @@ def sweep(tiny_models, ultrasound):
 
 @pytest.mark.parametrize("name", presets("2D"))
 def test_slices(name, slice_runs, sweep):
-    check_bundle(toy(name), slice_runs(name) / families.BUNDLE, sweep)
+    check_bundle(small(name), slice_runs(name) / BUNDLE, sweep)
 
 
 @pytest.mark.parametrize("name", presets("2.5D", "3D"))
 def test_slices_with_neighbours_and_volumes(name, cohort, sweep, tmp_path):
     run, bundle = tmp_path / "run", tmp_path / "bundle"
-    network = learn(toy(name), cohort, run)
-    weights = families.average_weights(run, toy(name).network())
+    network = learn(small(name), cohort, run)
+    weights = average_weights(run, small(name).last.network())
     assert all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
-    assert export_run(run, bundle, toy(name)) < 1e-3
-    check_bundle(toy(name), bundle, sweep)
+    assert export_run(run, bundle, small(name)) < 1e-3
+    check_bundle(small(name), bundle, sweep)
 
 
 @pytest.mark.parametrize("name", presets("2D+3D-refine"))
 def test_refinement(name, cohort, slice_runs, sweep, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(slice_runs(name.replace("2d+3d-refine", "2d")), run / SLICES)  # a first stage that is finished
-    network = learn(toy(name), cohort, run)
-    check_refined(toy(name), network, run, tmp_path / "bundle")
-    check_images(toy(name), tmp_path / "bundle", sweep)
+    network = learn(small(name), cohort, run)
+    check_refined(small(name), network, run, tmp_path / "bundle")
+    check_images(small(name), tmp_path / "bundle", sweep)
 
 
 def check_bundle(preset, folder, sweep):
     """The bundle is valid, of the preset's regime, and synthesizes."""
     bundle = load(folder)
     bundle.verify()
-    assert bundle.outputs == preset.targets
+    assert bundle.outputs == preset.last.outputs
     assert bundle.regime == preset.regime
     assert (folder / "models" / "model.ts").is_file()
     check_images(preset, folder, sweep)
@@ -172,7 +174,7 @@ def check_images(preset, folder, sweep):
     """The pipeline makes the preset's images: finite, not constant, on the input's grid, outlined by the default."""
     result = pipeline.synthesize(sweep, folder, "cpu")
     fan = result.valid.array > 0
-    assert tuple(result.images) == preset.targets
+    assert tuple(result.images) == preset.last.targets
     assert result.report["companion"]["name"] == "ious2mr-2.5d"
     for image in result.images.values():
         assert image.same_grid(sweep, 0.0)
@@ -182,18 +184,20 @@ def check_images(preset, folder, sweep):
 
 def check_refined(preset, network, run, folder):
     """The first stage's bundle made the cached predictions; the whole has both stages, and the refiner's is this."""
-    for target in preset.targets:
-        cached = np.load(run / families.PREDICTIONS / f"case-0000_{target}.npy")
+    for target in preset.last.targets:
+        cached = np.load(run / PREDICTIONS / f"case-0000_{target}.npy")
         assert cached.shape == (EDGE,) * 3
         assert np.abs(cached).max() <= 1
+    stages = json.loads((run / RUN).read_text())["stages"]
+    assert [(stage["name"], stage["window"]) for stage in stages] == [(SLICES, [64] * 2), (REFINER, [32] * 3)]
     first = load(run / SLICES / "bundle")
     assert (first.regime, first.refiner) == ("2D", None)
     export_run(run, folder, preset)
     bundle = load(folder)
     bundle.verify()
     assert (bundle.regime, bundle.sha256) == ("2D", first.sha256)
-    inputs = (*preset.targets, "ioUS") if preset.family == "syndiff" else preset.targets
-    assert (bundle.refiner.inputs, bundle.refiner.outputs) == (inputs, preset.targets)
+    inputs = (*preset.last.targets, "ioUS") if preset.last.family == "syndiff" else preset.last.targets
+    assert (bundle.refiner.inputs, bundle.refiner.outputs) == (inputs, preset.last.targets)
     assert (folder / "models" / "refiner.ts").is_file()
     assert machine_names(folder) == []
     images = np.random.default_rng(0).uniform(-1, 1, (len(inputs), 32, 32, 32)).astype(np.float32)
@@ -203,55 +207,14 @@ def check_refined(preset, network, run, folder):
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-def test_there_are_48_presets():
-    assert len(FAMILY_PRESETS) == 48
-    assert {(preset.family, preset.regime) for preset in FAMILY_PRESETS.values()} == {
-        (family, regime) for family in FAMILIES for regime in REGIMES
-    }
-    assert "swin-pix2pix-2d+3d-refine-t2w-flair" in FAMILY_PRESETS
-    short = [FAMILY_PRESETS[name] for name in ONE_OF_EACH]
-    assert {preset.family for preset in short} == set(FAMILIES)
-    assert {preset.regime for preset in short} == set(REGIMES)
-
-
-def test_figures_of_the_table():
-    """As published: rates, steps, batches and weights, and where presets of a family differ."""
-
-    def recipe(name):
-        return FAMILY_PRESETS[name].recipe
-
-    pix2pix = recipe("pix2pix-2d-t2w")
-    assert (pix2pix.rate, pix2pix.discriminator_rate, pix2pix.steps, pix2pix.batch_size) == (2e-4, 5e-5, 20_000, 16)
-    assert (pix2pix.absolute, pix2pix.structure, pix2pix.gradient, pix2pix.matching) == (10, 8, 5, 2)
-    assert (pix2pix.penalty, pix2pix.every, pix2pix.weighed) == (10, 16, False)
-    assert recipe("pix2pix-2.5d-t2w-flair").weighed
-    assert not recipe("pix2pix-3d-t2w-flair").weighed
-    assert recipe("swin-pix2pix-3d-t2w").window == (32, 64, 64)
-    assert (recipe("swin-pix2pix-3d-t2w").penalty, recipe("swin-pix2pix-3d-t2w").steps) == (0, 50_000)
-    assert recipe("cyclegan-2d-t2w").batch_size == 4
-    identity = [recipe(f"cyclegan-{kind}").identity for kind in ("2d-t2w", "2.5d-t2w", "2d-t2w-flair", "3d-t2w")]
-    assert identity == [5, 0, 0, 5]
-    cut = recipe("cut-2d-t2w")
-    assert (cut.contrast, cut.identity, cut.batch_size) == (1, 0.5, 8)
-    assert recipe("cut-3d-t2w").contrast == 0
-    resvit = recipe("resvit-2.5d-t2w")
-    assert (resvit.pretraining_rate, resvit.rate, resvit.absolute, resvit.matching) == (2e-4, 1e-4, 100, 10)
-    assert recipe("resvit-3d-t2w").window == (96, 96, 96)
-    assert (recipe("syndiff-2d-t2w").steps, recipe("syndiff-2d-t2w-flair").steps) == (300 * 736, 200 * 736)
-    assert (recipe("syndiff-2d-t2w").every, recipe("syndiff-3d-t2w").every) == (64, 32)
-    refined = FAMILY_PRESETS["cut-2d+3d-refine-t2w"]
-    assert (refined.recipe.steps, refined.recipe.rate, refined.recipe.absolute) == (10_000, 1e-4, 10)
-    assert refined.first == recipe("cut-2d-t2w")
-
-
 def test_resvit_learns_in_two_phases(cohort, tmp_path):
     """The first phase leaves the transformer branches alone, and the second starts from its weights."""
-    preset = FAMILY_PRESETS["resvit-2d-t2w"].toy(STEPS["2D"])
+    preset = small("resvit-2d-t2w")
     torch.manual_seed(0)
-    fresh = preset.network().state_dict()
-    trained = train_family(preset, cohort, tmp_path, report=lambda line: None)
+    fresh = preset.last.network().state_dict()
+    trained = train(preset, cohort, tmp_path, report=lambda line: None)
     assert trained.transformer
-    early = torch.load(tmp_path / families.PRETRAINING / "checkpoint.pt", weights_only=True)["network"]
+    early = torch.load(tmp_path / PRETRAINING / "checkpoint.pt", weights_only=True)["network"]
     late = trained.state_dict()
     branch = [name for name in early if ".trans." in name and name.endswith("weight")]
     assert branch
@@ -262,22 +225,18 @@ def test_resvit_learns_in_two_phases(cohort, tmp_path):
 
 
 def test_a_finished_run_is_not_trained_again(cohort, tmp_path):
-    preset = FAMILY_PRESETS["cut-2d-t2w"].toy(2)
-    first = train_family(preset, cohort, tmp_path, report=lambda line: None).state_dict()
+    preset = toy(PRESETS["cut-2d-t2w"], 2)
+    first = train(preset, cohort, tmp_path, report=lambda line: None).state_dict()
     lines = []
-    again = train_family(preset, cohort, tmp_path, report=lines.append).state_dict()
+    again = train(preset, cohort, tmp_path, report=lines.append).state_dict()
     assert not lines
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
 def test_from_the_command_line(cohort, tmp_path, monkeypatch, capsys):
     """Train for a step, export, and refuse what is no run or would overwrite."""
-    from IoUSynthLib.training.presets import PRESETS
-
     name = "cut-3d-t2w"
-    toy = FAMILY_PRESETS[name].toy(1, patch=16)
-    monkeypatch.setitem(PRESETS, name, toy)
-    monkeypatch.setitem(FAMILY_PRESETS, name, toy)
+    monkeypatch.setitem(PRESETS, name, toy(PRESETS[name], 1, patch=16))
     run, bundle = tmp_path / "run", tmp_path / "bundle"
     arguments = ["train", name, "--data", str(cohort), "--device", "cpu", "-o", str(run)]
     assert cli.main(arguments) == 0

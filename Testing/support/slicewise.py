@@ -1,7 +1,6 @@
-"""From volumes to what a generator takes, and back: slices, slices with neighbours, patches, and 3D refinement.
+"""Inference as the benchmark's released code does it, in torch: what the library's one loop is compared with.
 
-Knows nothing of families. Volumes are (B, C, D0, D1, D2) tensors in [-1, 1], -1 where there is no data. The order of
-the three axes is the caller's: [z, y, x] in this library; published weights saw [x, y, z], see :class:`ReversedAxes`.
+Volumes are (B, C, D0, D1, D2) tensors in [-1, 1], -1 where there is no data, with the axes in any order.
 """
 
 from __future__ import annotations
@@ -14,12 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .blocks import ChannelNorm, ResidualBlock, convolution, leaky, upsample
-
-#: Intensity where there is no data.
 OUTSIDE = -1.0
-#: The refiner's input must be a multiple of this along every axis.
-REFINER_MULTIPLE = 4
 #: Slices that go through a network at once.
 _BATCH = 8
 
@@ -142,38 +136,6 @@ def _pad(images: torch.Tensor, window: Sequence[int], reflect: bool) -> torch.Te
     return images
 
 
-def build_refiner(targets: Sequence[str], width: int = 16) -> Refiner:
-    """Build the untrained second stage of 2D+3D-refine; ``width`` is 16 as published."""
-    return Refiner(len(targets), width)
-
-
-class Refiner(nn.Module):
-    """Residual 3D U-Net that corrects an assembled prediction: (B, channels, D0, D1, D2) to the same, in [-1, 1].
-
-    As the authors' released code of the GAN families does (smcch/ious2mr-benchmark, ``src/gan``; 160,289 parameters for
-    one target): it sees the prediction alone, two halvings, two residual blocks between them, and the correction is
-    added and the sum clipped. Trained on triplanar predictions in patches of 64 x 64 x 32 voxels (the last axis is the
-    axial one), applied in the same patches with half overlap.
-    """
-
-    def __init__(self, channels: int, width: int = 16) -> None:
-        super().__init__()
-        self.down1 = nn.Sequential(convolution(3, channels, width, 3, stride=2), ChannelNorm(width), leaky())
-        self.down2 = nn.Sequential(convolution(3, width, 2 * width, 3, stride=2), ChannelNorm(2 * width), leaky())
-        self.bottleneck = nn.Sequential(ResidualBlock(3, 2 * width, 2 * width), ResidualBlock(3, 2 * width, 2 * width))
-        self.up1 = nn.Sequential(upsample(), convolution(3, 2 * width, width, 3), ChannelNorm(width), nn.ReLU())
-        self.join = nn.Sequential(convolution(3, 2 * width, width, 3), ChannelNorm(width), nn.ReLU())
-        self.up2 = nn.Sequential(upsample(), convolution(3, width, width, 3), ChannelNorm(width), nn.ReLU())
-        self.head = convolution(3, width, channels, 3, bias=True)
-
-    def forward(self, prediction: torch.Tensor) -> torch.Tensor:
-        """Return the corrected prediction."""
-        half = self.down1(prediction)
-        x = self.up1(self.bottleneck(self.down2(half)))
-        x = self.up2(self.join(torch.cat([x, half], dim=1)))
-        return (prediction + self.head(x)).clamp(-1.0, 1.0)
-
-
 class RefinedSlices(nn.Module):
     """2D+3D-refine as one network: (B, 1, D0, D1, D2) to (B, targets, D0, D1, D2).
 
@@ -207,21 +169,3 @@ class RefinedSlices(nn.Module):
         return predict_windows(self.refiner, prediction, self.patch, [n // 2 for n in self.patch], reflect=True)
 
 
-class ReversedAxes(nn.Module):
-    """A network that was trained on arrays with the axes in the opposite order.
-
-    The benchmark indexed its NIfTI files as [x, y, z] and took slices [x, y]; this library has [z, y, x] and [y, x].
-    Reversing the spatial axes before and after the network makes the one of the other.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Map (B, C, ...) to (B, T, ...) with the spatial axes of the caller."""
-        return self._reverse(self.network(self._reverse(image)))
-
-    @staticmethod
-    def _reverse(image: torch.Tensor) -> torch.Tensor:
-        return image.permute(0, 1, *range(image.ndim - 1, 1, -1))

@@ -1,4 +1,4 @@
-"""Slices, patches and refinement: what a network sees, and that everything returns to its place."""
+"""What the library's inference is compared with: slices and patches return to their place."""
 
 from __future__ import annotations
 
@@ -7,16 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from IoUSynthLib.generators.regimes import (
-    RefinedSlices,
-    Refiner,
-    ReversedAxes,
-    assemble,
-    predict_slices,
-    predict_windows,
-    slices,
-    starts,
-)
+from support.slicewise import RefinedSlices, assemble, predict_slices, predict_windows, slices, starts
 
 
 @pytest.fixture
@@ -79,31 +70,6 @@ def test_triplanar_prediction_is_the_mean_over_the_axes(volume):
     assert torch.allclose(result[0, 0], sum(padded) / 3, atol=1e-6)
     single = predict_slices(lambda x: x[:, 1:2], volume, (1,), (8, 8), context=1)
     assert torch.equal(single, volume)
-
-
-def test_reversed_axes_let_a_network_see_the_authors_order():
-    torch.manual_seed(0)
-    network = nn.Conv3d(1, 2, (1, 3, 5), padding=(0, 1, 2))
-    image = torch.randn(1, 1, 4, 5, 6)
-    with torch.no_grad():
-        result = ReversedAxes(network)(image)
-        expected = network(image.permute(0, 1, 4, 3, 2))
-    assert torch.equal(result[0, 1], expected[0, 1].permute(2, 1, 0))
-    with torch.no_grad():
-        network = nn.Conv2d(1, 1, (1, 3), padding=(0, 1))
-        assert torch.allclose(ReversedAxes(network)(image[:, :, 0]).mT, network(image[:, :, 0].mT))
-
-
-def test_refiner_adds_a_correction_and_clips():
-    torch.manual_seed(0)
-    refiner = Refiner(2, width=4).eval()
-    image = torch.rand(1, 2, 8, 12, 4) * 2 - 1
-    with torch.no_grad():
-        refiner.head.weight.zero_()
-        refiner.head.bias.copy_(torch.tensor([0.25, -3.0]))
-        result = refiner(image)
-    assert torch.allclose(result[:, 0], (image[:, 0] + 0.25).clamp(max=1))
-    assert torch.equal(result[:, 1], torch.full_like(result[:, 1], -1.0))
 
 
 def test_refined_slices_run_both_stages():

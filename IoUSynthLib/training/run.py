@@ -1,0 +1,194 @@
+"""Train a preset, and what that leaves on disk.
+
+The folder of a run holds ``run.json`` (what was trained, how, and on which cohort: all that a bundle can say of it) and
+what :class:`.trainer.Trainer` keeps: ``checkpoint.pt``, ``best.pt``, ``curve.csv``, ``samples`` and ``tensorboard``. A
+recipe with an earlier phase has that phase's in ``pretraining``. A run of 2D+3D-refine has its first stage's in
+``slices``, with the bundle of it in ``slices/bundle``, and what that made of the cohort in ``predictions``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from ..cases.index import describe_index, read_index
+from ..models.bundle import Bundle, load
+from .data import Batches, DrawnAhead, RandomBatches, load_volumes
+from .distributed import World
+from .initial import start_from
+from .objectives.objective import Objective
+from .preset import REFINER, Preset, Stage
+from .presets import find_preset
+from .trainer import Trainer
+
+RUN = "run.json"
+#: Folders within a run, or a stage of it.
+PRETRAINING, BUNDLE, PREDICTIONS = "pretraining", "bundle", "predictions"
+
+
+def train(
+    preset: str | Preset,
+    cohort: Path,
+    output: Path,
+    *,
+    predictions: Path | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    device: str = "cpu",
+    report: Callable[[str], None] = print,
+    initial: Bundle | None = None,
+    workers: int = 0,
+) -> torch.nn.Module:
+    """Train a preset in all its stages, and return the averaged network of the last.
+
+    Parameters
+    ----------
+    preset
+        A name in :data:`.presets.PRESETS`, or one of your own.
+    cohort
+        Folder of a prepared or simulated cohort.
+    output
+        Folder of the run, as above. A run that is there is resumed.
+    predictions
+        Synthetic MRI of the cohort (:func:`.predictions.predict_cohort`), for segmenters; the true MRI without it.
+    seed
+        Seed of the weights and of every batch.
+    steps
+        Other length of every training than the preset's, for a quick trial.
+    device
+        "cpu" or "cuda".
+    report
+        Receives a line at every checkpoint.
+    initial
+        Bundle to start from, for the networks that ship; random weights without it.
+    workers
+        Processes that load cases and draw batches ahead of time, for GPUs; this one does it where there are none.
+
+    Raises
+    ------
+    ValueError
+        Unknown preset, or a cohort without cases for training.
+    """
+    preset = find_preset(preset) if isinstance(preset, str) else preset
+    preset = preset if steps is None else preset.shortened(steps)
+    run = _Run(
+        preset=preset, cohort=cohort, output=output, predictions=predictions, seed=seed, device=device, report=report,
+        initial=initial, workers=workers,
+    )
+    return [run.train(stage) for stage in preset.stages][-1]
+
+
+def average_weights(folder: Path, network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The averaged weights of the best checkpoint in a folder, or of the last when none was scored."""
+    average = AveragedModel(network, use_buffers=True)
+    chosen = folder / "best.pt" if (folder / "best.pt").exists() else folder / "checkpoint.pt"
+    average.load_state_dict(torch.load(chosen, map_location="cpu", weights_only=True)["average"])
+    return average.module.state_dict()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """The arguments of :func:`train`, and what is known of the stages that have begun."""
+
+    preset: Preset
+    cohort: Path
+    output: Path
+    predictions: Path | None
+    seed: int
+    device: str
+    report: Callable[[str], None]
+    initial: Bundle | None
+    workers: int
+    stages: list[dict[str, Any]] = field(default_factory=list)
+
+    def train(self, stage: Stage) -> torch.nn.Module:
+        """Train a stage, in both phases where it has two, and return its averaged network."""
+        predictions = self._predict() if stage.name == REFINER else self.predictions
+        torch.manual_seed(self.seed)
+        batches, validation = (
+            self._batches(stage, split, predictions, augment=split == "train") for split in ("train", "validation")
+        )
+        self._write(stage, batches)
+        network = stage.network()
+        if self.initial is not None:
+            start_from(network, stage.inputs, self.initial, batches=batches)
+        drawn = DrawnAhead(batches, self.workers) if self.workers else batches
+        objective = stage.objective()
+        if stage.recipe.pretraining:
+            objective = self._pretrain(stage, network, objective, train=drawn, validation=validation)
+        trainer = self._trainer(stage, network, objective, train=drawn, validation=validation)
+        return trainer.run(self.report)
+
+    def _batches(self, stage: Stage, split: str, predictions: Path | None, *, augment: bool) -> RandomBatches:
+        folders = read_index(self.cohort, split)
+        if not folders:
+            raise ValueError("the cohort has no cases for training or validation; simulate more heads")
+        volumes = load_volumes(folders, partial(stage.load, predictions=predictions), self.workers)
+        return stage.batches(volumes, seed=self.seed, augment=augment)
+
+    def _pretrain(
+        self, stage: Stage, network: torch.nn.Module, objective: Objective, *, train: Batches, validation: Batches
+    ) -> Objective:
+        """Train the earlier phase, leave its best weights in ``network``, and return the objective of the next one."""
+        early = replace(stage, recipe=stage.recipe.earlier_phase())
+        folder = self.output / stage.folder / PRETRAINING
+        network.pretrain(True)
+        self._trainer(early, network, objective, train=train, validation=validation, folder=folder).run(self.report)
+        network.load_state_dict(average_weights(folder, network))
+        network.pretrain(False)
+        later = stage.objective()  # with optimizers of its own
+        later.start_from(objective.state_dict())
+        return later
+
+    def _trainer(
+        self, stage: Stage, network: torch.nn.Module, objective: Objective, *, train: Batches, validation: Batches,
+        folder: Path | None = None,
+    ) -> Trainer:
+        return Trainer(
+            network, objective, train=train, validation=validation, schedule=stage.recipe,
+            folder=folder or self.output / stage.folder, device=self.device, score=stage.score(validation),
+            picture=stage.picture(),
+        )
+
+    def _write(self, stage: Stage, batches: RandomBatches) -> None:
+        """Write down what the run is, up to a stage that begins."""
+        recipe = replace(stage.recipe, window=batches.window)
+        self.stages.append({
+            "name": stage.name,
+            "steps": recipe.steps,
+            "pretraining": recipe.pretraining,
+            "window": list(recipe.window),
+            "recipe": recipe.describe(),
+        })
+        if not World.from_environment().is_first:
+            return
+        content = {
+            "preset": self.preset.name,
+            "seed": self.seed,
+            "initial": self.initial.title if self.initial else None,
+            "predictions": self.predictions is not None,
+            "cohort": describe_index(self.cohort),
+            "stages": self.stages,
+        }
+        self.output.mkdir(parents=True, exist_ok=True)
+        (self.output / RUN).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    def _predict(self) -> Path:
+        """Let the first stage predict the cases to learn from, once."""
+        from .family_bundle import export_run
+        from .predictions import predict_cohort
+
+        first = replace(self.preset, stages=(self.preset.first,))
+        bundle, predictions = self.output / first.last.folder / BUNDLE, self.output / PREDICTIONS
+        if not bundle.exists():
+            export_run(self.output, bundle, first)
+        folders = [folder for split in ("train", "validation") for folder in read_index(self.cohort, split)]
+        predict_cohort(folders, load(bundle), predictions, device=self.device)
+        return predictions

@@ -1,0 +1,50 @@
+"""Presets of toy size: tiny networks, windows and batches, and rates that let them learn in a few steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from IoUSynthLib.generators.family import Size
+from IoUSynthLib.training.preset import Preset
+
+#: One of each family, and of each regime: what the short run takes.
+ONE_OF_EACH = (
+    "pix2pix-2d-t2w-flair",
+    "resvit-2.5d-t2w",
+    "syndiff-2.5d-t2w",
+    "cyclegan-3d-t2w",
+    "swin-pix2pix-3d-t2w-flair",
+    "cut-2d+3d-refine-t2w",
+)
+_GAN = Size({"width": 4}, {"width": 4}, {"width": 4})
+SIZES = {
+    "pix2pix": _GAN,
+    "swin_pix2pix": Size({"width": 6}, {"width": 4}, {"width": 4}),
+    "cyclegan": _GAN,
+    "cut": _GAN,
+    "resvit": Size(
+        {"filters": 4, "blocks": 2, "transformer_blocks": (1,), "heads": 4, "pairs": 1}, {"filters": 4}, {"width": 4}
+    ),
+    "syndiff": Size(
+        {"filters": 8, "multipliers": (1, 2, 2), "blocks": 1, "attention_level": 2},
+        {"filters": 4},
+        {"filters": 8, "multipliers": (2, 2), "embedding": 16},
+    ),
+}
+
+
+def toy(preset: Preset, steps: int = 8, slices: int = 64, patch: int = 32) -> Preset:
+    """A preset of the benchmark."""
+    return preset.resized(
+        SIZES[preset.last.family], slices=slices, patch=patch, rate=2e-3, discriminator_rate=2e-4,
+        pretraining_rate=2e-3, warm_up=0, average=0.0, mixed=False, validation_batches=1, batch_size=2,
+    ).shortened(steps)
+
+
+def toy_unet(preset: Preset, steps: int = 4) -> Preset:
+    """A preset of the models that ship."""
+    (stage,) = preset.stages
+    recipe = replace(
+        stage.recipe, batch_size=2, window=(32,) * stage.dimensions, warm_up=2, validation_batches=1
+    ).shortened(steps)
+    return replace(preset, stages=(replace(stage, recipe=recipe, size={"features": (4, 4, 8, 8, 8, 4)}),))
