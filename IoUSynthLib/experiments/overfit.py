@@ -113,7 +113,7 @@ def _learn(
                 error = np.abs(found - target_image(case, name))[fan].mean() / 2
                 errors.setdefault(what, []).append(float(error))
     row |= {what: float(np.mean(values)) for what, values in errors.items()}
-    row["beats the map"] = all(row[name] < row[f"{name} {MONOTONE_MAP}"] for name in preset.targets)
+    row["beats the map"] = all(row[name] < row[f"{name} {MONOTONE_MAP}"] for name in preset.last.targets)
     report(f"{preset.name}: " + ", ".join(f"{key} {value}" for key, value in row.items() if key != "family"))
     return row
 
