@@ -34,6 +34,35 @@ FAINT_TUMOUR = (
 DOUBTFUL_BELOW = 0.5
 
 
+@dataclass(frozen=True, eq=False)
+class Options:
+    """What can be chosen of a run. It travels as it is from the panel, a script or the command line to here.
+
+    Attributes
+    ----------
+    model
+        Name or folder of a generator; the default is :data:`bundle.DEFAULT_GENERATOR`.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+    mr_grid
+        The preoperative MRI's grid in the input's coordinates, with axial slices (:func:`preprocessing.axial` of the
+        MRI); its voxels are not looked at. Only models in the patient's frame use it, such as the published ones:
+        they were trained on ultrasound that was resampled to the patient's MRI.
+    before_resection
+        Whether nothing has been removed yet: then there is no cavity, and what looks like one is outlined as tumour;
+        and there is a tumour, so that its most probable place is outlined, with a warning, where none stands out.
+    """
+
+    model: str | Path | None = None
+    device: str = "auto"
+    mr_grid: Volume | None = None
+    before_resection: bool = False
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a report says of them; model, device and grid it describes as they were found."""
+        return {name: value for name, value in vars(self).items() if name not in ("model", "device", "mr_grid")}
+
+
 @dataclass
 class SynthesisResult:
     """What :func:`synthesize` returns; every volume lies on the input's grid.
@@ -142,8 +171,7 @@ def synthesize(
     model: str | Path | None = None,
     device: str = "auto",
     progress: Progress | None = None,
-    mr_grid: Volume | None = None,
-    before_resection: bool = False,
+    **choices: Any,
 ) -> SynthesisResult:
     """Predict T2w and FLAIR, their uncertainty, tumour and resection cavity from an ultrasound volume.
 
@@ -155,50 +183,52 @@ def synthesize(
     ----------
     volume
         Reconstructed 3D ultrasound, of one value outside the fan. It is not changed.
-    model
-        Name or folder of a generator; the default is :data:`bundle.DEFAULT_GENERATOR`.
-    device
-        ``auto``, ``cpu`` or ``cuda``.
+    model, device, choices
+        See :class:`Options`; ``mr_grid`` and ``before_resection`` by name.
     progress
         Called with the stage and the overall fraction in [0, 1]; may raise :class:`inference.Cancelled`.
-    mr_grid
-        The preoperative MRI's grid in the input's coordinates, with axial slices (:func:`preprocessing.axial` of the
-        MRI); its voxels are not looked at. Only models in the patient's frame use it, such as the published ones:
-        they were trained on ultrasound that was resampled to the patient's MRI.
-    before_resection
-        Whether nothing has been removed yet: then there is no cavity, and what looks like one is outlined as tumour;
-        and there is a tumour, so that its most probable place is outlined, with a warning, where none stands out.
 
     Raises
     ------
     InputError
         The volume, the model or the device cannot be used; one line with cause and remedy.
     """
+    return synthesize_with(volume, Options(model, device, **choices), progress)
+
+
+def synthesize_with(volume: Volume, options: Options, progress: Progress | None = None) -> SynthesisResult:
+    """Do what :func:`synthesize` does, with what was chosen in one object."""
     clock = Stages(STAGES, progress)
     with clock.stage("checking"):
         volume = check_ultrasound(volume)
-        models = load_models(model)
+        models = load_models(options.model)
         for bundle in models.networks:
-            open_session(bundle, device)
+            open_session(bundle, options.device)
     with clock.stage("preparing"):
         sweep = Sweep.of(volume)
-        prepared = prepare(sweep, models.generator, mr_grid)
-        outlining = prepare(sweep, models.paired_generator, mr_grid) if models.paired_generator else prepared
+        prepared = prepare(sweep, models.generator, options.mr_grid)
+        outlining = prepare(sweep, models.paired_generator, options.mr_grid) if models.paired_generator else prepared
     with clock.stage("synthesizing") as tell:
         share = 0.5 if models.paired_generator else 1.0
         predicted = generate(
-            models.generator, prepared, device=device, with_error=True, progress=part_of(tell, 0.0, share)
+            models.generator, prepared, device=options.device, with_error=True, progress=part_of(tell, 0.0, share)
         )
         outlined = predicted
         if models.paired_generator:
-            outlined = generate(models.paired_generator, outlining, device=device, progress=part_of(tell, share, 1.0))
+            outlined = generate(
+                models.paired_generator, outlining, device=options.device, progress=part_of(tell, share, 1.0)
+            )
     with clock.stage("segmenting") as tell:
-        outlining, probabilities = outline(models.segmenter, outlining, outlined.images, device, tell)
-        decision = decide(models.segmenter, outlining, probabilities, before_resection)
+        outlining, probabilities = outline(
+            models.segmenter, outlining, outlined.images, device=options.device, progress=tell
+        )
+        decision = decide(models.segmenter, outlining, probabilities, before_resection=options.before_resection)
     with clock.stage("finishing"):
-        result = _finish(sweep, prepared, predicted, outlining, decision.probabilities)
-    session = open_session(models.generator, device)
-    used = {"requested": device, "used": session.device}
+        result = _finish(
+            sweep, prepared, predicted, outlining=outlining, probabilities=decision.probabilities
+        )
+    session = open_session(models.generator, options.device)
+    used = {"requested": options.device, "used": session.device}
     if session.unused:
         used["unused"] = ", ".join(session.unused)
     result.report.update(
@@ -206,7 +236,7 @@ def synthesize(
         grid=prepared.describe(),
         preprocessing=describe_preprocessing(sweep, prepared),
         inference=models.generator.describe_plan(),
-        before_resection=before_resection,
+        **options.describe(),
         seed=None,  # nothing is drawn: the noise of a diffusion is part of the network's file
     )
     clock.tell("finishing", 1.0)
@@ -230,8 +260,9 @@ def outline(
     segmenter: Bundle,
     prepared: Prepared,
     images: dict[str, np.ndarray],
+    *,
     device: str = "auto",
-    tell: Tell = lambda fraction: None,
+    progress: Tell = lambda fraction: None,
 ) -> tuple[Prepared, np.ndarray]:
     """Find tumour and cavity on ultrasound and MRI, synthetic or not.
 
@@ -245,7 +276,7 @@ def outline(
         (z, y, x) in [-1, 1] by contrast.
     device
         ``auto``, ``cpu`` or ``cuda``.
-    tell
+    progress
         Called with the fraction done; may raise :class:`inference.Cancelled`.
 
     Returns
@@ -256,11 +287,11 @@ def outline(
     prepared, images = coarsened(prepared, images, segmenter.spacing)
     stack = stacked(prepared, images, segmenter.inputs)
     return prepared, run_network(
-        segmenter, stack, prepared, device=device, activation=outlines.softmax, progress=tell
+        segmenter, stack, prepared, device=device, activation=outlines.softmax, progress=progress
     )
 
 
-def decide(segmenter: Bundle, prepared: Prepared, probabilities: np.ndarray, before_resection: bool) -> Decision:
+def decide(segmenter: Bundle, prepared: Prepared, probabilities: np.ndarray, *, before_resection: bool) -> Decision:
     """Choose from a segmenter's probabilities what to outline, and say how far to trust it.
 
     Parameters
@@ -293,6 +324,7 @@ def _finish(
     sweep: Sweep,
     prepared: Prepared,
     predicted: Generated,
+    *,
     outlining: Prepared,
     probabilities: np.ndarray,
 ) -> SynthesisResult:

@@ -1,8 +1,10 @@
 """Many files, and the frames of a sequence: what the module's logic does, and the panel's section Batch."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ctk
 import qt
@@ -11,45 +13,34 @@ from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 
 from .library import importLibrary
+from .logic import JobLogic
 from .paths import connectPath, wholePath, whyNotPath
-from .stages import State
+from .section import Panel, Section
+from .state import State
+
+if TYPE_CHECKING:
+    from IoUSynthLib.outputs.summary import Outcome
+    from IoUSynthLib.pipeline import Options
+    from IoUSynthLib.worker.jobs import Queue
+    from IoUSynthLib.worker.messages import Event
 
 #: Errors that are written out below the table, which has them all.
 ERRORS_SHOWN = 3
 
 
-class BatchLogic:
-    """What the logic of the module can do about many inputs; free of Qt. It needs ``runner``."""
-
-    def startBatch(
-        self,
-        paths: Sequence[str | Path],
-        outputDirectory: str | Path,
-        model: str | None = None,
-        device: str = "auto",
-        again: bool = False,
-        beforeResection: bool = False,
-    ) -> None:
-        """Start what :meth:`synthesizeBatch` does and return at once; :meth:`poll` brings it to its end."""
-        batch, pipeline = importLibrary("outputs.batch"), importLibrary("pipeline")
-        output = wholePath(outputDirectory)
-        inputs = batch.find_inputs([path if Path(path).name else wholePath(path) for path in paths])
-        folders = batch.output_folders(inputs, output)
-        pipeline.load_models(model or None)  # a wrong name fails here once, not for each input
-        options = (model or None, device, again, beforeResection)
-        items = [batch.FileItem(path, folder, *options) for path, folder in zip(inputs, folders, strict=True)]
-        self.runner.start_batch(batch.Batch(items, output / batch.SUMMARY))
+class BatchLogic(JobLogic):
+    """What the logic of the module can do about many inputs; free of Qt."""
 
     def synthesizeBatch(
         self,
         paths: Sequence[str | Path],
         outputDirectory: str | Path,
-        model: str | None = None,
-        device: str = "auto",
+        *,
         again: bool = False,
         wait: bool = True,
-        beforeResection: bool = False,
-    ) -> list[Any]:
+        options: Options | None = None,
+        **choices: Any,
+    ) -> list[Outcome]:
         """Make the synthetic images of files, without the scene.
 
         One bad file does not stop the others. What an earlier call has finished with the same input and model is
@@ -58,58 +49,54 @@ class BatchLogic:
         :param paths: ultrasound volumes as NRRD, NIfTI, MetaImage, DICOM folders, or folders of these.
         :param outputDirectory: whole path of the folder for the files that ``python -m IoUSynthLib synthesize`` writes,
             and summary.csv; inputs of the same name get the folders in it that they lie in.
-        :param model: name or folder of a model; the default one if left out.
-        :param device: "auto", "cpu" or "cuda".
         :param again: make what is complete anew, too.
         :param wait: if False, return at once; :meth:`poll` then brings the batch to its end.
-        :param beforeResection: nothing had been removed in any of them: what looks like a cavity is outlined as tumour,
-            and where no tumour stands out, its most probable place is, with a warning.
+        :param options: what is chosen, as :meth:`options` returns it for all files; or
+        :param choices: the same by name: ``model``, ``device`` and so on.
         :return: the table: for each file ``name``, ``state`` ("done", "skipped", "failed"), ``seconds``, ``tumour_ml``,
           ``cavity_ml``, ``tumour_expected_dice``, ``cavity_expected_dice`` and ``error``.
         :raises InputError: nothing can be started; says what to do.
         :raises RuntimeError: the batch was cancelled.
         """
-        self.startBatch(paths, outputDirectory, model, device, again, beforeResection)
-        return (self.runner.wait() if wait else self.runner.job).outcomes
-
-    def startSequence(
-        self,
-        inputVolumeNode: vtkMRMLScalarVolumeNode,
-        frames: Sequence[int] | None = None,
-        preoperativeVolumeNode: vtkMRMLScalarVolumeNode | None = None,
-        model: str | None = None,
-        device: str = "auto",
-        beforeResection: bool = False,
-    ) -> None:
-        """Start what :meth:`synthesizeSequence` does and return at once; :meth:`poll` brings it to its end."""
-        sequences = importLibrary("mrml.sequences")
-        self.runner.start_batch(
-            sequences.sequence_batch(inputVolumeNode, frames, preoperativeVolumeNode, model, device, beforeResection)
+        batch, jobs = importLibrary("outputs.batch"), importLibrary("worker.jobs")
+        output, options = wholePath(outputDirectory), options or self.options(**choices)
+        inputs = batch.find_inputs([path if Path(path).name else wholePath(path) for path in paths])
+        folders = batch.output_folders(inputs, output)
+        importLibrary("pipeline").load_models(options.model)  # a wrong name fails here once, not for each input
+        files = zip(inputs, folders, strict=True)
+        queue = jobs.Queue(
+            [jobs.FileJob(path, folder, options, again=again) for path, folder in files],
+            output / importLibrary("outputs.summary").SUMMARY,
         )
+        return self.runJob(queue, wait=wait).outcomes
 
     def synthesizeSequence(
         self,
         inputVolumeNode: vtkMRMLScalarVolumeNode,
         frames: Sequence[int] | None = None,
         preoperativeVolumeNode: vtkMRMLScalarVolumeNode | None = None,
-        model: str | None = None,
-        device: str = "auto",
+        *,
         wait: bool = True,
-        beforeResection: bool = False,
-    ) -> list[Any]:
+        options: Options | None = None,
+        **choices: Any,
+    ) -> list[Outcome]:
         """Make the synthetic images of frames of a sequence, as new sequences that the same browser shows.
 
         :param inputVolumeNode: the ultrasound volume that a sequence browser drives; it is only read.
         :param frames: numbers of frames, from 0; all if left out.
         :param preoperativeVolumeNode: MRI whose axes and voxel size published models take.
         :param wait: if False, return at once; :meth:`poll` then brings the batch to its end.
-        :param beforeResection: nothing had been removed in any frame.
+        :param options: what is chosen, as :meth:`options` returns it for all frames; or
+        :param choices: the same by name: ``model``, ``device`` and so on.
         :return: the table, as :meth:`synthesizeBatch` returns it.
         :raises InputError: the node shows no sequence, or a frame is not there.
         :raises RuntimeError: the batch was cancelled.
         """
-        self.startSequence(inputVolumeNode, frames, preoperativeVolumeNode, model, device, beforeResection)
-        return (self.runner.wait() if wait else self.runner.job).outcomes
+        options = options or self.options(**choices)
+        queue = importLibrary("mrml.jobs").sequence_queue(
+            inputVolumeNode, frames, preoperativeVolumeNode, options=options
+        )
+        return self.runJob(queue, wait=wait).outcomes
 
     def sequenceLength(self, inputVolumeNode: vtkMRMLScalarVolumeNode | None) -> int:
         """Return the number of frames of the sequence that a volume shows; 0 for any other volume."""
@@ -117,21 +104,16 @@ class BatchLogic:
         return found[1].GetNumberOfDataNodes() if found else 0
 
 
-class BatchSection:
-    """The panel's section Batch.
+class BatchSection(Section):
+    """The panel's section Batch."""
 
-    :param panel: the module's widget, which runs one thing at a time and says what it has to say.
-    """
+    UI_FILE = "IoUSynthBatch.ui"
 
-    def __init__(self, panel: Any) -> None:
-        self.panel = panel
-        self.widget = slicer.util.loadUI(panel.resourcePath("UI/IoUSynthBatch.ui"))
-        self.ui = slicer.util.childWidgetVariables(self.widget)
-        below = panel.ui.logCollapsibleButton
-        below.parentWidget().layout().insertWidget(below.parentWidget().layout().indexOf(below), self.widget)
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel)
         self.paths: list[str] = []
         self._shown: list[tuple[str, ...]] = []
-        self._started: Any = None  # the button of the run
+        self._started: qt.QPushButton | None = None  # the button of the run
         self.ui.outputPath.filters = ctk.ctkPathLineEdit.Dirs
         self.ui.addFilesButton.connect("clicked(bool)", self.onAddFiles)
         self.ui.addFolderButton.connect("clicked(bool)", self.onAddFolder)
@@ -164,7 +146,7 @@ class BatchSection:
             return ""
         return _("Load a sequence of ultrasound volumes and select the volume in which it is shown first")
 
-    def _updateButton(self, button: Any, text: str, reason: str) -> None:
+    def _updateButton(self, button: qt.QPushButton, text: str, reason: str) -> None:
         """Show a button as what it does now; its tooltip says why it does nothing."""
         own = self.panel.section is self and self._started is button
         if self.panel.state is State.IDLE:
@@ -207,10 +189,14 @@ class BatchSection:
 
     def onFilesButton(self, _checked: bool = False) -> None:
         """Start the batch of files, or cancel it."""
-        parameters, again = self.panel.parameters, not self.ui.skipCheckBox.checked
-        output, idle = self.ui.outputPath.currentPath, self.panel.state is State.IDLE
-        choices = (parameters.model, parameters.device, again, parameters.beforeResection)
-        self._run(self.ui.filesButton, lambda: self.panel.logic.startBatch(self.paths, output, *choices))
+        again, output = not self.ui.skipCheckBox.checked, self.ui.outputPath.currentPath
+        idle = self.panel.state is State.IDLE
+        self._startOrCancel(
+            self.ui.filesButton,
+            lambda: self.panel.logic.synthesizeBatch(
+                self.paths, output, again=again, wait=False, options=self.panel.options
+            ),
+        )
         if idle and self.panel.state is not State.IDLE:
             self.ui.outputPath.addCurrentPathToHistory()
 
@@ -222,32 +208,46 @@ class BatchSection:
             node, logic = parameters.inputVolume, self.panel.logic
             count = logic.sequenceLength(node)
             frames = importLibrary("mrml.sequences").frame_numbers(text, count) if count else None
-            choices = (parameters.model, parameters.device, parameters.beforeResection)
-            logic.startSequence(node, frames, parameters.preoperativeVolume, *choices)
+            logic.synthesizeSequence(
+                node, frames, parameters.preoperativeVolume, wait=False, options=self.panel.options
+            )
 
-        self._run(self.ui.framesButton, start)
+        self._startOrCancel(self.ui.framesButton, start)
 
-    def _run(self, button: Any, start: Any) -> None:
+    def _startOrCancel(self, button: qt.QPushButton, start: Callable[[], Any]) -> None:
         if self.panel.state is not State.IDLE:
             self.panel.cancelRun()
             return
         self._started = button
         self._showTable([], "")
-        self.panel.startRun(start, section=self)
-        self.follow()
+        self.panel.startRun(self, start)
+        self._follow()
 
-    def follow(self) -> str:
-        """Show how far the batch is; return what to say when it was cancelled."""
+    def receive(self, event: Event) -> None:
+        """Take what has happened in the run, and show how far the batch is."""
+        super().receive(event)
+        if event.kind == "progress" and self.panel.state is State.RUNNING:
+            self._follow()
+
+    def _follow(self) -> str:
+        """Show how far the batch is; return that in words."""
         job = self.panel.logic.runner.job
         if self.panel.section is not self or not hasattr(job, "outcomes"):
             return ""
-        summary = importLibrary("outputs.batch").count_states(job.outcomes)
+        summary = importLibrary("outputs.summary").count_states(job.outcomes)
         self._showTable([rowTexts(outcome) for outcome in job.outcomes], summary)
+        return summary
+
+    def cancelledText(self) -> str:
+        """Return what is said once the run was cancelled: how far it had come."""
+        summary = self._follow()
+        if not summary:
+            return super().cancelledText()
         return _("Cancelled: {summary}. What was finished is kept.").format(summary=summary)
 
-    def finish(self, job: Any) -> None:
+    def finish(self, job: Queue) -> None:
         """Say what came out."""
-        self.follow()
+        self._follow()
         lines = [self.ui.summaryLabel.text]
         errors = [outcome.error for outcome in job.outcomes if outcome.state == "failed"]
         lines += errors[:ERRORS_SHOWN]
@@ -275,7 +275,7 @@ class BatchSection:
             widget.setVisible(bool(rows))
 
 
-def rowTexts(outcome: Any) -> tuple[str, ...]:
+def rowTexts(outcome: Outcome) -> tuple[str, ...]:
     """Return a row of the table as the panel shows it."""
     states = {
         "waiting": _("waiting"),

@@ -1,17 +1,22 @@
 """Synthetic images as DICOM series: what the module's logic does, and the panel's section Export."""
 
+from __future__ import annotations
+
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ctk
-import slicer
 from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 
 from .library import importLibrary
 from .paths import connectPath, wholePath, whyNotPath
-from .stages import State
+from .section import Panel, Section
+from .state import State
+
+if TYPE_CHECKING:
+    from IoUSynthLib.mrml.results import OutputNodes
 
 
 class ExportLogic:
@@ -19,9 +24,10 @@ class ExportLogic:
 
     def exportDicom(
         self,
-        outputs: Any,
+        outputs: OutputNodes,
         outputDirectory: str | Path,
         inputVolumeNode: vtkMRMLScalarVolumeNode | None = None,
+        *,
         preoperativeVolumeNode: vtkMRMLScalarVolumeNode | None = None,
         reference: str | Path | None = None,
     ) -> list[Path]:
@@ -39,21 +45,17 @@ class ExportLogic:
         """
         nodes = [node for node in (inputVolumeNode, preoperativeVolumeNode) if node is not None]
         file = None if reference in (None, "") else wholePath(reference)
-        return importLibrary("mrml.dicom_export").export_series(outputs, wholePath(outputDirectory), nodes, file)
+        folder = wholePath(outputDirectory)
+        return importLibrary("mrml.dicom_export").export_series(outputs, folder, nodes, reference_file=file)
 
 
-class ExportSection:
-    """The panel's section Export.
+class ExportSection(Section):
+    """The panel's section Export."""
 
-    :param panel: the module's widget.
-    """
+    UI_FILE = "IoUSynthExport.ui"
 
-    def __init__(self, panel: Any) -> None:
-        self.panel = panel
-        self.widget = slicer.util.loadUI(panel.resourcePath("UI/IoUSynthExport.ui"))
-        self.ui = slicer.util.childWidgetVariables(self.widget)
-        below = panel.ui.logCollapsibleButton
-        below.parentWidget().layout().insertWidget(below.parentWidget().layout().indexOf(below), self.widget)
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel)
         self.ui.dicomPath.filters = ctk.ctkPathLineEdit.Dirs
         self.ui.referencePath.filters = ctk.ctkPathLineEdit.Files
         self.ui.referencePath.currentPath = ""  # the last one was another patient's; it stays in the list
@@ -87,8 +89,8 @@ class ExportSection:
                 self.panel.selectedOutputs(),
                 self.ui.dicomPath.currentPath,
                 parameters.inputVolume,
-                parameters.preoperativeVolume,
-                self.ui.referencePath.currentPath.strip() or None,
+                preoperativeVolumeNode=parameters.preoperativeVolume,
+                reference=self.ui.referencePath.currentPath.strip() or None,
             )
             text = "\n".join([_("Written, marked as synthetic and not for diagnosis:"), *map(str, folders)])
             self._remember()

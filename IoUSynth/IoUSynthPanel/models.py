@@ -1,18 +1,25 @@
 """Models on this computer: what the module's logic does with them, and the panel's section Models."""
 
+from __future__ import annotations
+
 import html
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
-from .colors import GREEN, RED, marked
 from .library import importLibrary
-from .stages import State
+from .section import Panel, Section
+from .state import State
+from .widgets import GREEN, RED, marked
+
+if TYPE_CHECKING:
+    from IoUSynthLib.models.bundle import Bundle
 
 #: Group of Slicer's settings that holds how long the last run of each model took on this computer, by its SHA-256.
 _SECONDS_GROUP = "IoUSynth/Seconds"
@@ -27,7 +34,7 @@ class ModelsLogic:
         bundles = importLibrary("models.bundle").list_bundles()
         return [bundle.name for bundle in bundles if bundle.kind == "generator"]
 
-    def installedModels(self) -> list[tuple[Path, Any]]:
+    def installedModels(self) -> list[tuple[Path, Bundle | str]]:
         """Return the folder of each model with its ``Bundle``, or with what is wrong with it."""
         library = importLibrary("models.bundle")
         found = []
@@ -39,8 +46,8 @@ class ModelsLogic:
         return found
 
     def installModel(
-        self, source: str | Path, replace: bool = False, accept: Callable[[Any], bool] | None = None
-    ) -> tuple[Any, str]:
+        self, source: str | Path, replace: bool = False, accept: Callable[[Bundle], bool] | None = None
+    ) -> tuple[Bundle, str]:
         """Put a model into the user's model folder; needs no network.
 
         :param source: .zip, .tar.gz or folder of a model.
@@ -65,17 +72,15 @@ class ModelsLogic:
         return folder
 
 
-class ModelsSection:
-    """The panel's section Models.
+class ModelsSection(Section):
+    """The panel's section Models, and the selector of the model that is used."""
 
-    :param panel: the module's widget, whose model selector is listed anew after each change.
-    """
+    UI_FILE = "IoUSynthModels.ui"
 
-    def __init__(self, panel: Any) -> None:
-        self.panel = panel
-        self.widget = slicer.util.loadUI(panel.resourcePath("UI/IoUSynthModels.ui"))
-        self.ui = slicer.util.childWidgetVariables(self.widget)
-        self._models: list[tuple[Path, Any]] = []
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel)
+        self.selector = panel.ui.modelSelector
+        self._models: list[tuple[Path, Bundle | str]] = []
         header = self.ui.modelsTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
@@ -85,7 +90,34 @@ class ModelsSection:
         self.ui.verifyButton.connect("clicked(bool)", self.onVerifyButton)
         self.ui.removeButton.connect("clicked(bool)", self.onRemoveButton)
         self.ui.openFolderButton.connect("clicked(bool)", self.onOpenFolderButton)
-        self._say("")
+        self.selector.connect("currentIndexChanged(int)", self.onModelSelected)
+        self._showMessage("")
+
+    # --- The model that is used
+
+    def listModels(self) -> None:
+        """Fill the selector: the default first, then every installed generator."""
+        try:
+            names = self.panel.logic.models()
+        except Exception as error:
+            logging.exception("IoUSynth: the models could not be listed")
+            self.panel.showMessage(_("The models could not be listed: {error}").format(error=error))
+            names = []
+        selected = self.panel.parameters.model
+        self.selector.blockSignals(True)
+        self.selector.clear()
+        self.selector.addItem(_("Default"))
+        for name in names:
+            self.selector.addItem(name)
+        if selected and selected not in names:
+            self.selector.addItem(selected)  # of a saved scene, not installed here: the run will say so
+        self.selector.setCurrentText(selected or _("Default"))
+        self.selector.blockSignals(False)
+
+    def onModelSelected(self, index: int) -> None:
+        """Keep the selected model in the parameter node."""
+        if self.panel.parameters:
+            self.panel.parameters.model = self.selector.currentText if index > 0 else ""
 
     # --- What is shown
 
@@ -112,6 +144,9 @@ class ModelsSection:
 
     def update(self) -> None:
         """Follow the selection and the panel."""
+        parameters = self.panel.parameters
+        if parameters and self.selector.currentText != (parameters.model or _("Default")):
+            self.listModels()  # a script or another panel has chosen
         idle, selected = self.panel.state is State.IDLE, self._selected()
         self.ui.installFileButton.enabled = idle
         self.ui.installFolderButton.enabled = idle
@@ -124,15 +159,15 @@ class ModelsSection:
             self.ui.removeButton.toolTip = _("Only models in your model folder can be removed")
         self.ui.detailsLabel.text = _details(*selected) if selected else _("No model is installed.")
 
-    def _selected(self) -> tuple[Path, Any] | None:
+    def _selected(self) -> tuple[Path, Bundle | str] | None:
         row = self.ui.modelsTable.currentRow()
         return self._models[row] if 0 <= row < len(self._models) else None
 
-    def _say(self, text: str, color: str = GREEN) -> None:
+    def _showMessage(self, text: str, color: str = GREEN) -> None:
         self.ui.modelsMessageLabel.text = marked(html.escape(text), color)
         self.ui.modelsMessageLabel.setVisible(bool(text))
 
-    def remember(self, report: dict[str, Any]) -> None:
+    def rememberSeconds(self, report: dict[str, Any]) -> None:
         """Keep how long a run took on this computer."""
         measured = {
             "seconds": report["seconds"]["total"],
@@ -161,11 +196,11 @@ class ModelsSection:
 
     def install(self, source: Path, replace: bool = False) -> None:
         """Install a model; ask where another one has its name, or where its licence may restrict its use."""
-        self._say(_("Installing {source}").format(source=source.name))
+        self._showMessage(_("Installing {source}").format(source=source.name))
         slicer.app.processEvents()  # copying and checking a large file takes seconds
         asked: list[bool] = []
 
-        def accept(model: Any) -> bool:
+        def accept(model: Bundle) -> bool:
             asked.append(acceptLicence(model))
             return asked[-1]
 
@@ -175,12 +210,12 @@ class ModelsSection:
             self._askToReplace(source, error)
         except ValueError as error:
             if asked == [False]:
-                self._say(_("Not installed, because its licence was not accepted."), RED)
+                self._showMessage(_("Not installed, because its licence was not accepted."), RED)
             else:
-                self._say(str(error), RED)
+                self._showMessage(str(error), RED)
         else:
             self._changed(model.path)
-            self._say(f"{model.title}: {outcome}")
+            self._showMessage(f"{model.title}: {outcome}")
 
     def _askToReplace(self, source: Path, error: Exception) -> None:
         found = str(error).rpartition("; ")[0]
@@ -189,7 +224,7 @@ class ModelsSection:
         ):
             self.install(source, replace=True)
         else:
-            self._say(_("Not installed: another model of this name is there."), RED)
+            self._showMessage(_("Not installed: another model of this name is there."), RED)
 
     def onVerifyButton(self, _checked: bool = False) -> None:
         """Compare the files of the selected model with their checksums."""
@@ -197,9 +232,9 @@ class ModelsSection:
         try:
             importLibrary("models.bundle").load(path).verify()
         except ValueError as error:
-            self._say(str(error), RED)
+            self._showMessage(str(error), RED)
         else:
-            self._say(_("{model}: checksums match").format(model=model.title))
+            self._showMessage(_("{model}: checksums match").format(model=model.title))
 
     def onRemoveButton(self, _checked: bool = False) -> None:
         """Remove the selected model, if the user wants it."""
@@ -210,29 +245,30 @@ class ModelsSection:
         try:
             self.panel.logic.removeModel(path.name)
         except ValueError as error:
-            self._say(str(error), RED)
+            self._showMessage(str(error), RED)
             return
         parameters = self.panel.parameters
         if parameters and parameters.model == path.name and path.name not in self.panel.logic.models():
             parameters.model = ""
         self._changed()
-        self._say(_("{name}: removed").format(name=path.name))
+        self._showMessage(_("{name}: removed").format(name=path.name))
 
     def onOpenFolderButton(self, _checked: bool = False) -> None:
         """Show the user's model folder in the file manager."""
         try:
             folder = self.panel.logic.userModelFolder()
         except OSError as error:
-            self._say(_("The model folder cannot be made ({error}); check its rights.").format(error=error), RED)
+            text = _("The model folder cannot be made ({error}); check its rights.").format(error=error)
+            self._showMessage(text, RED)
             return
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
 
     def _changed(self, selected: Path | None = None) -> None:
-        self.panel.listModels()
+        self.listModels()
         self.refresh(selected)
 
 
-def acceptLicence(model: Any) -> bool:
+def acceptLicence(model: Bundle) -> bool:
     """Ask the user to take note of a licence that may restrict what the model is used for."""
     return slicer.util.confirmOkCancelDisplay(
         _(
@@ -244,7 +280,7 @@ def acceptLicence(model: Any) -> bool:
     )
 
 
-def _cells(path: Path, model: Any) -> list[tuple[str, str]]:
+def _cells(path: Path, model: Bundle | str) -> list[tuple[str, str]]:
     """Return text and tooltip of each column."""
     if isinstance(model, str):
         return [(path.name, model), (_("damaged"), model), ("", model), ("", model), ("", model)]
@@ -259,7 +295,7 @@ def _cells(path: Path, model: Any) -> list[tuple[str, str]]:
     ]
 
 
-def _expected(model: Any) -> tuple[str, str]:
+def _expected(model: Bundle) -> tuple[str, str]:
     """Return how long a run with a model takes on this computer, as it was measured, never as it is guessed."""
     if model.kind != "generator":
         return _("in each run"), _("Outlines tumour and cavity in the runs of every other model")
@@ -272,7 +308,7 @@ def _expected(model: Any) -> tuple[str, str]:
     return text, _("The last run on this computer, on a fan of {volume:.0f} ml").format(volume=measured["fan_ml"])
 
 
-def _details(path: Path, model: Any) -> str:
+def _details(path: Path, model: Bundle | str) -> str:
     """Return what else is known of a model, as rich text."""
     origins = {"installed": _("in your model folder"), "shipped": _("comes with the extension")}
     origin = importLibrary("models.bundle").origin(path)

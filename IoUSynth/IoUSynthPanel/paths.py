@@ -1,8 +1,11 @@
 """Paths that a user gives. None of them may lie in Slicer's own working directory by accident."""
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+import ctk
 from slicer.i18n import tr as _
 
 from .library import importLibrary
@@ -31,7 +34,7 @@ def wholePath(path: str | Path) -> Path:
     return Path(str(path).strip())
 
 
-def connectPath(line: Any, changed: Any) -> None:
+def connectPath(line: ctk.ctkPathLineEdit, changed: Callable[..., None]) -> None:
     """Call a function whenever the text of a ctkPathLineEdit changes; an emptied line tells only that it is invalid."""
     line.connect("currentPathChanged(QString)", changed)
     line.connect("validInputChanged(bool)", changed)

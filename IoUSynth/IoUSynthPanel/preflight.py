@@ -1,35 +1,39 @@
 """Readiness for the operating room: what the module's logic does, and the panel's section Before surgery."""
 
+from __future__ import annotations
+
 import html
 import logging
 from subprocess import CalledProcessError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import slicer
 from slicer.i18n import tr as _
 
-from .colors import AMBER, GREEN, RED, marked
 from .library import importLibrary
-from .stages import State
+from .logic import JobLogic
+from .section import Panel, Section
+from .state import State
+from .widgets import AMBER, GREEN, RED, marked
+
+if TYPE_CHECKING:
+    from IoUSynthLib.doctor import Finding
+    from IoUSynthLib.worker.messages import Event
 
 
-class PreflightLogic:
-    """What the logic of the module can do before surgery; free of Qt. It needs ``runner`` and ``close``."""
+class PreflightLogic(JobLogic):
+    """What the logic of the module can do before surgery; free of Qt."""
 
-    def startExamination(self, model: str | None = None, device: str = "auto") -> None:
-        """Start what :meth:`examine` does and return at once; :meth:`poll` brings it to its end."""
-        self.runner.start_examination(device, model)
-
-    def examine(self, model: str | None = None, device: str = "auto") -> list[Any]:
+    def examine(self, model: str | None = None, device: str = "auto", *, wait: bool = True) -> list[Finding]:
         """Look at packages, models, device and disk, and synthesize the sample case.
 
         :param model: name or folder of the model that is to be used; the default one if left out.
         :param device: "auto", "cpu" or "cuda".
+        :param wait: if False, return at once; :meth:`poll` then tells each finding, and the end.
         :return: findings, each with ``subject``, ``fine`` and ``text``; all is ready if every one is fine.
         :raises RuntimeError: the examination came to no end; says why and what to do.
         """
-        self.startExamination(model, device)
-        return self.runner.wait().findings
+        return self.runJob(importLibrary("mrml.jobs").ExaminationJob(device, model or None), wait=wait).findings
 
     def missingPackages(self) -> list[str]:
         """Return the Python packages that have to be installed, as pip wants them named; nothing is imported."""
@@ -70,28 +74,27 @@ def _pipInstall(requirements: list[str]) -> None:
         packaging.pip_ensure(requirements, requester="IoUSynth", prompt_install=False)
 
 
-class PreflightSection:
-    """The panel's section Before surgery.
+class PreflightSection(Section):
+    """The panel's section Before surgery."""
 
-    :param panel: the module's widget, which runs one thing at a time and says what it has to say.
-    """
+    UI_FILE = "IoUSynthPreflight.ui"
+    ABOVE = "inputsCollapsibleButton"
+    USES_SCENE = False
 
-    def __init__(self, panel: Any) -> None:
-        self.panel = panel
-        self.widget = slicer.util.loadUI(panel.resourcePath("UI/IoUSynthPreflight.ui"))
-        self.ui = slicer.util.childWidgetVariables(self.widget)
-        self.findings: list[Any] = []
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel)
+        self.findings: list[Finding] = []
         self._asked: tuple[str, str] | None = None  # model and device of the check that is shown
         self._installing = False
         self.widget.connect("contentsCollapsed(bool)", self.onFolded)
         self.ui.checkButton.connect("clicked(bool)", self.onCheckButton)
         self.ui.installPackagesButton.connect("clicked(bool)", self.onInstallPackagesButton)
-        self._say(_("Not checked yet. A check takes about as long as a run, and shows how long that is."))
+        self._showReadiness(_("Not checked yet. A check takes about as long as a run, and shows how long that is."))
 
     @property
-    def running(self) -> bool:
-        """Whether what the panel runs is a check."""
-        return self.panel.section is self and self.panel.state is not State.IDLE
+    def progressUi(self) -> Any:
+        """The widgets that show the progress of a check: its own."""
+        return self.ui
 
     def update(self) -> None:
         """Follow the panel and its choices: what can be clicked, and whether the check still holds."""
@@ -110,7 +113,7 @@ class PreflightSection:
         parameters = self.panel.parameters
         if self._asked and parameters and self._asked != (parameters.model, parameters.device):
             self._asked = None
-            self._say(_("Model or device have been changed since; check again."), AMBER)
+            self._showReadiness(_("Model or device have been changed since; check again."), AMBER)
             self.widget.text = _("Before surgery")
 
     def onFolded(self, collapsed: bool) -> None:
@@ -130,37 +133,47 @@ class PreflightSection:
 
     def check(self) -> None:
         """Start a check."""
-        parameters = self.panel.logic.getParameterNode()
+        parameters = self.panel.choices
         self.findings, self._asked = [], (parameters.model, parameters.device)
         self.ui.findingsLabel.text = ""
         self.widget.text = _("Before surgery")
-        self._say("")
-        self.panel.startRun(lambda: self.panel.logic.startExamination(*self._asked), section=self)
+        self._showReadiness("")
+        self.panel.startRun(self, lambda: self.panel.logic.examine(*self._asked, wait=False))
 
-    def add(self, finding: Any) -> None:
+    def receive(self, event: Event) -> None:
+        """Take what has happened in the check: its progress, a finding, or its end."""
+        if event.kind == "finding":
+            self._add(event.result)
+        elif event.kind == "progress":
+            super().receive(event)
+        else:
+            self.panel.setState(State.IDLE)
+            self._conclude(event)
+
+    def _add(self, finding: Finding) -> None:
         """Show a finding below those before it."""
         self.findings.append(finding)
         self.ui.findingsLabel.text = findingsText(self.findings)
         if finding.report:
-            self.panel.modelsSection.remember(finding.report)
+            self.panel.rememberSeconds(finding.report)
 
-    def finish(self, event: Any) -> None:
+    def _conclude(self, event: Event) -> None:
         """Say how the check ended."""
         self.onFolded(self.widget.collapsed)
         if event.kind == "cancelled":
-            self._say(_("Cancelled before all was checked."), AMBER)
+            self._showReadiness(_("Cancelled before all was checked."), AMBER)
             return
         if event.kind == "error":
-            self.add(importLibrary("doctor").Finding(_("check"), False, event.message))
+            self._add(importLibrary("doctor").Finding(_("check"), False, event.message))
         wrong = [finding.subject for finding in self.findings if not finding.fine]
         if wrong:
-            self._say(_("Not ready: {subjects}.").format(subjects=", ".join(wrong)), RED)
+            self._showReadiness(_("Not ready: {subjects}.").format(subjects=", ".join(wrong)), RED)
             self.widget.text = _("Before surgery: not ready")
         else:
-            self._say(_("Ready. No network needed."), GREEN)
+            self._showReadiness(_("Ready. No network needed."), GREEN)
             self.widget.text = _("Before surgery: ready")
 
-    def _say(self, text: str, color: str = "") -> None:
+    def _showReadiness(self, text: str, color: str = "") -> None:
         text = html.escape(text)
         self.ui.readinessLabel.text = marked(text, color) if color else text
         self.ui.readinessLabel.setVisible(bool(text))
@@ -171,7 +184,7 @@ class PreflightSection:
         """Install what is missing, if the user wants it, and check again."""
         missing = self.panel.logic.missingPackages()
         if missing and not slicer.util.confirmOkCancelDisplay(consentText(missing), _("IoUSynth: install packages?")):
-            self._say(
+            self._showReadiness(
                 _(
                     "Nothing was installed, as you wished. Without {packages} no image can be made: install them while "
                     "there is a network."
@@ -185,7 +198,7 @@ class PreflightSection:
 
     def _installed(self, missing: list[str]) -> bool:
         """Install packages and tell whether it worked."""
-        self._say(_("Installing {packages}. This can take some minutes.").format(packages=", ".join(missing)))
+        self._showReadiness(_("Installing {packages}. This can take some minutes.").format(packages=", ".join(missing)))
         self._installing = True
         self.panel.updateSections()
         slicer.app.processEvents()
@@ -193,7 +206,7 @@ class PreflightSection:
             self.panel.logic.installPackages()
         except RuntimeError as error:
             logging.exception("IoUSynth: packages could not be installed")
-            self._say(str(error), RED)
+            self._showReadiness(str(error), RED)
             return False
         finally:
             self._installing = False
@@ -211,7 +224,7 @@ def consentText(requirements: list[str]) -> str:
     ).format(packages="\n".join(f"- {requirement}" for requirement in requirements))
 
 
-def findingsText(findings: list[Any]) -> str:
+def findingsText(findings: list[Finding]) -> str:
     """Return findings as rich text: a row each, green or red."""
     rows = (
         f'<tr><td style="padding-right:6px">{_markedOutcome(finding)}</td>'
@@ -222,5 +235,5 @@ def findingsText(findings: list[Any]) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
-def _markedOutcome(finding: Any) -> str:
+def _markedOutcome(finding: Finding) -> str:
     return marked(_("OK"), GREEN) if finding.fine else marked(_("Fails"), RED)

@@ -1,62 +1,45 @@
 """Registration of the preoperative MRI: what the module's logic does, and the panel's section Register."""
 
+from __future__ import annotations
+
 import html
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import qt
-import slicer
-from slicer import vtkMRMLMarkupsNode, vtkMRMLScalarVolumeNode, vtkMRMLTransformableNode
+from slicer import vtkMRMLMarkupsNode, vtkMRMLScalarVolumeNode, vtkMRMLTransformableNode, vtkMRMLTransformNode
 from slicer.i18n import tr as _
 
-from .colors import AMBER, GREEN, RED, marked
 from .library import importLibrary
-from .stages import State
-from .widgets import setAvailable
+from .logic import JobLogic
+from .section import Panel, Section
+from .state import State
+from .widgets import AMBER, GREEN, RED, marked, setAvailable
+
+if TYPE_CHECKING:
+    from IoUSynth import IoUSynthParameterNode
+    from IoUSynthLib.mrml.jobs import RegistrationJob
+    from IoUSynthLib.mrml.results import OutputNodes
 
 #: Colours of the mark before the verdict.
 VERDICT_COLORS = {"agrees": GREEN, "doubtful": AMBER, "failed": RED}
 
 
-class RegistrationLogic:
-    """What the logic of the module can do about registration; free of Qt. It needs ``runner``."""
-
-    def startRegistration(
-        self,
-        preoperativeVolumeNode: vtkMRMLScalarVolumeNode,
-        inputVolumeNode: vtkMRMLScalarVolumeNode,
-        outputs: Any,
-        carriedNodes: Sequence[vtkMRMLTransformableNode] | None = None,
-        affine: bool = False,
-        deformable: bool = False,
-        landmarkNodes: tuple[vtkMRMLMarkupsNode, vtkMRMLMarkupsNode] | None = None,
-    ) -> None:
-        """Start what :meth:`register` does and return at once; :meth:`poll` brings it to its end."""
-        if carriedNodes is None:
-            carriedNodes = self.companions(preoperativeVolumeNode, inputVolumeNode)
-        job = importLibrary("mrml.registration").RegistrationJob(
-            preoperativeVolumeNode,
-            inputVolumeNode,
-            outputs.images,
-            carriedNodes,
-            outputs.segmentation,
-            affine,
-            deformable,
-            landmarkNodes,
-        )
-        self.runner.start_registration(job)
+class RegistrationLogic(JobLogic):
+    """What the logic of the module can do about registration; free of Qt."""
 
     def register(
         self,
         preoperativeVolumeNode: vtkMRMLScalarVolumeNode,
         inputVolumeNode: vtkMRMLScalarVolumeNode,
-        outputs: Any,
+        outputs: OutputNodes,
+        *,
         carriedNodes: Sequence[vtkMRMLTransformableNode] | None = None,
         affine: bool = False,
         deformable: bool = False,
         landmarkNodes: tuple[vtkMRMLMarkupsNode, vtkMRMLMarkupsNode] | None = None,
         wait: bool = True,
-    ) -> Any:
+    ) -> RegistrationJob:
         """Bring a preoperative MRI to where the brain is in the ultrasound, by a new transform above it.
 
         :param preoperativeVolumeNode: the MRI that moves.
@@ -72,10 +55,19 @@ class RegistrationLogic:
         :raises InputError: the nodes cannot be registered; says what to do.
         :raises RuntimeError: the run failed; says why and what to do.
         """
-        self.startRegistration(
-            preoperativeVolumeNode, inputVolumeNode, outputs, carriedNodes, affine, deformable, landmarkNodes
+        if carriedNodes is None:
+            carriedNodes = self.companions(preoperativeVolumeNode, inputVolumeNode)
+        job = importLibrary("mrml.jobs").RegistrationJob(
+            preoperativeVolumeNode,
+            inputVolumeNode,
+            outputs.images,
+            carried_nodes=carriedNodes,
+            segmentation_node=outputs.segmentation,
+            affine=affine,
+            deformable=deformable,
+            landmark_nodes=landmarkNodes,
         )
-        return self.runner.wait() if wait else self.runner.job
+        return self.runJob(job, wait=wait)
 
     def companions(
         self, preoperativeVolumeNode: vtkMRMLScalarVolumeNode, inputVolumeNode: vtkMRMLScalarVolumeNode | None = None
@@ -83,7 +75,7 @@ class RegistrationLogic:
         """Return what can move along with an MRI: other MRI, models, segmentations, markups under its transform."""
         return importLibrary("mrml.registration").companions(preoperativeVolumeNode, inputVolumeNode)
 
-    def registrationOf(self, preoperativeVolumeNode: vtkMRMLScalarVolumeNode | None) -> Any:
+    def registrationOf(self, preoperativeVolumeNode: vtkMRMLScalarVolumeNode | None) -> vtkMRMLTransformNode | None:
         """Return the transform of the newest registration of an MRI, or None."""
         return importLibrary("mrml.registration").latest(preoperativeVolumeNode)
 
@@ -96,27 +88,24 @@ class RegistrationLogic:
         preoperativeVolumeNode: vtkMRMLScalarVolumeNode | None,
         inputVolumeNode: vtkMRMLScalarVolumeNode | None,
         opacity: float,
+        *,
         checkerboard: bool = False,
     ) -> None:
         """Lay the MRI over the views of ultrasound and synthetic MRI, faded, or in the squares of a checkerboard."""
-        views = importLibrary("mrml.compare")
+        layers = importLibrary("mrml.layers")
         if checkerboard and preoperativeVolumeNode and inputVolumeNode:
-            views.checkerboard(preoperativeVolumeNode, inputVolumeNode)
+            layers.show_checkerboard(preoperativeVolumeNode, inputVolumeNode)
         else:
-            views.fade(preoperativeVolumeNode, opacity)
+            layers.fade_mri(preoperativeVolumeNode, opacity)
 
 
-class RegisterSection:
-    """The panel's section Register.
+class RegisterSection(Section):
+    """The panel's section Register."""
 
-    :param panel: the module's widget, which runs one thing at a time and says what it has to say.
-    """
-
-    def __init__(self, panel: Any) -> None:
-        self.panel, self.ui = panel, panel.ui
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel)
         self._left: set[str] = set()  # identifiers of what shall not move along
         self._listed: list[tuple[str, str]] = []  # identifiers and names, as the list shows them
-        self._observed: list[tuple[Any, int]] = []
         self.ui.registerButton.connect("clicked(bool)", self.onRegisterButton)
         self.ui.undoButton.connect("clicked(bool)", self.onUndoButton)
         self.ui.carriedList.connect("itemChanged(QListWidgetItem*)", self.onCarriedChanged)
@@ -124,29 +113,23 @@ class RegisterSection:
         self.ui.checkerboardCheckBox.connect("toggled(bool)", self.onCompare)
         self.showVerdict(None)
 
-    def cleanup(self) -> None:
-        """Let go of the scene."""
-        for node, tag in self._observed:
-            node.RemoveObserver(tag)
-        self._observed = []
-
     # --- What can be clicked
 
     def update(self) -> None:
         """Follow the scene and the choices."""
         parameters = self.panel.parameters
-        registering, idle = self.panel.section is self, self.panel.state is State.IDLE
+        idle = self.panel.state is State.IDLE
         self._listCompanions()
         setAvailable(self.ui.registerForm, "" if idle else _("Wait for the end of the run"))
-        self.ui.registerButton.text = _("Cancel") if registering and not idle else _("Register MRI")
-        setAvailable(self.ui.registerButton, self._whyNotRegister(parameters, registering, idle))
+        self.ui.registerButton.text = _("Cancel") if self.running else _("Register MRI")
+        setAvailable(self.ui.registerButton, self._whyNotRegister(parameters))
         if not idle and self.ui.registerButton.enabled:
             self.ui.registerButton.toolTip = _("Stop; the scene stays as it was")
         moving = parameters.movingVolume if parameters else None
         setAvailable(self.ui.undoButton, self._whyNotUndo(moving, idle))
         self._updateComparison(parameters)
 
-    def _updateComparison(self, parameters: Any) -> None:
+    def _updateComparison(self, parameters: IoUSynthParameterNode | None) -> None:
         reason = ""
         if not (parameters and parameters.movingVolume and parameters.inputVolume):
             reason = _("Select the ultrasound and the MRI to compare first")
@@ -155,14 +138,14 @@ class RegisterSection:
             reason = _("Turn the checkerboard off first")
         setAvailable(self.ui.fadeSlider, reason)
 
-    def _whyNotUndo(self, moving: Any, idle: bool) -> str:
+    def _whyNotUndo(self, moving: vtkMRMLScalarVolumeNode | None, idle: bool) -> str:
         if not idle:
             return _("Wait for the end of the run")
         return "" if self.panel.logic.registrationOf(moving) is not None else _("This MRI has not been registered")
 
-    def _whyNotRegister(self, parameters: Any, registering: bool, idle: bool) -> str:
-        if not idle:
-            return "" if registering and self.panel.state is State.RUNNING else _("Wait for the end of the run")
+    def _whyNotRegister(self, parameters: IoUSynthParameterNode | None) -> str:
+        if self.panel.state is not State.IDLE:
+            return "" if self.running and self.panel.state is State.RUNNING else _("Wait for the end of the run")
         if not (parameters and parameters.movingVolume):
             return _("Select the preoperative MRI first")
         if not (parameters.inputVolume and (parameters.t2wVolume or parameters.flairVolume)):
@@ -171,7 +154,7 @@ class RegisterSection:
             return _("Select the landmarks of both MRI and ultrasound, or of neither")
         return ""
 
-    def _carried(self) -> list[Any]:
+    def _carried(self) -> list[vtkMRMLTransformableNode]:
         """Return the nodes under the MRI's transform that can move along."""
         parameters = self.panel.parameters
         if not (parameters and parameters.movingVolume):
@@ -210,24 +193,25 @@ class RegisterSection:
         carried = [node for node in self._carried() if node.GetID() not in self._left]
         self.showVerdict(None)
         self.panel.startRun(
-            lambda: self.panel.logic.startRegistration(
+            self,
+            lambda: self.panel.logic.register(
                 parameters.movingVolume,
                 parameters.inputVolume,
                 self.panel.selectedOutputs(),
-                carried,
-                parameters.affine,
-                parameters.deformable,
-                landmarks if all(landmarks) else None,
+                carriedNodes=carried,
+                affine=parameters.affine,
+                deformable=parameters.deformable,
+                landmarkNodes=landmarks if all(landmarks) else None,
+                wait=False,
             ),
-            section=self,
         )
 
-    def finish(self, job: Any) -> None:
+    def finish(self, job: RegistrationJob) -> None:
         """Say what came out, and show it."""
         self.showVerdict(job.report)
         self.update()
         if job.transform_node is not None:
-            outputs = importLibrary("mrml.nodes").OutputNodes(job.synthetic_nodes, None, job.segmentation_node)
+            outputs = importLibrary("mrml.results").OutputNodes(job.synthetic_nodes, None, job.segmentation_node)
             self.panel.show(outputs, job.ultrasound_node, job.mri_node)
 
     def onUndoButton(self, _checked: bool = False) -> None:
@@ -250,12 +234,12 @@ class RegisterSection:
         if not parameters:
             return
         self._updateComparison(parameters)
-        self.cleanup()
+        self.unobserve()
         moving, fixed = parameters.movingVolume, parameters.inputVolume
-        self.panel.logic.compare(moving, fixed, self.ui.fadeSlider.value / 100, checkerboard)
+        self.panel.logic.compare(moving, fixed, self.ui.fadeSlider.value / 100, checkerboard=checkerboard)
         if checkerboard and moving and fixed:  # it shows where the MRI lay when it was made
-            event = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
-            self._observed = [(node, node.AddObserver(event, self.onMoved)) for node in (moving, fixed)]
+            for node in (moving, fixed):
+                self.observe(node, vtkMRMLTransformableNode.TransformModifiedEvent, self.onMoved)
 
     def onMoved(self, _caller: Any = None, _event: Any = None) -> None:
         """Take the checkerboard away when MRI or ultrasound has moved."""

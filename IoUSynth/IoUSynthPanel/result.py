@@ -1,15 +1,22 @@
 """Results in the scene: what the module's logic does with them, and the panel's section Result."""
 
+from __future__ import annotations
+
 import html
-from typing import Any
+from typing import TYPE_CHECKING
 
 import qt
 import slicer
+from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 
 from .library import importLibrary
-from .stages import State
+from .section import Panel, Section
+from .state import State
 from .widgets import setAvailable
+
+if TYPE_CHECKING:
+    from IoUSynthLib.mrml.results import OutputNodes, Result
 
 #: Opacity that a key adds or takes away, in percent.
 OPACITY_STEP = 10.0
@@ -20,11 +27,11 @@ KEYS = {"outlines": "O", "uncertainty": "U", "stronger": "Alt+Up", "weaker": "Al
 class ResultLogic:
     """What the logic of the module can do with results; free of Qt."""
 
-    def results(self) -> list[Any]:
+    def results(self) -> list[Result]:
         """Return the results in the scene, as ``mrml.results.Result``: the first input's first, each oldest first."""
         return importLibrary("mrml.results").find_results(slicer.mrmlScene)
 
-    def goTo(self, result: Any, segment: str) -> bool:
+    def goTo(self, result: Result, segment: str) -> bool:
         """Bring all slice views to the middle of a segment, "tumour" or "cavity"; False where it is empty."""
         position = importLibrary("mrml.results").middle_of(result, segment)
         if position is None:
@@ -38,9 +45,9 @@ class ResultLogic:
         :param opacity: from 0 to 1.
         :param threshold: expected error, as a fraction of the intensity range, below which nothing is tinted.
         """
-        importLibrary("mrml.overlay").show_uncertainty(visible, opacity, threshold)
+        importLibrary("mrml.layers").show_uncertainty(visible, opacity, threshold)
 
-    def compareResults(self, before: Any, after: Any, plane: str = "") -> dict[str, tuple[float, float]]:
+    def compareResults(self, before: Result, after: Result, plane: str = "") -> dict[str, tuple[float, float]]:
         """Lay out two results side by side.
 
         :return: for each segment its volume in ml before and after.
@@ -51,26 +58,22 @@ class ResultLogic:
         return importLibrary("mrml.results").changes_ml(before, after)
 
 
-class ResultSection:
-    """The panel's section Result.
+class ResultSection(Section):
+    """The panel's section Result. Its widgets are found among those of the panel, whose choices they show, too."""
 
-    :param panel: the module's widget.
-    """
+    UI_FILE = "IoUSynthResult.ui"
+    ABOVE = "registerCollapsibleButton"
 
-    def __init__(self, panel: Any) -> None:
-        self.panel = panel
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel)
+        vars(panel.ui).update(vars(self.ui))
+        self.ui = panel.ui
         self._listed: list[tuple[str, str]] = []  # identifiers and labels, as the lists show them
-        self._results: list[Any] = []
+        self._results: list[Result] = []
         self._inputID: str | None = None  # of the input whose result is selected
         self._measured: str | None = None  # identifier of the result whose volumes are shown
-        self._compared: tuple[Any, Any] | None = None
-        self._shortcuts: list[Any] = []
-        widget = slicer.util.loadUI(panel.resourcePath("UI/IoUSynthResult.ui"))
-        register = panel.ui.registerCollapsibleButton
-        layout = register.parentWidget().layout()
-        layout.insertWidget(layout.indexOf(register), widget)
-        self.ui = panel.ui
-        vars(self.ui).update(vars(slicer.util.childWidgetVariables(widget)))
+        self._compared: tuple[Result, Result] | None = None
+        self._shortcuts: list[qt.QShortcut] = []
         self.ui.resultSelector.connect("activated(int)", self.onResultSelected)
         self.ui.tumourButton.connect("clicked(bool)", lambda _checked=False: self.onGoTo("tumour"))
         self.ui.cavityButton.connect("clicked(bool)", lambda _checked=False: self.onGoTo("cavity"))
@@ -108,7 +111,7 @@ class ResultSection:
             parameters.showUncertainty, parameters.uncertaintyOpacity / 100, parameters.uncertaintyThreshold / 100
         )
 
-    def selected(self) -> Any:
+    def selected(self) -> Result | None:
         """Return the result whose nodes are the panel's outputs, or None."""
         parameters = self.panel.parameters
         image = parameters and (parameters.t2wVolume or parameters.flairVolume)
@@ -140,7 +143,7 @@ class ResultSection:
             labels.append(f"{name}, {result.model}, {result.created[11:19]} UTC" if several else name)
         return labels
 
-    def _showVolumes(self, result: Any) -> None:
+    def _showVolumes(self, result: Result | None) -> None:
         identifier = result.identifier if result else ""
         if identifier == self._measured:
             return
@@ -172,19 +175,20 @@ class ResultSection:
         if not parameters or inputID == self._inputID:
             return False
         self._inputID = inputID
-        nodes = importLibrary("mrml.nodes")
         outputs = self.panel.selectedOutputs().all()
-        if outputs and all(node.GetNodeReference(nodes.INPUT_ROLE) is inputNode for node in outputs):
+        role = importLibrary("mrml.provenance").INPUT_ROLE
+        if outputs and all(node.GetNodeReference(role) is inputNode for node in outputs):
             return False  # as in a scene that has just been loaded
-        result = importLibrary("mrml.results").newest_of(inputNode)
+        results = importLibrary("mrml.results")
+        result = results.newest_of(inputNode)
         if not outputs and result is None:
             return False
-        self.select(result.outputs if result else nodes.OutputNodes())
+        self.select(result.outputs if result else results.OutputNodes())
         return True
 
-    def select(self, outputs: Any, inputVolumeNode: Any = None) -> None:
+    def select(self, outputs: OutputNodes, inputVolumeNode: vtkMRMLScalarVolumeNode | None = None) -> None:
         """Select the nodes of a result, as ``OutputNodes``, and the ultrasound that they were made from."""
-        parameters = self.panel.parameters or self.panel.logic.getParameterNode()  # another module may be open
+        parameters = self.panel.choices
         with slicer.util.NodeModify(parameters):
             if inputVolumeNode:
                 self._inputID = inputVolumeNode.GetID()
@@ -204,14 +208,9 @@ class ResultSection:
             return
         result = self._results[index]
         self.select(result.outputs, result.input_node)
-        self._showQuality(result)
-        self.panel.show(result.outputs, result.input_node, result.preoperative_node)
-
-    def _showQuality(self, result: Any) -> None:
-        """Say of a result what was said when it was made."""
         report = result.report
-        self.ui.qualityLabel.text = "\n".join([report.get("summary", ""), *report.get("warnings", [])]).strip()
-        self.ui.qualityLabel.setVisible(bool(self.ui.qualityLabel.text))
+        self.panel.showQuality("\n".join([report.get("summary", ""), *report.get("warnings", [])]).strip())
+        self.panel.show(result.outputs, result.input_node, result.preoperative_node)
 
     def onShown(self) -> None:
         """Take note that one result is laid out, no comparison."""
@@ -243,7 +242,7 @@ class ResultSection:
             return
         self._compared = (before, after)
         self._showChange(changeText(before.input_node.GetName(), after.input_node.GetName(), changes))
-        self.panel.registerSection.onCompare()
+        self.panel.layMriOver()
         self.showOverlays()
 
     # --- Keys

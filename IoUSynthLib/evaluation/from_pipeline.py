@@ -135,11 +135,12 @@ def segmentations(
         bundle, seen, images = comparator.bundle, *((case, true) if comparator.on_true_mri else (found, synthetic))
         grid, probabilities = outline(bundle, prepared(seen), images)
         if name not in labels:
-            labels[name] = _labels(seen, grid, decide(bundle, grid, probabilities, False).probabilities)
+            decision = decide(bundle, grid, probabilities, before_resection=False)
+            labels[name] = _labels(seen, grid, decision.probabilities)
         known = f"{name}, {PHASE_KNOWN}"
         labels[known], expected[known] = labels[name], expected.get(name, {})
         if before_resection:
-            decision = decide(bundle, grid, probabilities, True)
+            decision = decide(bundle, grid, probabilities, before_resection=True)
             labels[known], expected[known] = _labels(seen, grid, decision.probabilities), decision.expected_dice
     return labels, {
         f"expected Dice/{name}/{structure}": expected[name].get(structure, float("nan"))

@@ -6,7 +6,7 @@ import numpy as np
 import slicer
 import vtk
 
-from .nodes import PREFIX, is_synthetic
+from .provenance import PREFIX, is_synthetic
 
 _ACQUIRED_TEXT = (0.62, 0.79, 0.88)
 _SYNTHETIC_TEXT = (0.99, 0.68, 0.42)

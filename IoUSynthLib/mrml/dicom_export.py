@@ -18,10 +18,11 @@ import slicer
 from ..outputs.dicom import Export, write_all
 from ..outputs.dicom_reference import Reference, read_reference
 from ..volume import InputError, Volume
-from .nodes import PREFIX, Grid, OutputNodes, report_of
+from .grid import FLIP, Grid
+from .provenance import PREFIX, report_of
+from .results import OutputNodes
 from .transforms import between, is_rigid, linear_between, mapped, voxels_between
 
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 #: Points along each axis at which a chain that bends is followed to find how far the image reaches.
 _LATTICE = 9
 
@@ -38,6 +39,7 @@ def export_series(
     outputs: OutputNodes,
     folder: Path,
     reference_nodes: list[slicer.vtkMRMLVolumeNode],
+    *,
     reference_file: Path | None = None,
 ) -> list[Path]:
     """Write each image and the uncertainty as a series, in a folder with the node's name.
@@ -88,7 +90,7 @@ def _lies_as_in(node: slicer.vtkMRMLVolumeNode, header: Any) -> bool:
     """Tell whether the node's own geometry still is that of its file: a hardened transform changes it."""
     if "FrameOfReferenceUID" not in header or "ImagePositionPatient" not in header:
         return False
-    position = _RAS_TO_LPS @ [*map(float, header.ImagePositionPatient), 1.0]
+    position = FLIP @ [*map(float, header.ImagePositionPatient), 1.0]
     ijk = (np.linalg.inv(Grid.of(node).ijk_to_ras) @ position)[:3]
     inside = (ijk > -0.1).all() and (ijk < np.array(node.GetImageData().GetDimensions()) - 0.9).all()
     return bool(inside and np.abs(ijk - np.rint(ijk)).max() < 0.1)
@@ -108,10 +110,10 @@ def volume_in(node: slicer.vtkMRMLScalarVolumeNode, frame: slicer.vtkMRMLTransfo
     grid = np.diag([spacing, spacing, spacing, 1.0])
     grid[:3, 3] = low
     shape = tuple(int(count) for count in np.ceil((high - low) / spacing)[::-1] + 1)
-    return _volume(voxels_between(node, grid, frame, shape), grid)
+    return _volume(voxels_between(node, grid, frame, shape=shape), grid)
 
 
 def _volume(array: np.ndarray, ijk_to_ras: np.ndarray) -> Volume:
-    ijk_to_lps = _RAS_TO_LPS @ ijk_to_ras
+    ijk_to_lps = FLIP @ ijk_to_ras
     spacing = np.linalg.norm(ijk_to_lps[:3, :3], axis=0)
     return Volume(array, tuple(spacing), tuple(ijk_to_lps[:3, 3]), ijk_to_lps[:3, :3] / spacing)

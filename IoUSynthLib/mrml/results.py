@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,23 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
-from .nodes import INPUT_ROLE, PREFIX, PREOPERATIVE_ROLE, SEGMENTS, OutputNodes, is_synthetic, report_of
+from .grid import Grid
+from .provenance import INPUT_ROLE, PREFIX, PREOPERATIVE_ROLE, is_synthetic, report_of
+from .styles import SEGMENTS
+from .transforms import to_world
+
+
+@dataclass
+class OutputNodes:
+    """The nodes of one result. As an argument: the nodes to fill again; what is missing is made."""
+
+    images: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
+    uncertainty: slicer.vtkMRMLScalarVolumeNode | None = None
+    segmentation: slicer.vtkMRMLSegmentationNode | None = None
+
+    def all(self) -> list[slicer.vtkMRMLNode]:
+        """Return the nodes that are there."""
+        return [node for node in (*self.images.values(), self.uncertainty, self.segmentation) if node is not None]
 
 
 @dataclass(frozen=True)
@@ -97,7 +112,7 @@ def newest_of(input_node: slicer.vtkMRMLScalarVolumeNode | None) -> Result | Non
 
 
 def segment_volumes_ml(segmentation_node: slicer.vtkMRMLSegmentationNode | None) -> dict[str, float]:
-    """Return the volumes in ml of those of :data:`nodes.SEGMENTS` that a segmentation has, by their identifiers."""
+    """Return the volumes in ml of those of :data:`styles.SEGMENTS` that a segmentation has, by their identifiers."""
     if segmentation_node is None:
         return {}
     volumes = {}
@@ -116,6 +131,34 @@ def segment_volumes_ml(segmentation_node: slicer.vtkMRMLSegmentationNode | None)
     return volumes
 
 
+def segment_mask(
+    segmentation_node: slicer.vtkMRMLSegmentationNode | None,
+    image: slicer.vtkMRMLScalarVolumeNode,
+    identifier: str | None = None,
+) -> np.ndarray:
+    """Return the mask of a segment, or of all, on the grid of a volume under the same transform: bool ``[z, y, x]``."""
+    mask = np.zeros(image.GetImageData().GetDimensions()[::-1], dtype=bool)
+    if segmentation_node is None:
+        return mask
+    segmentation = segmentation_node.GetSegmentation()
+    ras_to_ijk = np.linalg.inv(Grid.of(image).ijk_to_ras)
+    for index in range(segmentation.GetNumberOfSegments()):
+        if identifier not in (None, segmentation.GetNthSegmentID(index)):
+            continue
+        labels = segmentation.GetNthSegment(index).GetRepresentation("Binary labelmap")
+        if labels is None or labels.IsEmpty():
+            continue
+        matrix = vtk.vtkMatrix4x4()
+        labels.GetImageToWorldMatrix(matrix)
+        extent = labels.GetExtent()  # a saved segmentation comes back cropped
+        first = ras_to_ijk @ np.array(matrix.MultiplyPoint((*extent[::2], 1.0)))
+        voxels = numpy_support.vtk_to_numpy(labels.GetPointData().GetScalars())
+        voxels = voxels.reshape(labels.GetDimensions()[::-1]) == segmentation.GetNthSegment(index).GetLabelValue()
+        low = np.rint(first[2::-1]).astype(int)
+        mask[tuple(slice(start, start + count) for start, count in zip(low, voxels.shape, strict=True))] |= voxels
+    return mask
+
+
 def changes_ml(before: Result, after: Result) -> dict[str, tuple[float, float]]:
     """Return the volumes in ml of each segment that both results have: before and after."""
     first, second = before.volumes_ml(), after.volumes_ml()
@@ -124,13 +167,10 @@ def changes_ml(before: Result, after: Result) -> dict[str, tuple[float, float]]:
 
 def middle_of(result: Result, identifier: str) -> np.ndarray | None:
     """Return where a segment is, as world RAS in mm: its voxel nearest to its middle; None where it is empty."""
-    from .views import segment_mask, to_world
-
     image = next(iter(result.outputs.images.values()))
     voxels = np.argwhere(segment_mask(result.outputs.segmentation, image, identifier))[:, ::-1]
     if not len(voxels):
         return None
     spacing = np.asarray(image.GetSpacing())
     apart = np.linalg.norm((voxels - np.median(voxels, axis=0)) * spacing, axis=1)
-    move: Callable[[np.ndarray], np.ndarray] = to_world(image)
-    return move(voxels[int(np.argmin(apart))].astype(float))
+    return to_world(image)(voxels[int(np.argmin(apart))].astype(float))

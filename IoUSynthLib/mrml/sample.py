@@ -79,7 +79,7 @@ def load(source: Any = None) -> dict[str, Any]:
     """
     import SampleData
 
-    from .nodes import remove_nodes
+    from .write import remove_nodes
 
     logic = SampleData.SampleDataLogic()
     source = source or logic.sourceForSampleName(NAME)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,9 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
-from ..volume import SHEAR_TOLERANCE
+from ..preprocessing import axial
+from ..volume import SHEAR_TOLERANCE, Volume
+from .grid import FLIP, Grid
 
 #: Singular values of a rigid matrix lie within this of 1: a fifth of a millimetre over a brain.
 _RIGID = 1e-3
@@ -116,6 +118,16 @@ def parents(node: slicer.vtkMRMLTransformableNode) -> Iterator[slicer.vtkMRMLTra
         parent = parent.GetParentTransformNode()
 
 
+def parents_at(
+    proxy: slicer.vtkMRMLTransformableNode, browser: slicer.vtkMRMLSequenceBrowserNode, index_value: str
+) -> Iterator[slicer.vtkMRMLTransformNode]:
+    """Give the transforms above a proxy, each as the browser would show it at an index value."""
+    for transform in parents(proxy):
+        sequence = browser.GetSequenceNode(transform) if browser.IsProxyNodeID(transform.GetID()) else None
+        recorded = sequence.GetDataNodeAtValue(index_value, False) if sequence is not None else None
+        yield recorded if recorded is not None else transform
+
+
 def snapshot(chain: Iterable[slicer.vtkMRMLTransformNode]) -> list[dict[str, Any]]:
     """Return what a report says of transforms as they are now, in the given order.
 
@@ -127,14 +139,14 @@ def snapshot(chain: Iterable[slicer.vtkMRMLTransformNode]) -> list[dict[str, Any
 
 
 def _described(transform: slicer.vtkMRMLTransformNode) -> dict[str, Any]:
-    said = {"name": transform.GetName(), "node_id": transform.GetID(), "kind": "linear"}
+    description = {"name": transform.GetName(), "node_id": transform.GetID(), "kind": "linear"}
     if transform.GetScene() is not None:
-        said["driven"] = is_driven(transform)
+        description["driven"] = is_driven(transform)
     if not transform.IsLinear():
-        return said | {"kind": transform.GetTransformToParent().GetClassName()}
+        return description | {"kind": transform.GetTransformToParent().GetClassName()}
     matrix = vtk.vtkMatrix4x4()
     transform.GetMatrixTransformToParent(matrix)
-    return said | {"matrix_ras": slicer.util.arrayFromVTKMatrix(matrix).tolist()}
+    return description | {"matrix_ras": slicer.util.arrayFromVTKMatrix(matrix).tolist()}
 
 
 def children(
@@ -163,7 +175,10 @@ def _nodes(scene: slicer.vtkMRMLScene, class_name: str) -> list[slicer.vtkMRMLNo
 
 
 def voxels_between(
-    node: slicer.vtkMRMLVolumeNode, ijk_to_ras: np.ndarray, frame: slicer.vtkMRMLTransformNode | None,
+    node: slicer.vtkMRMLVolumeNode,
+    ijk_to_ras: np.ndarray,
+    frame: slicer.vtkMRMLTransformNode | None,
+    *,
     shape: tuple[int, int, int],
 ) -> np.ndarray:
     """Resample a volume node through all transforms between it and a grid.
@@ -206,3 +221,66 @@ def voxels_between(
     reslice.Update()
     scalars = numpy_support.vtk_to_numpy(reslice.GetOutput().GetPointData().GetScalars())
     return scalars.reshape(*shape, -1)[..., 0].copy()
+
+
+def to_world(node: slicer.vtkMRMLVolumeNode) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function from voxel indices of a node to world coordinates, through all its parents."""
+    transform = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(node.GetParentTransformNode(), None, transform)
+    ijk_to_ras = Grid.of(node).ijk_to_ras
+
+    def moved(ijk: np.ndarray) -> np.ndarray:
+        return np.array(transform.TransformPoint(ijk_to_ras[:3, :3] @ ijk + ijk_to_ras[:3, 3]))
+
+    return moved
+
+
+def patient_grid(
+    input_node: slicer.vtkMRMLScalarVolumeNode,
+    mri_node: slicer.vtkMRMLScalarVolumeNode | None,
+    spacing: Sequence[float],
+) -> tuple[Volume | None, tuple[str, ...]]:
+    """Express the preoperative MRI's grid in the coordinates that the ultrasound node is measured in.
+
+    Parameters
+    ----------
+    input_node
+        The ultrasound; a tracker's transform may lie above it.
+    mri_node
+        The MRI. Without one, the axes are those of the world, which are the patient's in Slicer.
+    spacing
+        Voxel size (x, y, z) in mm without an MRI: the model's own.
+
+    Returns
+    -------
+    tuple
+        A volume for ``pipeline.synthesize(..., mr_grid=...)``, and notes for the report. Where the transforms between
+        the two are not linear, which a grid cannot follow, None and a note.
+    """
+    above = mri_node.GetParentTransformNode() if mri_node is not None else None
+    to_input = linear_between(above, frame_of(input_node))
+    if to_input is None:
+        what = "patient" if mri_node is None else f'preoperative MRI "{mri_node.GetName()}"'
+        note = (
+            f"Non-linear transforms lie between the {what} and the ultrasound: the model ran along the axes of the "
+            "ultrasound's own coordinates, at its own voxel size."
+        )
+        return None, (note,)
+    steps = np.diag(np.asarray(spacing, dtype=np.float64)) if mri_node is None else _axial_steps(mri_node)
+    flip = FLIP[:3, :3]
+    steps = flip @ to_input[:3, :3] @ flip @ steps
+    lengths = np.linalg.norm(steps, axis=0)
+    left, _, right = np.linalg.svd(steps / lengths)  # the nearest right-angled frame, should a transform shear
+    return Volume(np.zeros((1, 1, 1)), tuple(lengths), direction=left @ right), ()
+
+
+def _axial_steps(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
+    """Return the steps from voxel to voxel as columns, LPS in the node's own frame, ordered to make slices axial.
+
+    The order is found in the frame of the scan: under a transform "axial" may mean anything.
+    """
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASDirectionMatrix(matrix)
+    direction = np.array([[matrix.GetElement(row, column) for column in range(3)] for row in range(3)])
+    grid = axial(Volume(np.zeros((1, 1, 1)), node.GetSpacing(), direction=FLIP[:3, :3] @ direction))
+    return grid.direction * np.asarray(grid.spacing)

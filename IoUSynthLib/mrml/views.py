@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import slicer
 import vtk
-from vtk.util import numpy_support
 
+from ..constants import TARGETS
 from . import captions
 from .captions import orientation_of
-from .nodes import PREFIX, Grid, OutputNodes, is_synthetic
-from .results import Result, find_results
+from .grid import Grid
+from .provenance import PREFIX, is_synthetic
+from .results import OutputNodes, Result, find_results, segment_mask
+from .transforms import to_world
 
 #: Name of the plane in which the probe's fan shows.
 FAN = "Ultrasound fan"
@@ -28,8 +30,6 @@ _SYNTHETIC_COLOR = "#fdae6b"
 _SECTOR_FILL = 0.85
 _PREOPERATIVE_VIEW = "IoUSynthPreoperative"
 _ULTRASOUND_VIEW = "IoUSynthUltrasound"
-#: Contrasts that models predict, in the order in which they are preferred.
-_CONTRASTS = ("T2w", "FLAIR")
 #: Columns of the comparison.
 _TIMES = ("Before", "After")
 
@@ -100,6 +100,7 @@ def show_result(
     outputs: OutputNodes,
     input_node: slicer.vtkMRMLScalarVolumeNode,
     preoperative_node: slicer.vtkMRMLScalarVolumeNode | None = None,
+    *,
     plane_name: str = FAN,
 ) -> None:
     """Lay out preoperative MRI, ioUS and the synthetic images in linked slice views along the axes of the ioUS volume.
@@ -136,7 +137,7 @@ def show_comparison(before: Result, after: Result, plane_name: str = FAN) -> Non
     ValueError
         The results have no contrast in common.
     """
-    contrast = next((name for name in _CONTRASTS if all(name in r.outputs.images for r in (before, after))), None)
+    contrast = next((name for name in TARGETS if all(name in r.outputs.images for r in (before, after))), None)
     if contrast is None:
         raise ValueError("the two results have no contrast in common; make both with the same model")
     if slicer.app.layoutManager() is None:
@@ -224,7 +225,7 @@ def restore_layout() -> None:
         image = shown.get(views[-1])
         description = _comparison_xml(image.GetAttribute(PREFIX + "Output") if is_synthetic(image) else "")
     elif identifier in (_LAYOUT_WITH_PREOPERATIVE, _LAYOUT_WITHOUT_PREOPERATIVE):
-        images = [name for name in _CONTRASTS if is_synthetic(shown.get(_image_view(name)))]
+        images = [name for name in TARGETS if is_synthetic(shown.get(_image_view(name)))]
         with_preoperative = identifier == _LAYOUT_WITH_PREOPERATIVE
         views = [_ULTRASOUND_VIEW, *map(_image_view, images), *([_PREOPERATIVE_VIEW] if with_preoperative else [])]
         description = _layout_xml(images, with_preoperative)
@@ -245,7 +246,7 @@ def _set_background(composite: slicer.vtkMRMLSliceCompositeNode, volume: slicer.
 
 def compared_views() -> list[slicer.vtkMRMLSliceCompositeNode]:
     """Return what the module's views of ultrasound and synthetic MRI show, where they have been laid out."""
-    names = [_ULTRASOUND_VIEW, *(_image_view(name) for name in _CONTRASTS)]
+    names = [_ULTRASOUND_VIEW, *(_image_view(name) for name in TARGETS)]
     names += [name for time in _TIMES for name in _compared_pair(time)]
     logics = [slicer.app.applicationLogic().GetSliceLogicByLayoutName(name) for name in names]
     composites = [logic.GetSliceCompositeNode() for logic in logics if logic is not None]
@@ -327,34 +328,6 @@ class _Plane:
         return focus
 
 
-def segment_mask(
-    segmentation_node: slicer.vtkMRMLSegmentationNode | None,
-    image: slicer.vtkMRMLScalarVolumeNode,
-    identifier: str | None = None,
-) -> np.ndarray:
-    """Return the mask of a segment, or of all, on the grid of a volume under the same transform: bool ``[z, y, x]``."""
-    mask = np.zeros(image.GetImageData().GetDimensions()[::-1], dtype=bool)
-    if segmentation_node is None:
-        return mask
-    segmentation = segmentation_node.GetSegmentation()
-    ras_to_ijk = np.linalg.inv(Grid.of(image).ijk_to_ras)
-    for index in range(segmentation.GetNumberOfSegments()):
-        if identifier not in (None, segmentation.GetNthSegmentID(index)):
-            continue
-        labels = segmentation.GetNthSegment(index).GetRepresentation("Binary labelmap")
-        if labels is None or labels.IsEmpty():
-            continue
-        matrix = vtk.vtkMatrix4x4()
-        labels.GetImageToWorldMatrix(matrix)
-        extent = labels.GetExtent()  # a saved segmentation comes back cropped
-        first = ras_to_ijk @ np.array(matrix.MultiplyPoint((*extent[::2], 1.0)))
-        voxels = numpy_support.vtk_to_numpy(labels.GetPointData().GetScalars())
-        voxels = voxels.reshape(labels.GetDimensions()[::-1]) == segmentation.GetNthSegment(index).GetLabelValue()
-        low = np.rint(first[2::-1]).astype(int)
-        mask[tuple(slice(start, start + count) for start, count in zip(low, voxels.shape, strict=True))] |= voxels
-    return mask
-
-
 def _axis_across_fan(valid: np.ndarray, spacing: tuple[float, float, float]) -> int:
     """Return the axis (0 for i) along which the middle slice shows the fan: a sector, not the rectangle across it.
 
@@ -379,15 +352,3 @@ def _bounds(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ranges.append((filled[0], filled[-1]))
     low, high = np.array(ranges, dtype=float).T
     return low, high
-
-
-def to_world(node: slicer.vtkMRMLVolumeNode) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the function from voxel indices of a node to world coordinates, through all its parents."""
-    transform = vtk.vtkGeneralTransform()
-    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(node.GetParentTransformNode(), None, transform)
-    ijk_to_ras = Grid.of(node).ijk_to_ras
-
-    def moved(ijk: np.ndarray) -> np.ndarray:
-        return np.array(transform.TransformPoint(ijk_to_ras[:3, :3] @ ijk + ijk_to_ras[:3, 3]))
-
-    return moved

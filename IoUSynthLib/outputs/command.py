@@ -14,10 +14,14 @@ from ..files.paths import case_name
 from ..files.volumes import read_volume
 from ..input_checks import check_input
 from ..models.bundle import DEFAULT_GENERATOR
+from ..pipeline import Options, load_models
+from ..preprocessing import axial
 from ..progress import StagePrinter
 from ..volume import InputError, Volume
-from .batch import SUMMARY, Outcome, count_states, find_inputs, output_folders, synthesize_file, write_summary
+from .batch import find_inputs, output_folders
+from .case import synthesize_file
 from .case_files import check_acquired, remove_stale, staging_folder
+from .summary import SUMMARY, Outcome, count_states, write_summary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,20 +71,19 @@ def run(options: argparse.Namespace) -> int:
     InputError
         The model or an MRI cannot be used, or results would overwrite each other or an input; nothing is written then.
     """
-    from ..pipeline import load_models
-    from ..preprocessing import axial
-
     inputs = find_inputs(options.inputs)
     folders = output_folders(inputs, options.output)
     load_models(options.model)  # a wrong name fails here once, not for each input
     preoperative = _read_checked(options.preoperative) if options.preoperative else None
     mri = _read_checked(options.mri) if options.mri else preoperative
     mr_grid = axial(mri) if mri is not None else None
+    choices = Options(options.model, options.device, mr_grid, before_resection=options.before_resection)
     reports, outcomes = [], [Outcome(str(path)) for path in inputs]
     for number, (path, folder, outcome) in enumerate(zip(inputs, folders, outcomes, strict=True), 1):
         count = f"{number}/{len(inputs)} " if len(inputs) > 1 else ""
         try:
-            reports.append(_synthesize_one(path, folder, options, preoperative, mr_grid, outcome, count))
+            given = {"options": options, "choices": choices, "preoperative": preoperative}
+            reports.append(_synthesize_one(path, folder, outcome, count=count, **given))
         except Exception as error:  # whatever is wrong with one input, the others go on
             if len(inputs) == 1 and not isinstance(error, InputError):
                 raise
@@ -104,17 +107,25 @@ def _read_checked(path: Path) -> Volume:
 def _synthesize_one(
     path: Path,
     folder: Path,
-    options: argparse.Namespace,
-    preoperative: Volume | None,
-    mr_grid: Volume | None,
     outcome: Outcome,
+    *,
     count: str,
+    options: argparse.Namespace,
+    choices: Options,
+    preoperative: Volume | None,
 ) -> dict[str, Any]:
     """Make the images of a file, say so, and return its report."""
-    case, progress = case_name(path), StagePrinter(count + case_name(path))
-    choices = (options.model, options.device, options.again, preoperative, mr_grid)
+    case = case_name(path)
     with staging_folder(folder) as staging:
-        written = synthesize_file(path, folder, staging, *choices, progress, options.before_resection)
+        written = synthesize_file(
+            path,
+            folder,
+            staging,
+            options=choices,
+            again=options.again,
+            preoperative=preoperative,
+            progress=StagePrinter(count + case),
+        )
     if not written.earlier:
         remove_stale(folder, case, written.files)
         for warning in written.report["warnings"]:

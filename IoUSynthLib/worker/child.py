@@ -17,13 +17,8 @@ import numpy as np
 
 from .. import __version__
 from ..volume import InputError, Volume
-from . import shared_volumes
-
-#: Number of the protocol between parent and child.
-PROTOCOL = 6
-
-#: Files of a displacement field: its components along L, P and S.
-AXES = ("field-L", "field-P", "field-S")
+from . import messages, shared_volumes
+from .messages import PROTOCOL, Message
 
 
 class _Commands:
@@ -57,18 +52,18 @@ def serve(folder: str) -> None:
     os.dup2(2, 1)
     commands = _Commands(Path(folder))
     protocol.write("\n")  # ends what start-up files may have printed
-    _say(protocol, event="ready", protocol=PROTOCOL, version=__version__)
+    _send(protocol, event="ready", protocol=PROTOCOL, version=__version__)
     while True:
         job = commands.jobs.get()
-        _say(protocol, job=job["job"], **_run(job, commands, protocol))
+        _send(protocol, job=job["job"], **_run(job, commands, protocol))
 
 
-def _say(stream: TextIO, **message: Any) -> None:
+def _send(stream: TextIO, **message: Any) -> None:
     stream.write(json.dumps(message) + "\n")
     stream.flush()
 
 
-class _Teller:
+class _Reporter:
     """Tells the parent how a job goes on, and stops the job when it was cancelled."""
 
     def __init__(self, job: int, commands: _Commands, protocol: TextIO) -> None:
@@ -76,22 +71,22 @@ class _Teller:
 
     def __call__(self, stage: str, fraction: float) -> None:
         """Tell the progress, as the functions that do the work want it told."""
-        self.say("progress", stage=stage, fraction=fraction)
+        self.send("progress", stage=stage, fraction=fraction)
 
-    def say(self, event: str, **message: Any) -> None:
+    def send(self, event: str, **message: Any) -> None:
         """Send a message that is not the job's last."""
         from ..inference import Cancelled
 
         if self._job in self._commands.cancelled:
             raise Cancelled
-        _say(self._protocol, event=event, job=self._job, **message)
+        _send(self._protocol, event=event, job=self._job, **message)
 
 
 def _run(job: dict[str, Any], commands: _Commands, protocol: TextIO) -> dict[str, Any]:
     """Do a job and return its last message."""
     from ..inference import Cancelled
 
-    progress = _Teller(job["job"], commands, protocol)
+    progress = _Reporter(job["job"], commands, protocol)
     work, name = _WORK[job["command"]]
     try:
         volumes = {key: shared_volumes.read(commands.folder, entry) for key, entry in job["volumes"].items()}
@@ -108,25 +103,26 @@ def _run(job: dict[str, Any], commands: _Commands, protocol: TextIO) -> dict[str
     except Exception as error:  # whatever it is, the host must be told and the child must go on
         message = f"The {name} failed ({type(error).__name__}: {error}); see the details, and report this."
         return {"event": "error", "message": " ".join(message.split()), "details": traceback.format_exc()}
-    return {"event": "result", "volumes": written, **message}
+    return {"event": "result", "command": job["command"], "volumes": written, **message}
 
 
-#: What a job adds to its last message, and the volumes that go with it.
-_Outcome = tuple[dict[str, Any], dict[str, Volume]]
+def _synthesize(job: dict[str, Any], volumes: dict[str, Volume], progress: _Reporter) -> Message:
+    from ..pipeline import synthesize_with
+
+    options = messages.read_options(job["options"])
+    return messages.write_synthesis(synthesize_with(volumes["input"], options, progress))
 
 
-def _synthesize(job: dict[str, Any], volumes: dict[str, Volume], progress: _Teller) -> _Outcome:
-    from ..pipeline import synthesize
+def _synthesize_file(job: dict[str, Any], _volumes: dict[str, Volume], progress: _Reporter) -> Message:
+    from ..outputs.case import synthesize_file
 
-    mr_grid = Volume(np.zeros((1, 1, 1)), **job["mr_grid"]) if job["mr_grid"] else None
-    result = synthesize(volumes["input"], job["model"], job["device"], progress, mr_grid, job["before_resection"])
-    results = {**result.images, "segmentation": result.segmentation, "valid": result.valid}
-    if result.uncertainty is not None:
-        results["uncertainty"] = result.uncertainty
-    return {"images": list(result.images), "report": result.report}, results
+    path, output, staging = (Path(job[name]) for name in ("path", "output", "staging"))
+    options = messages.read_options(job["options"])
+    written = synthesize_file(path, output, staging, options=options, again=job["again"], progress=progress)
+    return messages.write_files(written)
 
 
-def _register(job: dict[str, Any], volumes: dict[str, Volume], progress: _Teller) -> _Outcome:
+def _register(job: dict[str, Any], volumes: dict[str, Volume], progress: _Reporter) -> Message:
     from ..registration import register
 
     def images(kind: str) -> dict[str, Volume]:
@@ -144,33 +140,17 @@ def _register(job: dict[str, Any], volumes: dict[str, Volume], progress: _Teller
         initial=job["initial"] and np.array(job["initial"]),
         progress=progress,
     )
-    message = {"matrix": result.matrix.tolist(), "report": result.report}
-    found = result.deformation
-    if found is None:
-        return message, {}
-    components = {axis: found.grid.with_array(found.field[..., number]) for number, axis in enumerate(AXES)}
-    return {**message, "similarity": [found.before, found.after]}, {"taper": found.grid, **components}
+    return messages.write_registration(messages.Registered(result.matrix, result.deformation, result.report))
 
 
-def _examine(job: dict[str, Any], volumes: dict[str, Volume], progress: _Teller) -> _Outcome:
+def _examine(job: dict[str, Any], _volumes: dict[str, Volume], progress: _Reporter) -> Message:
     from ..doctor import examine
 
     findings = []
     for finding in examine(job["device"], job["model"], progress):
-        findings.append(dataclasses.asdict(finding))
-        progress.say("finding", finding=findings[-1])
-    return {"findings": findings}, {}
-
-
-def _synthesize_file(
-    job: dict[str, Any], _volumes: dict[str, Volume], progress: _Teller
-) -> _Outcome:
-    from ..outputs.batch import synthesize_file
-
-    paths = [Path(job[name]) for name in ("path", "output", "staging")]
-    options = {"progress": progress, "before_resection": job["before_resection"]}
-    written = synthesize_file(*paths, job["model"], job["device"], job["again"], **options)
-    return dataclasses.asdict(written), {}
+        findings.append(finding)
+        progress.send("finding", finding=dataclasses.asdict(finding))
+    return messages.write_examination(findings)
 
 
 #: What does a command, and what it is called when it fails.

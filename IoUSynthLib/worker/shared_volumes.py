@@ -33,8 +33,8 @@ def read(folder: Path, entry: Mapping[str, Any]) -> Volume:
     array = np.zeros(entry["shape"], dtype=entry["type"])
     if array.size:
         array[...] = np.memmap(folder / entry["file"], dtype=array.dtype, mode="r", shape=array.shape)
-    said = (tuple(entry["notes"]), tuple(entry["warnings"]))
-    return Volume(array, entry["spacing"], entry["origin"], entry["direction"], *said)
+    notes, warnings = tuple(entry["notes"]), tuple(entry["warnings"])
+    return Volume(array, entry["spacing"], entry["origin"], entry["direction"], notes=notes, warnings=warnings)
 
 
 def remove(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:

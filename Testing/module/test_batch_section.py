@@ -269,7 +269,7 @@ def test_frames_become_sequences_that_the_browser_shows(scene, panel, section, s
     assert (seen[0] > 0).mean() > 0.2
     assert not np.array_equal(seen[0], seen[2])
     assert proxy.GetAttribute("IoUSynth.Synthetic") == "true"
-    from IoUSynthLib.mrml.nodes import report_of
+    from IoUSynthLib.mrml.provenance import report_of
 
     report = report_of(images.GetNthDataNode(1))
     assert "Frame 3 of 3" in report["notes"][0]
@@ -279,7 +279,7 @@ def test_frames_become_sequences_that_the_browser_shows(scene, panel, section, s
 
 
 def test_frames_before_a_resection(scene, panel, section, sequence):
-    from IoUSynthLib.mrml.nodes import report_of
+    from IoUSynthLib.mrml.provenance import report_of
 
     panel.ui.beforeResectionCheckBox.click()
     section.ui.framesEdit.text = "1"

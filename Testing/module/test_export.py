@@ -66,7 +66,7 @@ def test_no_folder_for_the_series(panel, section, tmp_path, monkeypatch):
 def test_the_folder_and_the_reference_are_remembered_once_they_were_used(section, tmp_path, monkeypatch):
     import ctk
 
-    monkeypatch.setattr(section.panel.logic, "exportDicom", lambda *_arguments: [tmp_path])
+    monkeypatch.setattr(section.panel.logic, "exportDicom", lambda *_arguments, **_options: [tmp_path])
     for name in ("dicomPath", "referencePath"):
         line = getattr(section.ui, name)
         line.currentPath = str(tmp_path / name)

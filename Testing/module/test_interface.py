@@ -21,8 +21,8 @@ SHOWN_PROPERTIES = {"accessibleName", "acknowledgementText", "format", "helpText
 SHOWN_ARGUMENTS = {"addButton", "addItem", "addItems", "addRow", "addTab", "appendPlainText", "appendToLog",
                    "confirmOkCancelDisplay", "confirmYesNoDisplay", "errorDisplay", "infoDisplay", "messageTextBox",
                    "setAvailable", "setHorizontalHeaderLabels", "setText", "setToolTip", "setWindowTitle",
-                   "showStatusMessage", "tryWithErrorDisplay", "warningDisplay", "_fail", "_log", "_showMessage",
-                   "_showQuality"}  # fmt: skip
+                   "showStatusMessage", "tryWithErrorDisplay", "warningDisplay", "fail", "log", "showMessage",
+                   "showQuality", "_showChange", "_showMessage", "_showReadiness", "_showTable"}  # fmt: skip
 #: Names, which are the same in every language.
 NAMES = {"IoUSynth contributors"}
 
@@ -103,10 +103,10 @@ def test_translators_get_whole_literal_texts(path):
 
 
 def test_the_check_finds_what_it_looks_for():
-    for source in ('b.text = "Start"', 'b.toolTip = f"{n} left"', 'p._log("Done")', 'x = {"a": "Two words."}'):
+    for source in ('b.text = "Start"', 'b.toolTip = f"{n} left"', 'p.log("Done")', 'x = {"a": "Two words."}'):
         tree = ast.parse(source)
         assert shown_texts(tree) or sentences(tree), source
-    for source in ('b.text = _("Start")', 'p._log(_("{n} left").format(n=3))', 'logging.error("Two words.")'):
+    for source in ('b.text = _("Start")', 'p.log(_("{n} left").format(n=3))', 'logging.error("Two words.")'):
         tree = ast.parse(source)
         assert not shown_texts(tree), source
         assert not sentences(tree), source

@@ -114,9 +114,9 @@ def test_leaving_and_coming_back_connects_once(scene, panel, case):
         panel.enter()
         assert panel.ui.overlayCheckBox.checked == parameters.showOverlay
     calls = []
-    panel._checkCanApply, check = lambda: calls.append(1), panel._checkCanApply
+    panel.updateSections, update = lambda: calls.append(1), panel.updateSections
     parameters.showOverlay = not parameters.showOverlay
-    panel._checkCanApply = check
+    panel.updateSections = update
     assert len(calls) == 1
 
 
@@ -262,15 +262,15 @@ DYING_PYTHON = """#!{python}
 import os, pathlib, signal, sys
 library, folder = sys.argv[3:]
 sys.path.insert(0, library)
-from IoUSynthLib import worker_child
-say = worker_child._say
-def say_or_die(stream, **told):
+from IoUSynthLib.worker import child
+send = child._send
+def send_or_die(stream, **told):
     wanted = pathlib.Path({wanted!r}).read_text()
     if wanted and wanted in (told["event"], told.get("stage")):
         os.kill(os.getpid(), signal.SIGKILL)
-    say(stream, **told)
-worker_child._say = say_or_die
-worker_child.serve(folder)
+    send(stream, **told)
+child._send = send_or_die
+child.serve(folder)
 """
 
 
@@ -342,15 +342,13 @@ def test_a_child_that_hangs_is_killed_by_cancel(scene, panel, case, temporary):
 
 
 def test_a_result_that_does_not_get_into_the_scene_leaves_no_part_of_it(scene, panel, case, monkeypatch):
-    from IoUSynthLib.mrml import nodes
-
     before = contents(scene)
 
     def fail(_node, _doubtful):
         raise MemoryError("no room for the outlines")
 
     with monkeypatch.context() as patch:
-        patch.setattr(nodes, "_show_as_outline", fail)
+        patch.setattr("IoUSynthLib.mrml.write.show_as_outlines", fail)
         panel.ui.applyButton.click()
         finish(panel)
     assert "could not be added to the scene (no room for the outlines)" in message(panel)
@@ -433,8 +431,8 @@ SlicerHost.load_module(sys.argv[1])
 logic = SlicerHost.open_module("IoUSynth").logic
 volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "ioUS")
 slicer.util.updateVolumeFromArray(volume, np.ones((4, 5, 6)))
-from IoUSynthLib.mrml import nodes, results, views
-outputs = nodes.OutputNodes({"T2w": volume}, None, None)
+from IoUSynthLib.mrml import results, views
+outputs = results.OutputNodes({"T2w": volume}, None, None)
 assert app.layoutManager() is None
 logic.showResult(outputs, volume)
 result = results.Result(volume, None, outputs, "", "")

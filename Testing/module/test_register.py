@@ -28,7 +28,7 @@ def head():
 @pytest.fixture
 def loaded(scene, panel, add, head):
     """The nodes of the phantom, selected in the panel; the synthetic images as a synthesis would have made them."""
-    from IoUSynthLib.mrml import nodes
+    from IoUSynthLib.mrml.write import add_result
     from IoUSynthLib.pipeline import SynthesisResult
 
     ultrasound, synthetic, moving, _ = head
@@ -36,7 +36,7 @@ def loaded(scene, panel, add, head):
     t2w, flair = (add(moving[name], f"Preop {name}") for name in ("T2w", "FLAIR"))
     tracts = scene.AddNewNodeByClass("vtkMRMLModelNode", "Tracts")
     empty = ultrasound.with_array(np.zeros(ultrasound.array.shape, np.uint8))
-    outputs = nodes.add_result(SynthesisResult(synthetic, None, empty, empty, {}), case)
+    outputs = add_result(SynthesisResult(synthetic, None, empty, empty, {}), case)
     parameters = panel.logic.getParameterNode()
     parameters.inputVolume, parameters.movingVolume = case, t2w
     parameters.t2wVolume, parameters.flairVolume = outputs.images["T2w"], outputs.images["FLAIR"]

@@ -143,7 +143,7 @@ def test_scene_says_what_repeats_the_run(scene, panel, result):
     """Model, versions, device, preprocessing, the input, and where it lay when it was read."""
     import slicer
 
-    from IoUSynthLib.mrml.nodes import report_of
+    from IoUSynthLib.mrml.provenance import report_of
 
     inner = result.inputVolume.GetParentTransformNode()
     report = report_of(result.t2wVolume)

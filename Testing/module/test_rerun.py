@@ -11,8 +11,13 @@ import SlicerHost
 def starts(panel, monkeypatch):
     """Inputs of the runs that were started; the ultrasound need rest for 0.1 s only."""
     panel.rerunSection.timer.setInterval(100)
-    found, start = [], panel.logic.startSynthesis
-    monkeypatch.setattr(panel.logic, "startSynthesis", lambda node, *rest: (found.append(node), start(node, *rest)))
+    found, start = [], panel.logic.synthesize
+
+    def counted(node, *rest, **options):
+        found.append(node)
+        return start(node, *rest, **options)
+
+    monkeypatch.setattr(panel.logic, "synthesize", counted)
     return found
 
 

@@ -44,11 +44,12 @@ def texts(selector):
 @pytest.fixture
 def result_of(panel):
     """Return a function that puts a result into the scene, as a run would: a tumour and a cavity of some length."""
-    from IoUSynthLib.mrml import nodes
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.write import add_result
     from IoUSynthLib.pipeline import SynthesisResult
 
     def make(node, tumour, cavity, doubtful=()):
-        volume = nodes.volume_from_node(node)
+        volume = volume_from_node(node)
         valid = volume.array > 0
         labels = np.zeros(valid.shape, np.uint8)
         labels[20 : 20 + tumour, 24:32, 30:38] = 1
@@ -57,7 +58,7 @@ def result_of(panel):
         uncertainty = volume.with_array(valid * np.float32(0.2))
         report = {"summary": f"About {node.GetName()}", "doubtful": list(doubtful)}
         result = SynthesisResult(images, uncertainty, volume.with_array(labels), volume.with_array(valid), report)
-        nodes.add_result(result, node)
+        add_result(result, node)
 
     return make
 
@@ -142,13 +143,13 @@ def test_no_tumour_outlined_is_not_called_none(panel, add, ultrasound, result_of
 def test_volumes_are_those_of_the_segments_and_the_buttons_go_there(panel, one):
     import slicer
 
-    from IoUSynthLib.mrml import views
+    from IoUSynthLib.mrml.results import segment_mask
 
     voxel = 0.7 * 0.6 * 0.65 / 1000
     text = f"Tumour <b>{640 * voxel:.1f} ml</b>, resection cavity <b>{256 * voxel:.1f} ml</b>"
     assert shown(panel.ui.volumesLabel, panel) == text
     image = one.outputs.images["T2w"]
-    masks = {name: views.segment_mask(one.outputs.segmentation, image, name) for name in ("tumour", "cavity")}
+    masks = {name: segment_mask(one.outputs.segmentation, image, name) for name in ("tumour", "cavity")}
     positions = {}
     for segment, button in (("tumour", panel.ui.tumourButton), ("cavity", panel.ui.cavityButton)):
         button.click()

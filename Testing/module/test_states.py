@@ -8,13 +8,13 @@ from support.panel import contents, finish, message, start_slow_run, synthesize
 
 def test_states_from_click_to_result_and_from_cancel_to_idle(scene, panel, case):
     seen = []
-    show = panel._setState
+    show = panel.setState
 
     def follow(state):
         seen.append(state.name)
         show(state)
 
-    panel._setState = follow
+    panel.setState = follow
     synthesize(panel)
     assert seen == ["RUNNING", "SHOWING", "IDLE"]
     start_slow_run(panel)
@@ -99,11 +99,11 @@ def test_says_why_each_button_is_off(scene, panel, case, add, ultrasound):
 
 
 def test_an_unexpected_failure_folds_its_details_into_the_log(scene, panel, case, monkeypatch):
-    def fail(*_arguments):
+    def fail(*_arguments, **_options):
         raise OSError("the disk is on fire")
 
     before = contents(scene)
-    monkeypatch.setattr(panel.logic, "startSynthesis", fail)
+    monkeypatch.setattr(panel.logic, "synthesize", fail)
     panel.ui.applyButton.click()
     assert panel.state.name == "IDLE"
     assert "could not start (the disk is on fire); try again" in message(panel)
@@ -125,7 +125,7 @@ def test_models_that_cannot_be_listed_are_a_message(scene, panel, case, monkeypa
 
 
 def test_views_that_cannot_be_arranged_do_not_cost_the_result(scene, panel, case, monkeypatch):
-    def fail(*_arguments):
+    def fail(*_arguments, **_options):
         raise RuntimeError("no view")
 
     monkeypatch.setattr(panel.logic, "showResult", fail)
@@ -140,9 +140,9 @@ def test_the_log_keeps_its_end(panel):
 
     log = panel.ui.logTextEdit
     for number in range(6):
-        panel._log(f"{number} " + "x" * 50_000)
+        panel.log(f"{number} " + "x" * 50_000)
     text = log.plainText
     assert LOG_CHARACTERS - 51_000 < len(text) <= LOG_CHARACTERS
     assert [line.split()[0] for line in text.splitlines()] == ["1", "2", "3", "4", "5"]
-    panel._log("y" * (LOG_CHARACTERS + 10))  # one line that is too long by itself
+    panel.log("y" * (LOG_CHARACTERS + 10))  # one line that is too long by itself
     assert len(log.plainText) <= LOG_CHARACTERS

@@ -37,7 +37,7 @@ def codes(logic, name):
 def test_segments_are_coded_in_the_list_of_the_extension(terminologies, label, expected):
     import slicer
 
-    from IoUSynthLib.mrml.nodes import SEGMENTS
+    from IoUSynthLib.mrml.styles import SEGMENTS
 
     (style,) = [style for style in SEGMENTS if style.label == label]
     entry = slicer.vtkSlicerTerminologyEntry()

@@ -19,13 +19,13 @@ FLIP = np.array([-1.0, -1.0, 1.0])
 @pytest.fixture
 def outputs(scene, ultrasound, add, result_of):
     """A result of a small part of the ultrasound."""
-    from IoUSynthLib.mrml import nodes
+    from IoUSynthLib.mrml.write import add_result
 
     part = Volume(ultrasound.array[20:30, 20:32, 24:38], ultrasound.spacing, ultrasound.origin, ultrasound.direction)
     node = add(part, "Case ioUS")
     result = result_of(part)
     result.report["input"] = {"node": "Case ioUS", "voxels_sha256": "ef" * 32}
-    return nodes.add_result(result, node)
+    return add_result(result, node)
 
 
 def under(outputs, transform):
@@ -134,7 +134,7 @@ def test_a_hardened_mri_lends_patient_and_study_only(scene, outputs, add, tmp_pa
 
 def test_another_case_of_the_same_name_is_not_replaced(scene, ultrasound, add, result_of, outputs, tmp_path):
     """Names that differ only in what no file system takes lead to one folder."""
-    from IoUSynthLib.mrml import nodes
+    from IoUSynthLib.mrml.write import add_result
 
     export(outputs, tmp_path)
     before = {file: file.read_bytes() for file in tmp_path.rglob("*.dcm")}
@@ -142,7 +142,7 @@ def test_another_case_of_the_same_name_is_not_replaced(scene, ultrasound, add, r
     result = result_of(part)
     result.report["input"] = {"node": "Case/ioUS", "voxels_sha256": "01" * 32}
     with pytest.raises(ValueError, match=r"Case_ioUS_T2w_.synthetic.: holds the series of another image"):
-        export(nodes.add_result(result, add(part, "Case/ioUS")), tmp_path)
+        export(add_result(result, add(part, "Case/ioUS")), tmp_path)
     assert {file: file.read_bytes() for file in tmp_path.rglob("*.dcm")} == before
     for node in outputs.images.values():
         node.SetName("Both")
@@ -152,7 +152,7 @@ def test_another_case_of_the_same_name_is_not_replaced(scene, ultrasound, add, r
 
 
 def test_nothing_to_export(scene, tmp_path):
-    from IoUSynthLib.mrml.nodes import OutputNodes
+    from IoUSynthLib.mrml.results import OutputNodes
 
     with pytest.raises(ValueError, match="synthesize MRI first"):
         export(OutputNodes(), tmp_path)

@@ -10,7 +10,7 @@ from support.scene import snapshot
 def test_is_lps_in_the_own_frame_whatever_the_parent(scene, ultrasound, ultrasound_node):
     import vtk
 
-    from IoUSynthLib.mrml.nodes import volume_from_node
+    from IoUSynthLib.mrml.read import volume_from_node
 
     transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "ReferenceToRas")
     matrix = vtk.vtkMatrix4x4()
@@ -51,18 +51,18 @@ def live(scene, ultrasound, add):
 
 
 def test_voxel_size_in_a_transform_is_measured_in_the_world(live, ultrasound):
-    from IoUSynthLib.mrml.nodes import judge_input, volume_from_node
+    from IoUSynthLib.mrml.read import assess_input, volume_from_node
     from IoUSynthLib.synthesis.quality import judge
 
     volume = volume_from_node(live)
     assert volume.same_grid(ultrasound)
     assert np.array_equal(volume.array, ultrasound.array)
     assert volume.warnings == ()
-    assert judge_input(live).summary == judge(ultrasound).summary
+    assert assess_input(live).summary == judge(ultrasound).summary
 
 
 def test_frame_of_a_sequence_has_the_transforms_of_its_proxy(scene, live, ultrasound, add):
-    from IoUSynthLib.mrml.nodes import volume_from_node
+    from IoUSynthLib.mrml.read import volume_from_node
     from IoUSynthLib.mrml.transforms import parents
 
     chain = list(parents(live))
@@ -72,42 +72,42 @@ def test_frame_of_a_sequence_has_the_transforms_of_its_proxy(scene, live, ultras
 
 
 def test_affine_registration_above_an_input_is_said_with_its_factor(scene, ultrasound, ultrasound_node):
-    from IoUSynthLib.mrml.nodes import judge_input, volume_from_node
+    from IoUSynthLib.mrml.read import assess_input, volume_from_node
 
     under(scene, ultrasound_node, [1.1, 0, 0, 3, 0, 0.9, 0, 4, 0, 0, 1, 5, 0, 0, 0, 1])
     volume = volume_from_node(ultrasound_node)
     assert volume.same_grid(ultrasound)
     assert "shear it and stretch its volume by 0.990" in volume.warnings[0]
-    assert judge_input(ultrasound_node).level != "unusable"
+    assert assess_input(ultrasound_node).level != "unusable"
 
 
 def test_input_that_has_a_voxel_size_in_no_frame_is_refused(scene, ultrasound_node):
-    from IoUSynthLib.mrml.nodes import check_measurable, judge_input
+    from IoUSynthLib.mrml.read import assess_input, check_measurable
     from IoUSynthLib.volume import InputError
 
     under(scene, ultrasound_node, np.diag([2.0, 0.5, 1.0, 1.0]))
     with pytest.raises(InputError, match="scale and shear it; harden them and resample"):
         check_measurable(ultrasound_node)
-    assert "scale and shear" in judge_input(ultrasound_node).findings[0]
+    assert "scale and shear" in assess_input(ultrasound_node).findings[0]
 
 
 def test_signed_bytes_are_refused_and_a_background_is_grounded(scene, ultrasound, add):
     import slicer
 
-    from IoUSynthLib.mrml.nodes import judge_input, volume_from_node
+    from IoUSynthLib.mrml.read import assess_input, volume_from_node
 
     signed = add(ultrasound, "bytes")
     slicer.util.updateVolumeFromArray(signed, ultrasound.array.astype(np.uint8).view(np.int8))
-    assert "signed bytes" in judge_input(signed).findings[0]
+    assert "signed bytes" in assess_input(signed).findings[0]
     assert "signed bytes" in volume_from_node(signed).warnings[0], "an MRI is only doubted"
     offset = add(ultrasound.with_array(ultrasound.array + 20), "offset")
     assert np.allclose(volume_from_node(offset).array, ultrasound.array, atol=1e-4)
-    assert judge_input(offset).level == judge_input(add(ultrasound, "plain")).level
+    assert assess_input(offset).level == assess_input(add(ultrasound, "plain")).level
 
 
 @pytest.mark.parametrize("channels", [3, 4])
 def test_colour_becomes_luminance_with_a_note(scene, ultrasound, add, channels):
-    from IoUSynthLib.mrml.nodes import volume_from_node
+    from IoUSynthLib.mrml.read import volume_from_node
 
     gray = ultrasound.array.astype(np.uint8)
     colored = np.repeat(gray[..., None], channels, axis=-1)
@@ -123,7 +123,7 @@ def test_colour_becomes_luminance_with_a_note(scene, ultrasound, add, channels):
 def test_frame_of_a_sequence_is_named(scene, ultrasound_node):
     import slicer
 
-    from IoUSynthLib.mrml.nodes import volume_from_node
+    from IoUSynthLib.mrml.read import volume_from_node
 
     logic = slicer.vtkSlicerSequencesLogic()
     logic.SetMRMLScene(scene)  # registers the node classes
@@ -199,7 +199,7 @@ def zero_spacing(scene, add, volume):
     ],
 )
 def test_refuses_with_cause_and_remedy_in_one_line(scene, add, ultrasound, make, cause):
-    from IoUSynthLib.mrml.nodes import volume_from_node
+    from IoUSynthLib.mrml.read import volume_from_node
     from IoUSynthLib.volume import InputError
 
     node = make(scene, add, ultrasound)
@@ -211,7 +211,7 @@ def test_refuses_with_cause_and_remedy_in_one_line(scene, add, ultrasound, make,
 
 
 def test_refuses_no_node():
-    from IoUSynthLib.mrml.nodes import volume_from_node
+    from IoUSynthLib.mrml.read import volume_from_node
     from IoUSynthLib.volume import InputError
 
     with pytest.raises(InputError, match="none is selected"):
@@ -232,7 +232,7 @@ def test_refuses_no_node():
     ],
 )
 def test_guesses_the_volumes_by_name(scene, names, ultrasound_name, mri_name):
-    from IoUSynthLib.mrml.nodes import guess_inputs
+    from IoUSynthLib.mrml.read import guess_inputs
 
     nodes = [scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name) for name in names]
     made = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "ioUS T2w (synthetic)")

@@ -47,13 +47,14 @@ def shift(node):
 
 @pytest.mark.parametrize("parent", [None, nested, thin_plate, displacement_grid])
 def test_lies_where_the_input_lies_and_follows_it(scene, ultrasound_node, result_of, parent):
-    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.write import add_result
 
     transform = parent(scene) if parent else None
     ultrasound_node.SetAndObserveTransformNodeID(transform.GetID() if transform else None)
     before = snapshot(ultrasound_node)
 
-    outputs = mrml.add_result(result_of(mrml.volume_from_node(ultrasound_node)), ultrasound_node)
+    outputs = add_result(result_of(volume_from_node(ultrasound_node)), ultrasound_node)
 
     assert snapshot(ultrasound_node) == before
     volumes = [*outputs.images.values(), outputs.uncertainty]
@@ -78,11 +79,13 @@ def test_lies_where_the_input_lies_and_follows_it(scene, ultrasound_node, result
 def test_holds_the_voxels_and_says_that_it_is_synthetic(scene, ultrasound_node, result_of, add, ultrasound):
     import slicer
 
-    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml.provenance import INPUT_ROLE, PREOPERATIVE_ROLE, is_synthetic
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.write import add_result
 
     preoperative = add(ultrasound, "Preop T2w")
-    result = result_of(mrml.volume_from_node(ultrasound_node))
-    outputs = mrml.add_result(result, ultrasound_node, preoperative)
+    result = result_of(volume_from_node(ultrasound_node))
+    outputs = add_result(result, ultrasound_node, preoperative)
 
     names = [node.GetName() for node in outputs.all()]
     kinds = ["T2w", "FLAIR", "uncertainty", "segmentation"]
@@ -94,24 +97,25 @@ def test_holds_the_voxels_and_says_that_it_is_synthetic(scene, ultrasound_node, 
         assert display.GetLowerThreshold() == 1.0  # 0, no data, is transparent
         assert not display.GetAutoWindowLevel()
     for node in outputs.all():
-        assert mrml.is_synthetic(node)
+        assert is_synthetic(node)
         assert "SYNTHETIC" in node.GetAttribute("IoUSynth.Notice")
         assert node.GetAttribute("IoUSynth.Model") == "ious2mr-2.5d 0.1.0"
         assert node.GetAttribute("IoUSynth.ModelSHA256") == "ab12"
         assert node.GetAttribute("IoUSynth.Device") == "CPU"
         assert json.loads(node.GetAttribute("IoUSynth.Report")) == result.report
-        assert node.GetNodeReference(mrml.INPUT_ROLE) is ultrasound_node
-        assert node.GetNodeReference(mrml.PREOPERATIVE_ROLE) is preoperative
-    assert not mrml.is_synthetic(ultrasound_node)
+        assert node.GetNodeReference(INPUT_ROLE) is ultrasound_node
+        assert node.GetNodeReference(PREOPERATIVE_ROLE) is preoperative
+    assert not is_synthetic(ultrasound_node)
 
 
 def test_segmentation_has_labels_colours_and_codes(scene, ultrasound_node, result_of):
     from vtk.util.numpy_support import vtk_to_numpy
 
-    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.write import add_result
 
-    result = result_of(mrml.volume_from_node(ultrasound_node))
-    node = mrml.add_result(result, ultrasound_node).segmentation
+    result = result_of(volume_from_node(ultrasound_node))
+    node = add_result(result, ultrasound_node).segmentation
     segmentation = node.GetSegmentation()
     segments = [segmentation.GetNthSegment(index) for index in range(segmentation.GetNumberOfSegments())]
     assert [segment.GetName() for segment in segments] == ["Tumour", "Resection cavity"]
@@ -130,12 +134,13 @@ def test_segmentation_has_labels_colours_and_codes(scene, ultrasound_node, resul
 
 
 def test_a_doubtful_outline_is_named_so_and_drawn_faintly(scene, ultrasound_node, result_of):
-    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.write import add_result
 
-    result = result_of(mrml.volume_from_node(ultrasound_node))
+    result = result_of(volume_from_node(ultrasound_node))
     for doubtful, name, outline, fill in ((["tumour"], "Tumour (doubtful)", 0.5, 0), ([], "Tumour", 1, 1)):
         result.report["doubtful"] = doubtful
-        node = mrml.add_result(result, ultrasound_node).segmentation
+        node = add_result(result, ultrasound_node).segmentation
         segmentation, display = node.GetSegmentation(), node.GetDisplayNode()
         names = [segmentation.GetSegment(identifier).GetName() for identifier in ("tumour", "cavity")]
         assert names == [name, "Resection cavity"]
@@ -147,10 +152,12 @@ def test_a_doubtful_outline_is_named_so_and_drawn_faintly(scene, ultrasound_node
 def test_marks_survive_saving_the_scene(scene, ultrasound_node, result_of):
     import slicer
 
-    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml.provenance import INPUT_ROLE, is_synthetic
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.write import add_result
 
-    result = result_of(mrml.volume_from_node(ultrasound_node))
-    mrml.add_result(result, ultrasound_node)
+    result = result_of(volume_from_node(ultrasound_node))
+    add_result(result, ultrasound_node)
     scene.SetSaveToXMLString(1)
     scene.Commit()
     again = slicer.vtkMRMLScene()
@@ -158,9 +165,9 @@ def test_marks_survive_saving_the_scene(scene, ultrasound_node, result_of):
     again.SetSceneXMLString(scene.GetSceneXMLString())
     again.Import()
     node = again.GetFirstNodeByName("Case T2w (synthetic)")
-    assert mrml.is_synthetic(node)
+    assert is_synthetic(node)
     assert json.loads(node.GetAttribute("IoUSynth.Report")) == result.report
-    assert node.GetNodeReference(mrml.INPUT_ROLE).GetName() == "Case"
+    assert node.GetNodeReference(INPUT_ROLE).GetName() == "Case"
 
 
 def node_ids(scene):
@@ -170,14 +177,15 @@ def node_ids(scene):
 def test_second_run_fills_the_same_nodes(scene, ultrasound_node, result_of):
     import slicer
 
-    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.write import add_result
 
-    result = result_of(mrml.volume_from_node(ultrasound_node))
-    first = mrml.add_result(result, ultrasound_node)
+    result = result_of(volume_from_node(ultrasound_node))
+    first = add_result(result, ultrasound_node)
     before = node_ids(scene)
     result.images["T2w"] = result.images["FLAIR"]
     result.report["model"]["version"] = "0.9"
-    second = mrml.add_result(result, ultrasound_node, outputs=first)
+    second = add_result(result, ultrasound_node, outputs=first)
     assert [a is b for a, b in zip(first.all(), second.all(), strict=True)] == [True] * 4
     assert node_ids(scene) == before
     assert np.array_equal(slicer.util.arrayFromVolume(second.images["T2w"]), result.images["FLAIR"].array)
@@ -187,18 +195,20 @@ def test_second_run_fills_the_same_nodes(scene, ultrasound_node, result_of):
 
 def test_nothing_of_an_earlier_model_passes_for_the_new_result(scene, ultrasound, ultrasound_node, result_of, add):
     """A model that gives T2w alone: the earlier FLAIR and uncertainty go, with their helpers; other nodes stay."""
-    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.results import OutputNodes
+    from IoUSynthLib.mrml.write import add_result
 
-    result = result_of(mrml.volume_from_node(ultrasound_node))
-    other = mrml.add_result(result, add(ultrasound, "Other"))
+    result = result_of(volume_from_node(ultrasound_node))
+    other = add_result(result, add(ultrasound, "Other"))
     before = node_ids(scene)
-    first = mrml.add_result(result, ultrasound_node)
+    first = add_result(result, ultrasound_node)
     stale = {first.images["FLAIR"].GetID(), first.uncertainty.GetID()}
     stale |= {first.images["FLAIR"].GetDisplayNodeID(), first.uncertainty.GetDisplayNodeID()}
     left = [identifier for identifier in node_ids(scene) if identifier not in stale]
     report = {**result.report, "companion": result.report["model"]}
     less = replace(result, images={"T2w": result.images["T2w"]}, uncertainty=None, report=report)
-    second = mrml.add_result(less, ultrasound_node, outputs=first)
+    second = add_result(less, ultrasound_node, outputs=first)
     assert node_ids(scene) == left
     assert second.uncertainty is None
     assert list(second.images) == ["T2w"]
@@ -208,58 +218,62 @@ def test_nothing_of_an_earlier_model_passes_for_the_new_result(scene, ultrasound
     assert second.segmentation.GetAttribute("IoUSynth.OutlinedOnSHA256") == "ab12"
     acquired = add(ultrasound, "Preop FLAIR")
     # What belongs to another input, or is no output at all, is never removed.
-    wanted = mrml.OutputNodes({"T2w": second.images["T2w"], "FLAIR": acquired}, other.uncertainty, None)
-    mrml.add_result(less, ultrasound_node, outputs=wanted)
+    wanted = OutputNodes({"T2w": second.images["T2w"], "FLAIR": acquired}, other.uncertainty, None)
+    add_result(less, ultrasound_node, outputs=wanted)
     assert set(before) <= set(node_ids(scene))
     assert acquired.GetScene() is scene
 
 
 def test_never_fills_an_acquired_image_or_another_result(scene, ultrasound, ultrasound_node, result_of, add):
-    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.results import OutputNodes
+    from IoUSynthLib.mrml.write import add_result
 
-    result = result_of(mrml.volume_from_node(ultrasound_node))
+    result = result_of(volume_from_node(ultrasound_node))
     acquired, other_input = add(ultrasound, "Preop T2w"), add(ultrasound, "Other")
-    other = mrml.add_result(result, other_input)
+    other = add_result(result, other_input)
     before = [snapshot(node) for node in (acquired, other.images["FLAIR"])]
-    wanted = mrml.OutputNodes({"T2w": acquired, "FLAIR": other.images["FLAIR"]}, other.uncertainty, other.segmentation)
-    outputs = mrml.add_result(result, ultrasound_node, outputs=wanted)
+    wanted = OutputNodes({"T2w": acquired, "FLAIR": other.images["FLAIR"]}, other.uncertainty, other.segmentation)
+    outputs = add_result(result, ultrasound_node, outputs=wanted)
     assert not {node.GetID() for node in outputs.all()} & {node.GetID() for node in [acquired, *other.all()]}
     assert [snapshot(node) for node in (acquired, other.images["FLAIR"])] == before
 
 
 def test_failure_midway_leaves_the_scene_as_it_was(scene, ultrasound_node, result_of, monkeypatch):
-    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.write import add_result
 
-    result = result_of(mrml.volume_from_node(ultrasound_node))
+    result = result_of(volume_from_node(ultrasound_node))
     before = node_ids(scene)
 
     def fail(*arguments):
         raise MemoryError("no room for the label map")
 
-    monkeypatch.setattr(mrml, "_labelmap", fail)
+    monkeypatch.setattr("IoUSynthLib.mrml.write._labelmap", fail)
     with pytest.raises(MemoryError):
-        mrml.add_result(result, ultrasound_node)
+        add_result(result, ultrasound_node)
     assert node_ids(scene) == before
     assert not scene.IsBatchProcessing()
 
 
 def test_result_of_another_grid_is_refused(scene, ultrasound, ultrasound_node, result_of, add):
-    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml.write import add_result
     from IoUSynthLib.volume import Volume
 
     result = result_of(Volume(ultrasound.array[:40]))
     before = node_ids(scene)
     with pytest.raises(ValueError, match="does not fit the grid"):
-        mrml.add_result(result, ultrasound_node)
+        add_result(result, ultrasound_node)
     assert node_ids(scene) == before
 
 
 def test_removes_nodes_with_what_belongs_to_them(scene, ultrasound_node, result_of):
-    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.write import add_result, remove_nodes
 
-    result = result_of(mrml.volume_from_node(ultrasound_node))
+    result = result_of(volume_from_node(ultrasound_node))
     before = node_ids(scene)
-    mrml.remove_nodes(mrml.add_result(result, ultrasound_node).all())
+    remove_nodes(add_result(result, ultrasound_node).all())
     assert node_ids(scene) == before
 
 
@@ -268,10 +282,11 @@ def test_file_saved_by_slicer_says_that_it_is_synthetic(scene, ultrasound_node, 
     import SimpleITK as sitk
     import slicer
 
-    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.write import add_result
 
-    result = result_of(mrml.volume_from_node(ultrasound_node))
-    node = mrml.add_result(result, ultrasound_node).images["T2w"]
+    result = result_of(volume_from_node(ultrasound_node))
+    node = add_result(result, ultrasound_node).images["T2w"]
     storage = slicer.vtkMRMLNRRDStorageNode()
     storage.SetFileName(str(tmp_path / "saved.nrrd"))
     assert storage.WriteData(node)

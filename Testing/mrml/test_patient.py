@@ -22,7 +22,7 @@ def places(node, direction, spacing):
 
 
 def test_without_an_mri_the_worlds_axes_are_the_patients(scene, ultrasound_node):
-    from IoUSynthLib.mrml.patient import patient_grid
+    from IoUSynthLib.mrml.transforms import patient_grid
 
     grid, notes = patient_grid(ultrasound_node, None, SPACING)
     assert np.allclose(grid.direction, np.eye(3))
@@ -34,7 +34,7 @@ def test_without_an_mri_the_worlds_axes_are_the_patients(scene, ultrasound_node)
 
 def test_the_mri_lies_where_its_own_transform_puts_it(scene, ultrasound_node, ultrasound, add):
     """A sagittal MRI under a registration, seen from an ultrasound under a tracker: still its axial slices."""
-    from IoUSynthLib.mrml.patient import patient_grid
+    from IoUSynthLib.mrml.transforms import patient_grid
 
     stored = np.eye(3)[:, [1, 2, 0]]  # i to the back, j up, k to the left
     mri = add(Volume(np.ones((4, 5, 6), np.float32), (1.0, 1.1, 3.0), (5, 6, 7), stored), "Preop T2w")
@@ -50,7 +50,7 @@ def test_the_mri_lies_where_its_own_transform_puts_it(scene, ultrasound_node, ul
 
 
 def test_an_ultrasound_whose_voxel_size_is_in_a_transform_is_seen_from_the_world(scene, ultrasound_node):
-    from IoUSynthLib.mrml.patient import patient_grid
+    from IoUSynthLib.mrml.transforms import patient_grid
 
     scale = linear(scene, "ImageToReference", [0, -0.5, 0, 0, 0.5, 0, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 1])
     ultrasound_node.SetAndObserveTransformNodeID(scale.GetID())
@@ -60,7 +60,7 @@ def test_an_ultrasound_whose_voxel_size_is_in_a_transform_is_seen_from_the_world
 
 
 def test_a_transform_that_shears_gives_the_nearest_right_angles(scene, ultrasound_node, ultrasound, add):
-    from IoUSynthLib.mrml.patient import patient_grid
+    from IoUSynthLib.mrml.transforms import patient_grid
 
     mri = add(Volume(np.ones((4, 5, 6), np.float32), (1.0, 1.0, 2.0)), "Preop T2w")
     shear = linear(scene, "Affine", [1.5, 0.1, 0, 0, 0, 1.5, 0, 0, 0, 0, 1.5, 0, 0, 0, 0, 1])
@@ -72,7 +72,7 @@ def test_a_transform_that_shears_gives_the_nearest_right_angles(scene, ultrasoun
 
 @pytest.mark.parametrize("with_mri", [False, True])
 def test_through_other_transforms_the_model_keeps_its_own_grid(scene, ultrasound_node, ultrasound, add, with_mri):
-    from IoUSynthLib.mrml.patient import patient_grid
+    from IoUSynthLib.mrml.transforms import patient_grid
 
     mri = add(ultrasound, "Preop T2w") if with_mri else None
     ultrasound_node.SetAndObserveTransformNodeID(displacement_grid(scene).GetID())

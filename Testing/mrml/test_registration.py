@@ -10,7 +10,7 @@ from IoUSynthLib.preprocessing import resample_like
 from IoUSynthLib.registration.deformable import Deformation
 from IoUSynthLib.registration.rigid import about, to_sitk
 from IoUSynthLib.volume import InputError, Volume
-from IoUSynthLib.worker.parent import Registered
+from IoUSynthLib.worker.messages import Registered
 
 FLIP = np.array([-1.0, -1.0, 1.0])
 #: From LPS points of the ultrasound to those of the MRI.
@@ -30,11 +30,11 @@ def mri():
 @pytest.fixture
 def job(scene, ultrasound, add, mri, result_of):
     """MRI, ultrasound and synthetic MRI in the scene, with the MRI under no transform."""
-    from IoUSynthLib.mrml import nodes
-    from IoUSynthLib.mrml.registration import RegistrationJob
+    from IoUSynthLib.mrml.jobs import RegistrationJob
+    from IoUSynthLib.mrml.write import add_result
 
     case = add(ultrasound, "Case ioUS")
-    outputs = nodes.add_result(result_of(ultrasound), case)
+    outputs = add_result(result_of(ultrasound), case)
     return RegistrationJob(add(mri, "Preop T2w"), case, outputs.images, segmentation_node=outputs.segmentation)
 
 
@@ -101,7 +101,7 @@ def test_corresponding_points_meet(scene, job, ultrasound, mri_parent, ultrasoun
     before = [snapshot(node) for node in (job.mri_node, job.ultrasound_node)]
     arguments = job.prepare()
     assert np.array_equal(arguments["moving"]["T2w"].direction, job.prepare()["moving"]["T2w"].direction)
-    job.add(answer(matrix))
+    job.finish(answer(matrix))
     points = points_of(ultrasound)
     apart = to_world(job.ultrasound_node, points) - to_world(job.mri_node, through(matrix, points))
     assert np.abs(apart).max() < 1e-4
@@ -124,7 +124,7 @@ def test_the_start_is_where_the_nodes_lie(scene, job, ultrasound):
     apart = to_world(job.ultrasound_node, points) - to_world(job.mri_node, through(initial, points))
     assert np.abs(apart).max() < 1e-9
     before = to_world(job.mri_node, points)
-    job.add(answer(initial))  # a search that stays where it started
+    job.finish(answer(initial))  # a search that stays where it started
     assert np.allclose(to_world(job.mri_node, points), before, atol=1e-9)
 
 
@@ -147,7 +147,7 @@ def test_an_mri_under_a_transform_that_is_not_rigid(scene, job, ultrasound, pare
     assert moving.array[tuple(index[::-1])] == pytest.approx(interpolated(job.mri_node, ijk[::-1]), abs=0.5)
     points = points_of(ultrasound)
     own = from_world(job.mri_node, to_world(job.ultrasound_node, through(MATRIX, points)))
-    job.add(answer())
+    job.finish(answer())
     apart = to_world(job.ultrasound_node, points) - to_world(job.mri_node, own)
     assert np.abs(apart).max() < 2e-3  # as exact as the inverse of a spline is
 
@@ -158,13 +158,13 @@ def test_an_ultrasound_under_a_transform_that_scales_is_registered_in_the_world(
     arguments = job.prepare()
     assert np.allclose(arguments["ultrasound"].spacing, np.multiply(ultrasound.spacing, 0.5))
     assert np.allclose(arguments["initial"], np.eye(4))
-    job.add(answer())
+    job.finish(answer())
     in_world = to_world(job.ultrasound_node, points_of(ultrasound))
     assert np.abs(in_world - to_world(job.mri_node, through(MATRIX, in_world * FLIP))).max() < 1e-4
 
 
 def job_grid(node):
-    from IoUSynthLib.mrml.nodes import volume_from_node
+    from IoUSynthLib.mrml.read import volume_from_node
 
     return volume_from_node(node).ijk_to_lps
 
@@ -199,7 +199,7 @@ def test_saved_and_reloaded(scene, job, ultrasound, slicer_host, tmp_path, suffi
     deformation = smooth_deformation(ultrasound) if suffix else None
     place(job, other_nested(scene), nested(scene))
     job.prepare()
-    job.add(answer(deformation=deformation))
+    job.finish(answer(deformation=deformation))
     index = np.random.default_rng(6).integers(1, 18, (20, 3))
     nodes = deformation.grid if deformation else ultrasound
     points = index @ nodes.ijk_to_lps[:3, :3].T + nodes.ijk_to_lps[:3, 3]
@@ -229,13 +229,13 @@ def test_hardening_gives_what_resampling_gives(scene, job, ultrasound, mri):
 
     place(job, other_nested(scene), nested(scene))
     job.prepare()
-    job.add(answer())
+    job.finish(answer())
     expected = resample_like(mri, ultrasound, transform=to_sitk(MATRIX)).array
     flip = np.diag([-1.0, -1.0, 1.0, 1.0])
     frame = job.ultrasound_node.GetParentTransformNode()
 
     def seen():
-        return voxels_between(job.mri_node, flip @ ultrasound.ijk_to_lps, frame, ultrasound.array.shape)
+        return voxels_between(job.mri_node, flip @ ultrasound.ijk_to_lps, frame, shape=ultrasound.array.shape)
 
     inside = expected > 0
     assert inside.mean() > 0.5
@@ -284,7 +284,7 @@ def test_carries_the_chosen_along_and_undoes_it(scene, job, plan, parent):
     job.carried_nodes = [plan["FLAIR"], plan["segmentation"], plan["targets"]]
     assert set(job.prepare()["moving"]) == {"T2w", "FLAIR"}
     rest = to_world(plan["model"], points)
-    job.add(answer())
+    job.finish(answer())
     for node in job.carried_nodes:
         assert np.allclose(to_world(node, points), to_world(job.mri_node, points), atol=1e-9)
     assert np.allclose(to_world(plan["model"], points), rest, atol=1e-9)
@@ -299,7 +299,7 @@ def test_with_the_ultrasound_under_the_same_transform(scene, job, ultrasound):
     parent = thin_plate(scene)
     place(job, parent, parent)
     job.prepare()
-    job.add(answer())
+    job.finish(answer())
     assert job.transform_node.GetParentTransformNode() is parent
     points = points_of(ultrasound)
     apart = to_world(job.ultrasound_node, points) - to_world(job.mri_node, through(MATRIX, points))
@@ -318,7 +318,7 @@ def test_a_transform_that_is_driven_is_never_written_to(scene, job, ultrasound):
     browser.AddProxyNode(parent, sequence, False)
     before = slicer.util.arrayFromTransformMatrix(parent)
     job.prepare()
-    job.add(answer())
+    job.finish(answer())
     assert job.transform_node.GetParentTransformNode() is parent
     assert parent.GetParentTransformNode() is None
     assert np.array_equal(slicer.util.arrayFromTransformMatrix(parent), before)
@@ -333,7 +333,7 @@ def test_a_second_registration_comes_on_top_and_each_is_undone(scene, job, ultra
     states = [everything(scene)]
     for _ in range(2):
         job.prepare()
-        job.add(answer())
+        job.finish(answer())
         states.append(everything(scene))
     assert job.transform_node.GetParentTransformNode() is None
     assert job.mri_node.GetParentTransformNode() is not job.transform_node
@@ -346,7 +346,7 @@ def test_a_second_registration_comes_on_top_and_each_is_undone(scene, job, ultra
 def test_a_failed_registration_leaves_the_scene(scene, job):
     before = everything(scene)
     job.prepare()
-    job.add(answer(verdict="failed"))
+    job.finish(answer(verdict="failed"))
     assert job.transform_node is None
     assert job.report["verdict"] == "failed"
     assert everything(scene) == before
@@ -366,7 +366,7 @@ def test_landmarks_pair_by_number_and_what_is_left_out_is_said(scene, job, ultra
     moving, fixed = job.prepare()["landmarks"]
     np.testing.assert_allclose(moving, points[[0, 2, 4, 5]], atol=1e-4)
     np.testing.assert_allclose(fixed, moving, atol=1e-9)
-    job.add(Registered(MATRIX, None, {"verdict": "agrees", "warnings": ["a"], "summary": "tried a"}))
+    job.finish(Registered(MATRIX, None, {"verdict": "agrees", "warnings": ["a"], "summary": "tried a"}))
     assert job.report["warnings"][1] == "Left out of the TRE, not placed in both images: landmark 2, 4."
     assert "contradict their order (E is number 5 in the MRI and 6 in the ultrasound)" in job.report["warnings"][2]
     assert job.report["summary"].startswith("tried a Left out")
@@ -423,13 +423,13 @@ def test_what_cannot_be_registered_is_one_clear_line(scene, job, spoil, cause):
 def test_fade_and_checkerboard(scene, job, ultrasound):
     import slicer
 
-    from IoUSynthLib.mrml import compare, views
-    from IoUSynthLib.mrml.nodes import OutputNodes
+    from IoUSynthLib.mrml import layers, views
+    from IoUSynthLib.mrml.results import OutputNodes
 
     outputs = OutputNodes(job.synthetic_nodes, None, job.segmentation_node)
     views.show_result(outputs, job.ultrasound_node, job.mri_node)
     before = everything(scene)
-    compare.fade(job.mri_node, 0.3)
+    layers.fade_mri(job.mri_node, 0.3)
     composites = views.compared_views()
     assert {c.GetLayoutName() for c in composites} >= {"IoUSynthUltrasound", "IoUSynthT2w", "IoUSynthFLAIR"}
     for composite in composites:
@@ -437,7 +437,7 @@ def test_fade_and_checkerboard(scene, job, ultrasound):
         assert composite.GetForegroundOpacity() == pytest.approx(0.3)
     text = slicer.app.layoutManager().sliceWidget("IoUSynthT2w").overlayCornerAnnotation().GetText(7)
     assert text.splitlines()[:2] == ["SYNTHETIC T2w - not acquired", "under Preop T2w"]
-    node = compare.checkerboard(job.mri_node, job.ultrasound_node)
+    node = layers.show_checkerboard(job.mri_node, job.ultrasound_node)
     assert {c.GetForegroundVolumeID() for c in composites} == {node.GetID()}
     display, array = node.GetDisplayNode(), slicer.util.arrayFromVolume(node)
     shown = array >= display.GetLowerThreshold()
@@ -447,5 +447,5 @@ def test_fade_and_checkerboard(scene, job, ultrasound):
     squares = np.floor(np.arange(ultrasound.size[0]) * ultrasound.spacing[0] / 10) % 2 == 0
     assert np.array_equal(shown[0, 0], squares & (expected[0, 0] != 0))
     assert (node.GetHideFromEditors(), node.GetSaveWithScene()) == (True, False)
-    compare.fade(job.mri_node, 0.0)
+    layers.fade_mri(job.mri_node, 0.0)
     assert everything(scene) == before

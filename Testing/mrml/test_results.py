@@ -12,11 +12,12 @@ from IoUSynthLib.volume import Volume
 @pytest.fixture
 def made(scene, ultrasound, add, result_of):
     """Return a function that adds an ultrasound volume with its result."""
-    from IoUSynthLib.mrml import nodes
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.write import add_result
 
     def make(name, node=None):
         node = node or add(ultrasound, name)
-        return node, nodes.add_result(result_of(nodes.volume_from_node(node)), node)
+        return node, add_result(result_of(volume_from_node(node)), node)
 
     return make
 
@@ -68,22 +69,22 @@ def test_segments_have_a_volume_and_a_middle(scene, made, parent):
 
 
 def test_a_node_is_judged_without_a_copy(scene, ultrasound, add):
-    from IoUSynthLib.mrml.nodes import judge_input
+    from IoUSynthLib.mrml.read import assess_input
     from IoUSynthLib.synthesis.quality import judge
 
     node = add(Volume(ultrasound.array.astype(np.uint8), ultrasound.spacing, ultrasound.origin), "Case")
-    assert judge_input(node).measures == judge(Volume(ultrasound.array.astype(np.uint8), ultrasound.spacing)).measures
+    assert assess_input(node).measures == judge(Volume(ultrasound.array.astype(np.uint8), ultrasound.spacing)).measures
     empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Nothing")
-    assert judge_input(empty).findings == ('volume "Nothing": has no voxels; load it again or choose another volume',)
+    assert assess_input(empty).findings == ('volume "Nothing": has no voxels; load it again or choose another volume',)
     labels = add(ultrasound, "Labels", class_name="vtkMRMLLabelMapVolumeNode")
-    assert "is a label map" in judge_input(labels).findings[0]
+    assert "is a label map" in assess_input(labels).findings[0]
 
 
 def test_an_image_of_ours_is_no_input(made):
-    from IoUSynthLib.mrml.nodes import judge_input
+    from IoUSynthLib.mrml.read import assess_input
 
     _, outputs = made("Case")
-    verdict = judge_input(outputs.images["T2w"])
+    verdict = assess_input(outputs.images["T2w"])
     assert verdict.level == "unusable"
     assert "was made by IoUSynth, not acquired; choose the ultrasound volume" in verdict.findings[0]
 
@@ -91,11 +92,11 @@ def test_an_image_of_ours_is_no_input(made):
 def test_a_colour_volume_is_judged_by_a_sample(scene, ultrasound, add):
     import slicer
 
-    from IoUSynthLib.mrml.nodes import judge_input
+    from IoUSynthLib.mrml.read import assess_input
 
     node = add(ultrasound, "Colour", class_name="vtkMRMLVectorVolumeNode")
     slicer.util.updateVolumeFromArray(node, np.repeat(ultrasound.array[..., None], 3, axis=3).astype(np.uint8))
     grey = add(ultrasound.with_array(ultrasound.array.astype(np.uint8)), "Grey")
-    colour, expected = judge_input(node), judge_input(grey)
+    colour, expected = assess_input(node), assess_input(grey)
     assert colour.level == expected.level == "fine"
     assert colour.measures["fan_ml"] == pytest.approx(expected.measures["fan_ml"], rel=0.02)

@@ -25,10 +25,10 @@ def loaded(scene, tmp_path):
 
 
 def test_a_cut_file_is_refused_although_slicer_shows_it(loaded, ultrasound):
-    from IoUSynthLib.mrml.nodes import judge_input, volume_from_node
+    from IoUSynthLib.mrml.read import assess_input, volume_from_node
 
     node = loaded(ultrasound, "case.nii.gz", lambda content: content[:-4000])
-    verdict = judge_input(node)
+    verdict = assess_input(node)
     assert verdict.level == "unusable"
     assert verdict.findings[0].startswith('volume "case": ')
     assert "is damaged: its compressed voxels end early" in verdict.findings[0]
@@ -39,7 +39,7 @@ def test_a_cut_file_is_refused_although_slicer_shows_it(loaded, ultrasound):
 def test_a_whole_file_is_taken_and_what_the_scene_changed_is_the_scenes(loaded, ultrasound, tmp_path):
     import slicer
 
-    from IoUSynthLib.mrml.nodes import volume_from_node
+    from IoUSynthLib.mrml.read import volume_from_node
 
     node = loaded(ultrasound, "case.nii.gz", lambda content: content)
     assert volume_from_node(node).warnings == ()
@@ -49,7 +49,7 @@ def test_a_whole_file_is_taken_and_what_the_scene_changed_is_the_scenes(loaded, 
 
 
 def test_a_second_placement_is_said(loaded, ultrasound):
-    from IoUSynthLib.mrml.nodes import volume_from_node
+    from IoUSynthLib.mrml.read import volume_from_node
 
     def move(content: bytes) -> bytes:
         moved = bytearray(content)
@@ -64,7 +64,7 @@ def test_a_second_placement_is_said(loaded, ultrasound):
 
 
 def test_a_file_in_centimetres_is_refused_until_its_spacing_is_corrected(loaded, ultrasound):
-    from IoUSynthLib.mrml.nodes import volume_from_node
+    from IoUSynthLib.mrml.read import volume_from_node
 
     units = b'space units: "cm" "cm" "cm"\nspace origin'
     node = loaded(ultrasound, "case.nrrd", lambda content: content.replace(b"space origin", units, 1))

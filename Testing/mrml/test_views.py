@@ -40,10 +40,11 @@ def axes_in_world(node):
 
 @pytest.mark.parametrize("parent", [None, nested])
 def test_is_parallel_to_the_volume_and_nearest_to_axial(scene, ultrasound_node, result_of, slice_node, parent):
-    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.write import add_result
 
     ultrasound_node.SetAndObserveTransformNodeID(parent(scene).GetID() if parent else None)
-    outputs = mrml.add_result(result_of(mrml.volume_from_node(ultrasound_node)), ultrasound_node)
+    outputs = add_result(result_of(volume_from_node(ultrasound_node)), ultrasound_node)
     plane_through(outputs, ultrasound_node, slice_node)
 
     orientation, axes = matrix_of(slice_node)[:3, :3], axes_in_world(ultrasound_node)
@@ -57,11 +58,12 @@ def test_is_parallel_to_the_volume_and_nearest_to_axial(scene, ultrasound_node, 
 
 
 def test_passes_through_the_lesion_and_shows_the_fan(scene, ultrasound_node, result_of, slice_node):
-    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.write import add_result
 
     ultrasound_node.SetAndObserveTransformNodeID(nested(scene).GetID())
-    result = result_of(mrml.volume_from_node(ultrasound_node))
-    outputs = mrml.add_result(result, ultrasound_node)
+    result = result_of(volume_from_node(ultrasound_node))
+    outputs = add_result(result, ultrasound_node)
     plane_through(outputs, ultrasound_node, slice_node)
 
     to_slice = np.linalg.inv(matrix_of(slice_node))
@@ -81,11 +83,12 @@ def test_passes_through_the_lesion_and_shows_the_fan(scene, ultrasound_node, res
 
 
 def test_without_a_lesion_passes_through_the_middle_of_the_fan(scene, ultrasound_node, result_of, slice_node):
-    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.write import add_result
 
-    result = result_of(mrml.volume_from_node(ultrasound_node))
+    result = result_of(volume_from_node(ultrasound_node))
     result.segmentation.array[:] = 0
-    outputs = mrml.add_result(result, ultrasound_node)
+    outputs = add_result(result, ultrasound_node)
     plane_through(outputs, ultrasound_node, slice_node)
     indices = np.argwhere(result.valid.array)[:, ::-1]
     middle = world_points(ultrasound_node, [(indices.min(axis=0) + indices.max(axis=0)) / 2])[0]
@@ -94,10 +97,11 @@ def test_without_a_lesion_passes_through_the_middle_of_the_fan(scene, ultrasound
 
 @pytest.mark.parametrize("parent", [thin_plate, displacement_grid])
 def test_stays_flat_and_right_angled_where_the_transform_bends(scene, ultrasound_node, result_of, slice_node, parent):
-    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.write import add_result
 
     ultrasound_node.SetAndObserveTransformNodeID(parent(scene).GetID())
-    outputs = mrml.add_result(result_of(mrml.volume_from_node(ultrasound_node)), ultrasound_node)
+    outputs = add_result(result_of(volume_from_node(ultrasound_node)), ultrasound_node)
     plane_through(outputs, ultrasound_node, slice_node)
     orientation = matrix_of(slice_node)[:3, :3]
     assert np.allclose(orientation.T @ orientation, np.eye(3), atol=1e-9)
@@ -107,11 +111,12 @@ def test_stays_flat_and_right_angled_where_the_transform_bends(scene, ultrasound
 
 def test_under_a_mirroring_transform_the_sides_stay_right(scene, ultrasound_node, result_of, slice_node):
     """A left-handed parent must not mirror the picture."""
-    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.write import add_result
 
     mirror = linear(scene, "Mirror", [-1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1])
     ultrasound_node.SetAndObserveTransformNodeID(mirror.GetID())
-    outputs = mrml.add_result(result_of(mrml.volume_from_node(ultrasound_node)), ultrasound_node)
+    outputs = add_result(result_of(volume_from_node(ultrasound_node)), ultrasound_node)
     plane_through(outputs, ultrasound_node, slice_node)
     orientation = matrix_of(slice_node)[:3, :3]
     assert orientation[0, 0] < 0
@@ -122,11 +127,12 @@ def test_under_a_mirroring_transform_the_sides_stay_right(scene, ultrasound_node
 @pytest.mark.parametrize("parent", [None, nested])
 def test_shows_the_plane_of_the_fan(scene, ultrasound_node, result_of, slice_node, parent):
     """The fan of the fixture is a sector in its planes of constant k."""
-    from IoUSynthLib.mrml import nodes as mrml
+    from IoUSynthLib.mrml.read import volume_from_node
     from IoUSynthLib.mrml.views import FAN
+    from IoUSynthLib.mrml.write import add_result
 
     ultrasound_node.SetAndObserveTransformNodeID(parent(scene).GetID() if parent else None)
-    outputs = mrml.add_result(result_of(mrml.volume_from_node(ultrasound_node)), ultrasound_node)
+    outputs = add_result(result_of(volume_from_node(ultrasound_node)), ultrasound_node)
     plane_through(outputs, ultrasound_node, slice_node, FAN)
     normal = matrix_of(slice_node)[:3, 2]
     assert np.abs(normal @ axes_in_world(ultrasound_node)[:, 2]) == pytest.approx(1.0)
@@ -135,10 +141,11 @@ def test_shows_the_plane_of_the_fan(scene, ultrasound_node, result_of, slice_nod
 def test_views_are_made_one_a_step_and_laid_out_with_their_labels(scene, ultrasound_node, result_of):
     import slicer
 
-    from IoUSynthLib.mrml import nodes as mrml
     from IoUSynthLib.mrml import views
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.write import add_result
 
-    outputs = mrml.add_result(result_of(mrml.volume_from_node(ultrasound_node)), ultrasound_node)
+    outputs = add_result(result_of(volume_from_node(ultrasound_node)), ultrasound_node)
     outputs.images = {f"{name} of this test": node for name, node in outputs.images.items()}  # no other has its views
     manager, count = slicer.app.layoutManager(), scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
     layout = manager.layout
@@ -163,10 +170,11 @@ def shown(scene, ultrasound_node, result_of):
     """Return a function that shows a result in views of this test's own, which it returns by name."""
     import slicer
 
-    from IoUSynthLib.mrml import nodes as mrml
     from IoUSynthLib.mrml import views
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.write import add_result
 
-    outputs = mrml.add_result(result_of(mrml.volume_from_node(ultrasound_node)), ultrasound_node)
+    outputs = add_result(result_of(volume_from_node(ultrasound_node)), ultrasound_node)
     outputs.images = {f"{name} alone": node for name, node in outputs.images.items()}
     manager = slicer.app.layoutManager()
 

@@ -16,7 +16,7 @@ from support.tiny_models import generator_network, write_bundle
 
 from IoUSynthLib import cli, pipeline
 from IoUSynthLib.files.volumes import write_volume
-from IoUSynthLib.outputs import batch
+from IoUSynthLib.outputs import batch, case, summary
 from IoUSynthLib.volume import InputError, Volume
 
 
@@ -33,20 +33,20 @@ def _quick(tiny_models, monkeypatch):
 
 
 def rows(output):
-    with open(output / batch.SUMMARY, newline="", encoding="utf-8") as stream:
+    with open(output / summary.SUMMARY, newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
 @pytest.fixture
 def runs(monkeypatch):
     """The names of the volumes that are really computed, in their order."""
-    made, synthesize = [], pipeline.synthesize
+    made, synthesize = [], pipeline.synthesize_with
 
     def counted(volume, *arguments):
         made.append(int(volume.origin[0]))
         return synthesize(volume, *arguments)
 
-    monkeypatch.setattr(pipeline, "synthesize", counted)
+    monkeypatch.setattr(pipeline, "synthesize_with", counted)
     return made
 
 
@@ -55,21 +55,21 @@ def test_twenty_volumes_with_three_bad_ones_interrupted_and_started_again(tmp_pa
     output = tmp_path / "out"
     arguments = ["synthesize", str(tmp_path / "in"), "-o", str(output)]
 
-    write = batch.write_outputs
+    write = case.write_outputs
 
     def interrupted(*given):
         if len(runs) == 8:
             raise KeyboardInterrupt
         return write(*given)
 
-    monkeypatch.setattr(batch, "write_outputs", interrupted)
+    monkeypatch.setattr(case, "write_outputs", interrupted)
     assert cli.main(arguments) == 130
     assert "the same command goes on" in capsys.readouterr().err
     assert [row["state"] for row in rows(output)] == ["done"] * 2 + ["failed"] + ["done"] * 5 + ["waiting"] * 12
     assert not list(output.glob(".*")), "nothing of the unfinished case is left"
     finished = {path: path.stat().st_mtime_ns for path in output.glob("*.nii.gz")}
 
-    monkeypatch.setattr(batch, "write_outputs", write)
+    monkeypatch.setattr(case, "write_outputs", write)
     runs.clear()
     assert cli.main(arguments) == 2
     table = rows(output)
@@ -205,14 +205,14 @@ def test_a_name_that_is_no_text_does_not_stop_the_rest(tmp_path, capsys):
 
 def test_an_unforeseen_failure_is_named_and_the_rest_goes_on(tmp_path, monkeypatch, capsys):
     write_inputs(tmp_path / "in", 2)
-    write = batch.write_outputs
+    write = case.write_outputs
 
-    def broken(folder, case, *rest):
-        if case == "us-00":
+    def broken(folder, name, *rest):
+        if name == "us-00":
             raise MemoryError("no memory")
-        return write(folder, case, *rest)
+        return write(folder, name, *rest)
 
-    monkeypatch.setattr(batch, "write_outputs", broken)
+    monkeypatch.setattr(case, "write_outputs", broken)
     assert cli.main(["synthesize", str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 2
     assert [row["state"] for row in rows(tmp_path / "out")] == ["failed", "done"]
     assert "us-00.nrrd: failed (MemoryError: no memory)" in capsys.readouterr().err

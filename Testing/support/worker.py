@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from IoUSynthLib.worker.parent import Event, Worker
+from IoUSynthLib.worker.messages import Event
+from IoUSynthLib.worker.parent import Worker
 
 FINAL = {"result", "error", "cancelled"}
 

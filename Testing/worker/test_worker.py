@@ -15,18 +15,15 @@ from SlicerHost.launcher import write_launcher
 from support.worker import FINAL, posix_only, wait
 
 from IoUSynthLib import pipeline
+from IoUSynthLib.pipeline import Options
 from IoUSynthLib.volume import InputError, Volume
 from IoUSynthLib.worker import parent
 from IoUSynthLib.worker.parent import Worker
+from IoUSynthLib.worker.process import describe_exit
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-
-
-
-
-
+#: It takes minutes.
+SLOW = Options("slow-2.5d")
 
 
 def is_alive(pid: int) -> bool:
@@ -56,7 +53,7 @@ def test_the_child_gives_what_the_pipeline_gives(running, ultrasound):
 
 def test_a_model_without_an_estimate_of_its_error_on_the_grid_of_an_mri(running, ultrasound, temporary):
     mri = Volume(np.zeros((1, 1, 1)), (1.2, 1.1, 1.7), (4.0, 5.0, 6.0), ultrasound.direction)
-    running.submit(ultrasound, "published-2d", mr_grid=mri)
+    running.submit(ultrasound, Options("published-2d", mr_grid=mri))
     result = wait(running)[-1].result
     expected = pipeline.synthesize(ultrasound, "published-2d", mr_grid=mri)
     assert result.uncertainty is None
@@ -82,7 +79,7 @@ def test_bad_input_is_an_error_in_one_line_and_the_child_lives(running, ultrasou
     assert (event.kind, event.details) == ("error", "")
     assert event.message.startswith("input volume: is empty")
     pid = running._child.process.pid
-    running.submit(ultrasound, model="nothing")
+    running.submit(ultrasound, Options("nothing"))
     assert "no such model" in wait(running)[-1].message
     running.submit(Volume(np.zeros((0, 3, 3), dtype=np.float32)))
     assert "no voxels" in wait(running)[-1].message
@@ -110,19 +107,19 @@ def test_relative_model_folders(tiny_bundles, temporary, ultrasound, monkeypatch
     monkeypatch.setenv("IOUSYNTH_MODELS", tiny_bundles.name)
     job = Worker()
     for model in (None, Path(tiny_bundles.name) / "ious2mr-2.5d"):
-        job.submit(ultrasound, model)
+        job.submit(ultrasound, Options(model))
         assert wait(job)[-1].result.report["model"]["version"] == "0.0.1"
     job.close()
 
 
 def test_one_job_at_a_time(running, ultrasound):
-    running.submit(ultrasound, "slow-2.5d")
+    running.submit(ultrasound, SLOW)
     with pytest.raises(RuntimeError, match="busy"):
         running.submit(ultrasound)
 
 
 def test_cancel_is_quick(running, ultrasound):
-    running.submit(ultrasound, "slow-2.5d")
+    running.submit(ultrasound, SLOW)
     wait(running, {"progress"})
     started = time.monotonic()
     running.cancel()
@@ -137,7 +134,7 @@ def test_cancel_is_quick(running, ultrasound):
 
 @posix_only
 def test_cancel_kills_a_child_that_does_not_listen(running, ultrasound, temporary):
-    running.submit(ultrasound, "slow-2.5d")
+    running.submit(ultrasound, SLOW)
     wait(running, {"progress"})
     pid = running._child.process.pid
     os.kill(pid, signal.SIGSTOP)
@@ -149,7 +146,7 @@ def test_cancel_kills_a_child_that_does_not_listen(running, ultrasound, temporar
 
 @posix_only
 def test_a_killed_child_is_an_error_and_the_next_run_works(running, ultrasound):
-    running.submit(ultrasound, "slow-2.5d")
+    running.submit(ultrasound, SLOW)
     wait(running, {"progress"})
     os.kill(running._child.process.pid, signal.SIGKILL)
     event = wait(running, seconds=5.0)[-1]
@@ -197,7 +194,7 @@ def test_how_a_child_of_the_launcher_has_ended(temporary, tmp_path, ultrasound, 
     ],
 )
 def test_what_an_exit_code_means(code, details, said):
-    assert parent._describe_exit(code, details) == said
+    assert describe_exit(code, details) == said
 
 
 @posix_only
@@ -212,7 +209,7 @@ def test_a_child_killed_between_jobs_is_replaced(running, ultrasound):
 
 
 def test_close_leaves_nothing(running, ultrasound, temporary):
-    running.submit(ultrasound, "slow-2.5d")
+    running.submit(ultrasound, SLOW)
     wait(running, {"progress"})
     process = running._child.process
     running.close()
@@ -229,7 +226,7 @@ def test_a_launcher_is_killed_with_its_child(tiny_models, temporary, tmp_path, u
     launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "$@"\nexit $?\n')
     launcher.chmod(0o755)
     job = Worker(launcher)
-    job.submit(ultrasound, "slow-2.5d")
+    job.submit(ultrasound, SLOW)
     wait(job, {"progress"})
     group = job._child.process.pid
     members = [int(p.name) for p in Path("/proc").glob("[0-9]*") if group_of(int(p.name)) == group]
@@ -299,13 +296,15 @@ def test_the_child_ends_with_its_parent(tiny_models, temporary, tmp_path, ultras
         "import sys, time, tempfile, numpy as np\n"
         f"sys.path.insert(0, {str(ROOT)!r}); tempfile.tempdir = {str(temporary)!r}\n"
         "from IoUSynthLib.worker.parent import Worker\nfrom IoUSynthLib.volume import Volume\n"
+        "from IoUSynthLib.pipeline import Options\n"
         "job = Worker()\n"
         "array = np.random.default_rng(0).random((40, 40, 40)).astype('float32'); array[:5] = 0\n"
         + (
-            "from pathlib import Path\nfrom IoUSynthLib.outputs.batch import FileItem\n"
-            f"FileItem(Path({str(ultrasound_file)!r}), Path({str(tmp_path / 'out')!r}), 'slow-2.5d').start(job)\n"
+            "from pathlib import Path\nfrom IoUSynthLib.worker.jobs import FileJob\n"
+            f"file, output = Path({str(ultrasound_file)!r}), Path({str(tmp_path / 'out')!r})\n"
+            "FileJob(file, output, Options('slow-2.5d')).start(job)\n"
             if files
-            else "job.submit(Volume(array), 'slow-2.5d')\n"
+            else "job.submit(Volume(array), Options('slow-2.5d'))\n"
         )
         + "while not job.poll(): time.sleep(0.01)\n"
         "print(job._child.process.pid, flush=True)\ntime.sleep(60)\n"

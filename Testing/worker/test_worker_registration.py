@@ -14,7 +14,7 @@ from support.worker import posix_only, wait
 from IoUSynthLib.registration import register, workflow
 from IoUSynthLib.registration.deformable import Deformation
 from IoUSynthLib.volume import Volume
-from IoUSynthLib.worker import child, parent, shared_volumes
+from IoUSynthLib.worker import child, messages, shared_volumes
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +92,9 @@ def test_a_displacement_field_goes_through(head, tmp_path, monkeypatch):
     monkeypatch.setattr("IoUSynthLib.registration.register", lambda *arguments, **options: found)
     job = {"affine": False, "deformable": True, "landmarks": None, "initial": None}
     message, volumes = child._register(job, {"ultrasound": ultrasound}, lambda stage, fraction: None)
-    line = {**message, "volumes": {name: shared_volumes.write(tmp_path, name, volumes[name]) for name in volumes}}
-    result = parent._read_result(tmp_path, line)
+    entries = {name: shared_volumes.write(tmp_path, name, volumes[name]) for name in volumes}
+    read = {name: shared_volumes.read(tmp_path, entry) for name, entry in entries.items()}
+    result = messages.read_result({"command": "register", **message}, read)
     assert np.array_equal(result.deformation.field, field)
     assert result.deformation.grid.same_grid(ultrasound, 0.0)
     assert (result.deformation.before, result.deformation.after) == (0.3, 0.5)

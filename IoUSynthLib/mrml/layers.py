@@ -1,27 +1,42 @@
-"""Preoperative MRI over ultrasound and synthetic MRI: faded in, or in the squares of a checkerboard."""
+"""What lies over the images in the module's views: the preoperative MRI, faded in or in the squares of a checkerboard,
+and the uncertainty of a result.
+
+A slice view of Slicer 5.10 and later stacks any number of volumes: behind the background and the foreground, which
+belongs to the MRI, come additional layers. The uncertainty is the first of these, so that both can be faded on their
+own.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import slicer
 
-from .nodes import PREFIX, Grid, remove_nodes
+from .grid import Grid
+from .provenance import PREFIX
+from .results import find_results
 from .transforms import voxels_between
 from .views import compared_views
+from .write import remove_nodes
 
+#: Index of the first layer after background, foreground and label map.
+LAYER = slicer.vtkMRMLSliceCompositeNode.Layer_Last
 #: Side of a square of the checkerboard in mm.
 SQUARE_MM = 10.0
 #: Node attribute of the volume whose voxels are the MRI's in every other square.
 _CHECKERBOARD = PREFIX + "Checkerboard"
+#: More than any expected error.
+_HIGHEST_ERROR = 1e6
+#: Least expected error that is data; 0 is none.
+_LEAST_ERROR = 1e-6
 
 
-def fade(mri_node: slicer.vtkMRMLScalarVolumeNode | None, opacity: float) -> None:
+def fade_mri(mri_node: slicer.vtkMRMLScalarVolumeNode | None, opacity: float) -> None:
     """Lay the MRI over ultrasound and synthetic MRI in the module's views, with an opacity from 0 to 1."""
     _remove_checkerboard()
     _lay_over(mri_node, opacity)
 
 
-def checkerboard(
+def show_checkerboard(
     mri_node: slicer.vtkMRMLScalarVolumeNode, ultrasound_node: slicer.vtkMRMLScalarVolumeNode
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Show the MRI in every other square of the views of ultrasound and synthetic MRI.
@@ -32,7 +47,7 @@ def checkerboard(
     _remove_checkerboard()
     grid = Grid.of(ultrasound_node)
     parent = ultrasound_node.GetParentTransformNode()
-    voxels = voxels_between(mri_node, grid.ijk_to_ras, parent, grid.dimensions[::-1])
+    voxels = voxels_between(mri_node, grid.ijk_to_ras, parent, shape=grid.dimensions[::-1])
     steps = [np.arange(n) * s // SQUARE_MM for n, s in zip(grid.dimensions, grid.spacing, strict=True)]
     i, j, k = (step.astype(int) for step in steps)
     shown = (k[:, None, None] + j[None, :, None] + i[None, None]) % 2 == 0
@@ -79,3 +94,35 @@ def _lay_over(node: slicer.vtkMRMLScalarVolumeNode | None, opacity: float) -> No
 def _remove_checkerboard() -> None:
     volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     remove_nodes(node for node in volumes if node.GetAttribute(_CHECKERBOARD) == "true")
+
+
+def show_uncertainty(visible: bool, opacity: float, threshold: float) -> None:
+    """Lay the uncertainty of each result over its synthetic images in the module's views, or take it away.
+
+    Parameters
+    ----------
+    visible
+        Whether it is shown.
+    opacity
+        From 0 to 1.
+    threshold
+        Expected error, as a fraction of the intensity range, below which a voxel is left clear: the model is sure.
+    """
+    results = find_results(slicer.mrmlScene) if visible else []
+    for composite in compared_views():
+        background = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
+        result = next((result for result in results if result.holds(background)), None)
+        uncertainty = result.outputs.uncertainty if result is not None else None
+        if uncertainty is not None and uncertainty is not background:
+            _hide_below(uncertainty, threshold)
+            composite.SetNthLayerOpacity(LAYER, opacity)
+            composite.SetNthLayerVolumeID(LAYER, uncertainty.GetID())
+        elif composite.GetNumberOfAdditionalLayers() > 0:
+            composite.SetNthLayerVolumeID(LAYER, None)
+
+
+def _hide_below(uncertainty: slicer.vtkMRMLScalarVolumeNode, threshold: float) -> None:
+    display = uncertainty.GetDisplayNode()
+    display.AutoThresholdOff()
+    display.SetThreshold(max(threshold, _LEAST_ERROR), _HIGHEST_ERROR)
+    display.ApplyThresholdOn()
