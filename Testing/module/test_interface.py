@@ -237,3 +237,30 @@ def test_every_module_that_is_imported_by_name_exists():
     assert names
     for name in names:
         assert (ROOT / "IoUSynthLib" / f"{name.replace('.', '/')}.py").is_file(), name
+
+
+# --- The sections -----------------------------------------------------------------------------------------------------
+
+
+def promised():
+    """What sections may ask of the panel."""
+    from IoUSynthPanel.section import Panel
+
+    return {*Panel.__annotations__, *(name for name in vars(Panel) if not name.startswith("_"))}
+
+
+def test_sections_ask_of_the_panel_what_it_promises(panel):
+    """Neither its private names, nor one section another."""
+    used = {}
+    for source in (ROOT / "IoUSynth" / "IoUSynthPanel").glob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            asked = getattr(node, "value", None)
+            name = getattr(asked, "attr", getattr(asked, "id", ""))
+            if isinstance(node, ast.Attribute) and name == "panel":
+                used.setdefault(node.attr, source.name)
+    assert set(used) - promised() == set(), used
+    assert promised() - set(used) == set(), "what nobody asks"
+
+
+def test_the_panel_keeps_what_it_promises(panel):
+    assert [name for name in promised() if not hasattr(panel, name)] == []

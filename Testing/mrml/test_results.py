@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from support.scene import nested, world_points
 
-from IoUSynthLib.volume import Volume
-
 
 @pytest.fixture
 def made(scene, ultrasound, add, result_of):
@@ -66,37 +64,3 @@ def test_segments_have_a_volume_and_a_middle(scene, made, parent):
     outputs.segmentation.GetSegmentation().RemoveSegment("tumour")
     assert list(result.volumes_ml()) == ["cavity"]
     assert middle_of(result, "tumour") is None
-
-
-def test_a_node_is_judged_without_a_copy(scene, ultrasound, add):
-    from IoUSynthLib.mrml.read import assess_input
-    from IoUSynthLib.synthesis.quality import judge
-
-    node = add(Volume(ultrasound.array.astype(np.uint8), ultrasound.spacing, ultrasound.origin), "Case")
-    assert assess_input(node).measures == judge(Volume(ultrasound.array.astype(np.uint8), ultrasound.spacing)).measures
-    empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Nothing")
-    assert assess_input(empty).findings == ('volume "Nothing": has no voxels; load it again or choose another volume',)
-    labels = add(ultrasound, "Labels", class_name="vtkMRMLLabelMapVolumeNode")
-    assert "is a label map" in assess_input(labels).findings[0]
-
-
-def test_an_image_of_ours_is_no_input(made):
-    from IoUSynthLib.mrml.read import assess_input
-
-    _, outputs = made("Case")
-    verdict = assess_input(outputs.images["T2w"])
-    assert verdict.level == "unusable"
-    assert "was made by IoUSynth, not acquired; choose the ultrasound volume" in verdict.findings[0]
-
-
-def test_a_colour_volume_is_judged_by_a_sample(scene, ultrasound, add):
-    import slicer
-
-    from IoUSynthLib.mrml.read import assess_input
-
-    node = add(ultrasound, "Colour", class_name="vtkMRMLVectorVolumeNode")
-    slicer.util.updateVolumeFromArray(node, np.repeat(ultrasound.array[..., None], 3, axis=3).astype(np.uint8))
-    grey = add(ultrasound.with_array(ultrasound.array.astype(np.uint8)), "Grey")
-    colour, expected = assess_input(node), assess_input(grey)
-    assert colour.level == expected.level == "fine"
-    assert colour.measures["fan_ml"] == pytest.approx(expected.measures["fan_ml"], rel=0.02)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from support.scene import snapshot
 
+from IoUSynthLib.volume import Volume
+
 
 def test_is_lps_in_the_own_frame_whatever_the_parent(scene, ultrasound, ultrasound_node):
     import vtk
@@ -239,3 +241,41 @@ def test_guesses_the_volumes_by_name(scene, names, ultrasound_name, mri_name):
     made.SetAttribute("IoUSynth.Synthetic", "true")
     guessed = guess_inputs([*nodes, made])
     assert tuple(node and node.GetName() for node in guessed) == (ultrasound_name, mri_name)
+
+
+# --- Before a run -----------------------------------------------------------------------------------------------------
+
+
+def test_a_node_is_assessed_without_a_copy(scene, ultrasound, add):
+    from IoUSynthLib.mrml.read import assess_input
+    from IoUSynthLib.synthesis.quality import judge
+
+    node = add(Volume(ultrasound.array.astype(np.uint8), ultrasound.spacing, ultrasound.origin), "Case")
+    assert assess_input(node).measures == judge(Volume(ultrasound.array.astype(np.uint8), ultrasound.spacing)).measures
+    empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Nothing")
+    assert assess_input(empty).findings == ('volume "Nothing": has no voxels; load it again or choose another volume',)
+    labels = add(ultrasound, "Labels", class_name="vtkMRMLLabelMapVolumeNode")
+    assert "is a label map" in assess_input(labels).findings[0]
+
+
+def test_an_image_of_ours_is_no_input(scene, ultrasound, ultrasound_node, result_of):
+    from IoUSynthLib.mrml.read import assess_input
+    from IoUSynthLib.mrml.write import add_result
+
+    outputs = add_result(result_of(ultrasound), ultrasound_node)
+    verdict = assess_input(outputs.images["T2w"])
+    assert verdict.level == "unusable"
+    assert "was made by IoUSynth, not acquired; choose the ultrasound volume" in verdict.findings[0]
+
+
+def test_a_colour_volume_is_assessed_by_a_sample(scene, ultrasound, add):
+    import slicer
+
+    from IoUSynthLib.mrml.read import assess_input
+
+    node = add(ultrasound, "Colour", class_name="vtkMRMLVectorVolumeNode")
+    slicer.util.updateVolumeFromArray(node, np.repeat(ultrasound.array[..., None], 3, axis=3).astype(np.uint8))
+    grey = add(ultrasound.with_array(ultrasound.array.astype(np.uint8)), "Grey")
+    colour, expected = assess_input(node), assess_input(grey)
+    assert colour.level == expected.level == "fine"
+    assert colour.measures["fan_ml"] == pytest.approx(expected.measures["fan_ml"], rel=0.02)
