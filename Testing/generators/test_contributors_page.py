@@ -18,7 +18,7 @@ from support.noise_cohort import write_noise_cohort
 from IoUSynthLib.models.bundle import load
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "Resources" / "Documentation" / "contributors.md"
+PAGE = ROOT / "CONTRIBUTING.md"
 #: What somebody does who has written the file, in one process.
 SESSION = """
 import sys
