@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ..files.integrity import replace_file
 
 
 class Curve:
@@ -34,12 +35,10 @@ class Curve:
         """Append a row and write the file."""
         self.rows.append(row)
         names = list(dict.fromkeys(name for row in self.rows for name in row))
-        partial = self.path.with_suffix(".partial")
-        with partial.open("w", newline="", encoding="utf-8") as file:
+        with replace_file(self.path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(partial, self.path)
 
 
 class Board:

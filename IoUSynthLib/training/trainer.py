@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import SimpleITK as sitk
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from ..files.integrity import replace_file
 from ..generators.recipe import Schedule
 from ..volume import InputError
 from .curves import Board, Curve, ProgressBar
@@ -328,10 +328,6 @@ class _Recorder:
 
 
 def _write(state: dict[str, Any], path: Path) -> None:
-    """Save so that the file is either the old or the complete one, whenever the process or the machine stops."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    """Save so that the file is either the old or the complete one."""
+    with replace_file(path) as partial, partial.open("wb") as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from IoUSynthLib.generators.family import Size
 from IoUSynthLib.training.preset import Preset
+from IoUSynthLib.training.presets import PRESETS
 
 #: One of each family, and of each regime: what the short run takes.
 ONE_OF_EACH = (
@@ -31,6 +32,8 @@ SIZES = {
         {"filters": 8, "multipliers": (2, 2), "embedding": 16},
     ),
 }
+#: The experiments of the benchmark.
+BENCHMARK = {name: preset for name, preset in PRESETS.items() if getattr(preset.last, "family", "") in SIZES}
 
 
 def toy(preset: Preset, steps: int = 8, slices: int = 64, patch: int = 32) -> Preset:

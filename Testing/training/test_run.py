@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from support.machine_names import machine_names  # noqa: E402
-from support.toy_presets import ONE_OF_EACH, toy  # noqa: E402
+from support.toy_presets import BENCHMARK, ONE_OF_EACH, toy  # noqa: E402
 
 from IoUSynthLib import cli, pipeline  # noqa: E402
 from IoUSynthLib.cases.case import Case, write_case  # noqa: E402
@@ -126,7 +126,7 @@ def slice_runs(cohort, tmp_path_factory):
 
 def presets(*regimes):
     """Parameters of a test: the names of the regimes' presets, marked as long where the short run leaves them out."""
-    names = [name for name, preset in PRESETS.items() if preset.regime in regimes and not preset.last.foldable]
+    names = [name for name, preset in BENCHMARK.items() if preset.regime in regimes]
     return [pytest.param(name, marks=[] if name in ONE_OF_EACH else pytest.mark.long) for name in names]
 
 
