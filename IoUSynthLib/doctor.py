@@ -74,7 +74,7 @@ def examine(
     progress
         Called with the stage and the overall fraction in [0, 1]; may raise :class:`inference.Cancelled`.
     """
-    tell = progress or (lambda stage, fraction: None)
+    report = progress or (lambda stage, fraction: None)
     generator = str(model or DEFAULT_GENERATOR)
     system = f"{platform.system()} {platform.machine()}"
     yield Finding("IoUSynth", True, f"{__version__}, Python {platform.python_version()}, {system}")
@@ -93,10 +93,10 @@ def examine(
         checks[f"model {Path(name).name}"] = lambda name=name: _model(name)
     checks |= {"device": lambda: with_packages(lambda: _device(generator, device)), "disk": _temporary_folder}
     for number, (subject, check) in enumerate(checks.items()):
-        tell("examining", STAGES["rehearsing"] * number / len(checks))
+        report("examining", STAGES["rehearsing"] * number / len(checks))
         yield _outcome(subject, lambda check=check: (check(), None))
-    tell("rehearsing", STAGES["rehearsing"])
-    yield _outcome("dry run", lambda: with_packages(lambda: _dry_run(generator, device, tell)))
+    report("rehearsing", STAGES["rehearsing"])
+    yield _outcome("dry run", lambda: with_packages(lambda: _dry_run(generator, device, report)))
 
 
 def _outcome(subject: str, check: Callable[[], tuple[str, dict[str, Any] | None]]) -> Finding:
@@ -155,15 +155,17 @@ def _temporary_folder() -> str:
     return f"{free} MiB free for temporary files"
 
 
-def _dry_run(generator: str, device: str, tell: Progress) -> tuple[str, dict[str, Any]]:
+def _dry_run(generator: str, device: str, progress: Progress) -> tuple[str, dict[str, Any]]:
     from .pipeline import synthesize
 
     if not SAMPLE.is_file():
         raise InputError(f"{SAMPLE}: the sample case is missing; install the extension again")
     begin = STAGES["rehearsing"]
-    result = synthesize(
-        read_volume(SAMPLE), generator, device, lambda _, fraction: tell("rehearsing", begin + (1 - begin) * fraction)
-    )
+
+    def rehearsing(_: str, fraction: float) -> None:
+        progress("rehearsing", begin + (1 - begin) * fraction)
+
+    result = synthesize(read_volume(SAMPLE), generator, device, rehearsing)
     report = result.report
     return (
         f"the sample case took {report['seconds']['total']:.1f} s on the {_unit(report['device']['used'])} (a fan of "

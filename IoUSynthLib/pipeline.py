@@ -12,7 +12,7 @@ from . import preprocessing
 from .inference import open_session
 from .input_checks import check_ultrasound
 from .models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, Bundle, load, paired_generator
-from .progress import Progress, Stages, Tell, part_of
+from .progress import PartProgress, Progress, StageProgress, part_of
 from .synthesis import outlines
 from .synthesis.generate import Generated, generate, run_network
 from .synthesis.grid import Prepared, Sweep, back, coarsened, prepare, stacked
@@ -198,7 +198,7 @@ def synthesize(
 
 def synthesize_with(volume: Volume, options: Options, progress: Progress | None = None) -> SynthesisResult:
     """Do what :func:`synthesize` does, with what was chosen in one object."""
-    clock = Stages(STAGES, progress)
+    clock = StageProgress(STAGES, progress)
     with clock.stage("checking"):
         volume = check_ultrasound(volume)
         models = load_models(options.model)
@@ -208,19 +208,19 @@ def synthesize_with(volume: Volume, options: Options, progress: Progress | None 
         sweep = Sweep.of(volume)
         prepared = prepare(sweep, models.generator, options.mr_grid)
         outlining = prepare(sweep, models.paired_generator, options.mr_grid) if models.paired_generator else prepared
-    with clock.stage("synthesizing") as tell:
+    with clock.stage("synthesizing") as part:
         share = 0.5 if models.paired_generator else 1.0
         predicted = generate(
-            models.generator, prepared, device=options.device, with_error=True, progress=part_of(tell, 0.0, share)
+            models.generator, prepared, device=options.device, with_error=True, progress=part_of(part, 0.0, share)
         )
         outlined = predicted
         if models.paired_generator:
             outlined = generate(
-                models.paired_generator, outlining, device=options.device, progress=part_of(tell, share, 1.0)
+                models.paired_generator, outlining, device=options.device, progress=part_of(part, share, 1.0)
             )
-    with clock.stage("segmenting") as tell:
+    with clock.stage("segmenting") as part:
         outlining, probabilities = outline(
-            models.segmenter, outlining, outlined.images, device=options.device, progress=tell
+            models.segmenter, outlining, outlined.images, device=options.device, progress=part
         )
         decision = decide(models.segmenter, outlining, probabilities, before_resection=options.before_resection)
     with clock.stage("finishing"):
@@ -239,7 +239,7 @@ def synthesize_with(volume: Volume, options: Options, progress: Progress | None 
         **options.describe(),
         seed=None,  # nothing is drawn: the noise of a diffusion is part of the network's file
     )
-    clock.tell("finishing", 1.0)
+    clock.report("finishing", 1.0)
     return result
 
 
@@ -262,7 +262,7 @@ def outline(
     images: dict[str, np.ndarray],
     *,
     device: str = "auto",
-    progress: Tell = lambda fraction: None,
+    progress: PartProgress = lambda fraction: None,
 ) -> tuple[Prepared, np.ndarray]:
     """Find tumour and cavity on ultrasound and MRI, synthetic or not.
 

@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator, Mapping
 
 #: Receives the stage and the overall fraction in [0, 1]; may raise :class:`inference.Cancelled` to stop the work.
 Progress = Callable[[str, float], None]
-#: Receives the fraction of one piece of the work.
-Tell = Callable[[float], None]
+#: Receives the fraction of one piece of the work, in [0, 1]; may raise, too.
+PartProgress = Callable[[float], None]
 
 
-class Stages:
-    """Tells the caller which stage has begun and how far it is, and keeps the seconds of each.
+class StageProgress:
+    """Reports to a callback which stage has begun and how far the work is, and keeps the seconds of each stage.
 
     Parameters
     ----------
     begins
         The stages in their order, and the overall fraction at which each begins.
     progress
-        What is told, if anybody wants to know.
+        The callback, if there is one.
     """
 
     def __init__(self, begins: Mapping[str, float], progress: Progress | None) -> None:
@@ -29,24 +29,24 @@ class Stages:
         self.seconds: dict[str, float] = {}
 
     @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[Tell]:
-        """Begin a stage and give what tells its own fraction."""
+    def stage(self, name: str) -> Iterator[PartProgress]:
+        """Begin a stage, and give the callback for the fraction of it."""
         begin = self.begins[name]
         end = min((start for start in self.begins.values() if start > begin), default=1.0)
-        self.tell(name, begin)
+        self.report(name, begin)
         started = time.perf_counter()
-        yield lambda fraction: self.tell(name, begin + fraction * (end - begin))
+        yield lambda fraction: self.report(name, begin + fraction * (end - begin))
         self.seconds[name] = round(time.perf_counter() - started, 3)
 
-    def tell(self, name: str, fraction: float) -> None:
-        """Tell the overall fraction."""
+    def report(self, name: str, fraction: float) -> None:
+        """Report the overall fraction."""
         if self.progress is not None:
             self.progress(name, fraction)
 
 
-def part_of(tell: Tell, begin: float, end: float) -> Tell:
-    """Let a piece of work tell its own fraction as a part of the whole."""
-    return lambda fraction: tell(begin + fraction * (end - begin))
+def part_of(progress: PartProgress, begin: float, end: float) -> PartProgress:
+    """Return a callback for a part of a piece of work, which goes from one fraction of it to another."""
+    return lambda fraction: progress(begin + fraction * (end - begin))
 
 
 class StagePrinter:

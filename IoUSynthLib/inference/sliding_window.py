@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..constants import OUTSIDE
 from ..models.bundle import Bundle
 from ..preprocessing import stretch
+from ..progress import PartProgress
 from .fusion import fuse
 from .session import Session
-
-#: Intensity outside the fan, also used for padding.
-OUTSIDE = -1.0
 
 #: Pixels that go through the network at once: enough to keep the cores busy, few enough to cancel quickly.
 _BATCH_PIXELS = {"cpu": 1 << 17, "cuda": 1 << 20}
@@ -30,7 +29,6 @@ _SMALLEST_WEIGHT = 1e-3
 _SMALLEST_SUM = {"hanning": 1e-6}
 
 Activation = Callable[[np.ndarray], np.ndarray]
-Progress = Callable[[float], None]
 
 
 class Cancelled(Exception):
@@ -52,8 +50,9 @@ def predict(
     images: np.ndarray,
     valid: np.ndarray,
     bundle: Bundle,
+    *,
     activation: Activation | None = None,
-    progress: Progress | None = None,
+    progress: PartProgress | None = None,
 ) -> np.ndarray:
     """Run a network over a volume.
 
@@ -77,7 +76,7 @@ def predict(
     numpy.ndarray
         float32 (outputs, z, y, x), fused over slice axes as the bundle says; 0 outside ``valid``.
     """
-    passes = list(predict_passes(session, images, valid, bundle, activation, progress))
+    passes = list(predict_passes(session, images, valid, bundle, activation=activation, progress=progress))
     return fuse(passes, bundle.slice_axes, bundle.fusion_scale) * valid
 
 
@@ -86,8 +85,9 @@ def predict_passes(
     images: np.ndarray,
     valid: np.ndarray,
     bundle: Bundle,
+    *,
     activation: Activation | None = None,
-    progress: Progress | None = None,
+    progress: PartProgress | None = None,
 ) -> Iterator[np.ndarray]:
     """Run a network over a volume once along each of its slice axes, and give what :func:`predict` fuses."""
     # A 3D network sees the volume as one item of an extra first axis, so that one loop serves all regimes.

@@ -268,7 +268,7 @@ class RegistrationJob(Job):
         images = {name: self._image(node, ultrasound) for name, node in moving.items()}
         initial = None if self.initial is None else FLIP @ self.initial @ FLIP
         for name, image in images.items():
-            check_is_mri(image, ultrasound, f'volume "{moving[name].GetName()}"', initial)
+            check_is_mri(image, ultrasound, f'volume "{moving[name].GetName()}"', initial=initial)
         return {
             "moving": images,
             "ultrasound": ultrasound,

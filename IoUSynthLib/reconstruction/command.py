@@ -60,7 +60,9 @@ def run(options: argparse.Namespace) -> int:
     if options.output.resolve() == options.sweep.resolve():
         raise InputError(f"{options.output}: would overwrite the sweep; choose another name")
     with staging_folder(options.output.parent) as staging:
-        sweep = read_sweep(options.sweep, options.calibration, options.pixel_spacing, options.fan)
+        sweep = read_sweep(
+            options.sweep, options.calibration, pixel_spacing=options.pixel_spacing, fan=options.fan
+        )
         try:
             volume, mask = reconstruct(
                 sweep,

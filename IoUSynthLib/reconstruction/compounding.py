@@ -6,11 +6,12 @@ A pixel-nearest-neighbour or pixel-trilinear distribution followed by hole filli
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
 
+from ..progress import Progress
 from ..volume import InputError, Volume
 from .poses import jumps
 from .sweep import Sweep, estimate_fan
@@ -35,12 +36,11 @@ MAX_VOXELS = 2**28
 #: Sweeps fill a larger part of the tightest box round them: 40 % of a real one of the brain, less of a wide tilt.
 LEAST_SHARE = 0.15
 
-Progress = Callable[[str, float], None]
-
 
 def reconstruct(
     sweep: Sweep,
     spacing: float = DEFAULT_SPACING_MM,
+    *,
     interpolation: str = "nearest",
     compounding: str = "mean",
     fill_gap_mm: float = DEFAULT_FILL_MM,
@@ -105,25 +105,27 @@ def reconstruct(
     report = progress or (lambda stage, fraction: None)
     report("finding the fan", 0.0)
     fan = sweep.fan if sweep.fan is not None else estimate_fan(sweep.frames)
-    grid = _grid(sweep, fan, float(spacing), axes)
-    value, known = _distribute(sweep, fan, grid, interpolation, compounding, report)
+    grid = _grid(sweep, fan, spacing=float(spacing), axes=axes)
+    value, known = _distribute(
+        sweep, fan, grid, interpolation=interpolation, compounding=compounding, progress=report
+    )
     report("filling gaps", 0.9)
     measured = np.count_nonzero(known)
-    value, known = _fill(value, known, spacing, fill_gap_mm)
+    value, known = _fill(value, known, spacing=spacing, limit=fill_gap_mm)
     report("filling gaps", 1.0)
     filled = 1.0 - measured / np.count_nonzero(known)
     note = (
         f"Reconstructed from {len(sweep.frames)} frames: {interpolation}, {compounding}, "
         f"gaps up to {fill_gap_mm:g} mm filled ({filled:.0%} of the data)."
     )
-    doubts = _doubts(sweep, fan, grid, np.count_nonzero(known))
+    doubts = _doubts(sweep, fan, grid, known=np.count_nonzero(known))
     volume = Volume(value, grid.spacing, grid.origin, grid.direction, (*sweep.notes, note), doubts)
     return volume, Volume(known, grid.spacing, grid.origin, grid.direction)
 
 
-def _doubts(sweep: Sweep, fan: np.ndarray, grid: Volume, known: int) -> tuple[str, ...]:
+def _doubts(sweep: Sweep, fan: np.ndarray, grid: Volume, *, known: int) -> tuple[str, ...]:
     """Say what makes the poses doubtful: jumps, and a box round the sweep that is nearly empty."""
-    jump, share = jumps(sweep.steps), known / _grid(sweep, fan, grid.spacing[0], "frame").array.size
+    jump, share = jumps(sweep.steps), known / _grid(sweep, fan, spacing=grid.spacing[0], axes="frame").array.size
     if share >= LEAST_SHARE:
         return (jump,) if jump else ()
     empty = (
@@ -133,7 +135,7 @@ def _doubts(sweep: Sweep, fan: np.ndarray, grid: Volume, known: int) -> tuple[st
     return (jump, empty) if jump else (empty,)
 
 
-def _grid(sweep: Sweep, fan: np.ndarray, spacing: float, axes: str) -> Volume:
+def _grid(sweep: Sweep, fan: np.ndarray, *, spacing: float, axes: str) -> Volume:
     """The smallest grid round all pixels of the fan; its array takes no memory."""
     direction = _frame_axes(sweep.image_to_world[len(sweep.frames) // 2]) if axes == "frame" else np.eye(3)
     ends = _row_ends(fan)  # the extreme points of a set of pixels are ends of its rows
@@ -165,7 +167,7 @@ def _row_ends(fan: np.ndarray) -> np.ndarray:
 
 
 def _distribute(
-    sweep: Sweep, fan: np.ndarray, grid: Volume, interpolation: str, compounding: str, report: Progress
+    sweep: Sweep, fan: np.ndarray, grid: Volume, *, interpolation: str, compounding: str, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the value of each voxel (0 without data) and whether it has one, both ``[z, y, x]``."""
     rows, columns = np.nonzero(fan)
@@ -175,9 +177,9 @@ def _distribute(
     weight = np.zeros(grid.array.size, dtype=np.float32)
     strides = (1, grid.size[0], grid.size[0] * grid.size[1])
     for number, (frame, pose) in enumerate(zip(sweep.frames, sweep.image_to_world, strict=True)):
-        report("placing the frames", 0.9 * number / len(sweep.frames))
+        progress("placing the frames", 0.9 * number / len(sweep.frames))
         places = (to_voxel @ pose @ pixels)[:3]
-        part, total, share = _place(places, frame[fan].astype(np.float64), strides, interpolation)
+        part, total, share = _place(places, frame[fan].astype(np.float64), strides=strides, interpolation=interpolation)
         if compounding == "mean":
             value[part] += total
             weight[part] += share
@@ -192,7 +194,7 @@ def _distribute(
 
 
 def _place(
-    places: np.ndarray, values: np.ndarray, strides: tuple[int, ...], interpolation: str
+    places: np.ndarray, values: np.ndarray, *, strides: tuple[int, ...], interpolation: str
 ) -> tuple[slice, np.ndarray, np.ndarray]:
     """Sum one frame's pixels by voxel.
 
@@ -235,7 +237,7 @@ def _corners(fraction: np.ndarray, interpolation: str) -> Iterator[tuple[np.ndar
         yield offset, np.where(offset[:, None], fraction, 1.0 - fraction).prod(axis=0)
 
 
-def _fill(value: np.ndarray, known: np.ndarray, spacing: float, limit: float) -> tuple[np.ndarray, np.ndarray]:
+def _fill(value: np.ndarray, known: np.ndarray, *, spacing: float, limit: float) -> tuple[np.ndarray, np.ndarray]:
     """Interpolate across gaps of at most ``limit`` mm between voxels that are known, along the axis of the shortest."""
     longest = int(np.floor(limit / spacing + 1e-6))  # in voxels, from known to known
     filled, shortest = value.copy(), np.full(value.shape, longest + 1, dtype=np.int32)

@@ -50,7 +50,7 @@ Edges = dict[tuple[str, str], np.ndarray]
 Fields = dict[str, str]
 
 
-def read_plus(path: Path, fixed: Edges, pixel_spacing: float | None, fan: np.ndarray | None) -> Sweep:
+def read_plus(path: Path, fixed: Edges, *, pixel_spacing: float | None, fan: np.ndarray | None) -> Sweep:
     """Read a PLUS sequence.
 
     Parameters

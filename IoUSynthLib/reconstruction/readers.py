@@ -25,6 +25,7 @@ _MILLIMETRES = {"mm": 1.0, "cm": 10.0, "um": 1e-3, "µm": 1e-3}
 def read_sweep(
     path: str | Path,
     calibration: str | Path | None = None,
+    *,
     pixel_spacing: float | None = None,
     fan: str | Path | None = None,
 ) -> Sweep:
@@ -75,7 +76,7 @@ def read_sweep(
     with _naming(path):
         if path.is_dir():
             return _read_folder(path, pixel_spacing, mask)
-        return read_plus(path, fixed, pixel_spacing, mask)
+        return read_plus(path, fixed, pixel_spacing=pixel_spacing, fan=mask)
 
 
 @contextlib.contextmanager

@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Register, write the files, and return the exit code: 0, also for a doubtful or failed verdict.
+    """Register, write the files, and return the exit code: 0, also for a doubtful or failed registration.
 
     Raises
     ------
@@ -89,8 +89,8 @@ def run(options: argparse.Namespace) -> int:
         synthetic, fan, cavity = _synthetic(options, ultrasound, progress)
         try:
             result = register(
-                moving, ultrasound, synthetic, fan, cavity, affine=options.affine, deformable=options.deformable,
-                landmarks=landmarks, initial=initial, progress=progress,
+                moving, ultrasound, synthetic, fan=fan, cavity=cavity, affine=options.affine,
+                deformable=options.deformable, landmarks=landmarks, initial=initial, progress=progress,
             )
         except InputError as error:
             raise InputError(f"{', '.join(map(str, [*files, options.fixed]))}: {error}") from error
@@ -100,7 +100,9 @@ def run(options: argparse.Namespace) -> int:
             "initial": options.initial.name if options.initial else None,
             "seconds_with_files": round(time.perf_counter() - started, 3), **result.report,
         }
-        _write(staging, name, options.output.name, ultrasound, synthetic, moving, result)
+        _write(
+            staging, name, options.output.name, ultrasound=ultrasound, synthetic=synthetic, moving=moving, result=result
+        )
     print(json.dumps(result.report, indent=1) if options.json else f"{options.output}: {result.report['summary']}")
     return 0
 
@@ -133,7 +135,7 @@ def _check_kinds(
     said, sweep = [], resembles_ultrasound(ultrasound)
     for path, image in moving.items():
         check_acquired(path)
-        check_is_mri(image, ultrasound, str(path), initial)
+        check_is_mri(image, ultrasound, str(path), initial=initial)
         if not resembles_ultrasound(image):
             continue
         if not sweep:
@@ -169,7 +171,7 @@ def _synthetic(
 
 
 def _write(
-    folder: Path, name: str, transform: str, ultrasound: Volume, synthetic: dict[str, Volume],
+    folder: Path, name: str, transform: str, *, ultrasound: Volume, synthetic: dict[str, Volume],
     moving: dict[str, Volume], result: RegistrationResult,
 ) -> None:
     import SimpleITK as sitk
@@ -179,7 +181,7 @@ def _write(
     except RuntimeError as error:
         raise InputError(f"{folder.parent / transform}: cannot be written; free space or choose another") from error
     for contrast, image in result.resampled.items():
-        header = {"descrip": f"preoperative {contrast} registered to ultrasound: {result.verdict.name}"[:79]}
+        header = {"descrip": f"preoperative {contrast} registered to ultrasound: {result.consistency.name}"[:79]}
         write_volume(folder / f"{name}_{contrast}.nii.gz", image, header)
     (folder / f"{name}_report.json").write_text(json.dumps(result.report, indent=1) + "\n", encoding="utf-8")
     contrast = next((kind for kind in moving if kind in synthetic), next(iter(moving)))

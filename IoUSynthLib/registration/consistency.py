@@ -24,8 +24,8 @@ _NAMES = ("Synthetic MRI", "Raw ultrasound")
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The outcome of the consensus check.
+class Consistency:
+    """The outcome of the consistency check.
 
     Attributes
     ----------
@@ -97,7 +97,9 @@ class _Opinion:
         return {name: round(value, 4) for name, value in figures.items()}
 
 
-def judge(solution: Solution, joint: Search, synthetic: Search, ultrasound: Search) -> Verdict:
+def assess_consistency(
+    solution: Solution, *, joint: Search, synthetic: Search, ultrasound: Search
+) -> Consistency:
     """Ask both measures about an answer.
 
     Parameters
@@ -117,7 +119,7 @@ def judge(solution: Solution, joint: Search, synthetic: Search, ultrasound: Sear
     reasons = failures or _doubts(solution, opinions, distance, moved)
     name = "failed" if failures else "doubtful" if reasons else "agrees"
     figures = [opinion.figures(solution.covered) for opinion in opinions]
-    return Verdict(name, tuple(reasons), round(distance, 3), round(moved, 3), *figures)
+    return Consistency(name, tuple(reasons), round(distance, 3), round(moved, 3), *figures)
 
 
 def _failures(solution: Solution, opinions: list[_Opinion], distance: float, moved: float) -> list[str]:

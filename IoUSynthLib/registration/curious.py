@@ -129,13 +129,13 @@ def _score(study: Study, options: argparse.Namespace) -> Iterator[Row]:
     middle = landmarks[1].mean(axis=0)
     for number, start in enumerate([np.eye(4), *(random_start(middle, rng) for _ in range(options.starts))]):
         result = register(
-            moving, ultrasound, made.images, made.valid, initial=start, progress=StagePrinter(study.name)
+            moving, ultrasound, made.images, fan=made.valid, initial=start, progress=StagePrinter(study.name)
         )
         before, after = (
             round(float(target_registration_errors(transform, *landmarks).mean()), 3)
             for transform in (to_sitk(start), result.transform)
         )
-        seconds, verdict = round(result.report["seconds"]["total"], 1), result.verdict.name
+        seconds, verdict = round(result.report["seconds"]["total"], 1), result.consistency.name
         yield Row(study.name, " ".join(moving), number, len(landmarks[0]), before, after, verdict, seconds)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..progress import Tell
+from ..progress import PartProgress
 from ..volume import Volume
 from .level import Level, Pair, widened
 from .rigid import to_sitk
@@ -71,8 +71,8 @@ class Deformation:
 
 
 def register_deformable(
-    pairs: list[Pair], mask: Volume, fan: Volume, matrix: np.ndarray, cavity: Volume | None = None,
-    tell: Tell | None = None,
+    pairs: list[Pair], mask: Volume, fan: Volume, *, matrix: np.ndarray, cavity: Volume | None = None,
+    progress: PartProgress | None = None,
 ) -> Deformation:
     """Find the displacement field that remains after a rigid or affine registration.
 
@@ -88,7 +88,7 @@ def register_deformable(
         4x4 matrix of the rigid or affine registration.
     cavity
         Above 0 in the resection cavity, for which the preoperative MRI has no counterpart.
-    tell
+    progress
         Called with the fraction that is done.
 
     Raises
@@ -101,7 +101,7 @@ def register_deformable(
         data = data & ~(cavity.array > 0)
     volume = float(data.sum()) * mask.voxel_volume_ml * 1000
     spacing = max(_FINEST, (volume / _VOXELS) ** (1 / 3))
-    level = Level(pairs, mask.with_array(data.astype(np.uint8)), spacing, matrix)
+    level = Level(pairs, mask.with_array(data.astype(np.uint8)), spacing, initial=matrix)
     form = _FreeForm(level, fan)
     coefficients = np.zeros((*form.shape, 3))
     objective = _Objective(level, form, matrix)
@@ -120,8 +120,8 @@ def register_deformable(
             damping *= 10
             if damping > 1e5:
                 break
-        if tell:
-            tell((number + 1) / _STEPS)
+        if progress:
+            progress((number + 1) / _STEPS)
     return Deformation(form.field(coefficients), form.grid, before, state.value)
 
 
@@ -274,7 +274,7 @@ class _Objective:
 
 
 def conjugate_gradients(
-    apply: Callable[[np.ndarray], np.ndarray], right: np.ndarray, steps: int, tolerance: float = 1e-2
+    apply: Callable[[np.ndarray], np.ndarray], right: np.ndarray, steps: int, *, tolerance: float = 1e-2
 ) -> np.ndarray:
     """Solve ``apply(x) = right`` for a symmetric positive definite operator (Hestenes and Stiefel 1952)."""
     solution = np.zeros_like(right)

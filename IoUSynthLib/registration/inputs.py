@@ -20,7 +20,7 @@ _SAME_IMAGE = 0.95
 _SMOOTH = 2.0
 
 
-def check_is_mri(image: Volume, ultrasound: Volume, name: str, initial: np.ndarray | None = None) -> None:
+def check_is_mri(image: Volume, ultrasound: Volume, name: str, *, initial: np.ndarray | None = None) -> None:
     """Raise :class:`InputError` when what is given as MRI is the ultrasound, whatever its file or its format.
 
     Parameters

@@ -6,21 +6,17 @@ channels, for ultrasound those are an MRI and the magnitude of its gradient; the
 variance of u that the fit explains, and patches are weighted by the standard deviation of u. One channel gives the
 squared local correlation coefficient.
 
-:class:`LC2` is the form for the operating room: NumPy only, with the exact gradient and the Gauss-Newton weights that
-:mod:`.rigid` and :mod:`.deformable` need. :func:`lc2_torch` is the differentiable form for training.
+:class:`LC2` needs NumPy only, and gives the exact gradient and the Gauss-Newton weights that :mod:`.rigid` and
+:mod:`.deformable` need.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .similarity import RADIUS, box_sum, standardise
-
-if TYPE_CHECKING:
-    import torch
 
 #: Variance that is added to every channel's in a patch, in units of its variance in the whole image.
 RIDGE = 1e-4
@@ -72,7 +68,7 @@ class LC2:
         is then no match.
     """
 
-    def __init__(self, fixed: np.ndarray, mask: np.ndarray, radius: int = RADIUS, positive: bool = False) -> None:
+    def __init__(self, fixed: np.ndarray, mask: np.ndarray, *, radius: int = RADIUS, positive: bool = False) -> None:
         self.mask, self.radius, self.positive = mask, radius, positive
         self.image = standardise(fixed, mask) * mask
 
@@ -113,7 +109,9 @@ class LC2:
         scale = (weight / (total * (variance + RIDGE)) * share).astype(np.float32)
         return Fit(
             value, covered, shares, weight,
-            *self._derivatives(moving, u, inside, coefficients, means, mean_u, scale),
+            *self._derivatives(
+                moving, u, inside=inside, coefficients=coefficients, means=means, mean_u=mean_u, scale=scale
+            ),
         )
 
     def _covariance(self, moving: np.ndarray, means: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -126,7 +124,7 @@ class LC2:
         return matrix
 
     def _derivatives(
-        self, moving: np.ndarray, u: np.ndarray, inside: np.ndarray, coefficients: np.ndarray, means: np.ndarray,
+        self, moving: np.ndarray, u: np.ndarray, *, inside: np.ndarray, coefficients: np.ndarray, means: np.ndarray,
         mean_u: np.ndarray, scale: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Gradient and curvature: the coefficients are at their optimum, so that their own change drops out."""
@@ -157,77 +155,3 @@ def gradient_magnitude(array: np.ndarray, spacing: tuple[float, float, float]) -
     """Magnitude of the gradient of (z, y, x) by central differences, per mm; ``spacing`` is (x, y, z)."""
     parts = np.gradient(array.astype(np.float32), *reversed(spacing))
     return np.sqrt(sum(part**2 for part in parts))
-
-
-def lc2(
-    fixed: np.ndarray, moving: np.ndarray, mask: np.ndarray, spacing: tuple[float, float, float],
-    radius: int = RADIUS,
-) -> float:
-    """LC2 of ultrasound with MRI that lies on its grid.
-
-    Parameters
-    ----------
-    fixed
-        Ultrasound (z, y, x).
-    moving
-        MRI (z, y, x), or several contrasts (channels, z, y, x). The gradient's magnitude is added for each.
-    mask
-        (z, y, x) bool.
-    spacing
-        (x, y, z) in mm.
-    radius
-        Of the patches, in voxels.
-
-    Returns
-    -------
-    float
-        0 (nothing is explained) to 1.
-    """
-    contrasts = moving[None] if moving.ndim == 3 else moving
-    images = [image for contrast in contrasts for image in (contrast, gradient_magnitude(contrast, spacing))]
-    return LC2(fixed, mask, radius).evaluate(np.stack([standardise(image, mask) for image in images])).value
-
-
-def lc2_torch(fixed: torch.Tensor, channels: torch.Tensor, mask: torch.Tensor, radius: int = RADIUS) -> torch.Tensor:
-    """LC2 that PyTorch differentiates, by fixed image and channels alike.
-
-    Parameters
-    ----------
-    fixed
-        (z, y, x) of about unit variance inside the mask.
-    channels
-        (channels, z, y, x) of about unit variance; for an MRI, itself and the magnitude of its gradient.
-    mask
-        (z, y, x) bool.
-    radius
-        Of the patches, in voxels.
-
-    Returns
-    -------
-    torch.Tensor
-        Scalar in [0, 1].
-    """
-    import torch
-
-    side = 2 * radius + 1
-    images = torch.cat([fixed[None], channels]) * mask
-
-    def total(stack: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.avg_pool3d(stack[None], side, 1, radius, divisor_override=1)[0]
-
-    def mean(stack: torch.Tensor) -> torch.Tensor:
-        return total(stack) / count
-
-    count = total(mask[None].to(fixed.dtype)).clamp_min(1)
-    enough = count[0] > side**3 / 2
-    average = mean(images)
-    first, second = torch.tril_indices(len(images), len(images)).unbind()
-    products = mean(images[first] * images[second]) - average[first] * average[second]
-    patches = products.new_zeros((int(enough.sum()), len(images), len(images)))
-    patches[:, first, second] = patches[:, second, first] = products[:, enough].T
-    variance, along, matrix = patches[:, 0, 0], patches[:, 0, 1:], patches[:, 1:, 1:]
-    matrix = matrix + RIDGE * torch.eye(len(channels), dtype=fixed.dtype)
-    explained = (torch.linalg.solve(matrix, along) * along).sum(1)
-    textured = variance > _FLAT
-    weight = variance.clamp_min(_FLAT).sqrt() * textured
-    return (weight * explained / (variance + RIDGE)).sum() / weight.sum().clamp_min(1e-12)

@@ -108,13 +108,13 @@ class Level:
     """
 
     def __init__(
-        self, pairs: list[Pair], mask: Volume, spacing: float, initial: np.ndarray, radius: int = RADIUS
+        self, pairs: list[Pair], mask: Volume, spacing: float, *, initial: np.ndarray, radius: int = RADIUS
     ) -> None:
         inside = mask.array > 0
         if not inside.any():
             raise InputError("the ultrasound mask is empty; choose the ultrasound volume, or mark less as cavity")
-        frame, box = preprocessing.crop_to_mask(mask, inside, margin=1)
-        share = preprocessing.resample_to_spacing(frame, (spacing,) * 3)
+        cropped, box = preprocessing.crop_to_mask(mask, inside, margin=1)
+        share = preprocessing.resample_to_spacing(cropped, (spacing,) * 3)
         self.mask = share.array >= 0.5
         if not self.mask.any():
             raise InputError(f"the ultrasound mask is smaller than a voxel of {spacing:g} mm; check the spacing")
@@ -122,20 +122,20 @@ class Level:
         index = np.argwhere(self.mask)[:, ::-1]
         self.points = index @ share.ijk_to_lps[:3, :3].T + share.ijk_to_lps[:3, 3]  # (n, 3) LPS
         self.centre = self.points.mean(axis=0)
-        self.terms = [self._term(pair, inside, box, initial, radius) for pair in pairs]
+        self.terms = [self._term(pair, inside, box, initial=initial, radius=radius) for pair in pairs]
         self._cubes = _cubes(self.mask.shape, spacing)
 
     def _term(
-        self, pair: Pair, inside: np.ndarray, box: preprocessing.Box, initial: np.ndarray, radius: int
+        self, pair: Pair, inside: np.ndarray, box: preprocessing.Box, *, initial: np.ndarray, radius: int
     ) -> _Term:
         own = pair.fixed if pair.fixed.array.shape == inside.shape else None
         if own is None:
             raise ValueError("the fixed images and the mask must lie on one grid")
         fixed = preprocessing.resample_to_spacing(preprocessing.crop(own, box), (self.spacing,) * 3, inside[box])
-        measure = LC2(fixed.array, self.mask, radius, pair.positive)
+        measure = LC2(fixed.array, self.mask, radius=radius, positive=pair.positive)
         channels = []
         for moving in pair.moving:
-            near, empty = _near(moving, self.points, initial, self.spacing)
+            near, empty = _near(moving, self.points, initial=initial, spacing=self.spacing)
             images = [near.array, gradient_magnitude(near.array, near.spacing)] if pair.gradient else [near.array]
             tissue = preprocessing.foreground(near.array)
             shown = (np.where(empty, np.float32(np.nan), standardise(image, tissue)) for image in images)
@@ -217,7 +217,9 @@ def _cubes(shape: tuple[int, ...], spacing: float) -> np.ndarray:
     return np.ravel_multi_index(np.ix_(*indices), counts)
 
 
-def _near(moving: Volume, points: np.ndarray, initial: np.ndarray, spacing: float) -> tuple[Volume, np.ndarray]:
+def _near(
+    moving: Volume, points: np.ndarray, *, initial: np.ndarray, spacing: float
+) -> tuple[Volume, np.ndarray]:
     """The part of a moving image near the fixed points, no finer than ``spacing``, and where it is empty."""
     corners = points @ initial[:3, :3].T + initial[:3, 3]
     to_index = np.linalg.inv(moving.ijk_to_lps)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..progress import Tell
+from ..progress import PartProgress
 from .level import Level, widened
 from .similarity import box_sum
 
@@ -34,7 +34,7 @@ _CANDIDATES, _DISTINCT_MM = 24, 3.0
 _CONVERGED = 0.04
 
 
-def coarse_candidates(level: Level, initial: np.ndarray, tell: Tell | None = None) -> list[np.ndarray]:
+def coarse_candidates(level: Level, initial: np.ndarray, progress: PartProgress | None = None) -> list[np.ndarray]:
     """Correlate over all shifts of the capture range for every tried rotation, and return the best transforms."""
     reach = int(np.ceil(CAPTURE_MM / level.spacing)) + 1
     grid = widened(level.grid, reach)
@@ -47,16 +47,16 @@ def coarse_candidates(level: Level, initial: np.ndarray, tell: Tell | None = Non
         score = np.zeros((2 * reach + 1,) * 3, dtype=np.float32)
         for term, spectra in zip(level.terms, fixed, strict=True):
             moving = level.warp(term, to_sitk(matrix), grid)
-            score += _explained(spectra, moving, term.measure.positive, shape, reach)
+            score += _explained(spectra, moving, positive=term.measure.positive, shape=shape, reach=reach)
         found += [(value, matrix @ _shift(level, index, reach)) for value, index in _peaks(score)]
-        if tell:
-            tell((number + 1) / len(rotations))
+        if progress:
+            progress((number + 1) / len(rotations))
     found.sort(key=lambda entry: -entry[0])
     return distinct([matrix for _, matrix in found], level.points, _CANDIDATES)
 
 
 def distinct(
-    matrices: Sequence[np.ndarray], points: np.ndarray, number: int, apart: float = _DISTINCT_MM
+    matrices: Sequence[np.ndarray], points: np.ndarray, number: int, *, apart: float = _DISTINCT_MM
 ) -> list[np.ndarray]:
     """Return the first ``number`` matrices that send (n, 3) points over ``apart`` mm from where those before do."""
     chosen: list[np.ndarray] = []
@@ -88,7 +88,8 @@ def _fixed_spectra(image: np.ndarray, mask: np.ndarray, shape: tuple[int, ...]) 
 
 
 def _explained(
-    fixed: tuple[np.ndarray, np.ndarray, float], moving: np.ndarray, positive: bool, shape: tuple[int, ...], reach: int
+    fixed: tuple[np.ndarray, np.ndarray, float], moving: np.ndarray, *, positive: bool, shape: tuple[int, ...],
+    reach: int,
 ) -> np.ndarray:
     """Share of the fixed image's variance that the moving channels explain, for every shift."""
     spectrum, mask, total = fixed
@@ -129,7 +130,7 @@ def _shift(level: Level, index: tuple[int, ...], reach: int) -> np.ndarray:
 
 
 def refine(
-    level: Level, matrix: np.ndarray, steps: int, initial: np.ndarray, least: float = 0.5, affine: bool = False
+    level: Level, matrix: np.ndarray, *, steps: int, initial: np.ndarray, least: float = 0.5, affine: bool = False
 ) -> np.ndarray:
     """Climb to the nearest maximum by Levenberg-Marquardt steps, and return its matrix.
 

@@ -16,7 +16,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from ..progress import Tell
+from ..progress import PartProgress
 from ..volume import Volume
 from .level import Level, Pair
 from .rigid import about, coarse_candidates, distinct, mean_distance, refine, to_sitk
@@ -71,7 +71,7 @@ class Solution:
 
 
 def register_rigid(
-    fixed: Volume, moving: Volume, mask: Volume, gradient: bool = False, positive: bool = True,
+    fixed: Volume, moving: Volume, mask: Volume, *, gradient: bool = False, positive: bool = True,
     initial: np.ndarray | None = None,
 ) -> Solution:
     """Register two images rigidly, by local correlation, or by LC2 where ``gradient`` is set.
@@ -133,7 +133,7 @@ class Search:
     def _level(self, number: int) -> Level:
         volume = float((self.mask.array > 0).sum()) * self.mask.voxel_volume_ml * 1000
         spacing = max(_FINEST[number], (volume / _VOXELS[number]) ** (1 / 3))
-        return Level(self.pairs, self.mask, spacing, self.initial, _RADIUS)
+        return Level(self.pairs, self.mask, spacing, initial=self.initial, radius=_RADIUS)
 
     @cached_property
     def coarse(self) -> Level:
@@ -155,27 +155,27 @@ class Search:
         """LPS points of the fixed mask, (n, 3)."""
         return self.coarse.points
 
-    def run(self, tell: Tell | None = None) -> Solution:
-        """Search the capture range, polish what is best, and return the solution; ``tell`` gets fractions of 1."""
-        tell = tell or (lambda fraction: None)
-        self.explore(lambda fraction: tell(0.8 * fraction))
+    def run(self, progress: PartProgress | None = None) -> Solution:
+        """Search the capture range, polish what is best, and return the solution."""
+        progress = progress or (lambda fraction: None)
+        self.explore(lambda fraction: progress(0.8 * fraction))
         return self.settle([matrix for _, matrix in self.optima])
 
-    def explore(self, tell: Tell) -> None:
-        """Fill :attr:`optima`; ``tell`` gets fractions of 1."""
-        candidates = coarse_candidates(self.coarse, self.initial, lambda fraction: tell(0.3 * fraction))
+    def explore(self, progress: PartProgress) -> None:
+        """Fill :attr:`optima`; ``progress`` gets fractions of 1."""
+        candidates = coarse_candidates(self.coarse, self.initial, lambda fraction: progress(0.3 * fraction))
         scored = sorted(candidates, key=lambda matrix: -self.value(self.coarse, matrix))[:_REFINED]
         refined = [self._refine(self.coarse, 0, start) for start in (self.initial, *scored)]
-        tell(0.4)
+        progress(0.4)
         ranked = sorted([*refined, *candidates], key=lambda matrix: -self.value(self.middle, matrix))
         for number, start in enumerate(distinct([self.initial, *ranked], self.points, 1 + _CLIMBED)):
             self._climb(start)
-            tell(0.4 + 0.08 * (number + 1))
+            progress(0.4 + 0.08 * (number + 1))
         for number in range(_ROUNDS):
             best = self.optima[0]
             for start in self._neighbours(best[1]):
                 self._climb(start)
-            tell(0.8 + 0.1 * (number + 1))
+            progress(0.8 + 0.1 * (number + 1))
             if self.optima[0] is best:
                 break
         _ = self.fine  # made here, where searches run side by side
@@ -187,7 +187,7 @@ class Search:
         navigation is believed.
         """
         ranked = sorted(starts, key=lambda matrix: -self.value(self.middle, matrix))
-        finalists = [*distinct(ranked, self.points, _FINALISTS, _SAME_MM), self.initial]
+        finalists = [*distinct(ranked, self.points, _FINALISTS, apart=_SAME_MM), self.initial]
         fine = self.fine  # made once, before the threads ask for it
         with ThreadPoolExecutor(2) as pool:
             polished = list(pool.map(partial(self._refine, fine, 2), finalists))
@@ -198,7 +198,7 @@ class Search:
 
     def affine(self, matrix: np.ndarray) -> Solution:
         """Refine all twelve parameters of a transform at the fine level."""
-        return self.solution(refine(self.fine, matrix, _STEPS[2], self.initial, self.least, affine=True))
+        return self.solution(self._refine(self.fine, 2, matrix, affine=True))
 
     def solution(self, matrix: np.ndarray) -> Solution:
         """Describe a transform by this search's similarity."""
@@ -217,8 +217,8 @@ class Search:
         evaluation = level.evaluate(to_sitk(matrix))
         return evaluation.value if evaluation.covered >= self.least else -1.0
 
-    def _refine(self, level: Level, number: int, start: np.ndarray) -> np.ndarray:
-        return refine(level, start, _STEPS[number], self.initial, self.least)
+    def _refine(self, level: Level, number: int, start: np.ndarray, *, affine: bool = False) -> np.ndarray:
+        return refine(level, start, steps=_STEPS[number], initial=self.initial, least=self.least, affine=affine)
 
     def _climb(self, start: np.ndarray) -> None:
         """Add the local maximum that is reached from a start."""

@@ -55,7 +55,7 @@ def standardise(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return ((array - values.mean(dtype=np.float64)) / deviation).astype(np.float32)
 
 
-def local_ncc(fixed: np.ndarray, moving: np.ndarray, mask: np.ndarray, radius: int = RADIUS) -> float:
+def local_ncc(fixed: np.ndarray, moving: np.ndarray, mask: np.ndarray, *, radius: int = RADIUS) -> float:
     """Mean correlation coefficient of the patches in which more than half of the voxels are inside the mask.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The whole registration: preoperative MRI and today's ultrasound in, transform, verdict and report out."""
+"""The whole registration: preoperative MRI and today's ultrasound in, transform, consistency check and report out."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 from ..constants import NOTICE
 from ..input_checks import check_input, check_ultrasound
 from ..preprocessing import field_of_view, resample_like
-from ..progress import Progress, Stages, Tell
+from ..progress import PartProgress, Progress, StageProgress
 from ..synthesis.report import versions
 from ..volume import InputError, Volume
 from . import landmarks as points
-from .consistency import Verdict, judge
+from .consistency import Consistency, assess_consistency
 from .deformable import Deformation, register_deformable
 from .level import Pair
 from .rigid import bounded, mean_distance, rotation_degrees, to_sitk
@@ -52,7 +52,7 @@ class RegistrationResult:
         Its rigid or affine part, 4x4.
     deformation
         Its displacement field, where one was asked for.
-    verdict
+    consistency
         Whether it can be believed.
     resampled
         Every moving contrast on the ultrasound's grid.
@@ -63,7 +63,7 @@ class RegistrationResult:
     transform: sitk.Transform
     matrix: np.ndarray
     deformation: Deformation | None
-    verdict: Verdict
+    consistency: Consistency
     resampled: dict[str, Volume]
     report: dict[str, Any]
 
@@ -72,6 +72,7 @@ def register(
     moving: Mapping[str, Volume],
     ultrasound: Volume,
     synthetic: Mapping[str, Volume],
+    *,
     fan: Volume | None = None,
     cavity: Volume | None = None,
     affine: bool = False,
@@ -83,7 +84,7 @@ def register(
     """Register preoperative MRI to the brain that the ultrasound shows.
 
     Synthetic MRI and raw ultrasound (LC2) search on their own; the places that either finds, and the start, are then
-    compared by both measures together. Where the answer is judged as failed, the MRI is left where it was.
+    compared by both measures together. Where the consistency check fails, the MRI is left where it was.
 
     Parameters
     ----------
@@ -117,39 +118,42 @@ def register(
         The images cannot be used or do not overlap, the MRI covers too little of the fan, the mask is empty, or the
         landmarks do not correspond.
     """
-    stages = Stages(STAGES, progress)
+    stages = StageProgress(STAGES, progress)
     with stages.stage("checking"):
         ultrasound = check_ultrasound(ultrasound, "ultrasound")
         moving = {name: check_input(image, f"preoperative {name}") for name, image in moving.items()}
-        mask, fan = _check(moving, ultrasound, synthetic, fan, cavity)
+        mask, fan = _check(moving, ultrasound, synthetic, fan=fan, cavity=cavity)
         if landmarks is not None:
             points.check_pairs(*landmarks)
         opinions = (synthetic_pairs(moving, synthetic), [ultrasound_pair(moving, ultrasound)])
         searches = tuple(Search(pairs, mask, initial) for pairs in opinions)
         like = any(name in synthetic for name in moving)
         joint = JointSearch(searches if like else searches[1:])
-    with stages.stage("searching") as tell:
-        _side_by_side(searches, tell)
+    with stages.stage("searching") as part:
+        _side_by_side(searches, part)
     with stages.stage("comparing"):
         solution = joint.settle([matrix for search in searches for _, matrix in search.optima])
         _check_covered(solution, joint)
-        verdict = judge(solution, joint, *searches)
-        failed = verdict.name == "failed"
+        consistency = assess_consistency(solution, joint=joint, synthetic=searches[0], ultrasound=searches[1])
+        failed = consistency.name == "failed"
         if affine and not failed:
             solution = joint.affine(solution.matrix)
         matrix = joint.initial if failed else solution.matrix
     deformation = None
     if deformable and not failed:
-        with stages.stage("deforming") as tell:
+        with stages.stage("deforming") as part:
             both = [pair for pairs in opinions for pair in pairs]  # alone, each leads astray where it errs
-            deformation = register_deformable(both, mask, fan, matrix, cavity, tell)
+            deformation = register_deformable(both, mask, fan, matrix=matrix, cavity=cavity, progress=part)
     with stages.stage("finishing"):
         transform = deformation.after_rigid(matrix) if deformation else to_sitk(matrix)
         resampled = {name: resample_like(image, ultrasound, transform=transform) for name, image in moving.items()}
     doubts = [warning for image in (*moving.values(), ultrasound) for warning in image.warnings]
-    report = _report(joint, matrix, verdict, deformation, landmarks, transform, stages.seconds, doubts)
-    stages.tell("finishing", 1.0)
-    return RegistrationResult(transform, matrix, deformation, verdict, resampled, report)
+    report = _report(
+        joint, matrix, transform, consistency=consistency, deformation=deformation, landmarks=landmarks,
+        seconds=stages.seconds, doubts=doubts,
+    )
+    stages.report("finishing", 1.0)
+    return RegistrationResult(transform, matrix, deformation, consistency, resampled, report)
 
 
 def register_by_lc2(
@@ -223,7 +227,7 @@ def _check_covered(solution: Solution, search: Search) -> None:
 
 
 def _check(
-    moving: Mapping[str, Volume], ultrasound: Volume, synthetic: Mapping[str, Volume], fan: Volume | None,
+    moving: Mapping[str, Volume], ultrasound: Volume, synthetic: Mapping[str, Volume], *, fan: Volume | None,
     cavity: Volume | None,
 ) -> tuple[Volume, Volume]:
     """Return the eroded mask and the fan, or say what is wrong with the input."""
@@ -261,7 +265,7 @@ def eroded(mask: Volume, distance: float) -> Volume:
     return mask.with_array(inside.astype(np.uint8))
 
 
-def _side_by_side(searches: tuple[Search, ...], tell: Tell) -> None:
+def _side_by_side(searches: tuple[Search, ...], progress: PartProgress) -> None:
     """Run the searches, each in its own thread, and report from this one: it may raise to cancel them."""
     fractions, stop = [0.0] * len(searches), threading.Event()
 
@@ -277,7 +281,7 @@ def _side_by_side(searches: tuple[Search, ...], tell: Tell) -> None:
         jobs = [pool.submit(run, number) for number in range(len(searches))]
         try:
             while wait(jobs, timeout=0.1).not_done:
-                tell(min(fractions))
+                progress(min(fractions))
         except BaseException:
             stop.set()
             raise
@@ -286,23 +290,23 @@ def _side_by_side(searches: tuple[Search, ...], tell: Tell) -> None:
 
 
 def _report(
-    search: Search, matrix: np.ndarray, verdict: Verdict, deformation: Deformation | None,
-    landmarks: tuple[np.ndarray, np.ndarray] | None, transform: sitk.Transform, seconds: dict[str, float],
+    search: Search, matrix: np.ndarray, transform: sitk.Transform, *, consistency: Consistency,
+    deformation: Deformation | None, landmarks: tuple[np.ndarray, np.ndarray] | None, seconds: dict[str, float],
     doubts: Sequence[str],
 ) -> dict[str, Any]:
-    warnings = [*verdict.reasons, *doubts]
+    warnings = [*consistency.reasons, *doubts]
     values = np.linalg.svd(matrix[:3, :3], compute_uv=False)
     rigid = bounded(matrix, search.points.mean(axis=0), 0.0)
     report: dict[str, Any] = {
         "notice": NOTICE,
         "direction": DIRECTION,
-        "verdict": verdict.name,
-        "reasons": list(verdict.reasons),
-        "answers_apart_mm": verdict.distance_mm,
-        "moved_mm": verdict.moved_mm,
+        "verdict": consistency.name,
+        "reasons": list(consistency.reasons),
+        "answers_apart_mm": consistency.distance_mm,
+        "moved_mm": consistency.moved_mm,
         "rotation_degrees": round(rotation_degrees(rigid), 3),
         "scales": [round(float(value), 4) for value in values],
-        "similarity": {"synthetic": verdict.synthetic, "ultrasound": verdict.ultrasound},
+        "similarity": {"synthetic": consistency.synthetic, "ultrasound": consistency.ultrasound},
         "measures": {"before": _measures(search, to_sitk(search.initial)), "after": _measures(search, transform)},
         "matrix_lps": matrix.tolist(),
         "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..inference import fuse, open_session, predict_passes
 from ..models.bundle import LOG_ERROR, Bundle
-from ..progress import Tell, part_of
+from ..progress import PartProgress, part_of
 from ..volume import InputError
 from .grid import Prepared, stacked
 
@@ -51,7 +51,7 @@ def generate(
     device: str = "auto",
     session: Network | None = None,
     with_error: bool = False,
-    progress: Tell = lambda fraction: None,
+    progress: PartProgress = lambda fraction: None,
 ) -> Generated:
     """Run a generator, and its refiner if it has one.
 
@@ -99,7 +99,7 @@ def run_network(
     *,
     device: str = "auto",
     activation: Callable[[np.ndarray], np.ndarray] | None = None,
-    progress: Tell = lambda fraction: None,
+    progress: PartProgress = lambda fraction: None,
 ) -> np.ndarray:
     """Run a network over the part of a grid that it sees.
 
@@ -138,11 +138,13 @@ def _passes(
     session: Network,
     *,
     activation: Callable[[np.ndarray], np.ndarray] | None,
-    progress: Tell,
+    progress: PartProgress,
 ) -> list[np.ndarray]:
     """Predictions along each slice axis, of the part of the grid that the network sees."""
     seen = images[(slice(None), *prepared.box)]
-    return list(predict_passes(session, seen, prepared.valid[prepared.box], bundle, activation, progress))
+    return list(predict_passes(
+        session, seen, prepared.valid[prepared.box], bundle, activation=activation, progress=progress
+    ))
 
 
 def _fused(bundle: Bundle, passes: Sequence[np.ndarray], prepared: Prepared) -> np.ndarray:

@@ -114,7 +114,7 @@ def try_weights(bundle: Bundle, volumes: Sequence[TrainingVolume], voxel_volume_
     """Outline every case with every factor; the parameters are those of :func:`calibrate`."""
     session, cases = open_session(bundle), []
     for volume in volumes:
-        probabilities = predict(session, volume.image.astype(np.float32), volume.fan, bundle, softmax)
+        probabilities = predict(session, volume.image.astype(np.float32), volume.fan, bundle, activation=softmax)
         truth, outlined = volume.target[0], {}
         for weight in CANDIDATES:
             shown = weighted(probabilities, (1, weight, 1))

@@ -193,7 +193,7 @@ def rigid_methods(subject: Subject, moving: dict[str, Volume]) -> Iterator[tuple
     yield "identity", lambda: sitk.Transform()
     for name, image in moving.items():
         yield f"synthetic {name}", lambda n=name, m=image: searched(synthetic[n], (m,), mask, raw=False)
-    yield "register: both, checked", lambda: register(moving, ultrasound, synthetic, subject.synthesis.valid)
+    yield "register: both, checked", lambda: register(moving, ultrasound, synthetic, fan=subject.synthesis.valid)
     yield "LC2 ioUS-both", lambda: searched(ultrasound, tuple(moving.values()), mask, raw=True)
     for name, image in moving.items():
         yield f"Mattes MI ioUS-{name}", lambda m=image: mattes(ultrasound, m, mask)
@@ -239,7 +239,7 @@ class Rows:
         transform = outcome
         if isinstance(outcome, RegistrationResult):
             transform = outcome.transform
-            row |= {"verdict": outcome.verdict.name, "apart": outcome.verdict.distance_mm}
+            row |= {"verdict": outcome.consistency.name, "apart": outcome.consistency.distance_mm}
             row |= {f"{key} distinct": values["distinct"] for key, values in outcome.report["similarity"].items()}
             if outcome.deformation:
                 row |= {"least jacobian": round(outcome.deformation.least_jacobian, 3)}
@@ -283,7 +283,7 @@ def run_case(subject: Subject, parts: list[str], bins: list[str], methods: list[
     cavity = synthesis.segmentation.with_array(synthesis.segmentation.array == 2)
 
     def whole(moving: dict[str, Volume], **options: bool) -> Callable[[], RegistrationResult]:
-        return lambda: register(moving, ultrasound, synthesis.images, synthesis.valid, cavity, **options)
+        return lambda: register(moving, ultrasound, synthesis.images, fan=synthesis.valid, cavity=cavity, **options)
 
     for bin_, limits in BINS.items():
         matrix = draw_displacement(subject.landmarks, rng.uniform(*limits), rng)

@@ -29,7 +29,7 @@ def flat_sweep(values: list[int], positions: list[float], shape: tuple[int, int]
 @pytest.mark.parametrize("axes", ["frame", "world"])
 @pytest.mark.parametrize(("interpolation", "tolerance"), [("nearest", 2.5), ("linear", 2.5)])
 def test_values_lie_where_they_belong(axes, interpolation, tolerance):
-    volume, mask = reconstruct(known_sweep(), 0.5, interpolation, axes=axes)
+    volume, mask = reconstruct(known_sweep(), 0.5, interpolation=interpolation, axes=axes)
     assert volume.same_grid(mask)
     assert volume.array.dtype == np.float32
     inside = mask.array
@@ -74,7 +74,7 @@ def test_agrees_with_a_loop_over_pixels():
 @pytest.mark.parametrize("interpolation", ["nearest", "linear"])
 def test_frames_that_meet(compounding, expected, interpolation):
     sweep = flat_sweep([30, 120, 60, 200], [0, 0, 0, 5])
-    volume, _ = reconstruct(sweep, 1.0, interpolation, compounding, fill_gap_mm=0)
+    volume, _ = reconstruct(sweep, 1.0, interpolation=interpolation, compounding=compounding, fill_gap_mm=0)
     np.testing.assert_allclose(volume.array[0, :12, :10], expected, rtol=1e-6)
     np.testing.assert_allclose(volume.array[5, :12, :10], 200, rtol=1e-6)
 
@@ -175,4 +175,4 @@ def test_unusable_sweeps_are_refused():
     with pytest.raises(InputError, match="gaps of -1 mm"):
         reconstruct(Sweep(frames, poses), 1.0, fill_gap_mm=-1)
     with pytest.raises(ValueError, match="none of nearest, linear"):
-        reconstruct(Sweep(frames, poses), 1.0, "cubic")
+        reconstruct(Sweep(frames, poses), 1.0, interpolation="cubic")

@@ -53,7 +53,7 @@ def scene() -> dict:
 
 @pytest.fixture(scope="module")
 def result(scene: dict) -> deformable.Deformation:
-    return register_deformable(scene["pairs"], scene["mask"], scene["fan"], np.eye(4))
+    return register_deformable(scene["pairs"], scene["mask"], scene["fan"], matrix=np.eye(4))
 
 
 def errors(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
@@ -103,7 +103,7 @@ def test_the_cavity_does_not_pull(scene: dict) -> None:
     points = points_of(scene["mask"])
 
     def moved(mark: Volume | None) -> float:
-        transform = register_deformable(pairs, scene["mask"], scene["fan"], np.eye(4), mark).to_sitk()
+        transform = register_deformable(pairs, scene["mask"], scene["fan"], matrix=np.eye(4), cavity=mark).to_sitk()
         steps = [np.subtract(transform.TransformPoint(point), point) for point in points.tolist()]
         return float(np.linalg.norm(steps, axis=1).mean())
 
@@ -120,4 +120,5 @@ def test_conjugate_gradients_solve_a_system() -> None:
     rng = np.random.default_rng(0)
     root = rng.standard_normal((12, 12))
     matrix, wanted = root @ root.T + np.eye(12), rng.standard_normal(12)
-    np.testing.assert_allclose(conjugate_gradients(lambda x: matrix @ x, matrix @ wanted, 60, 1e-9), wanted, atol=1e-6)
+    found = conjugate_gradients(lambda x: matrix @ x, matrix @ wanted, 60, tolerance=1e-9)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.lc2 import lc2, lc2_torch
 
-from IoUSynthLib.registration.lc2 import LC2, RIDGE, gradient_magnitude, lc2, lc2_torch
+from IoUSynthLib.registration.lc2 import LC2, RIDGE, gradient_magnitude
 from IoUSynthLib.registration.similarity import PAIRS, box_sum, local_ncc, mind_distance, mind_ssc, standardise
 
 SHAPE = (11, 12, 13)
@@ -57,7 +58,7 @@ def test_lc2_is_the_explained_variance_of_least_squares_fits(images: np.ndarray,
         residual = target - design @ np.linalg.lstsq(design, target, rcond=None)[0]
         total += target.std() * (1 - residual.var() / target.var())
         weights += target.std()
-    assert LC2(images[0], mask, 2).evaluate(channels).value == pytest.approx(total / weights, abs=3 * RIDGE)
+    assert LC2(images[0], mask, radius=2).evaluate(channels).value == pytest.approx(total / weights, abs=3 * RIDGE)
 
 
 def test_a_linear_combination_with_the_gradient_is_explained_wholly(images: np.ndarray, mask: np.ndarray) -> None:
@@ -93,7 +94,7 @@ def test_flat_images_give_nothing(mask: np.ndarray) -> None:
 def test_numpy_and_torch_agree_in_value_and_gradient(images: np.ndarray, mask: np.ndarray, number: int) -> None:
     torch = pytest.importorskip("torch")
     channels = np.stack([standardise(image, mask) for image in [images[1], images[2], images[1] * images[2]][:number]])
-    fit = LC2(images[0], mask, 2).evaluate(channels, derivatives=True)
+    fit = LC2(images[0], mask, radius=2).evaluate(channels, derivatives=True)
     tensor = torch.tensor(channels, dtype=torch.float64, requires_grad=True)
     fixed = torch.tensor(standardise(images[0], mask), dtype=torch.float64)
     value = lc2_torch(fixed, tensor, torch.tensor(mask), 2)
@@ -118,8 +119,8 @@ def test_torch_gives_the_derivative_by_the_fixed_image_too(images: np.ndarray, m
 
 def test_local_ncc_is_the_mean_correlation_of_patches(images: np.ndarray, mask: np.ndarray) -> None:
     values = [np.corrcoef(images[0][inside], images[1][inside])[0, 1] for inside in patches(mask, 2)]
-    assert local_ncc(images[0], images[1], mask, 2) == pytest.approx(np.mean(values), abs=1e-4)
-    assert local_ncc(images[0], 7 - 2 * images[0], mask, 2) == pytest.approx(-1, abs=1e-4)
+    assert local_ncc(images[0], images[1], mask, radius=2) == pytest.approx(np.mean(values), abs=1e-4)
+    assert local_ncc(images[0], 7 - 2 * images[0], mask, radius=2) == pytest.approx(-1, abs=1e-4)
 
 
 def test_mind_ssc_has_twelve_pairs_and_ignores_contrast(images: np.ndarray) -> None:

@@ -70,7 +70,7 @@ def test_affine_refinement_finds_scales_within_its_bounds(scene: tuple) -> None:
 
 def test_force_is_the_derivative_of_the_similarity(scene: tuple) -> None:
     _, synthetic, mask, images = scene
-    level = Level([Pair(synthetic["T2w"], (images["T2w"],), positive=True)], mask, 3.0, np.eye(4))
+    level = Level([Pair(synthetic["T2w"], (images["T2w"],), positive=True)], mask, 3.0, initial=np.eye(4))
     start = about(level.centre, np.array([0.02, -0.03, 0.025, 1.2, -0.7, 0.9]))
     force = level.evaluate(to_sitk(start), derivatives=True).force
     for axis in range(3):

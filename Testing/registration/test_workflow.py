@@ -1,4 +1,4 @@
-"""The whole job: result, verdict, report, progress, cancel, and one clear line for what cannot be registered."""
+"""The whole job: result, consistency, report, progress, cancel, and one clear line for what cannot be registered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.phantom import displaced, displacement, field_of_view, head, points
 from IoUSynthLib.inference import Cancelled
 from IoUSynthLib.preprocessing import crop
 from IoUSynthLib.registration import RegistrationResult, register
-from IoUSynthLib.registration.consistency import Verdict, judge
+from IoUSynthLib.registration.consistency import Consistency, assess_consistency
 from IoUSynthLib.registration.rigid import mean_distance
 from IoUSynthLib.registration.search import Solution
 from IoUSynthLib.registration.workflow import synthetic_pairs
@@ -47,8 +47,8 @@ def result(scene: dict, calls: list) -> RegistrationResult:
 
 def test_both_answers_agree_on_the_truth(scene: dict, result: RegistrationResult) -> None:
     assert mean_distance(result.matrix, scene["truth"], scene["points"]) < 0.5
-    assert result.verdict.name == "agrees"
-    assert result.verdict.reasons == ()
+    assert result.consistency.name == "agrees"
+    assert result.consistency.reasons == ()
     assert result.report["verdict"] == "agrees"
     assert result.report["similarity"]["ultrasound"]["after"] > result.report["similarity"]["ultrasound"]["before"]
     assert result.report["measures"]["after"]["local_ncc"] > result.report["measures"]["before"]["local_ncc"]
@@ -87,15 +87,15 @@ def test_a_progress_that_raises_cancels(scene: dict) -> None:
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        register(scene["moving"], scene["ultrasound"], scene["synthetic"], scene["fan"], progress=stop)
+        register(scene["moving"], scene["ultrasound"], scene["synthetic"], fan=scene["fan"], progress=stop)
 
 
 @pytest.mark.usefixtures("few_voxels")
 def test_another_head_is_doubted(scene: dict) -> None:
     other = displaced(head(seed=4), scene["truth"])
-    verdict = register(other, scene["ultrasound"], scene["synthetic"], scene["fan"]).verdict
-    assert verdict.name in ("doubtful", "failed")
-    assert verdict.reasons
+    consistency = register(other, scene["ultrasound"], scene["synthetic"], fan=scene["fan"]).consistency
+    assert consistency.name in ("doubtful", "failed")
+    assert consistency.reasons
 
 
 @pytest.mark.usefixtures("few_voxels")
@@ -111,7 +111,7 @@ def test_contrasts_are_compared_with_their_like(scene: dict) -> None:
 def test_a_contrast_without_its_like_is_registered_too(scene: dict) -> None:
     inverted = {name: image.with_array(np.where(image.array > 1, 1200 - image.array, 0).astype(np.float32))
                 for name, image in scene["moving"].items()}
-    result = register({"T1w": inverted["T2w"]}, scene["ultrasound"], scene["synthetic"], scene["fan"])
+    result = register({"T1w": inverted["T2w"]}, scene["ultrasound"], scene["synthetic"], fan=scene["fan"])
     assert mean_distance(result.matrix, scene["truth"], scene["points"]) < 1.0
 
 
@@ -131,19 +131,23 @@ class FixedSearch:
         return self.distinct if mean_distance(matrix, self.optima[0][1], self.points) < 5 else -self.distinct
 
 
-def verdict_on(answer: np.ndarray, synthetic: FixedSearch, ultrasound: FixedSearch, covered: float = 1.0) -> Verdict:
-    """The verdict on an answer that the joint measure prefers to the start."""
-    return judge(Solution(answer, 0.5, 0.1, covered), ultrasound, synthetic, ultrasound)
+def consistency_of(
+    answer: np.ndarray, synthetic: FixedSearch, ultrasound: FixedSearch, covered: float = 1.0
+) -> Consistency:
+    """Of an answer that the joint measure prefers to the start."""
+    return assess_consistency(
+        Solution(answer, 0.5, 0.1, covered), joint=ultrasound, synthetic=synthetic, ultrasound=ultrasound
+    )
 
 
 @pytest.mark.parametrize(("apart", "name"), [(1.0, "agrees"), (3.0, "doubtful"), (8.0, "failed")])
-def test_the_verdict_follows_the_distance_of_two_sure_opinions(apart: float, name: str) -> None:
+def test_the_consistency_follows_the_distance_of_two_sure_opinions(apart: float, name: str) -> None:
     here = displacement(0, 8)
     there = here.copy()
     there[0, 3] += apart
-    verdict = verdict_on(here, FixedSearch(here), FixedSearch(there))
-    assert verdict.name == name
-    assert verdict.distance_mm == pytest.approx(apart)
+    consistency = consistency_of(here, FixedSearch(here), FixedSearch(there))
+    assert consistency.name == name
+    assert consistency.distance_mm == pytest.approx(apart)
 
 
 @pytest.mark.parametrize(("sure", "name"), [((5.0, 0.2), "doubtful"), ((0.2, 5.0), "doubtful"), ((0.2, 0.2), "failed")])
@@ -151,38 +155,40 @@ def test_an_opinion_that_is_not_sure_is_no_witness(sure: tuple[float, float], na
     places = displacement(0, 8), displacement(0, 30, seed=3)
     right = int(sure[1] > sure[0])
     first, second = (FixedSearch(places[number != right], distinct) for number, distinct in enumerate(sure))
-    assert verdict_on(places[0], first, second).name == name
+    assert consistency_of(places[0], first, second).name == name
 
 
 @pytest.mark.parametrize(("sure", "name"), [(2.0, "doubtful"), (5.0, "failed")])
 def test_of_two_sure_opinions_that_contradict_each_other_the_surer_decides(sure: float, name: str) -> None:
     here, there = displacement(0, 8), displacement(0, 30, seed=3)
-    verdict = verdict_on(here, FixedSearch(there, sure), FixedSearch(here, 4.0))
-    assert verdict.name == name
-    assert verdict.reasons[0].startswith("Synthetic MRI")
+    consistency = consistency_of(here, FixedSearch(there, sure), FixedSearch(here, 4.0))
+    assert consistency.name == name
+    assert consistency.reasons[0].startswith("Synthetic MRI")
 
 
 def test_an_answer_that_is_not_distinct_too_far_or_hardly_covered_is_doubtful() -> None:
     here, far = displacement(0, 8), displacement(0, 22)
-    assert "other places" in verdict_on(here, FixedSearch(here, 0.1), FixedSearch(here)).reasons[0]
-    assert "covers only 60%" in verdict_on(here, FixedSearch(here), FixedSearch(here), 0.6).reasons[0]
-    assert "further than the search can vouch for" in verdict_on(far, FixedSearch(far), FixedSearch(far)).reasons[0]
+    assert "other places" in consistency_of(here, FixedSearch(here, 0.1), FixedSearch(here)).reasons[0]
+    assert "covers only 60%" in consistency_of(here, FixedSearch(here), FixedSearch(here), 0.6).reasons[0]
+    assert "further than the search can vouch for" in consistency_of(far, FixedSearch(far), FixedSearch(far)).reasons[0]
 
 
 def test_an_answer_that_fits_no_better_than_the_start_has_failed() -> None:
     here = displacement(0, 8)
     measure = FixedSearch(here)
-    assert judge(Solution(here, 0.1, 0.1, 1.0), measure, measure, measure).name == "failed"
+    assert assess_consistency(
+        Solution(here, 0.1, 0.1, 1.0), joint=measure, synthetic=measure, ultrasound=measure
+    ).name == "failed"
 
 
 @pytest.mark.usefixtures("few_voxels")
 def test_what_failed_leaves_the_mri_where_it_was(scene: dict) -> None:
     far = displaced(scene["images"], displacement(0, 45))
     result = register(
-        far, scene["ultrasound"], scene["synthetic"], scene["fan"], affine=True, deformable=True,
+        far, scene["ultrasound"], scene["synthetic"], fan=scene["fan"], affine=True, deformable=True,
         landmarks=(scene["points"][:9], scene["points"][:9]),
     )
-    assert result.verdict.name == "failed"
+    assert result.consistency.name == "failed"
     assert result.deformation is None
     np.testing.assert_array_equal(result.matrix, np.eye(4))
     assert result.report["TRE"]["after"] == result.report["TRE"]["before"]
@@ -193,17 +199,17 @@ def test_what_failed_leaves_the_mri_where_it_was(scene: dict) -> None:
 @pytest.mark.parametrize(("share", "filled"), [(0.6, False), (0.45, True)])
 def test_mri_that_ends_inside_the_fan_is_registered(scene: dict, share: float, filled: bool) -> None:
     moving = {name: cut(image, scene, share, filled) for name, image in scene["moving"].items()}
-    result = register(moving, scene["ultrasound"], scene["synthetic"], scene["fan"])
+    result = register(moving, scene["ultrasound"], scene["synthetic"], fan=scene["fan"])
     assert mean_distance(result.matrix, scene["truth"], scene["points"]) < 1.0
-    assert result.verdict.ultrasound["covered"] == pytest.approx(share, abs=0.15)
-    assert result.verdict.name == "doubtful"
+    assert result.consistency.ultrasound["covered"] == pytest.approx(share, abs=0.15)
+    assert result.consistency.name == "doubtful"
 
 
 @pytest.mark.usefixtures("few_voxels")
 def test_mri_that_hardly_reaches_the_fan_is_refused(scene: dict) -> None:
     moving = {name: cut(image, scene, 0.03, False) for name, image in scene["moving"].items()}
     with pytest.raises(InputError, match=r"the MRI covers .* ml of the ultrasound .* needs 8 ml"):
-        register(moving, scene["ultrasound"], scene["synthetic"], scene["fan"])
+        register(moving, scene["ultrasound"], scene["synthetic"], fan=scene["fan"])
 
 
 def cut(image: Volume, scene: dict, share: float, filled: bool) -> Volume:

@@ -107,7 +107,8 @@ def test_confidences_are_those_of_the_outlines_that_the_pipeline_would_show(tiny
     weights = {"class_weights": [1.0, 2.8, 1.0], "class_weights_with_cavity": [1.0, 8.0, 1.0]}
     cases = try_weights(bundle, volumes, VOXEL_ML)
     for volume, case in zip(volumes, cases, strict=True):
-        probabilities = predict(open_session(bundle), volume.image.astype(np.float32), volume.fan, bundle, softmax)
+        image = volume.image.astype(np.float32)
+        probabilities = predict(open_session(bundle), image, volume.fan, bundle, activation=softmax)
         shown = weighted_by_phase(probabilities, volume.fan, VOXEL_ML, *weights.values())
         expected = confidences(shown, labels_from_probabilities(shown, volume.fan, VOXEL_ML))
         assert ("cavity" in expected) == case.has_cavity
