@@ -295,6 +295,7 @@ def resample_to_spacing(
     volume: Volume,
     spacing: Sequence[float],
     mask: np.ndarray | None = None,
+    *,
     direction: np.ndarray | None = None,
 ) -> Volume:
     """Resample a volume linearly to another spacing round the same middle.
@@ -385,7 +386,7 @@ def stretch(images: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 
 def resample_like(
-    volume: Volume, reference: Volume, nearest: bool = False, transform: sitk.Transform | None = None
+    volume: Volume, reference: Volume, *, nearest: bool = False, transform: sitk.Transform | None = None
 ) -> Volume:
     """Resample a volume onto the grid of another, by world coordinates; 0 where it has no data.
 

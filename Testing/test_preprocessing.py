@@ -168,7 +168,7 @@ def test_resampling_onto_the_patients_axes():
     core = np.zeros(volume.array.shape)
     core[inner] = 1
     deep, near = (
-        pre.resample_to_spacing(volume.with_array(array), (0.6, 0.6, 0.9), None, np.eye(3)).array
+        pre.resample_to_spacing(volume.with_array(array), (0.6, 0.6, 0.9), direction=np.eye(3)).array
         for array in (core, np.ones(volume.array.shape))
     )
     assert np.allclose(grid.array[deep > 0.999], ramp(grid)[deep > 0.999], atol=1e-2)

@@ -122,5 +122,5 @@ def _labels(path: Path | None, grid: Volume, transform: sitk.Transform) -> Volum
     volume = read_volume(path, labels=True)
     if not np.isin(volume.array, (0, 1, 2)).all():
         raise InputError(f"{path}: holds other values than 0 (background), 1 (tumour) and 2 (cavity); recode it")
-    resampled = resample_like(volume, grid, True, transform)
+    resampled = resample_like(volume, grid, nearest=True, transform=transform)
     return resampled.with_array(resampled.array.astype(np.uint8))

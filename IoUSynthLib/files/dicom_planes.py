@@ -108,7 +108,7 @@ def planes_of_frames(header: Dataset) -> tuple[list[Plane], tuple[str, ...], tup
     if len(frames) != count:
         raise InputError(f"holds {count} frames, but says where {len(frames)} lie; export it again")
     for kind in ("Patient", "Volume"):
-        found = [_placed_frame(header, kind, groups, shared) for groups in frames]
+        found = [_placed_frame(header, kind, groups=groups, shared=shared) for groups in frames]
         if all(place is not None for place in found):
             break
     else:
@@ -122,7 +122,7 @@ def planes_of_frames(header: Dataset) -> tuple[list[Plane], tuple[str, ...], tup
 
 
 def _placed_frame(
-    header: Dataset, kind: str, groups: Dataset, shared: Dataset | None
+    header: Dataset, kind: str, *, groups: Dataset, shared: Dataset | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Return pixel size, position and axes of a frame in the coordinates of the patient or of the volume."""
     suffix = "" if kind == "Patient" else "Volume"

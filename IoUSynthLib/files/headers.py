@@ -204,7 +204,9 @@ def _inflated_length(stream: BinaryIO) -> int | None:
     return total if inflater.eof else None
 
 
-def _check_length(path: Path, stream: BinaryIO, wanted: int | None, compressed: bool, data: Path | None = None) -> None:
+def _check_length(
+    path: Path, stream: BinaryIO, *, wanted: int | None, compressed: bool, data: Path | None = None
+) -> None:
     """Refuse voxels that end early, from the place where the stream stands.
 
     Parameters
@@ -230,14 +232,14 @@ def _check_length(path: Path, stream: BinaryIO, wanted: int | None, compressed: 
         )
 
 
-def _check_data_file(path: Path, name: str, wanted: int | None, compressed: bool, skip: int = 0) -> None:
+def _check_data_file(path: Path, name: str, *, wanted: int | None, compressed: bool, skip: int = 0) -> None:
     """Refuse a header whose voxels are not in the file that it names, or not all of them."""
     data = path.parent / name
     if not data.is_file():
         raise InputError(f"{path}: its voxels are missing: {name} does not lie beside it; copy it there, too")
     with open(data, "rb") as stream:
         stream.seek(skip)
-        _check_length(path, stream, wanted, compressed, data)
+        _check_length(path, stream, wanted=wanted, compressed=compressed, data=data)
 
 
 # The formats ----------------------------------------------------------------------------------------------------------
@@ -281,9 +283,9 @@ def _nrrd(path: Path, stream: BinaryIO) -> Header:
     if encoding in ("raw", "gzip", "gz") and not skipped:
         compressed = encoding != "raw"
         if data is None:
-            _check_length(path, stream, wanted, compressed)
+            _check_length(path, stream, wanted=wanted, compressed=compressed)
         elif not data.startswith("LIST") and "%" not in data:
-            _check_data_file(path, data, wanted, compressed)
+            _check_data_file(path, data, wanted=wanted, compressed=compressed)
     directions = fields.get("space directions", "")
     is_sweep = any(name.startswith("seq_frame") for name in fields)  # whose transforms may hold the pixel size
     if "(" not in directions and not _numbers(fields.get("spacings", "")) and not is_sweep:
@@ -336,9 +338,9 @@ def _metaimage(path: Path, stream: BinaryIO) -> Header:
     wanted = None if size is None or fields.get("BinaryData", "True").lower() == "false" else voxels * size
     data, skip = fields["ElementDataFile"], int(fields.get("HeaderSize", 0))
     if data.lower() == "local":
-        _check_length(path, stream, wanted, compressed)
+        _check_length(path, stream, wanted=wanted, compressed=compressed)
     elif not data.startswith("LIST") and "%" not in data:
-        _check_data_file(path, data, wanted, compressed, max(skip, 0))
+        _check_data_file(path, data, wanted=wanted, compressed=compressed, skip=max(skip, 0))
     if not _numbers(fields.get("ElementSpacing", fields.get("ElementSize", ""))):
         raise _no_voxel_size(path)
     return Header(_unit(path, [fields.get("DistanceUnits", "")]))
@@ -360,7 +362,7 @@ def _nifti(path: Path, header: bytes, compressed: bool) -> Header:
     wanted = voxels * bits // 8
     if header[344:348] == b"n+1\0":
         with open(path, "rb") as stream:
-            _check_length(path, stream, offset + wanted, compressed)
+            _check_length(path, stream, wanted=offset + wanted, compressed=compressed)
     else:
         _check_pair(path, offset + wanted)
     pixdim = struct.unpack_from(order + "8f", header, 76)
@@ -375,7 +377,7 @@ def _check_pair(path: Path, wanted: int) -> None:
         raise InputError(f"{path}: is the header of a NIfTI pair; name it .hdr, with its voxels beside it in .img")
     names = [path.with_suffix(suffix).name for suffix in (".img", ".img.gz")]
     name = next((name for name in names if (path.parent / name).is_file()), names[0])
-    _check_data_file(path, name, wanted, name.endswith(".gz"))
+    _check_data_file(path, name, wanted=wanted, compressed=name.endswith(".gz"))
 
 
 def _placements(header: bytes, order: str, pixdim: tuple[float, ...]) -> dict[str, np.ndarray]:

@@ -82,12 +82,12 @@ def write_all(exports: Sequence[Export], reference: Reference | None = None) -> 
     for export in exports:
         if folders[str(export.folder).casefold()] > 1:
             raise InputError(f"{export.folder}: would get more than one series; give the images different names")
-        _earlier_files(export.folder, export.kind, export.report, reference)
-    return [write_series(each.folder, each.image, each.kind, each.report, reference) for each in exports]
+        _earlier_files(export.folder, kind=export.kind, report=export.report, reference=reference)
+    return [write_series(**vars(export), reference=reference) for export in exports]
 
 
 def write_series(
-    folder: Path, image: Volume, kind: str, report: dict[str, Any], reference: Reference | None = None
+    folder: Path, image: Volume, *, kind: str, report: dict[str, Any], reference: Reference | None = None
 ) -> Path:
     """Write an image as a series, a file a slice.
 
@@ -115,17 +115,17 @@ def write_series(
         pydicom is missing, the folder holds something else, or it cannot be written.
     """
     pydicom = pydicom_module()
-    earlier = _earlier_files(folder, kind, report, reference)
+    earlier = _earlier_files(folder, kind=kind, report=report, reference=reference)
     if float(np.linalg.det(image.direction)) < 0:  # the slices of a series follow the right hand
         image = _reversed(image)
     stored = np.rint(np.clip(image.array / _STEPS[kind], 0, 65535)).astype("<u2")
-    series = _series(image, stored, kind, report, reference)
+    series = _series(image, stored, kind=kind, report=report, reference=reference)
     now = datetime.datetime.now()
     with staging_folder(folder) as staging:
         for number, pixels in enumerate(stored):
             instance = pydicom.Dataset()
             instance.update(series)
-            _add_slice(instance, image, number, pixels)
+            _add_slice(instance, image, number=number, pixels=pixels)
             instance.InstanceCreationDate, instance.InstanceCreationTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
             _save(instance, staging / f"{number + 1:04}.dcm")
         for file in earlier:
@@ -144,14 +144,14 @@ def _save(instance: Dataset, file: Path) -> None:
         instance.save_as(file, write_like_original=False)
 
 
-def _earlier_files(folder: Path, kind: str, report: dict[str, Any], reference: Reference | None) -> list[Path]:
+def _earlier_files(folder: Path, *, kind: str, report: dict[str, Any], reference: Reference | None) -> list[Path]:
     """Return the files of an earlier export of the same image; refuse a folder that holds anything else."""
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     for file in files:
         header = header_of(file)
         if header is None or header.get("ManufacturerModelName") != _PRODUCT:
             raise InputError(f"{folder}: holds other files ({file.name}); choose another folder")
-        if not _is_replaced(header, kind, report, reference):
+        if not _is_replaced(header, kind=kind, report=report, reference=reference):
             raise InputError(
                 f"{folder}: holds the series of another image or patient ({header.get('SeriesDescription')}; patient "
                 f"ID {header.get('PatientID') or 'not given'}), which is not replaced; choose another folder"
@@ -159,7 +159,7 @@ def _earlier_files(folder: Path, kind: str, report: dict[str, Any], reference: R
     return files
 
 
-def _is_replaced(earlier: Dataset, kind: str, report: dict[str, Any], reference: Reference | None) -> bool:
+def _is_replaced(earlier: Dataset, *, kind: str, report: dict[str, Any], reference: Reference | None) -> bool:
     """Tell whether an earlier series is the same kind of image of the same ultrasound, in the same study or in none."""
     source = report.get("input", {}).get("voxels_sha256")
     if not source or f"SHA-256 of its voxels {source}" not in str(earlier.get("DerivationDescription")):
@@ -182,7 +182,7 @@ def _uid(*parts: object) -> str:
 
 
 def _series(
-    image: Volume, stored: np.ndarray, kind: str, report: dict[str, Any], reference: Reference | None
+    image: Volume, stored: np.ndarray, *, kind: str, report: dict[str, Any], reference: Reference | None
 ) -> Dataset:
     """Return what all instances have in common."""
     from pydicom import Dataset
@@ -265,7 +265,7 @@ def _window(array: np.ndarray) -> tuple[float, float]:
     return float(low), float(high if high > low else low + 1)
 
 
-def _add_slice(instance: Dataset, image: Volume, number: int, pixels: np.ndarray) -> None:
+def _add_slice(instance: Dataset, image: Volume, *, number: int, pixels: np.ndarray) -> None:
     from pydicom.valuerep import DSfloat
 
     def decimal(values: np.ndarray) -> list[DSfloat]:

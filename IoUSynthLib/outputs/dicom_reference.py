@@ -48,11 +48,11 @@ def read_reference(path: Path, same_frame: bool = False) -> Reference:
     headers = [header for header in headers if header.get("StudyInstanceUID")]
     if not headers:
         raise InputError(f"{path}: names no study; give a DICOM image of the patient")
-    _check_one(path, headers, "StudyInstanceUID", "studies")
+    _check_one(path, headers, keyword="StudyInstanceUID", name="studies")
     if same_frame and not headers[0].get("FrameOfReferenceUID"):
         raise InputError(f"{path}: names no frame of reference; leave out --same-frame")
     if same_frame:
-        _check_one(path, headers, "FrameOfReferenceUID", "frames of reference")
+        _check_one(path, headers, keyword="FrameOfReferenceUID", name="frames of reference")
     return Reference(headers[0], same_frame)
 
 
@@ -67,7 +67,7 @@ def header_of(file: Path) -> Dataset | None:
         return None
 
 
-def _check_one(path: Path, headers: Sequence[Dataset], keyword: str, name: str) -> None:
+def _check_one(path: Path, headers: Sequence[Dataset], *, keyword: str, name: str) -> None:
     """Refuse files that differ in an identifier; which of them is meant, nobody can know."""
     found = {h.get(keyword): f"{h.get('StudyDate') or ''} {h.get('SeriesDescription') or '?'}".strip() for h in headers}
     if len(found) > 1:

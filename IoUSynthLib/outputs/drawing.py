@@ -194,13 +194,13 @@ def grid(rows: Sequence[Sequence[Panel]], footer: Sequence[Sequence[Text]] = (),
         (rows, columns, 3) uint8, wide enough for the lines of the footer, too.
     """
     column = gap + max(panel.image.shape[1] for row in rows for panel in row if panel.image is not None)
-    canvas = Image.new("RGB", _size(rows, footer, column, gap))
+    canvas = Image.new("RGB", _size(rows, footer, column=column, gap=gap))
     pen = ImageDraw.Draw(canvas)
     top = gap
     for row in rows:
         for number, panel in enumerate(row):
             left = gap + number * column
-            _write_lines(pen, panel.captions, top, left)
+            _write_lines(pen, panel.captions, top=top, left=left)
             if panel.image is not None:
                 inset = (column - gap - panel.image.shape[1]) // 2
                 canvas.paste(Image.fromarray(panel.image), (left + inset, top + _captions_height(row)))
@@ -215,7 +215,7 @@ def grid(rows: Sequence[Sequence[Panel]], footer: Sequence[Sequence[Text]] = (),
 
 
 def _size(
-    rows: Sequence[Sequence[Panel]], footer: Sequence[Sequence[Text]], column: int, gap: int
+    rows: Sequence[Sequence[Panel]], footer: Sequence[Sequence[Text]], *, column: int, gap: int
 ) -> tuple[int, int]:
     """Width and height of a grid with columns of this width, the gap included."""
     captions = [
@@ -236,7 +236,7 @@ def _images_height(row: Sequence[Panel]) -> int:
     return max((panel.image.shape[0] for panel in row if panel.image is not None), default=0)
 
 
-def _write_lines(pen: ImageDraw.ImageDraw, texts: Sequence[Text], top: int, left: int) -> None:
+def _write_lines(pen: ImageDraw.ImageDraw, texts: Sequence[Text], *, top: int, left: int) -> None:
     for text in texts:
         text.draw(pen, top, left)
         top += text.height

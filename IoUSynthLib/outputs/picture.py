@@ -46,7 +46,7 @@ def draw_picture(
     box = preprocessing.bounding_box(result.valid.array > 0, margin=4)
     cropped = preprocessing.crop(volume, box)
     labels, valid = result.segmentation.array[box], result.valid.array[box] > 0
-    columns = _columns(cropped, result, preoperative, box)
+    columns = _columns(cropped, result, preoperative=preoperative, box=box)
     doubtful = result.report.get("doubtful", ())
     rows = orthogonal_slices(columns, cropped, _centre(labels, valid), labels=labels, doubtful=doubtful)
     model = result.report.get("model", {}).get("name", "")
@@ -55,7 +55,7 @@ def draw_picture(
 
 
 def _columns(
-    cropped: Volume, result: SynthesisResult, preoperative: Volume | None, box: preprocessing.Box
+    cropped: Volume, result: SynthesisResult, *, preoperative: Volume | None, box: preprocessing.Box
 ) -> list[Column]:
     valid = result.valid.array[box] > 0
     columns = [_acquired("ioUS", cropped.array, valid)]

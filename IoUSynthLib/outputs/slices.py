@@ -71,7 +71,7 @@ def orthogonal_slices(
         for column in columns:
             image = masked(column.colour.take(centre[axis], axis), column.valid.take(centre[axis], axis))
             image = _with_outlines(resized(image, shape), plane, doubtful)
-            image = _inscribed(image, axis, grid.direction, column.inscription)
+            image = _inscribed(image, axis=axis, direction=grid.direction, words=column.inscription)
             row.append(Panel(image, _captions(column) if axis == 0 else ()))
         rows.append(row)
     return rows
@@ -97,7 +97,7 @@ def _with_outlines(image: np.ndarray, labels: np.ndarray, doubtful: Collection[s
     return image
 
 
-def _inscribed(image: np.ndarray, axis: int, direction: np.ndarray, words: str) -> np.ndarray:
+def _inscribed(image: np.ndarray, *, axis: int, direction: np.ndarray, words: str) -> np.ndarray:
     """Say towards which side of the patient the upper and left edge lie, and the words."""
     down, right = (2 - other for other in range(3) if other != axis)  # array axes are z, y, x; columns are i, j, k
     image = inscribed(image, Text(sides(-direction[:, down])), "top")

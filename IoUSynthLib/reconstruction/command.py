@@ -60,18 +60,16 @@ def run(options: argparse.Namespace) -> int:
     if options.output.resolve() == options.sweep.resolve():
         raise InputError(f"{options.output}: would overwrite the sweep; choose another name")
     with staging_folder(options.output.parent) as staging:
-        sweep = read_sweep(
-            options.sweep, options.calibration, pixel_spacing=options.pixel_spacing, fan=options.fan
-        )
+        sweep = read_sweep(options.sweep, options.calibration, pixel_spacing=options.pixel_spacing, fan=options.fan)
         try:
             volume, mask = reconstruct(
                 sweep,
                 options.spacing,
-                options.interpolation,
-                options.compounding,
-                options.fill,
-                options.axes,
-                StagePrinter(case_name(options.sweep)),
+                interpolation=options.interpolation,
+                compounding=options.compounding,
+                fill_gap_mm=options.fill,
+                axes=options.axes,
+                progress=StagePrinter(case_name(options.sweep)),
             )
         except InputError as error:
             raise InputError(f"{options.sweep}: {error}") from error

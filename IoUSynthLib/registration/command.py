@@ -83,7 +83,9 @@ def run(options: argparse.Namespace) -> int:
     files = [options.moving, *([options.also] if options.also else [])]
     moving = _read_contrasts(files, options.contrast)
     ultrasound = check_ultrasound(read_volume(options.fixed), str(options.fixed))
-    said += _check_kinds(dict(zip(files, moving.values(), strict=True)), options.fixed, ultrasound, initial)
+    said += _check_kinds(
+        dict(zip(files, moving.values(), strict=True)), options.fixed, ultrasound=ultrasound, initial=initial
+    )
     progress = StagePrinter(name)
     with staging_folder(options.output.parent) as staging:
         synthetic, fan, cavity = _synthetic(options, ultrasound, progress)
@@ -128,7 +130,7 @@ def _read_contrasts(files: list[Path], contrast: str | None) -> dict[str, Volume
 
 
 def _check_kinds(
-    moving: dict[Path, Volume], fixed: Path, ultrasound: Volume, initial: np.ndarray | None
+    moving: dict[Path, Volume], fixed: Path, *, ultrasound: Volume, initial: np.ndarray | None
 ) -> list[str]:
     """Refuse ultrasound and synthetic images in the place of the MRI, and say what is in doubt."""
     check_acquired(fixed)

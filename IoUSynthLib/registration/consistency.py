@@ -115,14 +115,14 @@ def assess_consistency(
     places = [search.optima[0][1] for search in (synthetic, ultrasound)]
     distance = mean_distance(*places, joint.points)
     moved = mean_distance(solution.matrix, joint.initial, joint.points)
-    failures = _failures(solution, opinions, distance, moved)
-    reasons = failures or _doubts(solution, opinions, distance, moved)
+    failures = _failures(solution, opinions, distance=distance, moved=moved)
+    reasons = failures or _doubts(solution, opinions, distance=distance, moved=moved)
     name = "failed" if failures else "doubtful" if reasons else "agrees"
     figures = [opinion.figures(solution.covered) for opinion in opinions]
     return Consistency(name, tuple(reasons), round(distance, 3), round(moved, 3), *figures)
 
 
-def _failures(solution: Solution, opinions: list[_Opinion], distance: float, moved: float) -> list[str]:
+def _failures(solution: Solution, opinions: list[_Opinion], *, distance: float, moved: float) -> list[str]:
     reasons = []
     if moved > _AT_REST_MM and solution.value <= solution.initial_value:
         reasons.append("The images fit no better than before.")
@@ -135,7 +135,7 @@ def _failures(solution: Solution, opinions: list[_Opinion], distance: float, mov
     return reasons
 
 
-def _doubts(solution: Solution, opinions: list[_Opinion], distance: float, moved: float) -> list[str]:
+def _doubts(solution: Solution, opinions: list[_Opinion], *, distance: float, moved: float) -> list[str]:
     reasons = []
     if distance > AGREE_MM:
         reasons.append(f"Synthetic MRI and raw ultrasound lead to places {distance:.1f} mm apart.")

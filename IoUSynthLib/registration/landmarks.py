@@ -136,7 +136,7 @@ def read_landmark_pairs(
 
 
 def pair(
-    moving: Landmarks, fixed: Landmarks, name: str = "landmarks", say: Callable[[str], None] | None = None
+    moving: Landmarks, fixed: Landmarks, *, name: str = "landmarks", say: Callable[[str], None] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pair landmarks of the MRI and of the ultrasound by their numbers.
 

@@ -86,4 +86,4 @@ def on_ultrasound(
 def _covered(mri: Mapping[str, Volume], grid: Volume, transform: sitk.Transform | None) -> np.ndarray:
     """Where all contrasts have data on the grid, bool (z, y, x)."""
     ones = (volume.with_array(np.ones(volume.array.shape, np.uint8)) for volume in mri.values())
-    return np.all([resample_like(one, grid, True, transform).array > 0 for one in ones], axis=0)
+    return np.all([resample_like(one, grid, nearest=True, transform=transform).array > 0 for one in ones], axis=0)

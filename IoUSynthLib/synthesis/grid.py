@@ -115,8 +115,8 @@ def prepare(sweep: Sweep, bundle: Bundle, mr_grid: Volume | None = None) -> Prep
     extent = np.prod(np.multiply(frame.size, frame.spacing) / spacing)
     if extent > _MOST_VOXELS:
         raise InputError(f"input volume: its fan holds {extent:.1e} voxels of {spacing} mm; check the spacings")
-    image = preprocessing.resample_to_spacing(frame, spacing, fan, direction)
-    share = preprocessing.resample_to_spacing(frame.with_array(fan), spacing, None, direction)
+    image = preprocessing.resample_to_spacing(frame, spacing, fan, direction=direction)
+    share = preprocessing.resample_to_spacing(frame.with_array(fan), spacing, direction=direction)
     valid = share.array >= 0.5
     if not valid.any():
         raise InputError("input volume: the ultrasound fan is smaller than a voxel of the model; check the spacing")

@@ -100,9 +100,8 @@ def test_grid_fan_and_header(prepared: Path, scene: dict) -> None:
     case = read_case(prepared / "P1")
     assert case.fan.spacing == pytest.approx((0.8,) * 3)
     np.testing.assert_allclose(case.fan.direction, scene["ultrasound"].direction, atol=1e-6)
-    expected = resample_like(
-        scene["ultrasound"].with_array(field_of_view(scene["ultrasound"].array).astype(np.uint8)), case.fan, True
-    ).array
+    fan = scene["ultrasound"].with_array(field_of_view(scene["ultrasound"].array).astype(np.uint8))
+    expected = resample_like(fan, case.fan, nearest=True).array
     overlap = 2 * (expected * case.fan.array).sum() / (expected.sum() + case.fan.array.sum())
     assert overlap > 0.97
     assert all(volume.same_grid(case.fan) for volume in (*case.images.values(), case.labels))

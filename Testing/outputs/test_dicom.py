@@ -53,7 +53,7 @@ def apart(returned: Volume, given: Volume) -> np.ndarray:
 def test_reads_back_as_the_same_volume(tmp_path, mirrored):
     """Right-handed grids return as they are; of a left-handed one the slices come in the other order."""
     given = image(oblique_direction() * ([1, 1, -1] if mirrored else 1))
-    returned = read_volume(write_series(tmp_path / "out", given, "T2w", REPORT))
+    returned = read_volume(write_series(tmp_path / "out", given, kind="T2w", report=REPORT))
     assert (apart(returned, given).max(axis=0) < [1e-5, 1e-5, 1e-5, 0.0101]).all()
     assert returned.array.shape == given.array.shape
     assert (returned.array == 0).sum() == (given.array == 0).sum()
@@ -62,7 +62,7 @@ def test_reads_back_as_the_same_volume(tmp_path, mirrored):
 
 
 def test_every_header_says_what_it_is(tmp_path):
-    files = sorted(write_series(tmp_path / "out", image(), "T2w", REPORT).iterdir())
+    files = sorted(write_series(tmp_path / "out", image(), kind="T2w", report=REPORT).iterdir())
     assert [file.name for file in files] == [f"{number:04}.dcm" for number in range(1, 8)]
     headers = [pydicom.dcmread(file) for file in files]
     for header in headers:
@@ -84,7 +84,7 @@ def test_every_header_says_what_it_is(tmp_path):
 
 def test_the_same_image_is_the_same_series_and_another_is_not(tmp_path):
     def identifiers(volume, kind="T2w"):
-        header = pydicom.dcmread(write_series(tmp_path / kind, volume, kind, REPORT) / "0001.dcm")
+        header = pydicom.dcmread(write_series(tmp_path / kind, volume, kind=kind, report=REPORT) / "0001.dcm")
         return header.StudyInstanceUID, header.FrameOfReferenceUID, header.SeriesInstanceUID, header.SOPInstanceUID
 
     first, again = identifiers(image()), identifiers(image())
@@ -170,16 +170,16 @@ def contents(folder):
 @pytest.mark.parametrize(
     "export",
     [
-        lambda folder: write_series(folder, image(), "T2w", other()),
-        lambda folder: write_series(folder, image(), "FLAIR", REPORT),
-        lambda folder: write_series(folder, image(), "T2w", REPORT),
-        lambda folder: write_series(folder, image(), "T2w", {**REPORT, "input": {}}),
+        lambda folder: write_series(folder, image(), kind="T2w", report=other()),
+        lambda folder: write_series(folder, image(), kind="FLAIR", report=REPORT),
+        lambda folder: write_series(folder, image(), kind="T2w", report=REPORT),
+        lambda folder: write_series(folder, image(), kind="T2w", report={**REPORT, "input": {}}),
     ],
 )
 def test_what_is_anothers_is_never_replaced(tmp_path, export):
     """Another ultrasound of the same name, another contrast, the same for no patient, and one that is not known."""
     reference = read_reference(reference_file(tmp_path))
-    folder = write_series(tmp_path / "case_T2w", image(), "T2w", REPORT, reference)
+    folder = write_series(tmp_path / "case_T2w", image(), kind="T2w", report=REPORT, reference=reference)
     before = contents(tmp_path)
     with pytest.raises(InputError, match=r"case_T2w: holds the series of another image or patient .* patient ID 17"):
         export(folder)
@@ -187,15 +187,16 @@ def test_what_is_anothers_is_never_replaced(tmp_path, export):
 
 
 def test_a_series_without_a_patient_is_replaced_by_the_same_with_one(tmp_path):
-    write_series(tmp_path / "out", image(), "T2w", REPORT)
-    folder = write_series(tmp_path / "out", image(), "T2w", REPORT, read_reference(reference_file(tmp_path)))
+    write_series(tmp_path / "out", image(), kind="T2w", report=REPORT)
+    reference = read_reference(reference_file(tmp_path))
+    folder = write_series(tmp_path / "out", image(), kind="T2w", report=REPORT, reference=reference)
     assert {pydicom.dcmread(file).PatientID for file in folder.iterdir()} == {"17"}
 
 
 def test_nothing_is_written_where_one_of_the_images_cannot_be(tmp_path, capsys):
     paths = [case_files(tmp_path, kind) for kind in ("T2w", "FLAIR")]
     output = tmp_path / "dicom"
-    write_series(output / "case_FLAIR", image(), "FLAIR", other())
+    write_series(output / "case_FLAIR", image(), kind="FLAIR", report=other())
     before = contents(output)
     assert cli.main(["export-dicom", *map(str, paths), "-o", str(output)]) == 2
     assert "case_FLAIR: holds the series of another image" in capsys.readouterr().err
@@ -239,5 +240,5 @@ def test_a_folder_with_several_frames_of_reference(tmp_path):
 def test_without_pydicom(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(InputError, match="pip install pydicom"):
-        write_series(tmp_path / "out", small_ultrasound(), "T2w", REPORT)
+        write_series(tmp_path / "out", small_ultrasound(), kind="T2w", report=REPORT)
     assert not (tmp_path / "out").exists()
