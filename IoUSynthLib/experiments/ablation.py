@@ -1,11 +1,11 @@
 """What each part of the simulator brings: the same small generator, trained with all of it and without each part.
 
-    python -m IoUSynthLib.experiments.ablation --anatomy DIR --real DIR -o DIR [--cases N] [--steps N] [--workers N]
+    python -m IoUSynthLib.experiments ablation --anatomy DIR --real DIR -o DIR [--cases N] [--steps N] [--workers N]
 
-All arms have the same heads, seeds, network and number of steps. All are scored on the same test cases of the whole
+All variants have the same heads, seeds, network and number of steps. All are scored on the same test cases of the whole
 simulator, of heads that training never saw, and on the real ultrasound in ``--real`` (RESECT, as in
 :mod:`..evaluation.agreement`). Written are ``ablation.md`` and ``ablation.json``. What is finished in the output folder
-is kept when the command is repeated: single cases, trainings up to their last checkpoint, and the scores of an arm.
+is kept when the command is repeated: single cases, trainings up to their last checkpoint, and the scores of a variant.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -38,17 +37,17 @@ from ..training.trainer import Trainer
 from ..volume import InputError, Volume
 from .ablation_tables import METHOD, REAL_MEASURES, tables
 from .agreement import measure_result
+from .common import Report, positive, say
 from .realism.data import read_real
 
 #: Seeds of the cohorts; those of training, validation and test must differ, or they share their probes.
 SEEDS = {"train": 11, "validation": 12, "test": 13}
 WHOLE = "whole simulator"
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all arms have in common.
+    """What all variants have in common.
 
     Attributes
     ----------
@@ -71,7 +70,7 @@ class Settings:
     batch_size: int = 16
 
     def stage(self) -> Stage:
-        """The training of every arm: that of the generator that ships, smaller."""
+        """The training of every variant: that of the generator that ships, smaller."""
         stage = PRESETS["ious2mr-2.5d"].last
         recipe = replace(
             stage.recipe, steps=self.steps, checkpoint_every=min(500, self.steps), window=(self.size,) * 2,
@@ -80,23 +79,23 @@ class Settings:
         return replace(stage, recipe=recipe, size={"features": self.features})
 
 
-def arms_of(anatomy: Path) -> dict[str, tuple[str, ...]]:
-    """Parts that are taken away, by the arm's name; real MRI only where the folder holds some."""
+def variants_of(anatomy: Path) -> dict[str, tuple[str, ...]]:
+    """Parts that are taken away, by the variant's name; real MRI only where the folder holds some."""
     paths = head_paths(anatomy)
     parts = [part for part in PARTS if part != "real MRI" or len(label_map_heads(paths)) < len(paths)]
     return {WHOLE: (), **{f"without {part}": (part,) for part in parts}}
 
 
-def run(
-    settings: Settings, anatomy: Path, real: Path, output: Path, workers: int = 1, device: str = "cpu",
+def ablate(
+    settings: Settings, anatomy: Path, real: Path, *, output: Path, workers: int = 1, device: str = "cpu",
     report: Report = print,
 ) -> str:
-    """Simulate, train and score all arms, and return the tables.
+    """Simulate, train and score all variants, and return the tables.
 
     Parameters
     ----------
     settings
-        What all arms have in common.
+        What all variants have in common.
     anatomy
         Folder with label maps of at least five heads of a source, and real MRI.
     real
@@ -117,7 +116,7 @@ def run(
     ValueError
         The anatomies do not suffice.
     """
-    arms = arms_of(anatomy)
+    variants = variants_of(anatomy)
     volumes = {name: volume for name, (volume, *_) in read_real(real).items()}
     _check_begun(output, {**asdict(settings), "heads": list(head_paths(anatomy))})
 
@@ -132,18 +131,18 @@ def run(
     validation = cohort(output / "validation", "validation", settings.validation_cases)
     test = cohort(output / "test", "test", settings.test_cases)
     results = {}
-    for arm, without in arms.items():
-        folder = output / arm.replace(" ", "-").lower()
+    for variant, without in variants.items():
+        folder = output / variant.replace(" ", "-").lower()
         path = folder / "scores.json"
         if not path.is_file():
             training = cohort(folder / "cohort", "train", settings.cases, without)
-            report(f"training {arm}")
+            report(f"training {variant}")
             network = _train(settings.stage(), training, validation, folder / "run", device, report)
-            bundle = load(_export(network, settings.stage(), arm, folder / "model"))
-            report(f"scoring {arm}")
+            bundle = load(_export(network, settings.stage(), variant, folder / "model"))
+            report(f"scoring {variant}")
             scores = {"without": list(without), "cases": _score(bundle, test), "real": _agreement(bundle, volumes)}
             _write(path, json.dumps(scores, indent=1))
-        results[arm] = json.loads(path.read_text())
+        results[variant] = json.loads(path.read_text())
     text = tables(results, settings.cases, settings.steps)
     content = {"simulated": True, "settings": asdict(settings), "arms": results}
     _write(output / "ablation.json", json.dumps(content, indent=1) + "\n")
@@ -163,7 +162,7 @@ def _check_begun(output: Path, settings: dict) -> None:
 def _train(
     stage: Stage, training: Sequence[Path], validation: Sequence[Path], run: Path, device: str, report: Report
 ) -> torch.nn.Module:
-    """Train, or go on, and return the averaged weights of the last step: no checkpoint is chosen by any arm's data."""
+    """Train, or go on, and return the averaged weights of the last step: no variant's data choose a checkpoint."""
     seed = SEEDS["train"]
     torch.manual_seed(seed)
     batches = [
@@ -176,13 +175,13 @@ def _train(
     ).run(report)
 
 
-def _export(network: torch.nn.Module, stage: Stage, arm: str, folder: Path) -> Path:
-    data = f"Simulated ultrasound, {arm}: an arm of a comparison, made small and not for use."
+def _export(network: torch.nn.Module, stage: Stage, variant: str, folder: Path) -> Path:
+    data = f"Simulated ultrasound, {variant}: a part of a comparison, made small and not for use."
     metadata = bundle_metadata("ious2mr-ablation", stage, {}, About(), data)
     with tempfile.TemporaryDirectory() as temporary:
         model = Path(temporary) / "model.onnx"
         export_onnx(network, stage.channels, model, SIZE_MULTIPLE)
-        return write_bundle(folder, model, metadata, f"# {arm}\n\n{data}\n", None)
+        return write_bundle(folder, model, metadata, f"# {variant}\n\n{data}\n", None)
 
 
 def _score(bundle: Bundle, folders: Sequence[Path]) -> list[dict[str, str | float | None]]:
@@ -210,34 +209,30 @@ def _write(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the ablation; 2 for bad input."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the experiment's options."""
     usual = Settings()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--anatomy", type=Path, required=True, metavar="DIR", help="folder with heads, as of simulate")
     parser.add_argument("--real", type=Path, required=True, metavar="DIR", help="folder with resect and resect_sweep")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--cases", type=int, default=usual.cases, metavar="N", help=f"default: {usual.cases} an arm")
-    parser.add_argument("--steps", type=int, default=usual.steps, metavar="N", help=f"default: {usual.steps} an arm")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="that simulate")
+    parser.add_argument(
+        "--cases", type=positive, default=usual.cases, metavar="N", help=f"default: {usual.cases} a variant"
+    )
+    parser.add_argument(
+        "--steps", type=positive, default=usual.steps, metavar="N", help=f"default: {usual.steps} a variant"
+    )
+    parser.add_argument("--workers", type=positive, default=os.cpu_count() or 1, metavar="N", help="that simulate")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="for the trainings; default: cpu")
-    options = parser.parse_args(arguments)
-    if min(options.cases, options.steps, options.workers) < 1:
-        parser.error("--cases, --steps and --workers must be at least 1")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the ablation and print its tables."""
+    usual = Settings()
     held_out = {name: min(getattr(usual, name), options.cases) for name in ("validation_cases", "test_cases")}
     settings = Settings(cases=options.cases, steps=options.steps, **held_out)
-    try:
-        text = run(settings, options.anatomy, options.real, options.output, options.workers, options.device, _say)
-    except (InputError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    text = ablate(
+        settings, options.anatomy, options.real, output=options.output, workers=options.workers,
+        device=options.device, report=say,
+    )
     print(text, end="")
     return 0
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

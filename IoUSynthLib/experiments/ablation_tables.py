@@ -1,4 +1,4 @@
-"""The tables of an ablation: every arm on the simulated test cases, beside the whole, and on real ultrasound."""
+"""The tables of an ablation: every variant on the simulated test cases, beside the whole, and on real ultrasound."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..constants import TARGETS
 from ..evaluation.fidelity import confidence_interval
 from ..simulation.parts import PARTS
 
-#: Name under which the arms' predictions are scored.
+#: Name under which the variants' predictions are scored.
 METHOD = "generator"
 #: Measures of :mod:`..evaluation.agreement` that are shown, which need no MRI.
 REAL_MEASURES = ("edges", "streaks", "FLAIR against ultrasound")
@@ -42,13 +42,13 @@ near -1 or 1 the image only repeats the ultrasound.
 
 
 def tables(results: dict[str, dict], cases: int, steps: int) -> str:
-    """Markdown of all arms.
+    """Markdown of all variants.
 
     Parameters
     ----------
     results
-        By arm, the whole simulator first: ``without``; ``cases``, rows of ``target/method/metric``, None where absent;
-        ``real``, measures by volume.
+        By variant, the whole simulator first: ``without``; ``cases``, rows of ``target/method/metric``, None where
+        absent; ``real``, measures by volume.
     cases, steps
         Size of each training.
     """
@@ -64,10 +64,10 @@ def _fidelity(results: dict[str, dict]) -> str:
     names = [(target, *metric) for target in TARGETS for metric in _METRICS]
     whole = next(iter(results.values()))["cases"]
     rows = [
-        [arm, *(_cell(result["cases"], whole, f"{t}/{METHOD}/{metric}", digits) for t, metric, _, digits in names)]
-        for arm, result in results.items()
+        [variant, *(_cell(result["cases"], whole, f"{t}/{METHOD}/{metric}", digits) for t, metric, _, digits in names)]
+        for variant, result in results.items()
     ]
-    return _table(["arm", *(f"{target} {heading}" for target, _, heading, _ in names)], rows)
+    return _table(["variant", *(f"{target} {heading}" for target, _, heading, _ in names)], rows)
 
 
 def _cell(rows: Sequence[dict], whole: Sequence[dict], key: str, digits: int) -> str:
@@ -86,8 +86,8 @@ def _cell(rows: Sequence[dict], whole: Sequence[dict], key: str, digits: int) ->
 
 def _real(results: dict[str, dict]) -> str:
     columns = [(volume, measure) for volume in next(iter(results.values()))["real"] for measure in REAL_MEASURES]
-    rows = [[arm, *(f"{result['real'][v][m]:.2f}" for v, m in columns)] for arm, result in results.items()]
-    return _table(["arm", *(f"{volume}: {measure}" for volume, measure in columns)], rows)
+    rows = [[variant, *(f"{result['real'][v][m]:.2f}" for v, m in columns)] for variant, result in results.items()]
+    return _table(["variant", *(f"{volume}: {measure}" for volume, measure in columns)], rows)
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

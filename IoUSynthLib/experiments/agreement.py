@@ -3,7 +3,7 @@
 Real ultrasound of surgery comes without an MRI of the same brain on the same day. These measures ask of the images
 what can be asked without one, and take simulated test cases, with synthetic and with true MRI, as the scale::
 
-    python -m IoUSynthLib.experiments.agreement --cohort COHORT --real DATA -o FOLDER
+    python -m IoUSynthLib.experiments agreement --cohort COHORT --real DATA -o FOLDER
 
 ``DATA`` holds ``resect/Case4-US-before.nii.gz`` and ``resect_sweep`` (RESECT, Xiao et al. 2017, CC BY 4.0). Written are
 ``agreement.md``, ``agreement.json`` and a picture of every real volume.
@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +21,11 @@ from skimage.feature import hessian_matrix, hessian_matrix_eigvals
 
 from ..cases.case import read_case
 from ..cases.index import read_index
+from ..constants import TARGETS
 from ..outputs.picture import write_picture
 from ..pipeline import SynthesisResult, synthesize
 from ..preprocessing import normalize_ultrasound
-from ..volume import InputError, Volume
+from ..volume import Volume
 from .realism import data as realism_data
 
 #: Scale in mm of what counts as an edge and of a tissue's mean.
@@ -46,7 +45,7 @@ MEASURES = (
 
 
 def measure(
-    ultrasound: np.ndarray, fan: np.ndarray, t2w: np.ndarray, flair: np.ndarray, spacing: float,
+    ultrasound: np.ndarray, fan: np.ndarray, *, t2w: np.ndarray, flair: np.ndarray, spacing: float,
     uncertainty: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Agreement of two MR contrasts with the ultrasound of the same place.
@@ -147,12 +146,15 @@ def _alignment(image: np.ndarray, inside: np.ndarray) -> float:
 def measure_result(volume: Volume, result: SynthesisResult) -> dict[str, float]:
     """Agreement of a synthesis with its input, which must have cubic voxels."""
     fan = result.valid.array > 0
-    t2w, flair = (result.images[name].array for name in ("T2w", "FLAIR"))
+    t2w, flair = (result.images[name].array for name in TARGETS)
     ultrasound = normalize_ultrasound(volume.array)
-    return measure(ultrasound, fan, t2w, flair, volume.spacing[0], result.uncertainty.array)
+    expected = result.uncertainty.array
+    return measure(ultrasound, fan, t2w=t2w, flair=flair, spacing=volume.spacing[0], uncertainty=expected)
 
 
-def compare(cohort: Path, data: Path, output: Path, model: str | None, count: int) -> dict[str, dict[str, list[float]]]:
+def compare(
+    cohort: Path, data: Path, output: Path, *, model: str | None, count: int
+) -> dict[str, dict[str, list[float]]]:
     """Measure real volumes, and simulated test cases with synthetic and with true MRI.
 
     Returns
@@ -165,10 +167,10 @@ def compare(cohort: Path, data: Path, output: Path, model: str | None, count: in
         case = read_case(folder)
         volume = case.images["ioUS"]
         rows.setdefault("simulated, synthetic MRI", []).append(measure_result(volume, synthesize(volume, model)))
-        true = [np.where(case.fan.array > 0, case.images[name].array, 0) for name in ("T2w", "FLAIR")]
-        fan = case.fan.array > 0
-        ultrasound = normalize_ultrasound(volume.array)
-        rows.setdefault("simulated, true MRI", []).append(measure(ultrasound, fan, *true, volume.spacing[0]))
+        fan, ultrasound = case.fan.array > 0, normalize_ultrasound(volume.array)
+        t2w, flair = (np.where(fan, case.images[name].array, 0) for name in TARGETS)
+        measured = measure(ultrasound, fan, t2w=t2w, flair=flair, spacing=volume.spacing[0])
+        rows.setdefault("simulated, true MRI", []).append(measured)
     for name, (volume, *_) in realism_data.read_real(data).items():
         result = synthesize(volume, model)
         rows[name] = [measure_result(volume, result)]
@@ -194,26 +196,20 @@ def _cell(numbers: list[float]) -> str:
     return f"{middle:.2f}" if len(numbers) == 1 else f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the table and the pictures; 2 for bad input."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the experiment's options."""
     parser.add_argument("--cohort", type=Path, required=True, metavar="DIR", help="simulated cohort")
     parser.add_argument("--real", type=Path, required=True, metavar="DIR", help="folder with resect and resect_sweep")
     parser.add_argument("--model", metavar="NAME|PATH", help="generator (default: the one that ships)")
     parser.add_argument("-n", "--cases", type=int, default=12, help="most simulated cases (default: 12)")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    options = parser.parse_args(arguments)
-    try:
-        options.output.mkdir(parents=True, exist_ok=True)
-        values = compare(options.cohort, options.real, options.output, options.model, options.cases)
-    except (InputError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the table and the pictures."""
+    options.output.mkdir(parents=True, exist_ok=True)
+    values = compare(options.cohort, options.real, options.output, model=options.model, count=options.cases)
     (options.output / "agreement.json").write_text(json.dumps(values, indent=1) + "\n")
     (options.output / "agreement.md").write_text(table(values) + "\n")
     print(table(values))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

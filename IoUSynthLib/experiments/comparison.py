@@ -1,6 +1,6 @@
 """The benchmark's families side by side on simulated cases: each is trained for the same number of steps and scored.
 
-    python -m IoUSynthLib.experiments.comparison --data DIR -o DIR [--families NAME...] [--regime 2D] [--steps N]
+    python -m IoUSynthLib.experiments families --data DIR -o DIR [--families NAME...] [--regime 2D] [--steps N]
 
 Every family is trained for T2w and FLAIR on the cohort's training cases, exported, and run on its test cases. Beside
 LPIPS, PSNR, SSIM and MAE of all and of the trivial baselines stand the numbers of parameters, the minutes of training
@@ -10,10 +10,10 @@ has finished is kept when the command is repeated.
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,8 @@ from ..training.preset import Preset
 from ..training.run import train
 from ..training.samples import draw_grid, shaded
 from ..volume import InputError
-from .trials import BENCHMARK, describe_size, trial_parser, trial_presets
+from .common import Report, positive, say
+from .trials import BENCHMARK, add_trial_arguments, describe_size, trial_presets
 
 #: Training cases that the baselines are fitted on.
 _BASELINE_CASES = 20
@@ -42,10 +43,9 @@ _BASELINE_CASES = 20
 _PICTURED = 4
 _SCORES = "scores.json"
 
-Report = Callable[[str], None]
 
 
-def run(
+def compare(
     cohort: Path, output: Path, families: Sequence[str] = BENCHMARK, regime: str = "2D", steps: int = 1000,
     count: int = 12, published: bool = False, device: str = "cpu", report: Report = print,
 ) -> str:
@@ -193,24 +193,17 @@ def _picture(tested: Sequence[Path], output: Path, presets: Sequence[Preset]) ->
     return draw_grid(columns, fans)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the comparison; 2 for bad input."""
-    parser = trial_parser(__doc__, 1000)
-    parser.add_argument("--cases", type=int, default=12, metavar="N", help="test cases; default: 12")
-    options = parser.parse_args(arguments)
-    if options.steps < 1 or options.cases < 1:
-        parser.error("--steps and --cases must be at least 1")
-    try:
-        text = run(
-            options.data, options.output, options.families, options.regime, options.steps, options.cases,
-            options.published, options.device, lambda line: print(line, file=sys.stderr, flush=True),
-        )
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the experiment's options."""
+    add_trial_arguments(parser, 1000)
+    parser.add_argument("--cases", type=positive, default=12, metavar="N", help="test cases; default: 12")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the comparison and print its tables."""
+    text = compare(
+        options.data, options.output, options.families, options.regime, options.steps, options.cases,
+        options.published, options.device, say,
+    )
     print(text, end="")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """Can each family learn two cases by heart? Each is trained on them for a small budget and must beat a mere map.
 
-    python -m IoUSynthLib.experiments.overfit --data DIR -o DIR [--families NAME...] [--regime 2D] [--steps N]
+    python -m IoUSynthLib.experiments overfit --data DIR -o DIR [--families NAME...] [--regime 2D] [--steps N]
 
 Takes the first two training cases of a simulated cohort, trains every family on both, predicts the same two cases
 through the exported bundle, and compares the mean absolute error inside the fan with that of the best monotone map from
@@ -11,11 +11,11 @@ losses and inference fit together, and nothing of how it does on a new case. Wri
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +30,14 @@ from ..training.predictions import predict_case
 from ..training.preset import Preset
 from ..training.run import train
 from ..volume import InputError
-from .trials import BENCHMARK, describe_size, trial_parser, trial_presets
+from .common import Report, say
+from .trials import BENCHMARK, add_trial_arguments, describe_size, trial_presets
 
 CASES = 2
 
-Report = Callable[[str], None]
 
 
-def run(
+def overfit(
     cohort: Path, output: Path, families: Sequence[str] = BENCHMARK, regime: str = "2D", steps: int = 600,
     published: bool = False, device: str = "cpu", report: Report = print,
 ) -> str:
@@ -133,27 +133,16 @@ def _table(rows: Sequence[dict], regime: str, steps: int, published: bool) -> st
     return "\n".join(lines) + "\n"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the check; 0 when every family beats the map, 1 when one does not, 2 for bad input."""
-    parser = trial_parser(__doc__, 600)
-    options = parser.parse_args(arguments)
-    if options.steps < 1:
-        parser.error("--steps must be at least 1")
-    try:
-        table = run(
-            options.data, options.output, options.families, options.regime, options.steps, options.published,
-            options.device, _say,
-        )
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the experiment's options."""
+    add_trial_arguments(parser, 600)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the check and print its table; 0 when every family beats the map, 1 when one does not."""
+    table = overfit(
+        options.data, options.output, options.families, options.regime, options.steps, options.published,
+        options.device, say,
+    )
     print(table, end="")
     return 0 if "| no |" not in table else 1
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,7 +2,7 @@
 
 The case in Resources/SampleData was made from SynthSeg's training label map 15, one of the heads held out for testing::
 
-    python -m IoUSynthLib.experiments.sample_case training_seg_15.nii.gz --seed 1441 -o Resources/SampleData \\
+    python -m IoUSynthLib.experiments sample-case training_seg_15.nii.gz --seed 1441 -o Resources/SampleData \\
         --attribution "Anatomy: SynthSeg training label map 15 (Billot et al. 2023), Apache-2.0"
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +36,7 @@ _DISPLACEMENT = ((2.0, -3.0, 2.5), (4.0, -3.0, 3.5))
 _TRACKER = ((12.0, -35.0, 61.0), (85.0, -40.0, 120.0))
 
 
-def write_sample(head: Head, seed: int, folder: Path, attribution: str) -> None:
+def write_sample(head: Head, seed: int, folder: Path, *, attribution: str) -> None:
     """Write the sample case and the checksums of its files.
 
     The ultrasound and the labels are in the tracker's frame; ``TrackerToRas`` takes them to the patient. The
@@ -66,7 +65,7 @@ def write_sample(head: Head, seed: int, folder: Path, attribution: str) -> None:
     generator = torch.Generator().manual_seed(seed)
     grid = _preoperative_grid(case, displacement)
     for target in TARGETS:
-        image = _preoperative(case, target, displacement, grid, generator)
+        image = _preoperative(case, target, displacement, grid=grid, generator=generator)
         write_volume(folder / f"{PREFIX}_{target}.nrrd", image, header)
     # Transform files hold the way from the parent's frame to the node's, as resampling needs it. HDF5 would also
     # name the operating system of the machine.
@@ -125,7 +124,7 @@ def _preoperative_grid(case: Case, displacement: np.ndarray) -> sitk.Image:
 
 
 def _preoperative(
-    case: Case, target: str, displacement: np.ndarray, grid: sitk.Image, generator: torch.Generator
+    case: Case, target: str, displacement: np.ndarray, *, grid: sitk.Image, generator: torch.Generator
 ) -> Volume:
     """The whole head's MRI with bias field and noise, before the brain moved; the skin and air are black."""
     source = case.images[target]
@@ -136,16 +135,15 @@ def _preoperative(
     return Volume.from_sitk(sitk.Cast(sitk.Clamp(moved, sitk.sitkFloat32, 0, 255), sitk.sitkUInt8))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the sample case from a label map."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the experiment's options."""
     parser.add_argument("head", type=Path, help="BrainWeb or SynthSeg label map")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--attribution", required=True, help="source and licence of the label map")
-    options = parser.parse_args(arguments)
-    write_sample(read_head(options.head), options.seed, options.output, options.attribution)
 
 
-if __name__ == "__main__":
-    main()
+def run(options: argparse.Namespace) -> int:
+    """Write the sample case from a label map."""
+    write_sample(read_head(options.head), options.seed, options.output, attribution=options.attribution)
+    return 0

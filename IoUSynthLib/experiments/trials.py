@@ -10,6 +10,7 @@ from ..constants import TARGETS
 from ..generators import FAMILIES, REGIMES, get_family
 from ..training.preset import Preset
 from ..training.presets import PRESETS, preset_name
+from .common import positive
 
 #: The families that presets are made of; the U-Net, which ships, has none.
 BENCHMARK = tuple(name for name in FAMILIES if get_family(name).recipes)
@@ -45,14 +46,12 @@ def describe_size(published: bool) -> str:
     return "published sizes" if published else "narrow networks (a quarter to a third of the published widths)"
 
 
-def trial_parser(description: str | None, steps: int) -> argparse.ArgumentParser:
-    """A parser of the common options, ``steps`` being the default length."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_trial_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
+    """Add the common options, ``steps`` being the default length."""
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of a simulated cohort")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--families", nargs="+", choices=BENCHMARK, default=BENCHMARK, help="default: all")
     parser.add_argument("--regime", choices=REGIMES, default="2D")
-    parser.add_argument("--steps", type=int, default=steps, metavar="N", help=f"default: {steps}")
+    parser.add_argument("--steps", type=positive, default=steps, metavar="N", help=f"default: {steps}")
     parser.add_argument("--published", action="store_true", help="published sizes and rates; takes a GPU")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    return parser

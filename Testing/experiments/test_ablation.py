@@ -1,4 +1,4 @@
-"""The ablation with two arms, cases of noise and a network of toy size."""
+"""The ablation with two variants, cases of noise and a network of toy size."""
 
 import json
 
@@ -9,6 +9,7 @@ import torch
 from IoUSynthLib.cases.case import Case, write_case
 from IoUSynthLib.cases.index import INDEX
 from IoUSynthLib.experiments import ablation
+from IoUSynthLib.experiments.__main__ import main
 from IoUSynthLib.experiments.ablation_tables import tables
 from IoUSynthLib.preprocessing import resample_to_spacing
 from IoUSynthLib.simulation.patient import FILES
@@ -60,7 +61,7 @@ def simulated(monkeypatch, tiny_models, ultrasound):
     exported = []
 
     def export(network, channels, path, size_multiple):
-        """Export once: all arms learn from the same noise here, so all networks must be the same."""
+        """Export once: all variants learn from the same noise here, so all networks must be the same."""
         weights = torch.cat([value.flatten().float() for value in network.state_dict().values()])
         if not exported:
             export_onnx(network, channels, path, size_multiple)
@@ -76,9 +77,9 @@ def simulated(monkeypatch, tiny_models, ultrasound):
     return calls
 
 
-def test_arms_are_compared_on_the_same_cases_and_resumed(anatomy, simulated, tmp_path):
+def test_variants_are_compared_on_the_same_cases_and_resumed(anatomy, simulated, tmp_path):
     output, lines = tmp_path / "out", []
-    text = ablation.run(SETTINGS, anatomy, tmp_path, output, report=lines.append)
+    text = ablation.ablate(SETTINGS, anatomy, tmp_path, output=output, report=lines.append)
     assert simulated == [("validation", 12, 1), ("test", 13, 2), ("train", 11, 2), ("train", 11, 2, "turn")]
     assert lines.count("training whole simulator") == lines.count("training without turn") == 1
     assert (output / "ablation.md").read_text() == text
@@ -93,30 +94,30 @@ def test_arms_are_compared_on_the_same_cases_and_resumed(anatomy, simulated, tmp
 
     (output / "without-turn" / "scores.json").unlink()
     lines.clear()
-    assert ablation.run(SETTINGS, anatomy, tmp_path, output, report=lines.append) == text
+    assert ablation.ablate(SETTINGS, anatomy, tmp_path, output=output, report=lines.append) == text
     assert len(simulated) == 4
     assert not [line for line in lines if "whole simulator" in line or line.startswith(("simulating", "step"))]
 
     with pytest.raises(InputError, match="is of other settings or anatomies; repeat those, or choose another"):
-        ablation.run(ablation.Settings(), anatomy, tmp_path, output)
+        ablation.ablate(ablation.Settings(), anatomy, tmp_path, output=output)
 
 
 def test_real_mri_is_taken_away_only_where_there_is_some(anatomy):
-    assert list(ablation.arms_of(anatomy)) == ["whole simulator", "without shadow", "without sweep", "without turn"]
+    assert list(ablation.variants_of(anatomy)) == ["whole simulator", "without shadow", "without sweep", "without turn"]
     (anatomy / "patient").mkdir()
     for name in FILES.values():
         (anatomy / "patient" / name).touch()
-    assert ablation.arms_of(anatomy)["without real MRI"] == ("real MRI",)
+    assert ablation.variants_of(anatomy)["without real MRI"] == ("real MRI",)
 
 
 def test_differences_are_paired():
-    def arm(*values, **without):
+    def variant(*values, **without):
         metrics = ("PSNR", "SSIM fan", "MAE", "LPIPS")
         keys = [f"{target}/generator/{metric}" for target in ("T2w", "FLAIR") for metric in metrics]
         rows = [{key: None if key.endswith("LPIPS") else value for key in keys} for value in values]
         return {"cases": rows, "real": {"sweep": dict.fromkeys(ablation.REAL_MEASURES, 0.5)}, "without": [], **without}
 
-    text = tables({"whole": arm(20.0, 30.0, 25.0), "less": arm(19.0, 29.0, 24.0, without=["turn"])}, 4, 7)
+    text = tables({"whole": variant(20.0, 30.0, 25.0), "less": variant(19.0, 29.0, 24.0, without=["turn"])}, 4, 7)
     assert "| whole | 25.00 | 25.000 | 25.0000 | - |" in text
     assert "| less | 24.00 (-1.00 to -1.00) |" in text
     assert "- turn: the grid's rotation" in text
@@ -124,13 +125,13 @@ def test_differences_are_paired():
 
 
 def test_bad_input_is_one_line(anatomy, tmp_path, capsys):
-    arguments = ["--anatomy", str(anatomy), "--real", str(tmp_path), "-o", str(tmp_path / "out")]
-    assert ablation.main(arguments) == 2
+    arguments = ["ablation", "--anatomy", str(anatomy), "--real", str(tmp_path), "-o", str(tmp_path / "out")]
+    assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "Case4-US-before.nii.gz: no such file" in error
-    assert ablation.main(["--anatomy", str(tmp_path / "none"), *arguments[2:]]) == 2
+    assert main(["ablation", "--anatomy", str(tmp_path / "none"), *arguments[3:]]) == 2
     assert "no anatomies" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     with pytest.raises(SystemExit):
-        ablation.main([*arguments, "--steps", "0"])
+        main([*arguments, "--steps", "0"])

@@ -7,7 +7,8 @@ import pytest
 from scipy import ndimage
 
 from IoUSynthLib.cases.case import Case, write_case
-from IoUSynthLib.experiments.agreement import MEASURES, main, measure, table
+from IoUSynthLib.experiments.__main__ import main
+from IoUSynthLib.experiments.agreement import MEASURES, measure, table
 from IoUSynthLib.experiments.realism import data as realism_data
 from IoUSynthLib.preprocessing import field_of_view
 from IoUSynthLib.volume import Volume
@@ -28,8 +29,12 @@ def fan() -> np.ndarray:
     return mask
 
 
+def agree(ultrasound, fan, t2w, flair, uncertainty=None):
+    return measure(ultrasound, fan, t2w=t2w, flair=flair, spacing=SPACING, uncertainty=uncertainty)
+
+
 def test_an_image_that_repeats_the_ultrasound(speckle, fan):
-    values = measure(speckle, fan, 3 * speckle + 1, -speckle, SPACING)
+    values = agree(speckle, fan, 3 * speckle + 1, -speckle)
     assert values["edges"] == pytest.approx(1, abs=1e-3)
     assert values["T2w against ultrasound"] == pytest.approx(1, abs=1e-3)
     assert values["FLAIR against ultrasound"] == pytest.approx(-1, abs=1e-3)
@@ -38,7 +43,7 @@ def test_an_image_that_repeats_the_ultrasound(speckle, fan):
 
 def test_an_image_of_something_else(speckle, fan):
     other = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal(fan.shape), 2)
-    values = measure(speckle, fan, other, other, SPACING)
+    values = agree(speckle, fan, other, other)
     assert abs(values["edges"]) < 0.15
     assert abs(values["T2w against ultrasound"]) < 0.25
 
@@ -46,17 +51,17 @@ def test_an_image_of_something_else(speckle, fan):
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_steps_between_slices_are_streaks(speckle, fan, axis):
     striped = speckle + steps_along(axis) * speckle.std()
-    assert measure(speckle, fan, striped, speckle, SPACING)["streaks"] > 1.5
+    assert agree(speckle, fan, striped, speckle)["streaks"] > 1.5
 
 
 def test_a_plaid_along_all_axes_is_no_less_of_a_streak(speckle, fan):
     plaid = speckle + sum(map(steps_along, (0, 1, 2))) * speckle.std()
-    assert measure(speckle, fan, plaid, speckle, SPACING)["streaks"] > 1.5
+    assert agree(speckle, fan, plaid, speckle)["streaks"] > 1.5
 
 
 def test_an_isotropic_image_has_no_streaks_beside_another(speckle, fan):
     other = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal(fan.shape), 1.5)
-    assert measure(speckle, fan, other, speckle, SPACING)["streaks"] == pytest.approx(1, abs=0.15)
+    assert agree(speckle, fan, other, speckle)["streaks"] == pytest.approx(1, abs=0.15)
 
 
 def steps_along(axis: int) -> np.ndarray:
@@ -68,16 +73,16 @@ def steps_along(axis: int) -> np.ndarray:
 
 def test_sheets_that_are_shown_where_the_ultrasound_has_them(speckle, fan):
     ultrasound = 0.2 * speckle + sheet_at(20)
-    shown = measure(ultrasound, fan, sheet_at(20), -sheet_at(20), SPACING)
+    shown = agree(ultrasound, fan, sheet_at(20), -sheet_at(20))
     assert shown["sheets in T2w"] > 0.95
     assert shown["sheets in FLAIR"] > 0.95
-    inverted = measure(ultrasound, fan, -sheet_at(20), sheet_at(20), SPACING)
+    inverted = agree(ultrasound, fan, -sheet_at(20), sheet_at(20))
     assert inverted["sheets in T2w"] < 0.1
     assert inverted["sheets in FLAIR"] < 0.1
 
 
 def test_sheets_that_are_shown_elsewhere(speckle, fan):
-    elsewhere = measure(0.2 * speckle + sheet_at(20), fan, sheet_at(32), -sheet_at(32), SPACING)
+    elsewhere = agree(0.2 * speckle + sheet_at(20), fan, sheet_at(32), -sheet_at(32))
     assert elsewhere["sheets in T2w"] < 0.6
 
 
@@ -90,7 +95,7 @@ def sheet_at(place: float) -> np.ndarray:
 def test_uncertainty_at_the_rim(speckle, fan):
     depth = ndimage.distance_transform_edt(fan, sampling=SPACING)
     expected = np.where(depth <= 3, 2.0, 1.0)
-    values = measure(speckle, fan, speckle, speckle, SPACING, expected)
+    values = agree(speckle, fan, speckle, speckle, expected)
     assert values["uncertainty at the rim"] == pytest.approx(2)
 
 
@@ -100,17 +105,17 @@ def test_uncertainty_in_shadow_but_not_in_fluid(speckle, fan):
     ultrasound[24:] = -1
     t2w[40:] = 1000
     expected[28:40] = 3
-    values = measure(ultrasound, fan, t2w, speckle, SPACING, expected)
+    values = agree(ultrasound, fan, t2w, speckle, expected)
     assert values["uncertainty without echo"] == pytest.approx(3, abs=0.2)
 
 
 def test_without_shadow_nothing_is_said_of_it(speckle, fan):
-    values = measure(0.1 * speckle, fan, speckle, speckle, SPACING, np.ones(fan.shape))
+    values = agree(0.1 * speckle, fan, speckle, speckle, np.ones(fan.shape))
     assert "uncertainty without echo" not in values
 
 
 def test_table_has_a_row_for_each_source(speckle, fan):
-    values = measure(speckle, fan, speckle, speckle, SPACING)
+    values = agree(speckle, fan, speckle, speckle)
     rows = {"real": {m: [values[m]] if m in values else [] for m in MEASURES}}
     assert table(rows).splitlines()[-1].startswith("| real | 1 | 1.00 | ")
 
@@ -127,7 +132,7 @@ def test_command_measures_simulated_and_real_volumes(tiny_models, ultrasound, tm
     (tmp_path / "cohort" / "dataset.json").write_text(json.dumps(index))
     monkeypatch.setattr(realism_data, "read_real", lambda data: {"RESECT case 4": (cubic,)})
     arguments = ["--cohort", str(tmp_path / "cohort"), "--real", str(tmp_path), "-o", str(tmp_path / "out")]
-    assert main(arguments) == 0
+    assert main(["agreement", *arguments]) == 0
     values = json.loads((tmp_path / "out" / "agreement.json").read_text())
     for source in ("simulated, synthetic MRI", "RESECT case 4"):
         assert values[source]["FLAIR against ultrasound"][0] > 0.95
@@ -138,5 +143,5 @@ def test_command_measures_simulated_and_real_volumes(tiny_models, ultrasound, tm
 
 
 def test_command_names_what_is_missing(tmp_path, capsys):
-    assert main(["--cohort", str(tmp_path), "--real", str(tmp_path), "-o", str(tmp_path / "out")]) == 2
+    assert main(["agreement", "--cohort", str(tmp_path), "--real", str(tmp_path), "-o", str(tmp_path / "out")]) == 2
     assert "no dataset.json; make a cohort with" in capsys.readouterr().err

@@ -13,7 +13,8 @@ from support.toy_presets import toy
 
 from IoUSynthLib.cases.case import Case, write_case
 from IoUSynthLib.evaluation.baselines import Baselines
-from IoUSynthLib.experiments import comparison, overfit, trials
+from IoUSynthLib.experiments import overfit, trials
+from IoUSynthLib.experiments.__main__ import main
 from IoUSynthLib.training import preset, trainer
 from IoUSynthLib.volume import Volume
 
@@ -54,7 +55,7 @@ def _small(monkeypatch, no_board):
 
 def run(cohort, output, *arguments):
     chosen = ("--data", cohort, "-o", output, "--families", "pix2pix", "--steps", 2, "--cases", 2, *arguments)
-    return comparison.main([str(argument) for argument in chosen])
+    return main(["families", *map(str, chosen)])
 
 
 def test_a_family_is_scored_beside_the_baselines_and_kept(cohort, tmp_path, capsys):
@@ -93,12 +94,12 @@ def test_bad_input(tmp_path, capsys):
 
 def test_two_cases_by_heart(cohort, tmp_path, monkeypatch, capsys):
     """The map is all but exact here, so a network that has hardly learned must lose to it, and a poor map to both."""
-    arguments = ["--data", str(cohort), "--families", "pix2pix", "--steps", "2", "-o"]
-    assert overfit.main([*arguments, str(tmp_path / "short")]) == 1
+    arguments = ["overfit", "--data", str(cohort), "--families", "pix2pix", "--steps", "2", "-o"]
+    assert main([*arguments, str(tmp_path / "short")]) == 1
     assert "| no |" in capsys.readouterr().out
     (row,) = json.loads((tmp_path / "short" / "overfit.json").read_text())["families"]
     assert row["T2w monotone map"] < 0.01 < row["T2w"]
     poor = Baselines(0.0, np.full(200, 5.0))
     monkeypatch.setattr(overfit, "fit_baselines", lambda folders: {"T2w": poor, "FLAIR": poor})
-    assert overfit.main([*arguments, str(tmp_path / "short")]) == 0
+    assert main([*arguments, str(tmp_path / "short")]) == 0
     assert "| yes |" in (tmp_path / "short" / "overfit.md").read_text()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from IoUSynthLib.experiments.__main__ import main
 from IoUSynthLib.experiments.realism import classifier, data, measures
 from IoUSynthLib.files.volumes import write_volume
 from IoUSynthLib.volume import InputError, Volume
@@ -192,9 +193,8 @@ def test_cohort_of_one_case_is_measured(cohort):
 @pytest.mark.parametrize("missing", ["cohort", "real"])
 def test_missing_data_is_named(tmp_path, cohort, missing, capsys):
     folders = {"cohort": cohort, "real": tmp_path / "real"} | {missing: tmp_path / "absent"}
-    with pytest.raises(SystemExit) as stop:
-        measures.main(["--cohort", str(folders["cohort"]), "--real", str(folders["real"]), "-o", str(tmp_path / "out")])
-    assert stop.value.code == 2
+    arguments = ["--cohort", str(folders["cohort"]), "--real", str(folders["real"]), "-o", str(tmp_path / "out")]
+    assert main(["realism", *arguments]) == 2
     error = capsys.readouterr().err
     assert str(tmp_path / "absent") in error
     assert "iousynth simulate" in error or "RESECT" in error

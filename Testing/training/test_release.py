@@ -12,7 +12,7 @@ import torch
 from support.toy_presets import toy_unet
 from torch.optim.swa_utils import AveragedModel
 
-from IoUSynthLib.experiments import shipped
+from IoUSynthLib.experiments import shipped_models
 from IoUSynthLib.experiments.agreement import MEASURES
 from IoUSynthLib.models.bundle import load
 from IoUSynthLib.synthesis.quality import judge
@@ -148,10 +148,10 @@ def test_made_anew_the_models_that_ship_keep_their_words_where_somebody_says_so(
     run("lesion-3d").rename(tmp_path / "run")
     (tmp_path / "runs").mkdir()
     (tmp_path / "run").rename(tmp_path / "runs" / "lesion-3d")
-    metadata, card = read(shipped._release("lesion-3d", Namespace(output=tmp_path, described=None)))
+    metadata, card = read(shipped_models._release("lesion-3d", Namespace(output=tmp_path, described=None)))
     assert metadata["data_source"] == "2048 simulated cases of IoUSynth (seed 4), no real ultrasound"
     assert not re.search(r"developers|0\.3|\|", json.dumps(metadata) + card)
-    kept, kept_card = read(shipped._release("lesion-3d", Namespace(output=tmp_path, described=SHIPPED)))
+    kept, kept_card = read(shipped_models._release("lesion-3d", Namespace(output=tmp_path, described=SHIPPED)))
     ours, our_card = read(SHIPPED / "lesion-3d")
     assert kept_card == our_card
     assert About.of(kept) == About.of(ours)

@@ -2,17 +2,11 @@
 
 Measured are frames in polar coordinates (the beams side by side) and reconstructed volumes as the networks see them.
 Real and simulated images go through the same functions. The frames of a simulated case are read back from its volume
-along the planes of the sweep, and so are those of the real sweep, so that both have passed through a reconstruction::
-
-    python -m IoUSynthLib.experiments.realism.measures --cohort COHORT --real DATA -o FOLDER
-
-``DATA`` holds ``resect/Case4-US-before.nii.gz`` and ``resect_sweep`` (RESECT, Xiao et al. 2017, CC BY 4.0).
+along the planes of the sweep, and so are those of the real sweep, so that both have passed through a reconstruction.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +14,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from ...files.volumes import read_volume
 from ...preprocessing import field_of_view, normalize_ultrasound
-from ...simulation.planes import cut
-from ...volume import InputError, Volume
+from ...volume import Volume
 from . import data
 
 #: Below this value of 255 a pixel counts as black.
@@ -37,10 +29,6 @@ SPECKLE_DETREND = 1.5
 SPECKLE_FLOOR = 15.0
 #: Normalised intensity below which a voxel of a volume is near black.
 NEAR_BLACK = 0.02
-#: Percentile of the field of view that is shown white.
-SHOWN = 99.7
-#: Edge of a slice in the picture, in mm and in pixels.
-EXTENT, PIXELS = 84.0, 210
 PERCENTILES = (25, 50, 75, 95, 99)
 QUANTILES = (10, 25, 50, 75, 90)
 LAGS = (1, 2, 4)
@@ -270,80 +258,3 @@ def measure_real(volume: Volume, planes: Sequence[np.ndarray], radii: np.ndarray
 def _mean(values: np.ndarray) -> float:
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if finite.size else float("nan")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write ``realism.md`` and ``realism.json``, and on request ``realism.png`` and the classifier's AUC."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cohort", type=Path, required=True, metavar="DIR", help="simulated cohort")
-    parser.add_argument("--real", type=Path, required=True, metavar="DIR", help="folder with resect and resect_sweep")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument("-n", "--cases", type=int, default=32, help="most cases to measure (default: 32)")
-    parser.add_argument("--picture", action="store_true", help="also draw simulated and real slices side by side")
-    parser.add_argument("--classifier", action="store_true", help="also train a network to tell them apart")
-    options = parser.parse_args(arguments)
-    try:
-        _run(options)
-    except InputError as error:
-        parser.exit(2, f"error: {error}\n")
-    return 0
-
-
-def _run(options: argparse.Namespace) -> None:
-    folders = data.case_folders(options.cohort)[: options.cases]
-    real = data.read_real(options.real)
-    measured = {name: measure_real(*parts) for name, parts in real.items()}
-    rows = compare(measure_cohort(folders), measured)
-    report = {"simulated": True, "cohort": options.cohort.name, "cases": len(folders), "measures": rows}
-    text = table(rows, list(real))
-    if options.classifier:
-        report["classifier AUC"] = found = classify(options.cohort, real)
-        text += "\n\n| patch classifier, simulated against real | AUC |\n|---|---|\n"
-        text += "\n".join(f"| {name} | {value:.2f} |" for name, value in found.items())
-    options.output.mkdir(parents=True, exist_ok=True)
-    if options.picture:
-        draw(options.output / "realism.png", folders, real)
-    (options.output / "realism.md").write_text(text + "\n", encoding="utf-8")
-    (options.output / "realism.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(text)
-
-
-def classify(cohort: Path, real: dict[str, data.Sliced]) -> dict[str, float]:
-    """AUC of the patch classifier: simulated test heads against real volumes."""
-    from .classifier import tell_apart
-
-    arrays = {
-        test: [read_volume(folder / "ioUS.mha").array for folder in data.split_folders(cohort, test)]
-        for test in (False, True)
-    }
-    sweeps = {n: (volume.array, planes[-1][:3, 3] - planes[0][:3, 3]) for n, (volume, planes, *_) in real.items()}
-    return tell_apart(sweeps, arrays[False], arrays[True])
-
-
-def draw(path: Path, folders: Sequence[Path], real: dict[str, data.Sliced]) -> None:
-    """Picture of five slices of each real volume and of fifteen simulated ones, all in planes of frames."""
-    from .picture import COLUMNS, write_picture
-
-    def slices(parts: data.Sliced, picked: Sequence[int]) -> list[np.ndarray]:
-        volume, planes, radii, angles = parts
-        bright = np.percentile(volume.array[field_of_view(volume.array)], SHOWN)
-        image = np.clip(volume.array * (255 / bright), 0, 255)
-        top = radii[0] * np.cos(angles[-1])
-        return [cut(image, planes[n], top=top, extent=EXTENT, pixels=PIXELS) for n in picked]
-
-    upper = []
-    for name, parts in real.items():
-        picked = np.linspace(0.1, 0.9, COLUMNS) * (len(parts[1]) - 1)
-        upper += [(f"real: {name}", image) for image in slices(parts, picked.round().astype(int))]
-    lower = []
-    step = max(1, len(folders) // (3 * COLUMNS))
-    for number, folder in enumerate(folders[::step][: 3 * COLUMNS]):
-        volume, _, *parts = data.read_simulated(folder)
-        head = data.read_parameters(folder)["head"]
-        lower.append((f"simulated: {folder.name}, {head}", slices((volume, *parts), [2 + number % 5])[0]))
-    title = "Intraoperative ultrasound at 0.8 mm: two rows real (RESECT, CC BY 4.0), the rows below simulated"
-    write_picture(path, upper, lower, title)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,10 +1,11 @@
 """Make the models that ship, from label maps to bundles with their cards: one resumable, seeded run.
 
-``python -m IoUSynthLib.experiments.shipped --anatomy DIR -o DIR`` simulates the cohort, trains the generator, lets it
-predict the cohort, trains the segmenter and those it is compared with, evaluates all on heads that training never
-saw and, with ``--real``, on real ultrasound, and writes the bundles. Each step that is finished in the output folder is
-kept when the command is repeated. Who made the models, their versions and the words of their cards stand with those
-that ship: ``--described Resources/Models`` takes them over.
+    python -m IoUSynthLib.experiments shipped-models --anatomy DIR -o DIR
+
+simulates the cohort, trains the generator, lets it predict the cohort, trains the segmenter and what it is compared
+with, evaluates all on heads that training never saw and, with ``--real``, on real ultrasound, and writes the bundles.
+Each step that is finished in the output folder is kept when the command is repeated. Who made the models, their
+versions and the words of their cards stand with those that ship: ``--described Resources/Models`` takes them over.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..cases.index import read_index
@@ -27,7 +27,9 @@ from ..training.presets import PRESETS
 from ..training.release import About, load_run, release
 from ..training.run import train
 from ..training.trainer import is_finished
+from ..volume import InputError
 from .agreement import compare
+from .common import say
 
 GENERATOR, SEGMENTER = "ious2mr-2.5d", "lesion-3d"
 #: Segmenters that it is compared with: name in the table, preset, whether it reads the true MRI.
@@ -48,9 +50,8 @@ SEED = 4
 SIMULATED = "simulated cases"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run all steps."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the experiment's options."""
     parser.add_argument("--anatomy", type=Path, required=True, help="folder with BrainWeb and SynthSeg label maps")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for cohort, runs and models")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
@@ -67,14 +68,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--described", type=Path, metavar="DIR",
         help="folder with earlier bundles of the same names, whose cards, licence and words about the weights are kept",
     )
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run all steps."""
     if options.keep_generator and options.initial is None:
-        parser.error("--keep-generator: says nothing without --initial; name the folder with the generator")
+        raise InputError("--keep-generator: says nothing without --initial; name the folder with the generator")
     cohort, models = options.output / "cohort", options.output / "models"
     if not (cohort / "dataset.json").exists():
         simulate_cohort(
             CASES, cohort, anatomy=options.anatomy, seed=SEED, workers=options.workers,
-            progress=lambda n, of: _say(f"case {n} of {of}"), device=options.device,
+            progress=lambda n, of: say(f"case {n} of {of}"), device=options.device,
         )  # fmt: skip
     generator = _kept(options) if options.keep_generator else _trained(GENERATOR, cohort, options)
     os.environ[SEARCH_VARIABLE] = str(models)
@@ -84,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.device == "cuda" and not options.keep_generator:
         session = NetworkSession(load_run(GENERATOR, options.output / "runs" / GENERATOR), options.device)
     predict_cohort(
-        folders, load(generator), predictions, progress=lambda n, of: _say(f"predicted {n} of {of}"), session=session
+        folders, load(generator), predictions, progress=lambda n, of: say(f"predicted {n} of {of}"), session=session
     )
     _trained(SEGMENTER, cohort, options, predictions)
     comparators = {
@@ -93,12 +97,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     results = options.output / "evaluation.json"
     if not results.exists():
-        write_json(evaluate_pipeline(cohort, comparators, count=TEST_CASES, report=_say), results)
+        write_json(evaluate_pipeline(cohort, comparators, count=TEST_CASES, report=say), results)
     evaluation = json.loads(results.read_text())
     agreement = _agreement(cohort, models / GENERATOR / "docs", options)
     for name in (SEGMENTER,) if options.keep_generator else (GENERATOR, SEGMENTER):
         _release(name, options, evaluation, agreement)
         shutil.copyfile(results, models / name / "docs" / "evaluation.json")
+    return 0
 
 
 def _kept(options: argparse.Namespace) -> Path:
@@ -112,15 +117,15 @@ def _trained(name: str, cohort: Path, options: argparse.Namespace, predictions: 
     """Train a preset, or finish its training, and return its bundle, without a filled-in card as yet."""
     run, stage = options.output / "runs" / name, PRESETS[name].last
     if not is_finished(run, stage.recipe):
-        _say(f"training {name}")
+        say(f"training {name}")
         workers = options.workers if options.device == "cuda" else 0
         train(
-            name, cohort, run, predictions=predictions, device=options.device, report=_say,
+            name, cohort, run, predictions=predictions, device=options.device, report=say,
             initial=_initial(name, options), workers=workers,
         )
     bundle = _release(name, options)
     if stage.kind == "segmenter" and "expected_dice" not in read_calibration(run):
-        _say(f"choosing the operating point of {name}")
+        say(f"choosing the operating point of {name}")
         folders = [folder for split in ("validation", "train") for folder in read_index(cohort, split)]
         volumes = [stage.load(folder, predictions) for folder in folders[:OPERATING_CASES]]
         voxel_volume_ml = stage.spacing**3 / 1000
@@ -151,8 +156,8 @@ def _agreement(cohort: Path, pictures: Path, options: argparse.Namespace) -> dic
         return None
     results = options.output / "agreement.json"
     if not results.exists():
-        _say("running on real ultrasound")
-        values = compare(cohort, options.real, pictures, None, COMPARED_CASES)
+        say("running on real ultrasound")
+        values = compare(cohort, options.real, pictures, model=None, count=COMPARED_CASES)
         results.write_text(json.dumps(values, indent=1) + "\n")
     return json.loads(results.read_text())
 
@@ -162,11 +167,3 @@ def _initial(name: str, options: argparse.Namespace) -> Bundle | None:
     if options.initial is None:
         return None
     return load(options.initial / (name if (options.initial / name).exists() else SEGMENTER))
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
-if __name__ == "__main__":
-    main()
