@@ -10,6 +10,7 @@ pytest.importorskip("onnxscript")
 
 import SimpleITK as sitk
 from support.toy_presets import toy
+from support.training import NoBoard
 
 from IoUSynthLib.cases.case import Case, write_case
 from IoUSynthLib.evaluation.baselines import Baselines
@@ -47,10 +48,10 @@ def cohort(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _small(monkeypatch, no_board):
+def _small(monkeypatch):
     monkeypatch.setattr(trials, "reduced", toy)
     monkeypatch.setattr(preset, "perceptual_score", lambda batches: None)
-    monkeypatch.setattr(trainer, "Board", no_board)
+    monkeypatch.setattr(trainer, "Board", NoBoard)
 
 
 def run(cohort, output, *arguments):
