@@ -23,6 +23,7 @@ import torch
 from ..cases.case import prepared, read_case
 from ..cases.index import INDEX, read_index
 from ..evaluation.scores import fidelity_scores
+from ..files.integrity import replace_file
 from ..models.bundle import Bundle, load
 from ..pipeline import synthesize
 from ..simulation.cohort import head_paths, label_map_heads, simulate_cohort
@@ -203,10 +204,8 @@ def _agreement(bundle: Bundle, volumes: dict[str, Volume]) -> dict[str, dict[str
 
 
 def _write(path: Path, text: str) -> None:
-    """Write so that the file is either the old or the complete one."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    with replace_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

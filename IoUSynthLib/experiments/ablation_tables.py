@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..constants import TARGETS
 from ..evaluation.fidelity import confidence_interval
+from ..outputs.markdown import markdown_table
 from ..simulation.parts import PARTS
 
 #: Name under which the variants' predictions are scored.
@@ -55,7 +56,7 @@ def tables(results: dict[str, dict], cases: int, steps: int) -> str:
     first = next(iter(results.values()))
     removed = [part for result in results.values() for part in result["without"]]
     return _TEXT.format(
-        steps=steps, cases=cases, tests=len(first["cases"]), parts=_lines(f"- {p}: {PARTS[p]}" for p in removed),
+        steps=steps, cases=cases, tests=len(first["cases"]), parts="\n".join(f"- {p}: {PARTS[p]}" for p in removed),
         fidelity=_fidelity(results), real=_real(results),
     )  # fmt: skip
 
@@ -67,7 +68,7 @@ def _fidelity(results: dict[str, dict]) -> str:
         [variant, *(_cell(result["cases"], whole, f"{t}/{METHOD}/{metric}", digits) for t, metric, _, digits in names)]
         for variant, result in results.items()
     ]
-    return _table(["variant", *(f"{target} {heading}" for target, _, heading, _ in names)], rows)
+    return markdown_table(["variant", *(f"{target} {heading}" for target, _, heading, _ in names)], rows)
 
 
 def _cell(rows: Sequence[dict], whole: Sequence[dict], key: str, digits: int) -> str:
@@ -87,16 +88,4 @@ def _cell(rows: Sequence[dict], whole: Sequence[dict], key: str, digits: int) ->
 def _real(results: dict[str, dict]) -> str:
     columns = [(volume, measure) for volume in next(iter(results.values()))["real"] for measure in REAL_MEASURES]
     rows = [[variant, *(f"{result['real'][v][m]:.2f}" for v, m in columns)] for variant, result in results.items()]
-    return _table(["variant", *(f"{volume}: {measure}" for volume, measure in columns)], rows)
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return _lines([_row(headings), "|---" * len(headings) + "|", *map(_row, rows)])
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _lines(lines: Iterable[str]) -> str:
-    return "\n".join(lines)
+    return markdown_table(["variant", *(f"{volume}: {measure}" for volume, measure in columns)], rows)

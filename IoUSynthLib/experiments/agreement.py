@@ -22,6 +22,7 @@ from skimage.feature import hessian_matrix, hessian_matrix_eigvals
 from ..cases.case import read_case
 from ..cases.index import read_index
 from ..constants import TARGETS
+from ..outputs.markdown import markdown_table
 from ..outputs.picture import write_picture
 from ..pipeline import SynthesisResult, synthesize
 from ..preprocessing import normalize_ultrasound
@@ -182,11 +183,11 @@ def compare(
 
 def table(values: dict[str, dict[str, list[float]]]) -> str:
     """Markdown table: the median, and the 5 to 95 % range where there are several volumes."""
-    lines = ["| source | n | " + " | ".join(MEASURES) + " |", "|---|---|" + "---|" * len(MEASURES)]
-    for source, measures in values.items():
-        count = max(len(numbers) for numbers in measures.values())
-        lines.append(f"| {source} | {count} | " + " | ".join(_cell(measures[m]) for m in MEASURES) + " |")
-    return "\n".join(lines)
+    rows = [
+        [source, max(len(numbers) for numbers in measures.values()), *(_cell(measures[m]) for m in MEASURES)]
+        for source, measures in values.items()
+    ]
+    return markdown_table(["source", "n", *MEASURES], rows)
 
 
 def _cell(numbers: list[float]) -> str:

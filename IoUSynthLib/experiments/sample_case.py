@@ -9,7 +9,6 @@ The case in Resources/SampleData was made from SynthSeg's training label map 15,
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 
 from ..cases.case import Case
 from ..constants import TARGETS
+from ..files.integrity import file_sha256
 from ..files.volumes import write_volume
 from ..simulation.anatomy import Head, read_head
 from ..simulation.case import simulate_case
@@ -75,7 +75,7 @@ def write_sample(head: Head, seed: int, folder: Path, *, attribution: str) -> No
         "tracker_to_patient_lps": tracker_to_patient.tolist(), **case.parameters,
     }
     (folder / f"{PREFIX}.json").write_text(json.dumps(record, indent=1) + "\n")
-    sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob(f"{PREFIX}_*"))}
+    sums = {path.name: file_sha256(path) for path in sorted(folder.glob(f"{PREFIX}_*"))}
     (folder / "checksums.json").write_text(json.dumps(sums, indent=1) + "\n")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from ...outputs.markdown import markdown_table
 from ...preprocessing import field_of_view, normalize_ultrasound
 from ...volume import Volume
 from . import data
@@ -225,17 +226,15 @@ def compare(simulated: list[Measures], real: dict[str, Measures]) -> list[dict]:
 
 def table(rows: list[dict], sources: Sequence[str]) -> str:
     """Markdown: simulated median (5 to 95 %), a column for each real source, whether the range holds them."""
-    lines = [
-        "| measure | simulated, median (5 to 95 %) | " + " | ".join(sources) + " | real inside the range |",
-        "|---|---|" + "---|" * (len(sources) + 1),
-    ]
+    lines = []
     for row in rows:
         real = [f"{row['real'][s]:.3g}" if s in row["real"] else "-" for s in sources]
         inside = list(row["in range"].values())
-        verdict = "-" if not inside else "yes" if all(inside) else "partly" if any(inside) else "**no**"
+        within = "-" if not inside else "yes" if all(inside) else "partly" if any(inside) else "**no**"
         spread = f"{row['median']:.3g} ({row['low']:.3g} to {row['high']:.3g})" if row["n"] else "-"
-        lines.append(f"| {row['measure']} | {spread} | {' | '.join(real)} | {verdict} |")
-    return "\n".join(lines)
+        lines.append([row["measure"], spread, *real, within])
+    headings = ["measure", "simulated, median (5 to 95 %)", *sources, "real inside the range"]
+    return markdown_table(headings, lines)
 
 
 def measure_cohort(folders: Sequence[Path]) -> list[Measures]:
