@@ -7,6 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from ..commands import complain
+
 #: Each module has ``add_arguments``, ``run``, which returns the exit code, and a docstring for ``--help``.
 EXPERIMENTS = {
     "shipped-models": (".shipped_models", "make the models that ship: train, calibrate, export, evaluate, describe"),
@@ -40,8 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return experiment.run(options)
     except (ValueError, OSError) as error:  # of which InputError is one; anatomies that do not suffice are another
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return complain(error)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,24 +21,26 @@ import torch
 
 from ..cases.case import prepared, read_case
 from ..cases.index import INDEX, read_index
+from ..commands import positive
 from ..evaluation.scores import fidelity_scores
 from ..files.integrity import replace_file
-from ..models.bundle import Bundle, load
+from ..models.bundle import NETWORK_FILE, Bundle, load
+from ..models.write import Provenance, write_bundle
 from ..pipeline import synthesize
 from ..simulation.cohort import head_paths, label_map_heads, simulate_cohort
 from ..simulation.parts import PARTS
 from ..synthesis.generate import generate
 from ..training.data import load_volumes
-from ..training.export import export_onnx, write_bundle
+from ..training.export import export_onnx
 from ..training.preset import Stage
 from ..training.presets import PRESETS
-from ..training.release import SIZE_MULTIPLE, About, bundle_metadata
+from ..training.release import describe_stage
 from ..training.trainer import Trainer
 from ..volume import InputError, Volume
 from .ablation_tables import METHOD, REAL_MEASURES, tables
 from .agreement import measure_result
-from .common import Report, positive, say
 from .realism.data import read_real
+from .reporting import Report, say
 
 #: Seeds of the cohorts; those of training, validation and test must differ, or they share their probes.
 SEEDS = {"train": 11, "validation": 12, "test": 13}
@@ -178,11 +179,11 @@ def _train(
 
 def _export(network: torch.nn.Module, stage: Stage, variant: str, folder: Path) -> Path:
     data = f"Simulated ultrasound, {variant}: a part of a comparison, made small and not for use."
-    metadata = bundle_metadata("ious2mr-ablation", stage, {}, About(), data)
-    with tempfile.TemporaryDirectory() as temporary:
-        model = Path(temporary) / "model.onnx"
-        export_onnx(network, stage.channels, model, SIZE_MULTIPLE)
-        return write_bundle(folder, model, metadata, f"# {variant}\n\n{data}\n", None)
+    export_onnx(network, stage.channels, folder / NETWORK_FILE, size_multiple=stage.traits.size_multiple)
+    return write_bundle(
+        folder, describe_stage(stage, stage.recipe.window), description=variant, origin=data,
+        provenance=Provenance(training_data=data),
+    )
 
 
 def _score(bundle: Bundle, folders: Sequence[Path]) -> list[dict[str, str | float | None]]:

@@ -21,6 +21,7 @@ from PIL import Image
 
 from ..cases.case import read_case, read_parameters, target_image
 from ..cases.index import read_index
+from ..commands import positive
 from ..constants import TARGETS
 from ..evaluation.baselines import Baselines, fit_baselines
 from ..evaluation.from_pipeline import choose_cases
@@ -28,13 +29,13 @@ from ..evaluation.scores import Row, fidelity_scores, summarize
 from ..evaluation.tables import fidelity_table
 from ..models.bundle import load
 from ..preprocessing import normalize_ultrasound
-from ..training.family_bundle import export_run
 from ..training.predictions import predict_case
 from ..training.preset import Preset
+from ..training.release import export_run
 from ..training.run import train
 from ..training.samples import draw_grid, shaded
 from ..volume import InputError
-from .common import Report, positive, say
+from .reporting import Report, say
 from .trials import BENCHMARK, add_trial_arguments, describe_size, trial_presets
 
 #: Training cases that the baselines are fitted on.
@@ -122,7 +123,7 @@ def _family(
     )
     minutes = (time.monotonic() - started) / 60
     if not bundle.exists():
-        export_run(output / "run", bundle, preset)
+        export_run(output / "run", bundle, preset=preset)
     if not scores.exists():
         parameters = sum(parameter.numel() for parameter in network.parameters())
         found |= {"parameters": parameters, "minutes": minutes, "seconds": {}, "cases": {}}

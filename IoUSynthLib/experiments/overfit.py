@@ -25,12 +25,12 @@ from ..cases.index import INDEX, read_index, write_index
 from ..evaluation.baselines import MONOTONE_MAP, Baselines, fit_baselines
 from ..models.bundle import load
 from ..preprocessing import normalize_ultrasound
-from ..training.family_bundle import export_run
 from ..training.predictions import predict_case
 from ..training.preset import Preset
+from ..training.release import export_run
 from ..training.run import train
 from ..volume import InputError
-from .common import Report, say
+from .reporting import Report, say
 from .trials import BENCHMARK, add_trial_arguments, describe_size, trial_presets
 
 CASES = 2
@@ -100,7 +100,7 @@ def _learn(
     bundle = output / "bundle"
     if bundle.exists():
         shutil.rmtree(bundle)
-    export_run(output / "run", bundle, preset)
+    export_run(output / "run", bundle, preset=preset)
     row: dict[str, str | float] = {"family": preset.last.family, "seconds": round(time.monotonic() - started, 1)}
     errors: dict[str, list[float]] = {}
     for folder in read_index(cohort, "train"):

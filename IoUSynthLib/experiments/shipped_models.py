@@ -20,16 +20,19 @@ from ..cases.index import read_index
 from ..evaluation.from_pipeline import Comparator, evaluate_pipeline
 from ..evaluation.results import write_json
 from ..models.bundle import METADATA, SEARCH_VARIABLE, Bundle, load
+from ..models.write import Provenance
 from ..simulation.cohort import simulate_cohort
 from ..training.calibration import calibrate, read_calibration, write_calibration
 from ..training.predictions import NetworkSession, predict_cohort
 from ..training.presets import PRESETS
-from ..training.release import About, load_run, release
+from ..training.release import describe_run, export_run
 from ..training.run import train
+from ..training.run_folder import FinishedRun
 from ..training.trainer import is_finished
 from ..volume import InputError
 from .agreement import compare
-from .common import say
+from .cards import describe_results, make_tables, renew_tables
+from .reporting import say
 
 GENERATOR, SEGMENTER = "ious2mr-2.5d", "lesion-3d"
 #: Segmenters that it is compared with: name in the table, preset, whether it reads the true MRI.
@@ -86,7 +89,8 @@ def run(options: argparse.Namespace) -> int:
     folders = [folder for split in ("train", "validation") for folder in read_index(cohort, split)]
     session = None
     if options.device == "cuda" and not options.keep_generator:
-        session = NetworkSession(load_run(GENERATOR, options.output / "runs" / GENERATOR), options.device)
+        finished = FinishedRun.read(_run_folder(GENERATOR, options))
+        session = NetworkSession(finished.network(finished.preset.last), options.device)
     predict_cohort(
         folders, load(generator), predictions, progress=lambda n, of: say(f"predicted {n} of {of}"), session=session
     )
@@ -101,7 +105,7 @@ def run(options: argparse.Namespace) -> int:
     evaluation = json.loads(results.read_text())
     agreement = _agreement(cohort, models / GENERATOR / "docs", options)
     for name in (SEGMENTER,) if options.keep_generator else (GENERATOR, SEGMENTER):
-        _release(name, options, evaluation, agreement)
+        _describe(name, options, evaluation, agreement)
         shutil.copyfile(results, models / name / "docs" / "evaluation.json")
     return 0
 
@@ -114,8 +118,9 @@ def _kept(options: argparse.Namespace) -> Path:
 
 
 def _trained(name: str, cohort: Path, options: argparse.Namespace, predictions: Path | None = None) -> Path:
-    """Train a preset, or finish its training, and return its bundle, without a filled-in card as yet."""
-    run, stage = options.output / "runs" / name, PRESETS[name].last
+    """Train a preset, or finish its training, and return its bundle, whose card has no results as yet."""
+    run, stage = _run_folder(name, options), PRESETS[name].last
+    bundle = options.output / "models" / name
     if not is_finished(run, stage.recipe):
         say(f"training {name}")
         workers = options.workers if options.device == "cuda" else 0
@@ -123,31 +128,38 @@ def _trained(name: str, cohort: Path, options: argparse.Namespace, predictions: 
             name, cohort, run, predictions=predictions, device=options.device, report=say,
             initial=_initial(name, options), workers=workers,
         )
-    bundle = _release(name, options)
+        shutil.rmtree(bundle, ignore_errors=True)
+    if not bundle.exists():
+        export_run(run, bundle, torchscript=False)
     if stage.kind == "segmenter" and "expected_dice" not in read_calibration(run):
         say(f"choosing the operating point of {name}")
         folders = [folder for split in ("validation", "train") for folder in read_index(cohort, split)]
         volumes = [stage.load(folder, predictions) for folder in folders[:OPERATING_CASES]]
         voxel_volume_ml = stage.spacing**3 / 1000
         write_calibration(run, calibrate(load(bundle), volumes, voxel_volume_ml, measured_on=SIMULATED))
-        bundle = _release(name, options)
-    return bundle
+    return _describe(name, options)
 
 
-def _release(
+def _run_folder(name: str, options: argparse.Namespace) -> Path:
+    return options.output / "runs" / name
+
+
+def _describe(
     name: str, options: argparse.Namespace, evaluation: dict | None = None, agreement: dict | None = None
 ) -> Path:
-    """Write a run's bundle, described as the earlier one of its name where there is one."""
-    run, models = options.output / "runs" / name, options.output / "models"
+    """Write what a run's bundle says of itself: as the earlier one of its name does, where there is one."""
+    finished, bundle = FinishedRun.read(_run_folder(name, options)), options.output / "models" / name
+    kind = finished.preset.last.kind
     earlier = options.described / name if options.described else None
     if earlier is None or not earlier.exists():
-        training = f"{CASES} {SIMULATED} of IoUSynth (seed {SEED}), no real ultrasound"
-        return release(name, run, models, None, evaluation, training, agreement)
-    content = json.loads((earlier / METADATA).read_text(encoding="utf-8"))
-    training = content["iousynth"].get("training_data", "")
+        provenance = Provenance(training_data=f"{CASES} {SIMULATED} of IoUSynth (seed {SEED}), no real ultrasound")
+        results = describe_results(kind, evaluation, agreement)
+        return describe_run(finished, bundle, provenance=provenance, results=results)
+    provenance = Provenance.of(json.loads((earlier / METADATA).read_text(encoding="utf-8")))
     card = (earlier / "docs" / "README.md").read_text(encoding="utf-8")
-    licence = earlier / "LICENSE"
-    return release(name, run, models, licence, evaluation, training, agreement, about=About.of(content), card=card)
+    card = renew_tables(card, make_tables(kind, evaluation, agreement))
+    licence = (earlier / "LICENSE").read_text(encoding="utf-8")
+    return describe_run(finished, bundle, provenance=provenance, licence=licence, card=card)
 
 
 def _agreement(cohort: Path, pictures: Path, options: argparse.Namespace) -> dict | None:

@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..commands import positive
 from ..constants import TARGETS
 from ..generators import FAMILIES, REGIMES, get_family
 from ..training.preset import Preset
 from ..training.presets import PRESETS, preset_name
-from .common import positive
 
 #: The families that presets are made of; the U-Net, which ships, has none.
 BENCHMARK = tuple(name for name in FAMILIES if get_family(name).recipes)

@@ -14,7 +14,7 @@ from . import gan
 from .cyclegan import ResidualGenerator
 from .family import Family, Size
 from .pix2pix import AttentionUNet
-from .recipe import Recipe
+from .recipe import CITATION, Recipe
 
 Result = torch.Tensor | tuple[torch.Tensor, list[torch.Tensor]]
 
@@ -61,6 +61,7 @@ FAMILY = Family(
         "volumes": Recipe(adversarial=2, **gan.VOLUMES, **_LOSSES),
         "refiner": gan.REFINER,
     },
+    citation=CITATION,
     size_multiple=32,
     reduced=Size({"width": 16}, {"width": 8}, {"width": 16}),
     **gan.INFERENCE,

@@ -56,10 +56,17 @@ class Family:
         normalisations were folded into its convolutions.
     slice_axes
         Axes along which slices are cut; predictions along several are averaged.
-    overlap, blending
-        How windows are joined, as a bundle's metadata say it.
+    overlap, blending, fusion_scale
+        How windows, and predictions along several slice axes, are joined, as a bundle's metadata say it.
+    windows
+        Sizes in voxels of the windows that the trained network is run in, by number of dimensions, where it takes any
+        multiple of ``size_multiple``; by default those that it learned from.
     size_multiple
         Sizes that go through the network are multiples of this.
+    half
+        Whether a bundle stores its weights in half precision.
+    citation
+        What to cite for the network and its training, where a bundle's maker says nothing else.
     reduced
         A quarter or so of the published widths: what a processor can train within minutes.
     """
@@ -77,5 +84,9 @@ class Family:
     slice_axes: tuple[int, ...] = (0, 1, 2)
     overlap: float = 0.25
     blending: str = "hann"
+    fusion_scale: float = 0.0
+    windows: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     size_multiple: int = 1
+    half: bool = False
+    citation: str = ""
     reduced: Size = field(default_factory=Size)

@@ -23,7 +23,7 @@ from torch import nn
 from . import gan
 from .blocks import ChannelNorm, DecoderBlock, EncoderBlock, ResidualBlock, convolution, leaky, upsample
 from .family import Family, Size
-from .recipe import Recipe
+from .recipe import CITATION, Recipe
 
 #: Width of the first encoder block as published, by number of dimensions.
 WIDTHS = {2: 64, 3: 32}
@@ -99,6 +99,7 @@ FAMILY = Family(
         "volumes": Recipe(adversarial=2, **gan.VOLUMES, **_LOSSES),
         "refiner": gan.REFINER,
     },
+    citation=CITATION,
     size_multiple=32,
     reduced=Size({"width": 16}, {"width": 8}, {"width": 16}),
     **gan.INFERENCE,

@@ -152,6 +152,8 @@ class Recipe(Schedule):
         return f"{figures}; {', '.join(weights)}" if weights else figures
 
 
+#: What to cite for the families of the benchmark.
+CITATION = "Network and training after the benchmark of intraoperative ultrasound to MRI synthesis, arXiv 2606.00630."
 #: What all trainings of the benchmark share.
 BENCHMARK = {"decay": "cosine", "weight_decay": 0.0, "mixed": False, "checkpoint_every": 1000, "validation_batches": 8}
 #: How refiners that learn from the true MRI alone are trained; their rate is constant.

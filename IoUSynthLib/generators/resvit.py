@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .family import Family, Size
-from .recipe import BENCHMARK, SUPERVISED_REFINER, Recipe
+from .recipe import BENCHMARK, CITATION, SUPERVISED_REFINER, Recipe
 
 #: Attention logit between voxels that only the cyclic shift has made neighbours.
 _APART = -100.0
@@ -324,6 +324,7 @@ FAMILY = Family(
         "refiner": Recipe(steps=3_120, window=(96, 96, 96), absolute=1, average=0.0, **SUPERVISED_REFINER),
     },
     slice_axes=(0,),
+    citation=CITATION,
     size_multiple=4,
     reduced=Size({"filters": 16}, {"filters": 8}, {"width": 16}),
 )

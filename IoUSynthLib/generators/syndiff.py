@@ -23,7 +23,7 @@ from torch import nn
 
 from .diffusion import LATENT
 from .family import Family, Size
-from .recipe import BENCHMARK, Recipe
+from .recipe import BENCHMARK, CITATION, Recipe
 
 #: Width of the mapped latent that modulates the norms.
 _STYLE = 256
@@ -518,6 +518,7 @@ FAMILY = Family(
     refiner_sees_ultrasound=True,
     diffusion=True,
     slice_axes=(0,),
+    citation=CITATION,
     size_multiple=32,
     reduced=Size({"filters": 8}, {"filters": 8}, {"filters": 8}),
 )

@@ -39,4 +39,7 @@ FAMILY = Family(
     estimates_error=True,
     foldable=True,
     size_multiple=16,
+    windows={2: (192, 192), 3: (96, 96, 96)},
+    fusion_scale=5,  # chosen on validation heads and by eye on real sweeps
+    half=True,
 )

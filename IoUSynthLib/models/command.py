@@ -48,9 +48,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     importing.add_argument("-o", "--output", required=True, type=Path, metavar="BUNDLE", help="folder to make")
     importing.set_defaults(action=_import)
     exporting = actions.add_parser("export", help="make a bundle (ONNX, TorchScript) of a trained run")
-    exporting.add_argument("run_folder", type=Path, metavar="RUN", help="folder that train wrote for a family's preset")
+    exporting.add_argument("run_folder", type=Path, metavar="RUN", help="folder that train wrote")
     exporting.add_argument("-o", "--output", required=True, type=Path, metavar="BUNDLE", help="folder to make")
     exporting.add_argument("--licence", type=Path, metavar="FILE", help="text of the weights' licence, if one is given")
+    stated = exporting.add_argument_group("what you state of the weights; metadata and card say nothing else of them")
+    stated.add_argument("--weights-version", default="0.1.0", metavar="VERSION", help="default: 0.1.0")
+    stated.add_argument("--authors", default="", metavar="TEXT", help="who made them")
+    stated.add_argument("--citation", default="", metavar="TEXT", help="what to cite")
+    stated.add_argument(
+        "--trained-on", default="", metavar="TEXT", help="in place of what the run has kept about its cohort"
+    )
+    stated.add_argument(
+        "--generator", default="", metavar="NAME", help="of a segmenter: the model whose synthetic MRI it learned from"
+    )
     exporting.set_defaults(action=_export)
 
 
@@ -132,6 +142,6 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from ..training.family_bundle import run
+    from ..training.release import run
 
     return run(options)

@@ -41,6 +41,13 @@ _CAUTION = (
     "Its images are synthetic: they show what a network expects an MRI to look like where the ultrasound was recorded, "
     "not what an MRI scanner has measured."
 )
+#: What no generator can know, whatever it has learned from.
+_LIMITS = """- Grey and white matter barely differ in ultrasound: the boundary between them is mostly the network's
+  expectation.
+- Behind bone, air and calcification there is no echo and hence no information, whatever is shown there."""
+_LIMITS_OF_THE_ERROR = """
+- The expected error was learned on the cases for training; it is high where the network fails there, not everywhere it
+  may fail."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,7 +274,7 @@ def _places(template: str) -> list[str]:
 def _words(said: Mapping[str, Any]) -> dict[str, str]:
     """What the metadata say, by the place in the template."""
     section, formats = said["iousynth"], said["network_data_format"]
-    segments, images = section["kind"] == "segmenter", " and ".join(_images(section))
+    segments, images, limits = section["kind"] == "segmenter", " and ".join(_images(section)), ""
     if segments:
         job, outputs = f"Outlines tumour and resection cavity on volumes of {_listed(section['inputs'])}.", "logits of "
         outputs += _listed(section["outputs"])
@@ -279,6 +286,7 @@ def _words(said: Mapping[str, Any]) -> dict[str, str]:
         )
         outputs = f"{images} in [-1, 1]"
         outputs += ", and the natural logarithm of the expected absolute error, in the same units" if error else ""
+        limits = f"{_LIMITS}{_LIMITS_OF_THE_ERROR if error else ''}"
     voxels = " x ".join(f"{edge:g}" for edge in section["spacing"])
     channels = formats["inputs"]["image"]["channel_def"].values()
     return {
@@ -288,6 +296,7 @@ def _words(said: Mapping[str, Any]) -> dict[str, str]:
         "inputs": f"{_shape(formats['inputs']['image'])}: {_listed(channels)}, each in [-1, 1], -1 outside the fan",
         "outputs": f"{_shape(formats['outputs']['prediction'])}: {outputs}",
         "training_data": said.get("data_source", ""),
+        "limits": limits,
         "citation": section.get("citation", ""),
     }
 

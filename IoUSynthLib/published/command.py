@@ -213,7 +213,7 @@ def _export_refiner(wanted: _Wanted, network: torch.nn.Module, section: dict, pa
     channels = len(wanted.targets)
     with _export_errors(wanted.refiner):
         if section["padding"] == "multiple":  # it sees grids of any size
-            export_onnx(network.eval(), channels, path, 4 * section["size_multiple"], dimensions=3)
+            export_onnx(network.eval(), channels, path, size_multiple=4 * section["size_multiple"], dimensions=3)
         else:
             export_onnx(network.eval(), channels, path, size=section["window"])
 

@@ -1,10 +1,7 @@
-"""From a trained network to a bundle that the operating room can run."""
+"""A trained network as ONNX and as TorchScript, compared with torch."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,21 +11,12 @@ import numpy as np
 import torch
 
 from ..generators.diffusion import Sampler
-from ..models.bundle import NETWORK_FILE, REFINER_FILE
 
 OPSET = 18
 #: Largest difference between ONNX Runtime and torch that an export may show, in units of the network's output.
 TOLERANCE = 1e-3
 #: The same where the weights are stored in half precision: a hundredth of the networks' range [-1, 1].
 HALF_TOLERANCE = 2e-2
-
-#: What a bundle says of its licence where none was stated, or where only the text of another than Apache-2.0 is known.
-LICENCE_NOT_STATED, LICENCE_IN_FILE = "LicenseRef-not-stated", "LicenseRef-see-LICENSE"
-_NO_LICENCE = "No licence was stated for these weights. Ask whoever trained them before you use them or pass them on.\n"
-_APACHE = Path(__file__).parents[1] / "models" / "licences" / "Apache-2.0.txt"
-
-#: Where a bundle keeps its networks as TorchScript, if it does.
-TORCHSCRIPT_FILE, REFINER_TORCHSCRIPT_FILE = "models/model.ts", "models/refiner.ts"
 
 #: Sizes of the example that an export is traced with, and of the two on which it is checked, in multiples.
 _FREE_SIZES = ((4, 6, 5), (5, 5, 4), (8, 4, 6))
@@ -38,6 +26,7 @@ def export_onnx(
     network: torch.nn.Module,
     channels: int,
     path: Path,
+    *,
     size_multiple: int = 16,
     size: Sequence[int] | None = None,
     dimensions: int = 2,
@@ -181,7 +170,7 @@ def _compare(network: torch.nn.Module, channels: int, path: Path, sizes: Sequenc
 
 
 @torch.no_grad()
-def export_torchscript(network: torch.nn.Module, channels: int, path: Path, size: Sequence[int]) -> float:
+def export_torchscript(network: torch.nn.Module, channels: int, path: Path, *, size: Sequence[int]) -> float:
     """Write a network as TorchScript for images of one size, and compare what is read back with torch.
 
     Parameters
@@ -219,57 +208,3 @@ def strip_torchscript(path: Path) -> None:
         for member, content in members:
             if not member.filename.endswith(".debug_pkl"):
                 archive.writestr(member, content)
-
-
-def write_bundle(
-    folder: Path, model: Path, metadata: dict, card: str, licence: Path | None, refiner: Path | None = None,
-    torchscript: Path | None = None, refiner_torchscript: Path | None = None,
-) -> Path:
-    """Lay out a bundle as MONAI does: configs/metadata.json, models/model.onnx, docs/README.md, LICENSE.
-
-    Parameters
-    ----------
-    folder
-        The bundle; what it holds is replaced.
-    model
-        ONNX file.
-    metadata
-        Content of metadata.json; the checksums are added to its "iousynth" section, and the licence, as far as its text
-        tells, if it is not in there.
-    card
-        Text of the model card.
-    licence
-        Text of the licence; without it the bundle says that none was stated.
-    refiner
-        ONNX file of the second stage of 2D + 3D-refine, which the section's entry "refiner" describes.
-    torchscript, refiner_torchscript
-        The same networks as TorchScript, for other programs than this.
-    """
-    for part in ("configs", "models", "docs"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    checksums = {}
-    files = {
-        NETWORK_FILE: model, REFINER_FILE: refiner, TORCHSCRIPT_FILE: torchscript,
-        REFINER_TORCHSCRIPT_FILE: refiner_torchscript,
-    }
-    for name, source in files.items():
-        target = folder / name
-        if source is None:
-            continue
-        if source.resolve() != target.resolve():
-            shutil.copyfile(source, target)
-        checksums[name] = hashlib.sha256(target.read_bytes()).hexdigest()
-    terms = _NO_LICENCE if licence is None else licence.read_text(encoding="utf-8")
-    (folder / "LICENSE").write_text(terms, encoding="utf-8")
-    section = {"licence": _licence_name(terms), **metadata["iousynth"], "checksums": checksums}
-    text = json.dumps({**metadata, "iousynth": section}, indent=2, ensure_ascii=False)
-    (folder / "configs" / "metadata.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "docs" / "README.md").write_text(card, encoding="utf-8")
-    return folder
-
-
-def _licence_name(text: str) -> str:
-    """SPDX identifier of a licence's text, or a reference to the text."""
-    if text == _NO_LICENCE:
-        return LICENCE_NOT_STATED
-    return "Apache-2.0" if text.split() == _APACHE.read_text(encoding="utf-8").split() else LICENCE_IN_FILE

@@ -70,6 +70,11 @@ class Stage(ABC):
 
     @property
     @abstractmethod
+    def traits(self) -> Family:
+        """How the network's family is built and run."""
+
+    @property
+    @abstractmethod
     def inputs(self) -> tuple[str, ...]:
         """Images that the network reads; in 2.5D three neighbouring slices of each."""
 
@@ -157,7 +162,6 @@ class _FamilyStage(Stage):
 
     @property
     def traits(self) -> Family:
-        """The family."""
         return get_family(self.family)
 
 
@@ -235,6 +239,7 @@ class Segmentation(Stage):
 
     kind = "segmenter"
     outputs = CLASSES
+    traits = unet.FAMILY
     foldable = True
 
     @property

@@ -1,10 +1,4 @@
-"""Train a preset, and what that leaves on disk.
-
-The folder of a run holds ``run.json`` (what was trained, how, and on which cohort: all that a bundle can say of it) and
-what :class:`.trainer.Trainer` keeps: ``checkpoint.pt``, ``best.pt``, ``curve.csv``, ``samples`` and ``tensorboard``. A
-recipe with an earlier phase has that phase's in ``pretraining``. A run of 2D+3D-refine has its first stage's in
-``slices``, with the bundle of it in ``slices/bundle``, and what that made of the cohort in ``predictions``.
-"""
+"""Train a preset; :mod:`.run_folder` says what that leaves on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.optim.swa_utils import AveragedModel
 
 from ..cases.index import describe_index, read_index
 from ..models.bundle import Bundle, load
@@ -24,13 +17,12 @@ from .data import Batches, DrawnAhead, RandomBatches, load_volumes
 from .distributed import World
 from .initial import start_from
 from .objectives.objective import Objective
+from .predictions import predict_cohort
 from .preset import REFINER, Preset, Stage
 from .presets import find_preset
+from .release import export_run
+from .run_folder import BUNDLE, PREDICTIONS, PRETRAINING, RUN, average_weights
 from .trainer import Trainer
-
-RUN = "run.json"
-#: Folders within a run, or a stage of it.
-PRETRAINING, BUNDLE, PREDICTIONS = "pretraining", "bundle", "predictions"
 
 
 def train(
@@ -55,7 +47,7 @@ def train(
     cohort
         Folder of a prepared or simulated cohort.
     output
-        Folder of the run, as above. A run that is there is resumed.
+        Folder of the run. A run that is there is resumed.
     predictions
         Synthetic MRI of the cohort (:func:`.predictions.predict_cohort`), for segmenters; the true MRI without it.
     seed
@@ -83,14 +75,6 @@ def train(
         initial=initial, workers=workers,
     )
     return [run.train(stage) for stage in preset.stages][-1]
-
-
-def average_weights(folder: Path, network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The averaged weights of the best checkpoint in a folder, or of the last when none was scored."""
-    average = AveragedModel(network, use_buffers=True)
-    chosen = folder / "best.pt" if (folder / "best.pt").exists() else folder / "checkpoint.pt"
-    average.load_state_dict(torch.load(chosen, map_location="cpu", weights_only=True)["average"])
-    return average.module.state_dict()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,13 +166,10 @@ class _Run:
 
     def _predict(self) -> Path:
         """Let the first stage predict the cases to learn from, once."""
-        from .family_bundle import export_run
-        from .predictions import predict_cohort
-
         first = replace(self.preset, stages=(self.preset.first,))
         bundle, predictions = self.output / first.last.folder / BUNDLE, self.output / PREDICTIONS
         if not bundle.exists():
-            export_run(self.output, bundle, first)
+            export_run(self.output, bundle, preset=first)
         folders = [folder for split in ("train", "validation") for folder in read_index(self.cohort, split)]
         predict_cohort(folders, load(bundle), predictions, device=self.device)
         return predictions

@@ -64,9 +64,10 @@ def simulated(monkeypatch, tiny_models, ultrasound):
         """Export once: all variants learn from the same noise here, so all networks must be the same."""
         weights = torch.cat([value.flatten().float() for value in network.state_dict().values()])
         if not exported:
-            export_onnx(network, channels, path, size_multiple)
+            export_onnx(network, channels, path, size_multiple=size_multiple)
             exported.extend((weights, path.read_bytes()))
         assert torch.equal(weights, exported[0])
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(exported[1])
 
     monkeypatch.setattr(ablation, "export_onnx", export)

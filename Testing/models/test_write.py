@@ -53,10 +53,11 @@ def test_nothing_is_said_that_nobody_has_said(tmp_path):
     assert not unknown & set(metadata["iousynth"])
     assert metadata["task"] == "synthesis of T2w and FLAIR MRI from intraoperative ultrasound"
     assert "No licence was stated" in (tmp_path / "own" / "LICENSE").read_text()
-    assert re.findall("^#+ .*", card, re.MULTILINE) == ["# own", "## What it does"]
+    assert re.findall("^#+ .*", card, re.MULTILINE) == ["# own", "## What it does", "## Limits"]
     assert "predicts, for every voxel inside the ultrasound fan, T2w and FLAIR and the error to be expected" in card
     assert "a small network, on voxels of 0.8 x 0.8 x 0.8 mm. Made by hand." in card
     assert "`image` (B, 3, 8*n, 8*n): ioUS slice k-1, ioUS slice k and ioUS slice k+1, each in [-1, 1]" in card
+    assert card.endswith("not everywhere it\n  may fail.\n")
     assert not re.search(r"[{}|]", card)
 
 
@@ -74,6 +75,7 @@ def test_a_segmenter_makes_no_images(tmp_path):
     metadata, card = write(tmp_path / "own", SEGMENTER, segmenter_network)
     assert load(tmp_path / "own").kind == "segmenter"
     assert "synthetic: they show" not in card
+    assert "## Limits" not in card
     assert "Outlines tumour and resection cavity on volumes of ioUS, T2w and FLAIR." in card
     assert "`prediction` (B, 3, 32, 32): logits of background, tumour and cavity\n" in card
     prediction = metadata["network_data_format"]["outputs"]["prediction"]

@@ -24,14 +24,21 @@ from IoUSynthLib.cases.case import Case, write_case  # noqa: E402
 from IoUSynthLib.cases.index import read_index  # noqa: E402
 from IoUSynthLib.inference import open_session, predict  # noqa: E402
 from IoUSynthLib.models.bundle import METADATA, load  # noqa: E402
+from IoUSynthLib.models.write import LICENCE_NOT_STATED  # noqa: E402
 from IoUSynthLib.training import preset as preset_module  # noqa: E402
 from IoUSynthLib.training import trainer  # noqa: E402
 from IoUSynthLib.training.data import load_volumes  # noqa: E402
-from IoUSynthLib.training.export import LICENCE_NOT_STATED  # noqa: E402
-from IoUSynthLib.training.family_bundle import export_run  # noqa: E402
 from IoUSynthLib.training.preset import REFINER, SLICES  # noqa: E402
 from IoUSynthLib.training.presets import PRESETS  # noqa: E402
-from IoUSynthLib.training.run import BUNDLE, PREDICTIONS, PRETRAINING, RUN, average_weights, train  # noqa: E402
+from IoUSynthLib.training.release import export_run  # noqa: E402
+from IoUSynthLib.training.run import train  # noqa: E402
+from IoUSynthLib.training.run_folder import (  # noqa: E402
+    BUNDLE,
+    PREDICTIONS,
+    PRETRAINING,
+    RUN,
+    average_weights,
+)
 from IoUSynthLib.volume import Volume  # noqa: E402
 
 EDGE = 40
@@ -117,7 +124,7 @@ def slice_runs(cohort, tmp_path_factory):
         if name not in runs:
             run = tmp_path_factory.mktemp("slices") / name
             learn(small(name), cohort, run)
-            assert export_run(run, run / BUNDLE, small(name)) < 1e-3
+            assert export_run(run, run / BUNDLE, preset=small(name)) < 1e-3
             runs[name] = run
         return runs[name]
 
@@ -147,7 +154,7 @@ def test_slices_with_neighbours_and_volumes(name, cohort, sweep, tmp_path):
     network = learn(small(name), cohort, run)
     weights = average_weights(run, small(name).last.network())
     assert all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
-    assert export_run(run, bundle, small(name)) < 1e-3
+    assert export_run(run, bundle, preset=small(name)) < 1e-3
     check_bundle(small(name), bundle, sweep)
 
 
@@ -192,7 +199,7 @@ def check_refined(preset, network, run, folder):
     assert [(stage["name"], stage["window"]) for stage in stages] == [(SLICES, [64] * 2), (REFINER, [32] * 3)]
     first = load(run / SLICES / "bundle")
     assert (first.regime, first.refiner) == ("2D", None)
-    export_run(run, folder, preset)
+    export_run(run, folder, preset=preset)
     bundle = load(folder)
     bundle.verify()
     assert (bundle.regime, bundle.sha256) == ("2D", first.sha256)
@@ -253,7 +260,7 @@ def test_from_the_command_line(cohort, tmp_path, monkeypatch, capsys):
     assert cli.main(["models", "export", str(run), "-o", str(bundle)]) == 2
     assert "exists already" in capsys.readouterr().err
     assert cli.main(["models", "export", str(cohort), "-o", str(tmp_path / "other")]) == 2
-    assert "is no run of a family's preset" in capsys.readouterr().err
+    assert "is no run of a preset" in capsys.readouterr().err
     arguments = ["models", "export", str(run), "-o", str(tmp_path / "other")]
     assert cli.main([*arguments, "--licence", str(tmp_path / "nothing")]) == 2
     assert "nothing: cannot be read (No such file or directory); give the text" in capsys.readouterr().err

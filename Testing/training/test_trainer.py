@@ -7,19 +7,15 @@ import pytest
 import SimpleITK as sitk
 import torch
 from support.machine_names import machine_names
-from support.toy_presets import toy_unet
 from torch.optim.swa_utils import AveragedModel
 
 from IoUSynthLib.generators import build
 from IoUSynthLib.generators.recipe import Schedule
-from IoUSynthLib.inference import open_session, predict
-from IoUSynthLib.models.bundle import load
-from IoUSynthLib.training import release, trainer
+from IoUSynthLib.training import trainer
 from IoUSynthLib.training.data import SliceBatches, TrainingVolume, augment_ultrasound
 from IoUSynthLib.training.export import export_onnx
 from IoUSynthLib.training.losses import generator_loss
 from IoUSynthLib.training.objectives.objective import Objective
-from IoUSynthLib.training.presets import PRESETS
 from IoUSynthLib.training.run import train
 from IoUSynthLib.training.samples import draw_generator
 from IoUSynthLib.training.trainer import Trainer, moving_average
@@ -187,45 +183,6 @@ def test_learning_lowers_the_loss(batches, tmp_path):
     before = run._learn(batches.draw(0))["training"]
     run.run(lambda line: None)
     assert run._learn(batches.draw(0))["training"] < 0.8 * before
-
-
-def test_export_is_a_bundle_that_the_operating_room_opens(tmp_path, monkeypatch):
-    """The released bundle carries the averaged weights, passes its own comparison and its checksum."""
-    pytest.importorskip("onnxscript")
-    name = "ious2mr-2.5d"
-    monkeypatch.setitem(PRESETS, name, toy_unet(PRESETS[name]))
-    run = tmp_path / "run"
-    run.mkdir()
-    torch.manual_seed(1)
-    average = AveragedModel(PRESETS[name].last.network(), use_buffers=True)
-    torch.save({"average": average.state_dict()}, run / "checkpoint.pt")
-    licence = tmp_path / "LICENSE"
-    licence.write_text("a licence")
-    folder = release.release(name, run, tmp_path / "models", licence, training="a test")
-    bundle = load(folder)
-    bundle.verify()
-    assert bundle.outputs == ("T2w", "FLAIR", "log_error")
-    assert "a test" in (folder / "docs" / "README.md").read_text()
-    assert machine_names(folder) == []
-    assert (folder / "LICENSE").read_text() == "a licence"
-
-
-def test_a_segmenter_of_volumes_is_released_as_one(tmp_path, monkeypatch):
-    pytest.importorskip("onnxscript")
-    name = "lesion-3d"
-    monkeypatch.setitem(PRESETS, name, toy_unet(PRESETS[name]))
-    run, licence = tmp_path / "run", tmp_path / "LICENSE"
-    run.mkdir()
-    licence.write_text("a licence")
-    torch.manual_seed(1)
-    network = PRESETS[name].last.network()
-    torch.save({"average": AveragedModel(network, use_buffers=True).state_dict()}, run / "checkpoint.pt")
-    bundle = load(release.release(name, run, tmp_path / "models", licence))
-    assert (bundle.regime, bundle.spacing, bundle.slice_axes, len(bundle.window)) == ("3D", (1.6,) * 3, (), 3)
-    image = np.random.default_rng(0).uniform(-1, 1, (3, 32, 16, 48)).astype(np.float32)
-    found = predict(open_session(bundle, "cpu"), image, np.ones(image.shape[1:], bool), bundle)
-    expected = network.eval()(torch.from_numpy(image)[None])[0].detach().numpy()
-    assert np.allclose(found, expected, atol=1e-4)
 
 
 def test_export_notices_a_network_that_onnx_gets_wrong(tmp_path, monkeypatch):

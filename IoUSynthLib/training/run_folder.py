@@ -1,0 +1,94 @@
+"""What a training leaves on disk, and reading it back.
+
+The folder of a run holds ``run.json`` (what was trained, how, and on which cohort: all that a bundle can say of it) and
+what :class:`.trainer.Trainer` keeps: ``checkpoint.pt``, ``best.pt``, ``curve.csv``, ``samples`` and ``tensorboard``. A
+recipe with an earlier phase has that phase's in ``pretraining``. A run of 2D+3D-refine has its first stage's in
+``slices``, with the bundle of it in ``slices/bundle``, and what that made of the cohort in ``predictions``. A segmenter
+that was calibrated has ``operating_point.json`` (:mod:`.calibration`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from ..generators.diffusion import Sampler
+from ..volume import InputError
+from .preset import REFINER, Preset, Stage
+from .presets import PRESETS
+
+RUN = "run.json"
+#: Folders within a run, or a stage of it.
+PRETRAINING, BUNDLE, PREDICTIONS = "pretraining", "bundle", "predictions"
+
+
+def average_weights(folder: Path, network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The averaged weights of the best checkpoint in a folder, or of the last when none was scored."""
+    average = AveragedModel(network, use_buffers=True)
+    chosen = folder / "best.pt" if (folder / "best.pt").exists() else folder / "checkpoint.pt"
+    average.load_state_dict(torch.load(chosen, map_location="cpu", weights_only=True)["average"])
+    return average.module.state_dict()
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that has weights.
+
+    Attributes
+    ----------
+    folder
+        What ``iousynth train`` wrote.
+    preset
+        What was trained.
+    record
+        What the run says of itself.
+    """
+
+    folder: Path
+    preset: Preset
+    record: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path, preset: Preset | None = None) -> FinishedRun:
+        """Find out what a run is.
+
+        Parameters
+        ----------
+        folder
+            Its folder.
+        preset
+            What was trained, where that is none of :data:`.presets.PRESETS`.
+
+        Raises
+        ------
+        InputError
+            There is no such run, or it has not come so far as to have weights.
+        """
+        try:
+            record = json.loads((folder / RUN).read_text(encoding="utf-8"))
+            preset = preset or PRESETS[record["preset"]]
+            known = len(record["stages"]) >= len(preset.stages)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{folder}: is no run of a preset; give the output folder of iousynth train (see its --list)"
+            ) from error
+        if not known or not (folder / preset.last.folder / "checkpoint.pt").is_file():
+            raise InputError(f"{folder}: has no checkpoint of a known preset; let iousynth train finish first")
+        return cls(folder, preset, record)
+
+    def window(self, stage: Stage) -> list[int]:
+        """Size of the windows that a stage learned from."""
+        return next(entry["window"] for entry in self.record["stages"] if entry["name"] == stage.name)
+
+    def network(self, stage: Stage) -> torch.nn.Module:
+        """The averaged network of a stage's best checkpoint, ready to predict; a diffusion within its sampler."""
+        network = stage.network()
+        network.load_state_dict(average_weights(self.folder / stage.folder, network))
+        if stage.traits.diffusion and stage.name != REFINER:
+            network = Sampler(network, len(stage.outputs), self.window(stage))
+        return network.eval()
