@@ -13,7 +13,7 @@ from ..commands import complain
 EXPERIMENTS = {
     "shipped-models": (".shipped_models", "make the models that ship: train, calibrate, export, evaluate, describe"),
     "ablation": (".ablation", "what each part of the simulator brings"),
-    "families": (".comparison", "the benchmark's families side by side on simulated cases"),
+    "families": (".families", "the benchmark's families side by side on simulated cases"),
     "overfit": (".overfit", "whether each family can learn two cases by heart"),
     "agreement": (".agreement", "whether synthetic MRI follows the ultrasound, on real ultrasound, too"),
     "realism": (".realism.command", "how close simulated ultrasound is to real ultrasound"),

@@ -12,66 +12,53 @@ losses and inference fit together, and nothing of how it does on a new case. Wri
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..cases.case import read_case, target_image
 from ..cases.index import INDEX, read_index, write_index
+from ..constants import TARGETS
 from ..evaluation.baselines import MONOTONE_MAP, Baselines, fit_baselines
 from ..models.bundle import load
+from ..outputs.markdown import markdown_table
 from ..preprocessing import normalize_ultrasound
 from ..training.predictions import predict_case
 from ..training.preset import Preset
-from ..training.release import export_run
-from ..training.run import train
 from ..volume import InputError
-from .reporting import Report, say
-from .trials import BENCHMARK, add_trial_arguments, describe_size, trial_presets
+from .trials import Trial, add_trial_arguments
 
 CASES = 2
 
 
-
-def overfit(
-    cohort: Path, output: Path, families: Sequence[str] = BENCHMARK, regime: str = "2D", steps: int = 600,
-    published: bool = False, device: str = "cpu", report: Report = print,
-) -> str:
-    """Train and score families in a regime, for T2w and FLAIR, and return the table.
+def overfit(trial: Trial) -> tuple[str, bool]:
+    """Train and score families in a regime, for T2w and FLAIR.
 
     Parameters
     ----------
-    cohort
-        Folder of a simulated cohort.
-    output
-        Folder of all that is made.
-    families, regime, steps, published
-        As in :func:`.trials.trial_presets`.
-    device
-        "cpu" or "cuda".
-    report
-        Receives lines about the progress.
+    trial
+        What is trained, on a cohort of which two training cases are used.
+
+    Returns
+    -------
+    tuple of str and bool
+        The table, and whether every family beats the map.
 
     Raises
     ------
     InputError
         The cohort has fewer than two cases for training.
     """
-    chosen = _choose(cohort, output / "cohort")
+    chosen = _choose(trial.cohort, trial.output / "cohort")
     baselines = fit_baselines(read_index(chosen, "train"))
-    rows = []
-    for preset in trial_presets(families, regime, steps, published):
-        report(f"{preset.name}: {steps} steps")
-        rows.append(_learn(preset, chosen, output / preset.name, baselines, device, report))
-    content = {"simulated": True, "regime": regime, "steps": steps, "published": published, "families": rows}
-    (output / "overfit.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    table = _table(rows, regime, steps, published)
-    (output / "overfit.md").write_text(table, encoding="utf-8")
-    return table
+    rows = [_learn(trial, preset, chosen, baselines=baselines) for preset in trial.presets]
+    table = _table(trial, rows)
+    trial.write("overfit", {"families": rows}, table)
+    return table, all(row["beats the map"] for row in rows)
 
 
 def _choose(cohort: Path, folder: Path) -> Path:
@@ -93,44 +80,39 @@ def _choose(cohort: Path, folder: Path) -> Path:
 
 
 def _learn(
-    preset: Preset, cohort: Path, output: Path, baselines: dict[str, Baselines], device: str, report: Report
+    trial: Trial, preset: Preset, cohort: Path, *, baselines: Mapping[str, Baselines]
 ) -> dict[str, str | float]:
-    started = time.monotonic()
-    train(preset, cohort, output / "run", device=device, report=lambda line: None)
-    bundle = output / "bundle"
-    if bundle.exists():
-        shutil.rmtree(bundle)
-    export_run(output / "run", bundle, preset=preset)
+    """Train and export a family, and return its mean errors and those of the map, by contrast."""
+    started, output = time.monotonic(), trial.output / preset.name
+    shutil.rmtree(output / "bundle", ignore_errors=True)  # of a shorter training, perhaps
+    trial.learn(preset, cohort, output)
     row: dict[str, str | float] = {"family": preset.last.family, "seconds": round(time.monotonic() - started, 1)}
     errors: dict[str, list[float]] = {}
     for folder in read_index(cohort, "train"):
         case = read_case(folder)
         fan, ultrasound = case.fan.array > 0, normalize_ultrasound(case.images["ioUS"].array)
-        predicted = predict_case(load(bundle), case, device=device)
-        for name, image in predicted.items():
+        for name, image in predict_case(load(output / "bundle"), case, device=trial.device).items():
             mapped = baselines[name].predictions(ultrasound, fan)[MONOTONE_MAP]
             for what, found in ((name, image), (f"{name} {MONOTONE_MAP}", mapped)):
                 error = np.abs(found - target_image(case, name))[fan].mean() / 2
                 errors.setdefault(what, []).append(float(error))
     row |= {what: float(np.mean(values)) for what, values in errors.items()}
     row["beats the map"] = all(row[name] < row[f"{name} {MONOTONE_MAP}"] for name in preset.last.targets)
-    report(f"{preset.name}: " + ", ".join(f"{key} {value}" for key, value in row.items() if key != "family"))
+    trial.report(f"{preset.name}: " + ", ".join(f"{key} {value}" for key, value in row.items() if key != "family"))
     return row
 
 
-def _table(rows: Sequence[dict], regime: str, steps: int, published: bool) -> str:
-    lines = [
-        f"Two simulated cases learned by heart: {regime}, {describe_size(published)}, {steps} steps each. "
-        f"Mean absolute error inside the fan, intensities in [0, 1], of the network / of the best {MONOTONE_MAP}.",
-        "",
-        "| family | T2w | FLAIR | both beaten | seconds |",
-        "|---|---|---|---|---|",
-    ]
+def _table(trial: Trial, rows: Sequence[Mapping[str, Any]]) -> str:
+    cells = []
     for row in rows:
-        pairs = [f"{row[name]:.4f} / {row[f'{name} {MONOTONE_MAP}']:.4f}" for name in ("T2w", "FLAIR")]
-        beaten = "yes" if row["beats the map"] else "no"
-        lines.append(f"| {row['family']} | {pairs[0]} | {pairs[1]} | {beaten} | {row['seconds']} |")
-    return "\n".join(lines) + "\n"
+        pairs = [f"{row[name]:.4f} / {row[f'{name} {MONOTONE_MAP}']:.4f}" for name in TARGETS]
+        cells.append([row["family"], *pairs, "yes" if row["beats the map"] else "no", row["seconds"]])
+    heading = (
+        f"Two simulated cases learned by heart: {trial.regime}, {trial.size}, {trial.steps} steps each. "
+        f"Mean absolute error inside the fan, intensities in [0, 1], of the network / of the best {MONOTONE_MAP}."
+    )
+    table = markdown_table(["family", "T2w", "FLAIR", "both beaten", "seconds"], cells)
+    return f"{heading}\n\n{table}\n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -140,9 +122,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the check and print its table; 0 when every family beats the map, 1 when one does not."""
-    table = overfit(
-        options.data, options.output, options.families, options.regime, options.steps, options.published,
-        options.device, say,
-    )
+    table, beaten = overfit(Trial.of(options))
     print(table, end="")
-    return 0 if "| no |" not in table else 1
+    return 0 if beaten else 1

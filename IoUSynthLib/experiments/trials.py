@@ -1,36 +1,101 @@
-"""What the trials of the benchmark's families share: presets, their size, and the options on the command line."""
+"""A trial of the benchmark's families: what it is given, and training and exporting one of them."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from ..commands import positive
 from ..constants import TARGETS
 from ..generators import FAMILIES, REGIMES, get_family
 from ..training.preset import Preset
 from ..training.presets import PRESETS, preset_name
+from ..training.release import export_run
+from ..training.run import train
+from .reporting import Report, say
 
 #: The families that presets are made of; the U-Net, which ships, has none.
 BENCHMARK = tuple(name for name in FAMILIES if get_family(name).recipes)
 
 
-def trial_presets(families: Sequence[str], regime: str, steps: int, published: bool) -> list[Preset]:
-    """The families' presets for T2w and FLAIR.
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What a trial is given.
 
-    Parameters
+    Attributes
     ----------
-    families, regime
-        Names in :data:`BENCHMARK` and ``generators.REGIMES``.
+    cohort
+        Folder of a simulated cohort.
+    output
+        Folder of all that is made; runs in it go on where they stopped.
     steps
         Length of every training, also of each of ResViT's two phases and of a first stage.
+    families, regime
+        Names in :data:`BENCHMARK` and ``generators.REGIMES``.
     published
         Networks, windows and rates of the published sizes, which takes a GPU; else those of :func:`reduced`.
+    device
+        "cpu" or "cuda".
+    report
+        Receives lines about the progress.
     """
-    names = [preset_name(family, regime, TARGETS) for family in BENCHMARK if family in families]
-    chosen = [PRESETS[name] for name in names if name in PRESETS]
-    return [preset.shortened(steps) if published else reduced(preset, steps) for preset in chosen]
+
+    cohort: Path
+    output: Path
+    steps: int
+    families: Sequence[str] = BENCHMARK
+    regime: str = "2D"
+    published: bool = False
+    device: str = "cpu"
+    report: Report = say
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> Trial:
+        """What :func:`add_trial_arguments` let the user choose."""
+        return cls(
+            cohort=options.data, output=options.output, steps=options.steps, families=options.families,
+            regime=options.regime, published=options.published, device=options.device,
+        )  # fmt: skip
+
+    @property
+    def presets(self) -> list[Preset]:
+        """The families' presets for T2w and FLAIR."""
+        names = [preset_name(family, self.regime, TARGETS) for family in BENCHMARK if family in self.families]
+        chosen = [PRESETS[name] for name in names if name in PRESETS]
+        return [preset.shortened(self.steps) if self.published else reduced(preset, self.steps) for preset in chosen]
+
+    @property
+    def size(self) -> str:
+        """Of the networks, in words for a table's heading."""
+        return "published sizes" if self.published else "narrow networks (a quarter to a third of the published widths)"
+
+    def learn(self, preset: Preset, cohort: Path, folder: Path) -> tuple[torch.nn.Module, float]:
+        """Train a preset, or go on, and export it; return the network and the minutes of training.
+
+        The run and the bundle stand in ``folder``.
+        """
+        started = time.monotonic()
+        network = train(
+            preset, cohort, folder / "run", device=self.device,
+            report=lambda line: self.report(f"{preset.name}: {line}"),
+        )
+        minutes = (time.monotonic() - started) / 60
+        if not (folder / "bundle").exists():
+            export_run(folder / "run", folder / "bundle", preset=preset)
+        return network, minutes
+
+    def write(self, name: str, found: Mapping[str, Any], text: str) -> None:
+        """Write what was found as JSON and as a text, each under the trial's name."""
+        setting = {"simulated": True, "regime": self.regime, "steps": self.steps, "published": self.published}
+        (self.output / f"{name}.json").write_text(json.dumps({**setting, **found}, indent=1) + "\n", encoding="utf-8")
+        (self.output / f"{name}.md").write_text(text, encoding="utf-8")
 
 
 def reduced(preset: Preset, steps: int) -> Preset:
@@ -38,12 +103,7 @@ def reduced(preset: Preset, steps: int) -> Preset:
     return preset.resized(
         get_family(preset.last.family).reduced, slices=96, patch=32, rate=1e-3, discriminator_rate=2e-4,
         pretraining_rate=1e-3, warm_up=steps // 10, average=0.999, mixed=True, batch_size=4,
-    ).shortened(steps)
-
-
-def describe_size(published: bool) -> str:
-    """The networks' size in words for a table's heading."""
-    return "published sizes" if published else "narrow networks (a quarter to a third of the published widths)"
+    ).shortened(steps)  # fmt: skip
 
 
 def add_trial_arguments(parser: argparse.ArgumentParser, steps: int) -> None:

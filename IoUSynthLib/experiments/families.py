@@ -13,8 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -27,16 +28,14 @@ from ..evaluation.baselines import Baselines, fit_baselines
 from ..evaluation.from_pipeline import choose_cases
 from ..evaluation.scores import Row, fidelity_scores, summarize
 from ..evaluation.tables import fidelity_table
-from ..models.bundle import load
+from ..models.bundle import Bundle, load
+from ..outputs.markdown import markdown_table
 from ..preprocessing import normalize_ultrasound
 from ..training.predictions import predict_case
 from ..training.preset import Preset
-from ..training.release import export_run
-from ..training.run import train
 from ..training.samples import draw_grid, shaded
 from ..volume import InputError
-from .reporting import Report, say
-from .trials import BENCHMARK, add_trial_arguments, describe_size, trial_presets
+from .trials import Trial, add_trial_arguments
 
 #: Training cases that the baselines are fitted on.
 _BASELINE_CASES = 20
@@ -45,27 +44,15 @@ _PICTURED = 4
 _SCORES = "scores.json"
 
 
-
-def compare(
-    cohort: Path, output: Path, families: Sequence[str] = BENCHMARK, regime: str = "2D", steps: int = 1000,
-    count: int = 12, published: bool = False, device: str = "cpu", report: Report = print,
-) -> str:
+def compare(trial: Trial, count: int = 12) -> str:
     """Train, run and score families in a regime, and return the tables.
 
     Parameters
     ----------
-    cohort
-        Folder of a simulated cohort with training, validation and test cases.
-    output
-        Folder of all that is made; runs in it go on where they stopped.
-    families, regime, steps, published
-        As in :func:`.trials.trial_presets`.
+    trial
+        What is compared, on a cohort with training, validation and test cases.
     count
         Number of test cases, half of them after a resection.
-    device
-        "cpu" or "cuda".
-    report
-        Receives lines about the progress.
 
     Raises
     ------
@@ -73,12 +60,9 @@ def compare(
         The cohort lacks an index, or cases for training or testing; or the folder holds scores of another length or
         size of training.
     """
-    training, tested = _cases(cohort, count)
+    training, tested = _cases(trial.cohort, count)
     baselines = fit_baselines(training[:_BASELINE_CASES])
-    presets = trial_presets(families, regime, steps, published)
-    found = {}
-    for preset in presets:
-        found[preset.last.family] = _family(preset, cohort, output / preset.name, tested, device, report)
+    found = {preset.last.family: _score_family(trial, preset, tested) for preset in trial.presets}
     rows = [_row(folder, baselines, [result["cases"] for result in found.values()]) for folder in tested]
     about = {
         family: {
@@ -87,12 +71,10 @@ def compare(
         }
         for family, result in found.items()
     }
-    setting = {"simulated": True, "regime": regime, "steps": steps, "published": published}
-    content = {**setting, "families": about, "cases": rows, "summary": summarize(rows)}
-    (output / "comparison.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    Image.fromarray(_picture(tested, output, presets)).save(output / "comparison.png")
-    text = _text(content)
-    (output / "comparison.md").write_text(text, encoding="utf-8")
+    content = {"families": about, "cases": rows, "summary": summarize(rows)}
+    text = _text(trial, content)
+    trial.write("comparison", content, text)
+    Image.fromarray(_picture(trial, tested)).save(trial.output / "comparison.png")
     return text
 
 
@@ -106,47 +88,45 @@ def _cases(cohort: Path, count: int) -> tuple[list[Path], list[Path]]:
     return training, choose_cases(tested, count)
 
 
-def _family(
-    preset: Preset, cohort: Path, output: Path, tested: Sequence[Path], device: str, report: Report
-) -> dict:
-    """Train, export and score a family; the images it makes and its scores stay in ``output``."""
-    started = time.monotonic()
-    bundle, scores = output / "bundle", output / _SCORES
-    setting = f"{preset.last.recipe.steps} steps of {preset.last.recipe.describe()}"
+def _score_family(trial: Trial, preset: Preset, tested: Sequence[Path]) -> dict:
+    """Train, export and score a family; the images it makes and its scores stay in its folder."""
+    output, recipe = trial.output / preset.name, preset.last.recipe
+    scores, setting = output / _SCORES, f"{recipe.steps} steps of {recipe.describe()}"
     found = json.loads(scores.read_text(encoding="utf-8")) if scores.exists() else {"setting": setting, "cases": {}}
     if found["setting"] != setting:
         raise InputError(f"{scores}: is of another setting ({found['setting']}); choose another output folder")
     if all(folder.name in found["cases"] for folder in tested):
         return found
-    network = train(
-        preset, cohort, output / "run", device=device, report=lambda line: report(f"{preset.name}: {line}")
-    )
-    minutes = (time.monotonic() - started) / 60
-    if not bundle.exists():
-        export_run(output / "run", bundle, preset=preset)
+    network, minutes = trial.learn(preset, trial.cohort, output)
     if not scores.exists():
         parameters = sum(parameter.numel() for parameter in network.parameters())
         found |= {"parameters": parameters, "minutes": minutes, "seconds": {}, "cases": {}}
+    bundle = load(output / "bundle")
     for folder in tested:
         if folder.name not in found["cases"]:
-            seconds, values = _score(preset.last.family, bundle, folder, output, device)
-            found["seconds"][folder.name], found["cases"][folder.name] = seconds, values
+            seconds, images = _predict(bundle, folder, output, device=trial.device)
+            found["seconds"][folder.name], found["cases"][folder.name] = seconds, _score(preset, folder, images)
             scores.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            report(f"{preset.name}: {folder.name} in {seconds:.1f} s")
+            trial.report(f"{preset.name}: {folder.name} in {seconds:.1f} s")
     return found
 
 
-def _score(family: str, bundle: Path, folder: Path, output: Path, device: str) -> tuple[float, dict[str, float]]:
-    """Run a family on a case, keep its images, and return the seconds that it took and the scores of both contrasts."""
+def _predict(bundle: Bundle, folder: Path, output: Path, *, device: str) -> tuple[float, dict[str, np.ndarray]]:
+    """Run a family on a case, keep its images, and return the seconds that it took and the images."""
     case = read_case(folder)
     started = time.monotonic()
-    images = predict_case(load(bundle), case, device=device)
+    images = predict_case(bundle, case, device=device)
     seconds = time.monotonic() - started
     np.savez_compressed(output / f"{folder.name}.npz", **{k: v.astype(np.float16) for k, v in images.items()})
-    scores: dict[str, float] = {}
+    return seconds, images
+
+
+def _score(preset: Preset, folder: Path, images: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The scores of both contrasts."""
+    case, scores = read_case(folder), {}
     for name, image in images.items():
-        scores |= fidelity_scores(case, name, {family: image})
-    return seconds, scores
+        scores |= fidelity_scores(case, name, {preset.last.family: image})
+    return scores
 
 
 def _row(folder: Path, baselines: dict[str, Baselines], found: Sequence[dict[str, dict[str, float]]]) -> Row:
@@ -161,22 +141,23 @@ def _row(folder: Path, baselines: dict[str, Baselines], found: Sequence[dict[str
     return row
 
 
-def _text(content: dict) -> str:
+def _text(trial: Trial, content: Mapping[str, Any]) -> str:
+    rows = [
+        [family, f"{about['parameters']:,}", f"{about['minutes']:.0f}", f"{about['seconds']:.1f}"]
+        for family, about in content["families"].items()
+    ]
     lines = [
-        f"Simulated: {len(content['cases'])} cases of heads that training never saw; {content['regime']}, "
-        f"{describe_size(content['published'])}, {content['steps']} steps each. Mean and 95 % interval.",
+        f"Simulated: {len(content['cases'])} cases of heads that training never saw; {trial.regime}, "
+        f"{trial.size}, {trial.steps} steps each. Mean and 95 % interval.",
         "",
         fidelity_table(content["summary"]),
         "",
-        "| family | parameters | minutes of training | seconds per volume |",
-        "|---|---|---|---|",
+        markdown_table(["family", "parameters", "minutes of training", "seconds per volume"], rows),
     ]
-    for family, about in content["families"].items():
-        lines.append(f"| {family} | {about['parameters']:,} | {about['minutes']:.0f} | {about['seconds']:.1f} |")
     return "\n".join(lines) + "\n"
 
 
-def _picture(tested: Sequence[Path], output: Path, presets: Sequence[Preset]) -> np.ndarray:
+def _picture(trial: Trial, tested: Sequence[Path]) -> np.ndarray:
     """The middle slice of a few test cases: ultrasound, every family's T2w, and the true one."""
     chosen = tested[:: max(1, len(tested) // _PICTURED)][:_PICTURED]
     cases = [read_case(folder) for folder in chosen]
@@ -186,8 +167,8 @@ def _picture(tested: Sequence[Path], output: Path, presets: Sequence[Preset]) ->
         return title, shaded(np.stack([volume[z] for volume, z in zip(volumes, middles, strict=True)]))
 
     columns = [column("ioUS", [normalize_ultrasound(case.images["ioUS"].array) for case in cases])]
-    for preset in presets:
-        images = [np.load(output / preset.name / f"{folder.name}.npz")["T2w"] for folder in chosen]
+    for preset in trial.presets:
+        images = [np.load(trial.output / preset.name / f"{folder.name}.npz")["T2w"] for folder in chosen]
         columns.append(column(preset.last.family, images))
     columns.append(column("T2w true", [target_image(case, "T2w") for case in cases]))
     fans = np.stack([case.fan.array[z] > 0 for case, z in zip(cases, middles, strict=True)])
@@ -202,9 +183,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the comparison and print its tables."""
-    text = compare(
-        options.data, options.output, options.families, options.regime, options.steps, options.cases,
-        options.published, options.device, say,
-    )
-    print(text, end="")
+    print(compare(Trial.of(options), options.cases), end="")
     return 0
