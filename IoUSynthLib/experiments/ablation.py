@@ -122,7 +122,7 @@ def ablate(
     volumes = {name: volume for name, (volume, *_) in read_real(real).items()}
     _check_begun(output, {**asdict(settings), "heads": list(head_paths(anatomy))})
 
-    def cohort(folder: Path, split: str, count: int, without: Sequence[str] = ()) -> list[Path]:
+    def cohort(folder: Path, split: str, count: int, *, without: Sequence[str] = ()) -> list[Path]:
         if not (folder / INDEX).is_file():
             report(f"simulating {folder.relative_to(output)}")
             simulate_cohort(
@@ -137,10 +137,12 @@ def ablate(
         folder = output / variant.replace(" ", "-").lower()
         path = folder / "scores.json"
         if not path.is_file():
-            training = cohort(folder / "cohort", "train", settings.cases, without)
+            training = cohort(folder / "cohort", "train", settings.cases, without=without)
             report(f"training {variant}")
-            network = _train(settings.stage(), training, validation, folder / "run", device, report)
-            bundle = load(_export(network, settings.stage(), variant, folder / "model"))
+            network = _train(
+                settings.stage(), training, validation, run=folder / "run", device=device, report=report
+            )
+            bundle = load(_export(network, settings.stage(), variant, folder=folder / "model"))
             report(f"scoring {variant}")
             scores = {"without": list(without), "cases": _score(bundle, test), "real": _agreement(bundle, volumes)}
             _write(path, json.dumps(scores, indent=1))
@@ -162,7 +164,13 @@ def _check_begun(output: Path, settings: dict) -> None:
 
 
 def _train(
-    stage: Stage, training: Sequence[Path], validation: Sequence[Path], run: Path, device: str, report: Report
+    stage: Stage,
+    training: Sequence[Path],
+    validation: Sequence[Path],
+    *,
+    run: Path,
+    device: str,
+    report: Report,
 ) -> torch.nn.Module:
     """Train, or go on, and return the averaged weights of the last step: no variant's data choose a checkpoint."""
     seed = SEEDS["train"]
@@ -177,7 +185,7 @@ def _train(
     ).run(report)
 
 
-def _export(network: torch.nn.Module, stage: Stage, variant: str, folder: Path) -> Path:
+def _export(network: torch.nn.Module, stage: Stage, variant: str, *, folder: Path) -> Path:
     data = f"Simulated ultrasound, {variant}: a part of a comparison, made small and not for use."
     export_onnx(network, stage.channels, folder / NETWORK_FILE, size_multiple=stage.traits.size_multiple)
     return write_bundle(

@@ -65,13 +65,13 @@ def _fidelity(results: dict[str, dict]) -> str:
     names = [(target, *metric) for target in TARGETS for metric in _METRICS]
     whole = next(iter(results.values()))["cases"]
     rows = [
-        [variant, *(_cell(result["cases"], whole, f"{t}/{METHOD}/{metric}", digits) for t, metric, _, digits in names)]
+        [variant, *(_cell(result["cases"], whole, f"{t}/{METHOD}/{m}", digits=digits) for t, m, _, digits in names)]
         for variant, result in results.items()
     ]
     return markdown_table(["variant", *(f"{target} {heading}" for target, _, heading, _ in names)], rows)
 
 
-def _cell(rows: Sequence[dict], whole: Sequence[dict], key: str, digits: int) -> str:
+def _cell(rows: Sequence[dict], whole: Sequence[dict], key: str, *, digits: int) -> str:
     """Mean, and the interval of the paired difference where there are two or more pairs."""
     pairs = [(row[key], other[key]) for row, other in zip(rows, whole, strict=True)]
     pairs = [pair for pair in pairs if None not in pair]

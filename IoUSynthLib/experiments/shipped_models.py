@@ -94,9 +94,9 @@ def run(options: argparse.Namespace) -> int:
     predict_cohort(
         folders, load(generator), predictions, progress=lambda n, of: say(f"predicted {n} of {of}"), session=session
     )
-    _trained(SEGMENTER, cohort, options, predictions)
+    _trained(SEGMENTER, cohort, options, predictions=predictions)
     comparators = {
-        name: Comparator(load(_trained(preset, cohort, options, None if true else predictions)), true)
+        name: Comparator(load(_trained(preset, cohort, options, predictions=None if true else predictions)), true)
         for name, (preset, true) in COMPARATORS.items()
     }
     results = options.output / "evaluation.json"
@@ -105,7 +105,7 @@ def run(options: argparse.Namespace) -> int:
     evaluation = json.loads(results.read_text())
     agreement = _agreement(cohort, models / GENERATOR / "docs", options)
     for name in (SEGMENTER,) if options.keep_generator else (GENERATOR, SEGMENTER):
-        _describe(name, options, evaluation, agreement)
+        _describe(name, options, evaluation=evaluation, agreement=agreement)
         shutil.copyfile(results, models / name / "docs" / "evaluation.json")
     return 0
 
@@ -117,7 +117,9 @@ def _kept(options: argparse.Namespace) -> Path:
     return folder
 
 
-def _trained(name: str, cohort: Path, options: argparse.Namespace, predictions: Path | None = None) -> Path:
+def _trained(
+    name: str, cohort: Path, options: argparse.Namespace, *, predictions: Path | None = None
+) -> Path:
     """Train a preset, or finish its training, and return its bundle, whose card has no results as yet."""
     run, stage = _run_folder(name, options), PRESETS[name].last
     bundle = options.output / "models" / name
@@ -145,7 +147,7 @@ def _run_folder(name: str, options: argparse.Namespace) -> Path:
 
 
 def _describe(
-    name: str, options: argparse.Namespace, evaluation: dict | None = None, agreement: dict | None = None
+    name: str, options: argparse.Namespace, *, evaluation: dict | None = None, agreement: dict | None = None
 ) -> Path:
     """Write what a run's bundle says of itself: as the earlier one of its name does, where there is one."""
     finished, bundle = FinishedRun.read(_run_folder(name, options)), options.output / "models" / name

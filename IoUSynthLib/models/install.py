@@ -234,11 +234,11 @@ def _stage(source: Path, folder: Path) -> Path:
             )
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        left -= _copy(stream, target, size, source)
+        left -= _copy(stream, target, size, source=source)
     return folder
 
 
-def _copy(stream: IO[bytes], target: Path, size: int, source: Path) -> int:
+def _copy(stream: IO[bytes], target: Path, size: int, *, source: Path) -> int:
     """Copy a file that must be as long as was announced; return its length."""
     length = 0
     with target.open("xb") as file:

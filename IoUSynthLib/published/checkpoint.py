@@ -47,7 +47,9 @@ def _damaged(path: Path) -> InputError:
     return InputError(f"{path}: is not a complete PyTorch checkpoint; download it again")
 
 
-def load_weights(network: torch.nn.Module, weights: Mapping[str, object], path: str | Path, title: str) -> None:
+def load_weights(
+    network: torch.nn.Module, weights: Mapping[str, object], path: str | Path, *, title: str
+) -> None:
     """Put weights into a network after comparing every name, shape and type.
 
     Parameters

@@ -126,10 +126,10 @@ def run(options: argparse.Namespace) -> int:
 def _write(bundle: Path, source: _Checkpoint, wanted: _Wanted) -> float:
     """Export the networks into a bundle, describe it, and return how far ONNX Runtime and torch differ."""
     section = {"kind": "generator", **plan(wanted.family, wanted.regime), "inputs": ["ioUS"]}
-    difference = _export(wanted.checkpoint, source.network, section, bundle / NETWORK_FILE)
+    difference = _export(wanted.checkpoint, source.network, section, path=bundle / NETWORK_FILE)
     if source.refiner is not None:
         section["refiner"] = refiner_plan(wanted.family)
-        _export_refiner(wanted, source.refiner, section["refiner"], bundle / REFINER_FILE)
+        _export_refiner(wanted, source.refiner, section["refiner"], path=bundle / REFINER_FILE)
     section |= {"outputs": list(wanted.targets), "source": {**source.sha256, "published": source.known}}
     write_bundle(
         bundle, section, description=wanted.title, origin=_origin(source), provenance=_provenance(source),
@@ -179,7 +179,9 @@ def _load_syndiff(wanted: _Wanted, sha256: str) -> _Loaded:
 
 
 def _load_gan(wanted: _Wanted, sha256: str) -> _Loaded:
-    network = gan.load_gan(wanted.checkpoint, wanted.family, *wanted.names, wanted.refiner)
+    network = gan.load_gan(
+        wanted.checkpoint, wanted.family, wanted.regime, targets=wanted.targets, refiner=wanted.refiner
+    )
     files = [file for file in (wanted.checkpoint, wanted.refiner) if file is not None]
     networks = (network,) if wanted.refiner is None else (network.slice_network, network.refiner)
     known = all(gan.identify(file) is not None for file in files)
@@ -203,13 +205,13 @@ def _checksum(path: Path) -> str:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
 
 
-def _export(checkpoint: Path, network: torch.nn.Module, section: dict, path: Path) -> float:
+def _export(checkpoint: Path, network: torch.nn.Module, section: dict, *, path: Path) -> float:
     channels = 3 if section["regime"] == "2.5D" else 1
     with _export_errors(checkpoint):
         return export_onnx(network.eval(), channels, path, size=section["window"])
 
 
-def _export_refiner(wanted: _Wanted, network: torch.nn.Module, section: dict, path: Path) -> None:
+def _export_refiner(wanted: _Wanted, network: torch.nn.Module, section: dict, *, path: Path) -> None:
     channels = len(wanted.targets)
     with _export_errors(wanted.refiner):
         if section["padding"] == "multiple":  # it sees grids of any size

@@ -47,7 +47,7 @@ class RefinedSlices(NamedTuple):
 
 
 def load_gan(
-    path: str | Path, family: str, regime: str, targets: Sequence[str], refiner: str | Path | None = None
+    path: str | Path, family: str, regime: str, *, targets: Sequence[str], refiner: str | Path | None = None
 ) -> nn.Module | RefinedSlices:
     """Read a published generator.
 
@@ -85,12 +85,14 @@ def load_gan(
     experiment, suffix = f"{FAMILIES[family]}_{_REGIMES[regime]}", _TARGETS[targets]
     what = f"the {family} generator in {regime} for {'+'.join(targets)}"
     network = _load(
-        Path(path), f"{experiment}_{suffix}", what, lambda width: build(family, regime, targets, width=width)
+        Path(path), f"{experiment}_{suffix}", what, make=lambda width: build(family, regime, targets, width=width)
     )
     if refiner is None:
         return network
     what = f"the refiner for {'+'.join(targets)}"
-    second = _load(Path(refiner), f"{experiment}_3dpost_{suffix}", what, lambda width: Refiner(len(targets), width))
+    second = _load(
+        Path(refiner), f"{experiment}_3dpost_{suffix}", what, make=lambda width: Refiner(len(targets), width)
+    )
     return RefinedSlices(network, second)
 
 
@@ -110,7 +112,7 @@ def identify(path: str | Path) -> str | None:
     return next((name for name, value in known.items() if value == checksum), None)
 
 
-def _load(path: Path, experiment: str, what: str, make: Callable[[int], nn.Module]) -> nn.Module:
+def _load(path: Path, experiment: str, what: str, *, make: Callable[[int], nn.Module]) -> nn.Module:
     """Build the network with the file's width and fill it.
 
     CycleGAN and CUT have the same network in 3D, as have Pix2Pix and SwinPix2Pix, and all families the same refiner:
@@ -130,9 +132,9 @@ def _load(path: Path, experiment: str, what: str, make: Callable[[int], nn.Modul
         except ValueError as error:
             raise InputError(f"{path}: does not fit {what} ({error}); check family, regime and targets") from error
         names = _names(outline)
-        check_weights(path, datasets, outline, names, what)
+        check_weights(path, datasets, outline, names=names, what=what)
         network = make(width)
-        copy_weights(path, datasets, network, names)
+        copy_weights(path, datasets, network, names=names)
     return network.eval()
 
 

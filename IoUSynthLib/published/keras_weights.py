@@ -100,7 +100,7 @@ def open_weights(path: Path) -> Iterator[dict[str, h5py.Dataset]]:
 
 
 def check_weights(
-    path: Path, datasets: Mapping[str, h5py.Dataset], network: nn.Module, names: Mapping[str, str], what: str
+    path: Path, datasets: Mapping[str, h5py.Dataset], network: nn.Module, *, names: Mapping[str, str], what: str
 ) -> None:
     """Check that a file holds what a network needs, all of it and nothing else; no data are read.
 
@@ -140,7 +140,7 @@ def check_weights(
 
 @torch.no_grad()
 def copy_weights(
-    path: Path, datasets: Mapping[str, h5py.Dataset], network: nn.Module, names: Mapping[str, str]
+    path: Path, datasets: Mapping[str, h5py.Dataset], network: nn.Module, *, names: Mapping[str, str]
 ) -> None:
     """Fill a network with weights that :func:`check_weights` has passed; :class:`InputError` if one is not finite."""
     parameters = dict(network.named_parameters())

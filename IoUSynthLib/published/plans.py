@@ -40,13 +40,19 @@ def plan(family: str, regime: str) -> dict[str, Any]:
     if family in ("resvit", "syndiff"):
         side, multiple = (96, 4) if family == "resvit" else (64, 8)
         if regime == "3D":
-            return _volumes(_MEDIAN_MM, [side] * 3, 0.25, multiple, blending="hanning", padding="centre")
+            return _volumes(
+                spacing=_MEDIAN_MM, window=[side] * 3, overlap=0.25, size_multiple=multiple, blending="hanning",
+                padding="centre",
+            )
         multiple = 4 if family == "resvit" else 32
-        return _slices(regime, _MEDIAN_MM, [0], [256, 256], 0.0, multiple, stretch=True)
-    how = {"fixed_spacing": True, "blending": "uniform"}
+        return _slices(
+            regime, spacing=_MEDIAN_MM, slice_axes=[0], window=[256, 256], overlap=0.0, size_multiple=multiple,
+            stretch=True,
+        )
+    how = {"spacing": _GAN_MM, "fixed_spacing": True, "overlap": 0.5, "blending": "uniform"}
     if regime == "3D":
-        return _volumes(_GAN_MM, [32, 64, 64], 0.5, 16, padding="reflect", **how)
-    return _slices(regime, _GAN_MM, [0, 1, 2], [192, 192], 0.5, 32, padding="window", **how)
+        return _volumes(**how, window=[32, 64, 64], size_multiple=16, padding="reflect")
+    return _slices(regime, **how, slice_axes=[0, 1, 2], window=[192, 192], size_multiple=32, padding="window")
 
 
 def refiner_plan(family: str) -> dict[str, Any]:
@@ -62,23 +68,9 @@ def refiner_plan(family: str) -> dict[str, Any]:
     }
 
 
-def _slices(
-    regime: str, spacing: list[float], axes: list[int], window: list[int], overlap: float, multiple: int, **more: Any
-) -> dict[str, Any]:
-    regime = "2.5D" if regime == "2.5D" else "2D"
-    return {**_windows(regime, spacing, window, overlap, multiple), "slice_axes": axes, **more}
+def _slices(regime: str, **how: Any) -> dict[str, Any]:
+    return {"regime": "2.5D" if regime == "2.5D" else "2D", "frame": "patient", **how}
 
 
-def _volumes(spacing: list[float], window: list[int], overlap: float, multiple: int, **more: Any) -> dict[str, Any]:
-    return {**_windows("3D", spacing, window, overlap, multiple), **more}
-
-
-def _windows(regime: str, spacing: list[float], window: list[int], overlap: float, multiple: int) -> dict[str, Any]:
-    return {
-        "regime": regime,
-        "spacing": spacing,
-        "frame": "patient",
-        "window": window,
-        "overlap": overlap,
-        "size_multiple": multiple,
-    }
+def _volumes(**how: Any) -> dict[str, Any]:
+    return {"regime": "3D", "frame": "patient", **how}

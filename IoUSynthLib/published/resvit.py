@@ -58,8 +58,8 @@ def load_resvit(path: str | Path, regime: str, targets: Sequence[str]) -> ResViT
     content = read_checkpoint(path)
     weights = content["G"] if isinstance(content.get("G"), Mapping) else content
     title = f"ResViT in {regime} for {' and '.join(targets)}"
-    network = build("resvit", regime, targets, **_size(weights, regime, path, title))
-    load_weights(network, weights, path, title)
+    network = build("resvit", regime, targets, **_size(weights, regime, path, title=title))
+    load_weights(network, weights, path, title=title)
     return network.eval()
 
 
@@ -67,20 +67,20 @@ def load_resvit_refiner(path: str | Path, targets: Sequence[str]) -> Refiner:
     """Load the second stage of 2D+3D-refine from ``refine.pth``; raises as :func:`load_resvit`."""
     weights = read_checkpoint(path)
     title = f"the ResViT refiner for {' and '.join(targets)}"
-    first = _shape(weights, "net.0.weight", path, title)
+    first = _shape(weights, "net.0.weight", path, title=title)
     refiner = Refiner(len(targets), first[0])
-    load_weights(refiner, weights, path, title)
+    load_weights(refiner, weights, path, title=title)
     return refiner.eval()
 
 
-def _size(weights: Mapping[str, Any], regime: str, path: str | Path, title: str) -> dict[str, Any]:
-    first = _shape(weights, "enc.0.weight" if regime == "3D" else "enc.1.weight", path, title)
+def _size(weights: Mapping[str, Any], regime: str, path: str | Path, *, title: str) -> dict[str, Any]:
+    first = _shape(weights, "enc.0.weight" if regime == "3D" else "enc.1.weight", path, title=title)
     layers = [re.match(r"arts\.(\d+)\.trans\.layers\.(\d+)\.attn\.rpb$", name) for name in weights]
     found = sorted((int(match[1]), int(match[2])) for match in layers if match)
     if not found:
         raise unfit(path, "lacks the transformer branch", title)
     blocks = {int(match[1]) for match in (re.match(r"arts\.(\d+)\.cnn\.", name) for name in weights) if match}
-    heads = _shape(weights, f"arts.{found[0][0]}.trans.layers.{found[0][1]}.attn.rpb", path, title)[-1]
+    heads = _shape(weights, f"arts.{found[0][0]}.trans.layers.{found[0][1]}.attn.rpb", path, title=title)[-1]
     if first[0] < 1 or heads < 1 or 4 * first[0] % heads:
         raise unfit(path, f"{4 * first[0]} channels cannot be split among {heads} heads", title)
     return {
@@ -92,7 +92,7 @@ def _size(weights: Mapping[str, Any], regime: str, path: str | Path, title: str)
     }
 
 
-def _shape(weights: Mapping[str, Any], name: str, path: str | Path, title: str) -> tuple[int, ...]:
+def _shape(weights: Mapping[str, Any], name: str, path: str | Path, *, title: str) -> tuple[int, ...]:
     shape = tuple(getattr(weights.get(name), "shape", ()))
     if len(shape) < 2:
         raise unfit(path, f"lacks {name}", title)

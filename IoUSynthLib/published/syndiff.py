@@ -82,5 +82,5 @@ def load_syndiff(path: str | Path, regime: str, targets: Sequence[str]) -> Slice
     if len(shape) < 2 or shape[0] < 4:  # sines and cosines of at least two frequencies
         raise unfit(path, f"lacks {first}", title)
     network = build("syndiff", regime, targets, filters=shape[0])
-    load_weights(network, weights, path, title)
+    load_weights(network, weights, path, title=title)
     return network.eval()

@@ -78,13 +78,13 @@ def generate(
     share = 0.5 if generator.refiner else 1.0
     ultrasound, session = prepared.image.array[None], session or open_session(generator, device)
     first = part_of(progress, 0.0, share)
-    passes = _passes(generator, ultrasound, prepared, session, activation=_bounded(generator), progress=first)
+    passes = _passes(generator, ultrasound, prepared, session=session, activation=_bounded(generator), progress=first)
     values = _fused(generator, passes, prepared)
     named = dict(zip(generator.outputs, values, strict=True))
     images = {name: np.clip(named[name], -1.0, 1.0) for name in generator.images}
     error = None
     if with_error and LOG_ERROR in named:
-        error = np.hypot(named[LOG_ERROR], _disagreement(generator, passes, values, prepared))
+        error = np.hypot(named[LOG_ERROR], _disagreement(generator, passes, values, prepared=prepared))
     if generator.refiner:
         stack = stacked(prepared, images, generator.refiner.inputs)
         refined = run_network(generator.refiner, stack, prepared, device=device, progress=part_of(progress, share, 1.0))
@@ -127,7 +127,7 @@ def run_network(
         As :func:`generate`.
     """
     session = open_session(bundle, device)
-    passes = _passes(bundle, images, prepared, session, activation=activation, progress=progress)
+    passes = _passes(bundle, images, prepared, session=session, activation=activation, progress=progress)
     return _fused(bundle, passes, prepared)
 
 
@@ -135,8 +135,8 @@ def _passes(
     bundle: Bundle,
     images: np.ndarray,
     prepared: Prepared,
-    session: Network,
     *,
+    session: Network,
     activation: Callable[[np.ndarray], np.ndarray] | None,
     progress: PartProgress,
 ) -> list[np.ndarray]:
@@ -158,7 +158,7 @@ def _fused(bundle: Bundle, passes: Sequence[np.ndarray], prepared: Prepared) -> 
 
 
 def _disagreement(
-    generator: Bundle, passes: Sequence[np.ndarray], values: np.ndarray, prepared: Prepared
+    generator: Bundle, passes: Sequence[np.ndarray], values: np.ndarray, *, prepared: Prepared
 ) -> np.ndarray:
     """How far the passes are from what they were fused to, in the mean over passes and images: (z, y, x)."""
     differences = [np.abs(one - values[(slice(None), *prepared.box)]) for one in passes]

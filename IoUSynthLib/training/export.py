@@ -68,11 +68,11 @@ def export_onnx(
         _write_sampler(network, channels, path)
     else:
         free = [0] if size else [0, *range(2, 2 + dimensions)]
-        _write_onnx(network, {"image": torch.randn(2, channels, *(size or shapes[0]))}, [free], path)
+        _write_onnx(network, {"image": torch.randn(2, channels, *(size or shapes[0]))}, [free], path=path)
     strip_onnx(path)
     if half:
         halve_weights(path)
-    difference = _compare(network, channels, path, [tuple(size)] if size else shapes[1:])
+    difference = _compare(network, channels, path, sizes=[tuple(size)] if size else shapes[1:])
     tolerance = HALF_TOLERANCE if half else TOLERANCE
     if difference > tolerance:
         raise RuntimeError(f"{path}: ONNX Runtime and torch differ by {difference:.2e}, more than {tolerance:.0e}")
@@ -129,7 +129,7 @@ def halve_weights(path: Path) -> None:
 
 
 def _write_onnx(
-    network: torch.nn.Module, example: Mapping[str, torch.Tensor], free: Sequence[Sequence[int]], path: Path
+    network: torch.nn.Module, example: Mapping[str, torch.Tensor], free: Sequence[Sequence[int]], *, path: Path
 ) -> None:
     """Trace a network with named inputs, each with its free axes, and write it."""
     torch.onnx.export(
@@ -151,12 +151,12 @@ def _write_sampler(sampler: Sampler, channels: int, path: Path) -> None:
 
     from .sampler_graph import Step, assemble, step_example
 
-    _write_onnx(Step(sampler).eval(), step_example(sampler, channels), [[0], [0], [], []], path)
+    _write_onnx(Step(sampler).eval(), step_example(sampler, channels), [[0], [0], [], []], path=path)
     onnx.save(assemble(onnx.load(path), sampler, channels), path)
 
 
 @torch.no_grad()
-def _compare(network: torch.nn.Module, channels: int, path: Path, sizes: Sequence[Sequence[int]]) -> float:
+def _compare(network: torch.nn.Module, channels: int, path: Path, *, sizes: Sequence[Sequence[int]]) -> float:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

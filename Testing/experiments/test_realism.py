@@ -31,8 +31,11 @@ def speckle_frames(axial, lateral, radius=40.0, step=0.1):
 @pytest.mark.parametrize(("axial", "lateral"), [(0.25, 0.4), (0.4, 0.25)])
 def test_speckle_width_follows_the_point_spread_function(axial, lateral):
     frames = speckle_frames(axial, lateral)
-    smoothing = (30.0, 30.0)  # hardly any detrending, for which theory has no term
-    found = [measures.half_width(frames.array, axis, step, smoothing) for axis, step in ((2, 0.1), (1, 0.2))]
+    found = [
+        # Hardly any detrending, for which theory has no term.
+        measures.half_width(frames.array, axis, step=step, smoothing=(30.0, 30.0))
+        for axis, step in ((2, 0.1), (1, 0.2))
+    ]
     # exp(-d^2 / (4 s^2)) is the field's autocorrelation; the envelope's is close to its square.
     expected = [np.sqrt(2 * np.log(2)) * s for s in (axial, lateral)]
     assert found == pytest.approx(expected, rel=0.12)
@@ -40,8 +43,8 @@ def test_speckle_width_follows_the_point_spread_function(axial, lateral):
 
 def test_speckle_is_not_measured_without_tissue():
     frames = speckle_frames(0.3, 0.3)
-    assert np.isnan(measures.half_width(0 * frames.array, 2, 0.1, (5.0, 5.0)))
-    assert np.isnan(measures.half_width(frames.array * np.nan, 2, 0.1, (5.0, 5.0)))
+    assert np.isnan(measures.half_width(0 * frames.array, 2, step=0.1, smoothing=(5.0, 5.0)))
+    assert np.isnan(measures.half_width(frames.array * np.nan, 2, step=0.1, smoothing=(5.0, 5.0)))
 
 
 def test_grey_levels_and_brightness_of_a_ramp():
@@ -80,10 +83,10 @@ def test_polar_slices_read_the_volume_where_the_plane_lies():
     plane = np.eye(4)
     plane[:3, 3] = 25, 0, 2
     radii, angles = np.arange(5.0, 50.0), np.linspace(-0.3, 0.3, 7)
-    frames = measures.polar_slices(array, np.ones(array.shape, bool), [plane], radii, angles)
+    frames = measures.polar_slices(array, np.ones(array.shape, bool), [plane], radii=radii, angles=angles)
     expected = 25 + np.sin(angles)[:, None] * radii + 2 * np.cos(angles)[:, None] * radii
     assert frames.array[0] == pytest.approx(expected, abs=1e-3)
-    outside = measures.polar_slices(array, np.zeros(array.shape, bool), [plane], radii, angles)
+    outside = measures.polar_slices(array, np.zeros(array.shape, bool), [plane], radii=radii, angles=angles)
     assert np.isnan(outside.array).all()
 
 
@@ -132,7 +135,7 @@ def test_classifier_repeats_with_its_seed():
     torch.set_num_threads(1)
     real, simulated = np.random.default_rng(7).standard_normal((2, 64, 32, 32)).astype(np.float32)
     first, second, other = (
-        classifier.score(classifier.train(real, simulated, seed, steps=2), real) for seed in (0, 0, 1)
+        classifier.score(classifier.train(real, simulated, seed=seed, steps=2), real) for seed in (0, 0, 1)
     )
     assert np.array_equal(first, second)
     assert not np.array_equal(first, other)
@@ -142,11 +145,11 @@ def test_patches_lie_inside_and_repeat_with_the_seed():
     ball = np.linalg.norm(np.indices((64, 64, 64)) - 31.5, axis=0) < 28
     image = ball * np.random.default_rng(5).uniform(20, 200, ball.shape)
     first, second = (
-        classifier.sample_patches(image, ball, 6, np.random.default_rng(seed)) for seed in (0, 0)
+        classifier.sample_patches(image, ball, 6, rng=np.random.default_rng(seed)) for seed in (0, 0)
     )
     assert first.shape == (6, 32, 32)
     assert np.array_equal(first, second)
-    assert len(classifier.sample_patches(image, ball & False, 6, np.random.default_rng(0))) == 0
+    assert len(classifier.sample_patches(image, ball & False, 6, rng=np.random.default_rng(0))) == 0
 
 
 @pytest.fixture
@@ -169,7 +172,7 @@ def cohort(tmp_path):
 
 def test_frames_of_a_simulated_case_lie_on_its_fan(cohort):
     volume, inside, planes, radii, angles = data.read_simulated(cohort / "case-0000")
-    frames = measures.polar_slices(volume.array, inside, planes, radii, angles)
+    frames = measures.polar_slices(volume.array, inside, planes, radii=radii, angles=angles)
     assert np.isfinite(frames.array).mean() > 0.95
     assert radii[0] == 10
     assert [plane[2, 3] for plane in planes] == pytest.approx(np.linspace(21.5, 41.5, len(planes)))
@@ -181,7 +184,7 @@ def test_fan_is_found_where_the_hand_drifted_to(cohort):
     parameters["face"] = [3.0, -2.0, 0.0]  # as if the image lay 3 mm to the left and 2 mm deeper than the sweep's axis
     (folder / "case.json").write_text(json.dumps(parameters))
     volume, inside, planes, radii, angles = data.read_simulated(folder)
-    frames = measures.polar_slices(volume.array, inside, planes, radii, angles)
+    frames = measures.polar_slices(volume.array, inside, planes, radii=radii, angles=angles)
     assert np.isfinite(frames.array).mean() > 0.93
 
 
@@ -225,5 +228,5 @@ def test_fan_of_the_real_case_covers_its_field_of_view():
     case = data.read_case(DATA)
     inside = data.field_of_view(case.array)
     planes, grid = data.case_planes(case), data.case_polar_grid()
-    frames = measures.polar_slices(case.array, inside, planes, *grid)
+    frames = measures.polar_slices(case.array, inside, planes, radii=grid[0], angles=grid[1])
     assert np.isfinite(frames.array).mean() > 0.95

@@ -338,7 +338,7 @@ def test_a_folder_that_cannot_be_written_and_a_full_disk(model, home, tmp_path, 
     assert f"{home}: cannot be written (Not a directory); make it writable" in complaint(model)
     home.parent.unlink()
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(installing, "_copy", full)

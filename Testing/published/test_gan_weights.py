@@ -85,14 +85,15 @@ def cut(answers, tmp_path):
 def test_output_is_that_of_keras(answers, tmp_path, family, regime, count):
     name = f"{family} {regime} {count}"
     path = _write(tmp_path / "g.weights.h5", _weights(answers, name))
-    network = load_gan(path, family, regime, TARGETS[:count])
+    network = load_gan(path, family, regime, targets=TARGETS[:count])
     assert not network.training
     _check(network, answers, name)
 
 
 @pytest.mark.parametrize(("name", "regime", "count"), [("cut 2D 2", "2D", 2), ("cut 3D 1", "3D", 1)])
 def test_cut_features_are_those_of_keras(answers, tmp_path, name, regime, count):
-    network = load_gan(_write(tmp_path / "g.weights.h5", _weights(answers, name)), "cut", regime, TARGETS[:count])
+    path = _write(tmp_path / "g.weights.h5", _weights(answers, name))
+    network = load_gan(path, "cut", regime, targets=TARGETS[:count])
     with torch.no_grad():
         _, features = network.forward_with_features(_image(answers, name).movedim(-1, 1))
     moments = [[float(f.mean()), float(f.std(unbiased=False))] for f in features]
@@ -101,7 +102,7 @@ def test_cut_features_are_those_of_keras(answers, tmp_path, name, regime, count)
 
 def test_generator_and_refiner_load_together(answers, cut, tmp_path):
     refiner = _write(tmp_path / "refiner_ema.weights.h5", _weights(answers, "refiner 3D 2"))
-    network = load_gan(cut[1], "cut", "2D+3D-refine", TARGETS, refiner)
+    network = load_gan(cut[1], "cut", "2D+3D-refine", targets=TARGETS, refiner=refiner)
     assert isinstance(network, RefinedSlices)
     plan, patches = plans.plan("cut", "2D+3D-refine"), plans.refiner_plan("cut")["window"]
     assert (plan["slice_axes"], plan["window"], patches) == ([0, 1, 2], [192, 192], [32, 64, 64])  # z, y, x
@@ -110,9 +111,9 @@ def test_generator_and_refiner_load_together(answers, cut, tmp_path):
 
 
 def test_every_weight_counts(answers, cut, tmp_path):
-    before = load_gan(cut[1], "cut", "2D", TARGETS).state_dict()
+    before = load_gan(cut[1], "cut", "2D", targets=TARGETS).state_dict()
     weights = {key: array + 1 for key, array in cut[0].items()}
-    after = load_gan(_write(tmp_path / "b.weights.h5", weights), "cut", "2D", TARGETS).state_dict()
+    after = load_gan(_write(tmp_path / "b.weights.h5", weights), "cut", "2D", targets=TARGETS).state_dict()
     assert all(torch.allclose(after[name], before[name] + 1) for name in before)
 
 
@@ -122,7 +123,8 @@ def test_optimizer_and_random_state_are_ignored(answers, cut, tmp_path):
         "layers/dropout/seed_generator/vars/0": np.zeros(2, np.uint32),
         "discriminator/layers/conv2d/vars/0": np.ones((4, 4, 1, 8), np.float32),
     }
-    _check(load_gan(_write(tmp_path / "b.weights.h5", cut[0] | extra), "cut", "2D", TARGETS), answers, "cut 2D 2")
+    path = _write(tmp_path / "b.weights.h5", cut[0] | extra)
+    _check(load_gan(path, "cut", "2D", targets=TARGETS), answers, "cut 2D 2")
 
 
 @pytest.mark.parametrize(
@@ -138,17 +140,17 @@ def test_optimizer_and_random_state_are_ignored(answers, cut, tmp_path):
 )
 def test_another_network_than_said_is_refused(cut, family, regime, count, message):
     with pytest.raises(InputError, match=re.escape(message)):
-        load_gan(cut[1], family, regime, TARGETS[:count])
+        load_gan(cut[1], family, regime, targets=TARGETS[:count])
 
 
 def test_missing_and_superfluous_variables_are_named(cut, tmp_path):
     weights = dict(cut[0])
     del weights["layers/layer_normalization_3/vars/1"]
     with pytest.raises(InputError, match=r"lacks 'layers/layer_normalization_3/vars/1'.*check"):
-        load_gan(_write(tmp_path / "a.weights.h5", weights), "cut", "2D", TARGETS)
+        load_gan(_write(tmp_path / "a.weights.h5", weights), "cut", "2D", targets=TARGETS)
     weights = cut[0] | {"layers/conv2d_47/vars/0": np.zeros((3, 3, 4, 4), np.float32)}
     with pytest.raises(InputError, match="holds 'layers/conv2d_47/vars/0', which the cut generator in 2D"):
-        load_gan(_write(tmp_path / "b.weights.h5", weights), "cut", "2D", TARGETS)
+        load_gan(_write(tmp_path / "b.weights.h5", weights), "cut", "2D", targets=TARGETS)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -156,7 +158,7 @@ def test_values_that_are_no_numbers_are_refused(cut, tmp_path, value):
     weights = {key: array.copy() for key, array in cut[0].items()}
     weights["layers/conv2d_5/vars/0"].flat[0] = value
     with pytest.raises(InputError, match="'layers/conv2d_5/vars/0' holds values that are not finite"):
-        load_gan(_write(tmp_path / "a.weights.h5", weights), "cut", "2D", TARGETS)
+        load_gan(_write(tmp_path / "a.weights.h5", weights), "cut", "2D", targets=TARGETS)
 
 
 def test_data_outside_the_file_is_refused(cut, tmp_path):
@@ -167,12 +169,12 @@ def test_data_outside_the_file_is_refused(cut, tmp_path):
         with h5py.File(path, "a") as file:
             file.create_dataset(key, cut[0][key].shape, "f4" if options else "f8", **options)
         with pytest.raises(InputError, match=f"'{key}' is not an array of float32 in this file"):
-            load_gan(path, "cut", "2D", TARGETS)
+            load_gan(path, "cut", "2D", targets=TARGETS)
     with h5py.File(path, "a") as file:
         del file[key]
         file.create_dataset(key, (3, 3, 1 << 20, 1 << 10), "f4")
     with pytest.raises(InputError, match="smaller than the arrays"):
-        load_gan(path, "cut", "2D", TARGETS)
+        load_gan(path, "cut", "2D", targets=TARGETS)
 
 
 def test_damaged_and_foreign_files_are_refused(cut, tmp_path):
@@ -180,21 +182,21 @@ def test_damaged_and_foreign_files_are_refused(cut, tmp_path):
     for number, data in enumerate((content[: len(content) // 2], pickle.dumps({"a": 1}), b"")):
         (tmp_path / f"{number}.weights.h5").write_bytes(data)
         with pytest.raises(InputError, match="is not a whole HDF5 file"):
-            load_gan(tmp_path / f"{number}.weights.h5", "cut", "2D", TARGETS)
+            load_gan(tmp_path / f"{number}.weights.h5", "cut", "2D", targets=TARGETS)
     with pytest.raises(InputError, match="holds no generator"):
-        load_gan(_write(tmp_path / "c.weights.h5", {"anything": np.zeros(3, np.float32)}), "cut", "2D", TARGETS)
+        load_gan(_write(tmp_path / "c.weights.h5", {"anything": np.zeros(3, np.float32)}), "cut", "2D", targets=TARGETS)
     with pytest.raises(InputError, match="cannot be read"):
-        load_gan(tmp_path / "absent.weights.h5", "cut", "2D", TARGETS)
+        load_gan(tmp_path / "absent.weights.h5", "cut", "2D", targets=TARGETS)
 
 
 def test_a_request_that_nothing_was_published_for_is_refused(cut):
     for family, regime, targets in (("unet", "2D", TARGETS), ("cut", "4D", TARGETS), ("cut", "2D", ("FLAIR",))):
         with pytest.raises(InputError, match="there are no published weights"):
-            load_gan(cut[1], family, regime, targets)
+            load_gan(cut[1], family, regime, targets=targets)
     with pytest.raises(InputError, match="give its refiner_ema"):
-        load_gan(cut[1], "cut", "2D+3D-refine", TARGETS)
+        load_gan(cut[1], "cut", "2D+3D-refine", targets=TARGETS)
     with pytest.raises(InputError, match=r"leave .*refiner\.h5 away"):
-        load_gan(cut[1], "cut", "2D", TARGETS, "refiner.h5")
+        load_gan(cut[1], "cut", "2D", targets=TARGETS, refiner="refiner.h5")
 
 
 def test_a_renamed_published_file_is_recognised(cut, tmp_path, monkeypatch):
@@ -204,7 +206,7 @@ def test_a_renamed_published_file_is_recognised(cut, tmp_path, monkeypatch):
     monkeypatch.setattr(gan, "_CHECKSUMS", table)
     assert identify(cut[1]) == "cyclegan_3d_t2"
     with pytest.raises(InputError, match="is the published cyclegan_3d_t2, not cut_2d_t2_flair"):
-        load_gan(cut[1], "cut", "2D", TARGETS)
+        load_gan(cut[1], "cut", "2D", targets=TARGETS)
 
 
 def test_checksums_cover_all_published_files():
@@ -223,4 +225,4 @@ def test_checksums_cover_all_published_files():
 def test_without_h5py_the_remedy_is_named(cut, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(InputError, match="pip install h5py"):
-        load_gan(cut[1], "cut", "2D", TARGETS)
+        load_gan(cut[1], "cut", "2D", targets=TARGETS)

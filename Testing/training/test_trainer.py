@@ -189,7 +189,7 @@ def test_export_notices_a_network_that_onnx_gets_wrong(tmp_path, monkeypatch):
     pytest.importorskip("onnxscript")
     from IoUSynthLib.training import export
 
-    monkeypatch.setattr(export, "_compare", lambda *arguments: 0.5)
+    monkeypatch.setattr(export, "_compare", lambda *arguments, **sizes: 0.5)
     with pytest.raises(RuntimeError, match=r"differ by 5\.00e-01"):
         export_onnx(torch.nn.Conv2d(3, 2, 3, padding=1), 3, tmp_path / "model.onnx")
 
@@ -201,7 +201,7 @@ def test_what_is_taken_out_of_an_export_changes_nothing_that_it_computes(tmp_pat
 
     network, image = build("unet", "2.5D", ("T2w",), features=FEATURES).eval(), torch.randn(2, 3, 32, 32)
     files = graph, script = tmp_path / "model.onnx", tmp_path / "model.ts"
-    export._write_onnx(network, {"image": image}, [[0]], graph)
+    export._write_onnx(network, {"image": image}, [[0]], path=graph)
     torch.jit.trace(network, image, check_trace=False).save(str(script))
 
     def outputs():

@@ -26,7 +26,7 @@ BATCH = 64
 PATCHES = 1500
 
 
-def sample_patches(array: np.ndarray, inside: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def sample_patches(array: np.ndarray, inside: np.ndarray, count: int, *, rng: np.random.Generator) -> np.ndarray:
     """Patches of random planes inside a mask.
 
     Parameters
@@ -65,7 +65,7 @@ def sample_patches(array: np.ndarray, inside: np.ndarray, count: int, rng: np.ra
 def sample_evenly(arrays: Sequence[np.ndarray], count: int, rng: np.random.Generator) -> np.ndarray:
     """About ``count`` patches inside the fields of view, the same number of every volume where they fit."""
     each = -(-count // len(arrays))
-    return np.concatenate([sample_patches(array, field_of_view(array), each, rng) for array in arrays])
+    return np.concatenate([sample_patches(array, field_of_view(array), each, rng=rng) for array in arrays])
 
 
 def halves(inside: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +84,7 @@ def auc(positive: np.ndarray, negative: np.ndarray) -> float:
     return float((ranks.sum() - len(positive) * (len(positive) + 1) / 2) / (len(positive) * len(negative)))
 
 
-def train(real: np.ndarray, simulated: np.ndarray, seed: int = 0, steps: int = STEPS) -> nn.Module:
+def train(real: np.ndarray, simulated: np.ndarray, *, seed: int = 0, steps: int = STEPS) -> nn.Module:
     """Network that scores patches (n, 32, 32): above 0 it takes them for simulated.
 
     Batches hold as many real as simulated patches, mirrored at random.
@@ -121,6 +121,7 @@ def tell_apart(
     real: dict[str, tuple[np.ndarray, np.ndarray]],
     training: Sequence[np.ndarray],
     test: Sequence[np.ndarray],
+    *,
     seed: int = 0,
 ) -> dict[str, float]:
     """AUC of telling simulated from real patches: 0.5 is chance, 1 is always right.
@@ -146,8 +147,8 @@ def tell_apart(
         raise ValueError("simulated volumes of different heads are needed for training and for the test")
     rng = np.random.default_rng(seed)
     views = [(array, field_of_view(array), direction) for array, direction in real.values()]
-    whole = [sample_patches(array, view, PATCHES, rng) for array, view, _ in views]
-    parts = [[sample_patches(a, h, PATCHES // 2, rng) for h in halves(v, d)] for a, v, d in views]
+    whole = [sample_patches(array, view, PATCHES, rng=rng) for array, view, _ in views]
+    parts = [[sample_patches(a, h, PATCHES // 2, rng=rng) for h in halves(v, d)] for a, v, d in views]
     learnt, tested = (np.concatenate(part) for part in zip(*parts, strict=True))
     seen, unseen = (sample_evenly(arrays, PATCHES, rng) for arrays in (training, test))
     first, second = real
@@ -157,7 +158,7 @@ def tell_apart(
     }
     results = {}
     for name, (known, asked) in pairs.items():
-        network = train(known, seen, seed)
+        network = train(known, seen, seed=seed)
         results[name] = auc(score(network, unseen), score(network, asked))
     return results
 

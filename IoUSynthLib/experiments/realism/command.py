@@ -41,7 +41,10 @@ def run(options: argparse.Namespace) -> int:
     """Measure, write and print the table."""
     folders = data.case_folders(options.cohort)[: options.cases]
     real = data.read_real(options.real)
-    measured = {name: measure_real(*parts) for name, parts in real.items()}
+    measured = {
+        name: measure_real(volume, planes, radii=radii, angles=angles)
+        for name, (volume, planes, radii, angles) in real.items()
+    }
     rows = compare(measure_cohort(folders), measured)
     report = {"simulated": True, "cohort": options.cohort.name, "cases": len(folders), "measures": rows}
     text = table(rows, list(real))
@@ -92,4 +95,4 @@ def draw(path: Path, folders: Sequence[Path], real: dict[str, data.Sliced]) -> N
         head = data.read_parameters(folder)["head"]
         lower.append((f"simulated: {folder.name}, {head}", slices((volume, *parts), [2 + number % 5])[0]))
     title = "Intraoperative ultrasound at 0.8 mm: two rows real (RESECT, CC BY 4.0), the rows below simulated"
-    write_picture(path, upper, lower, title)
+    write_picture(path, upper, lower, title=title)

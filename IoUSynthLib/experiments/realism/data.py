@@ -81,11 +81,12 @@ def read_simulated(folder: Path) -> tuple[Volume, np.ndarray, list[np.ndarray], 
     inside, probe = field_of_view(volume.array), parameters["probe"]
     grid = polar_grid(probe["face_radius"], probe["depth"], probe["half_angle"])
     planes = [frame_plane(volume, parameters, position) for position in frame_positions(probe, FRAMES)]
-    return volume, inside, [_on_the_fan(plane, inside, *grid) for plane in planes], *grid
+    return volume, inside, [_on_the_fan(plane, inside, grid) for plane in planes], *grid
 
 
-def _on_the_fan(plane: np.ndarray, inside: np.ndarray, radii: np.ndarray, angles: np.ndarray) -> np.ndarray:
+def _on_the_fan(plane: np.ndarray, inside: np.ndarray, grid: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """The plane, moved within itself so that the fan covers the field of view and little else."""
+    radii, angles = grid
     reach = radii[-1] + 12
     width = radii[-1] * np.sin(angles[-1]) + 12
     lateral, depth = np.meshgrid(np.arange(-width, width, VOXEL_MM), np.arange(radii[0] - 12, reach, VOXEL_MM))
@@ -101,7 +102,7 @@ def _on_the_fan(plane: np.ndarray, inside: np.ndarray, radii: np.ndarray, angles
     return plane @ move
 
 
-def polar_grid(face_radius: float, depth: float, half_angle: float, step: float = STEP) -> tuple[np.ndarray, ...]:
+def polar_grid(face_radius: float, depth: float, half_angle: float, *, step: float = STEP) -> tuple[np.ndarray, ...]:
     """Radii in mm and angles in radians of samples about ``step`` mm apart in the middle of the depth."""
     radii = np.arange(face_radius, face_radius + depth, step)
     lines = max(8, round(2 * half_angle * (face_radius + depth / 2) / step))
@@ -111,7 +112,7 @@ def polar_grid(face_radius: float, depth: float, half_angle: float, step: float 
 def sweep_polar_grid(step: float = STEP) -> tuple[np.ndarray, np.ndarray]:
     """Radii and angles of the real sweep's frames."""
     low, high = (r * PIXEL for r in RADII_PIXELS)
-    return polar_grid(low, high - low, HALF_ANGLE, step)
+    return polar_grid(low, high - low, HALF_ANGLE, step=step)
 
 
 def read_case(data: Path) -> Volume:
@@ -162,7 +163,7 @@ def case_planes(volume: Volume, count: int = FRAMES) -> list[np.ndarray]:
 
 def case_polar_grid(step: float = STEP) -> tuple[np.ndarray, np.ndarray]:
     """Radii and angles of the frames of RESECT case 4."""
-    return polar_grid(CASE_RADII[0], CASE_RADII[1] - CASE_RADII[0], CASE_HALF_ANGLE, step)
+    return polar_grid(CASE_RADII[0], CASE_RADII[1] - CASE_RADII[0], CASE_HALF_ANGLE, step=step)
 
 
 def _found(path: Path, what: str = "a file") -> Path:

@@ -56,7 +56,7 @@ class PolarFrames:
     angles: np.ndarray
 
 
-def half_width(frames: np.ndarray, axis: int, step: float, smoothing: Sequence[float]) -> float:
+def half_width(frames: np.ndarray, axis: int, *, step: float, smoothing: Sequence[float]) -> float:
     """Lag at which the autocorrelation of the speckle falls to one half, in the unit of ``step``.
 
     The envelope of speckle through a Gaussian point spread function of standard deviation s has an autocorrelation
@@ -116,7 +116,9 @@ def speckle(frames: PolarFrames) -> Measures:
         widths = {"axial": (2, step), "lateral": (1, arc)}
         smoothing = (SPECKLE_DETREND / arc, SPECKLE_DETREND / step)
         for direction, (axis, unit) in widths.items():
-            result[f"speckle half-width {direction} {name}, mm"] = half_width(part, axis, unit, smoothing)
+            result[f"speckle half-width {direction} {name}, mm"] = half_width(
+                part, axis, step=unit, smoothing=smoothing
+            )
     return result
 
 
@@ -182,7 +184,7 @@ def measure_volume(array: np.ndarray, inside: np.ndarray) -> Measures:
 
 
 def polar_slices(
-    array: np.ndarray, inside: np.ndarray, planes: Sequence[np.ndarray], radii: np.ndarray, angles: np.ndarray
+    array: np.ndarray, inside: np.ndarray, planes: Sequence[np.ndarray], *, radii: np.ndarray, angles: np.ndarray
 ) -> PolarFrames:
     """Read frames back from a volume along planes.
 
@@ -242,15 +244,15 @@ def measure_cohort(folders: Sequence[Path]) -> list[Measures]:
     results = []
     for folder in folders:
         volume, inside, planes, radii, angles = data.read_simulated(folder)
-        frames = polar_slices(volume.array, inside, planes, radii, angles)
+        frames = polar_slices(volume.array, inside, planes, radii=radii, angles=angles)
         results.append({**measure_frames(frames), **measure_volume(volume.array, inside)})
     return results
 
 
-def measure_real(volume: Volume, planes: Sequence[np.ndarray], radii: np.ndarray, angles: np.ndarray) -> Measures:
+def measure_real(volume: Volume, planes: Sequence[np.ndarray], *, radii: np.ndarray, angles: np.ndarray) -> Measures:
     """Measures of a real volume at 0.8 mm and of frames along planes through it."""
     inside = field_of_view(volume.array)
-    frames = polar_slices(volume.array, inside, planes, radii, angles)
+    frames = polar_slices(volume.array, inside, planes, radii=radii, angles=angles)
     return {**measure_frames(frames), **measure_volume(volume.array, inside)}
 
 

@@ -13,7 +13,11 @@ COLUMNS = 5
 
 
 def write_picture(
-    path: Path, real: Sequence[tuple[str, np.ndarray]], simulated: Sequence[tuple[str, np.ndarray]], title: str = ""
+    path: Path,
+    real: Sequence[tuple[str, np.ndarray]],
+    simulated: Sequence[tuple[str, np.ndarray]],
+    *,
+    title: str = "",
 ) -> None:
     """Grid of slices: real ones in the upper rows, simulated ones below, captions in small print.
 
