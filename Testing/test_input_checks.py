@@ -9,7 +9,7 @@ import pytest
 
 from IoUSynthLib.input_checks import check_input, check_ultrasound, grounded, negative_share
 from IoUSynthLib.preprocessing import field_of_view, normalize_mri, normalize_ultrasound, resample_to_spacing
-from IoUSynthLib.synthesis.quality import FINE, UNUSABLE, judge
+from IoUSynthLib.synthesis.quality import FINE, UNUSABLE, assess_quality
 from IoUSynthLib.volume import InputError, Volume
 
 FAN = 8.0  # the fixture's darkest voxel in the fan, but for the black ventricle
@@ -74,7 +74,7 @@ def test_background_is_found_by_its_constancy(whole, fan, name):
     expected = normalize_ultrasound(whole.array)
     assert np.allclose(normalize_ultrasound(found.array), expected, atol=0.03), "rounded by the integers at most"
     assert re.search(note, found.notes[0])
-    assert judge(spoilt).level == FINE
+    assert assess_quality(spoilt).level == FINE
     assert np.array_equal(spoilt.array, before, equal_nan=True), "the input is not changed"
     assert check_ultrasound(found) is found, "once is enough"
 
@@ -101,7 +101,7 @@ def test_voxels_that_outshine_the_image_are_limited(whole, fan, place):
     assert found.array.max() < 400
     assert (field_of_view(found.array) == fan).mean() > 0.999
     assert "up to 65535" in found.notes[0]
-    assert judge(whole.with_array(array)).level == FINE
+    assert assess_quality(whole.with_array(array)).level == FINE
 
 
 def test_large_marks_at_full_scale_are_limited(whole):
@@ -123,7 +123,7 @@ def test_the_scale_does_not_matter(ultrasound):
         small = ultrasound.with_array(ultrasound.array * np.float32(factor))
         assert np.allclose(normalize_ultrasound(small.array), normalize_ultrasound(ultrasound.array), atol=1e-4)
         assert np.allclose(normalize_mri(small.array), normalize_mri(ultrasound.array), atol=1e-4)
-        assert judge(small).level == FINE
+        assert assess_quality(small).level == FINE
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.float32])
@@ -132,7 +132,7 @@ def test_brightness_that_wrapped_round_is_refused(ultrasound, kind):
     signed = ultrasound.with_array(ultrasound.array.astype(np.uint8).view(np.int8).astype(kind))
     with pytest.raises(InputError, match=r"6% of the image is negative, .* signed bytes \(int8\); save it"):
         check_ultrasound(signed)
-    assert judge(signed).level == UNUSABLE
+    assert assess_quality(signed).level == UNUSABLE
 
 
 def test_what_resampling_rings_is_not_refused(whole, fan):

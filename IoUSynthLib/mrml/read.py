@@ -16,7 +16,7 @@ from ..constants import RAS_TO_LPS
 from ..files.itk import LUMINANCE
 from ..files.names import role_of_name
 from ..input_checks import check_input, wrapped
-from ..synthesis.quality import UNUSABLE, Verdict, judge
+from ..synthesis.quality import UNUSABLE, Quality, assess_quality
 from ..volume import InputError, Volume, right_angled
 from .grid import FLIP, Grid
 from .provenance import is_synthetic
@@ -117,8 +117,8 @@ def check_measurable(
         )
 
 
-def assess_input(node: slicer.vtkMRMLScalarVolumeNode | None, bundle: Bundle | None = None) -> Verdict:
-    """Assess a volume node as an input, without copying its voxels; see :func:`synthesis.quality.judge`."""
+def assess_input(node: slicer.vtkMRMLScalarVolumeNode | None, bundle: Bundle | None = None) -> Quality:
+    """Assess a volume node as an input, without copying its voxels; see :func:`synthesis.quality.assess_quality`."""
     try:
         name = _check_kind(node)
         check_measurable(node)
@@ -128,12 +128,12 @@ def assess_input(node: slicer.vtkMRMLScalarVolumeNode | None, bundle: Bundle | N
             steps = tuple(slice(None, None, max(1, length // 128)) for length in array.shape[:3])
             array = _scalar_array(node, name, steps)[0]
     except InputError as error:
-        return Verdict(UNUSABLE, (str(error),))
+        return Quality(UNUSABLE, (str(error),))
     if is_synthetic(node):
-        return Verdict(UNUSABLE, (f"{name}: was made by IoUSynth, not acquired; choose the ultrasound volume",))
+        return Quality(UNUSABLE, (f"{name}: was made by IoUSynth, not acquired; choose the ultrasound volume",))
     spacing, origin, direction = _measured(node)
     spacing = spacing * np.divide(node.GetImageData().GetDimensions(), array.shape[::-1])
-    return judge(Volume(array, spacing, origin, direction), bundle, name)
+    return assess_quality(Volume(array, spacing, origin, direction), bundle, name)
 
 
 def _check_kind(node: slicer.vtkMRMLVolumeNode | None) -> str:

@@ -105,7 +105,7 @@ def turned_points(points: torch.Tensor, turn: np.ndarray) -> torch.Tensor:
 
 
 def simulate_case(
-    head: Head, seed: int, size: int = SIZE, voxel: float = VOXEL_MM, device: torch.device | str = "cpu",
+    head: Head, seed: int, *, size: int = SIZE, voxel: float = VOXEL_MM, device: torch.device | str = "cpu",
     without: Collection[str] = (),
 ) -> Case:
     """Simulate one case; the same head, seed and device give the same case.
@@ -136,7 +136,7 @@ def simulate_case(
     if "real MRI" in without:
         head = replace(head, signals=None)
     points = grid_points(size, voxel, device)
-    healthy, measured = _field_of_view(head, pose, lesion, points, generator)
+    healthy, measured = _field_of_view(head, pose, lesion, points=points, generator=generator)
     tissues = grow(lesion, healthy, points, generator)
     shared, own = (scatter_texture(size, voxel, generator) for _ in range(2))
     if measured is not None:
@@ -147,12 +147,15 @@ def simulate_case(
     turn = np.eye(3) if "turn" in without else turn
     probe, filling = limit_penetration(probe, rng), draw_sulcal_filling(rng)
     voxels = turned_points(points, turn)
-    ultrasound, fan = simulate_ultrasound(tissues, points, texture, probe, scatter, generator, voxels, filling)
+    ultrasound, fan = simulate_ultrasound(
+        tissues, points, texture, probe=probe, scatter=scatter, generator=generator, voxels=voxels,
+        sulcal_filling=filling,
+    )
     partial_volume = float(rng.uniform(0.4, 0.8))
     signals = torch.stack([
         simulate_mri(
-            tissues, contrast[target], shared, partial_volume, 0.04,
-            None if measured is None else measured[index], tissues != healthy,
+            tissues, contrast[target], shared, partial_volume=partial_volume, texture_contrast=0.04,
+            measured=None if measured is None else measured[index], simulated=tissues != healthy,
         )
         for index, target in enumerate(TARGETS)
     ])
@@ -167,11 +170,12 @@ def simulate_case(
     }
     origin = pose.origin + pose.axes @ voxels[:, 0, 0, 0].cpu().numpy()
     geometry = {"spacing": (voxel,) * 3, "origin": tuple(map(float, origin)), "direction": pose.axes @ turn}
-    return _case(ultrasound, dict(zip(TARGETS, signals, strict=True)), tissues, fan, geometry, parameters)
+    signals = dict(zip(TARGETS, signals, strict=True))
+    return _case(ultrasound, signals, tissues=tissues, fan=fan, geometry=geometry, parameters=parameters)
 
 
 def _field_of_view(
-    head: Head, pose: Pose, lesion: Lesion, points: torch.Tensor, generator: torch.Generator
+    head: Head, pose: Pose, lesion: Lesion, *, points: torch.Tensor, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Tissues of the head under the probe, elastically varied, with the skull opened at the probe, and its signals."""
     size = points.shape[-1]
@@ -210,7 +214,7 @@ def _measured_texture(signal: torch.Tensor, tissues: torch.Tensor) -> torch.Tens
 
 
 def _case(
-    ultrasound: torch.Tensor, signals: dict[str, torch.Tensor], tissues: torch.Tensor, fan: torch.Tensor,
+    ultrasound: torch.Tensor, signals: dict[str, torch.Tensor], *, tissues: torch.Tensor, fan: torch.Tensor,
     geometry: dict, parameters: dict,
 ) -> Case:
     labels = torch.zeros_like(tissues)

@@ -108,7 +108,9 @@ def grow(lesion: Lesion, tissues: torch.Tensor, points: torch.Tensor, generator:
         result[replaceable & (radius < 1)] = Tissue.HIGH_GRADE_TUMOUR
         result[replaceable & (radius < lesion.core + 0.15 * detail)] = Tissue.NECROSIS
     else:
-        _grow_cavity(lesion, result, points, radius, outline, detail, replaceable)
+        _grow_cavity(
+            lesion, result, points, radius=radius, outline=outline, detail=detail, replaceable=replaceable
+        )
     return result
 
 
@@ -116,6 +118,7 @@ def _grow_cavity(
     lesion: Lesion,
     result: torch.Tensor,
     points: torch.Tensor,
+    *,
     radius: torch.Tensor,
     outline: torch.Tensor,
     detail: torch.Tensor,

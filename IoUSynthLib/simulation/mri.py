@@ -20,8 +20,8 @@ def draw_contrast(rng: np.random.Generator) -> dict[str, list[float]]:
 
 
 def simulate_mri(
-    tissues: torch.Tensor, signal: list[float], texture: torch.Tensor, partial_volume: float, texture_contrast: float,
-    measured: torch.Tensor | None = None, simulated: torch.Tensor | None = None,
+    tissues: torch.Tensor, signal: list[float], texture: torch.Tensor, *, partial_volume: float,
+    texture_contrast: float, measured: torch.Tensor | None = None, simulated: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Noise-free MR signal relative to CSF in T2w.
 

@@ -155,7 +155,7 @@ def draw_sulcal_filling(rng: np.random.Generator) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class SweepPoses:
     """Poses of the frames: along the sweep (mm, or radians for a tilt), and lateral and in depth (2, frames) in mm.
 
     ``shift`` is what the tracker reports; ``true_shift`` adds the error of tracking.
@@ -167,7 +167,7 @@ class Sweep:
 
 
 def simulate_ultrasound(
-    tissues: torch.Tensor, points: torch.Tensor, texture: torch.Tensor, probe: Probe, scatter: list[float],
+    tissues: torch.Tensor, points: torch.Tensor, texture: torch.Tensor, *, probe: Probe, scatter: list[float],
     generator: torch.Generator, voxels: torch.Tensor | None = None, sulcal_filling: float = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Reconstructed B-mode volume of a field of view.
@@ -197,17 +197,19 @@ def simulate_ultrasound(
         B-mode in [0, 1] (0 outside the fan) and the boolean mask of voxels that a frame covers.
     """
     sweep = _draw_sweep(probe, generator)
-    properties = _property_maps(tissues, texture, scatter, probe.even_attenuation, sulcal_filling)
+    properties = _property_maps(
+        tissues, texture, scatter, even_attenuation=probe.even_attenuation, sulcal_filling=sulcal_filling
+    )
     rays, spacing = _ray_points(probe, sweep)
     sampled = sample(properties, points, rays)
-    frames = _b_mode(sampled, spacing, probe, sweep, generator)
+    frames = _b_mode(sampled, spacing, probe=probe, sweep=sweep, generator=generator)
     voxels = points if voxels is None else voxels
     image, covered = _reconstruct(frames, voxels, probe, sweep)
     known = within(points, voxels)
     return image * known, covered & known
 
 
-def _draw_sweep(probe: Probe, generator: torch.Generator) -> Sweep:
+def _draw_sweep(probe: Probe, generator: torch.Generator) -> SweepPoses:
     steps = torch.exp(probe.step_irregularity * gaussian_noise((probe.frames,), generator))
     steps = torch.cumsum(steps, 0)
     half = probe.sweep_half_length
@@ -218,11 +220,11 @@ def _draw_sweep(probe: Probe, generator: torch.Generator) -> Sweep:
     along = torch.linspace(-1, 1, probe.frames, device=generator.device)
     shift = torch.tensor(probe.drift, device=generator.device)[:, None] * along + walk - walk.mean(1, keepdim=True)
     error = probe.tracking_error * gaussian_noise((2, probe.frames), generator)
-    return Sweep(positions, shift, shift + error)
+    return SweepPoses(positions, shift, shift + error)
 
 
 def _property_maps(
-    tissues: torch.Tensor, texture: torch.Tensor, scatter: list[float], even_attenuation: float | None,
+    tissues: torch.Tensor, texture: torch.Tensor, scatter: list[float], *, even_attenuation: float | None,
     sulcal_filling: float,
 ) -> torch.Tensor:
     """Impedance, attenuation, echogenicity and the size of the impedance gradient, as (4, n, n, n)."""
@@ -239,7 +241,7 @@ def _property_maps(
     return torch.stack([impedance, attenuation, echo * torch.exp(texture), gradient])
 
 
-def _ray_points(probe: Probe, sweep: Sweep) -> tuple[torch.Tensor, float]:
+def _ray_points(probe: Probe, sweep: SweepPoses) -> tuple[torch.Tensor, float]:
     """Sample positions (3, frames, lines, samples) in mm and the distance between samples."""
     device = sweep.positions.device
     angles = torch.linspace(-probe.half_angle, probe.half_angle, LINES, device=device)[None, :, None]
@@ -257,7 +259,7 @@ def _ray_points(probe: Probe, sweep: Sweep) -> tuple[torch.Tensor, float]:
 
 
 def _b_mode(
-    sampled: torch.Tensor, spacing: float, probe: Probe, sweep: Sweep, generator: torch.Generator
+    sampled: torch.Tensor, spacing: float, *, probe: Probe, sweep: SweepPoses, generator: torch.Generator
 ) -> torch.Tensor:
     """B-mode frames in [0, 1], shape (frames, lines, samples), from properties along the rays."""
     impedance, attenuation, echo, gradient = sampled
@@ -314,7 +316,7 @@ def _lose_contact(image: torch.Tensor, probe: Probe) -> torch.Tensor:
 
 
 def _reconstruct(
-    frames: torch.Tensor, points: torch.Tensor, probe: Probe, sweep: Sweep
+    frames: torch.Tensor, points: torch.Tensor, probe: Probe, sweep: SweepPoses
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Read every voxel back from the frames; voxels that no frame comes near are holes."""
     lateral, depth, elevation = points

@@ -1,4 +1,4 @@
-"""A plain verdict on an input before the run: fine, look at this, or cannot be used, with the reason and the remedy.
+"""The quality of an input before the run, in plain words: fine, look at this, or cannot be used, with the remedy.
 
 Quick enough for a panel, because it looks at a coarse sample of the voxels: 0.05 s for 256x256x288 voxels on one core.
 The report of a result says the same, from the same sample. NumPy only.
@@ -40,8 +40,8 @@ MEASURES = {"brightness": "brightness", "contrast": "contrast", "grain": "grain"
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What :func:`judge` says.
+class Quality:
+    """What :func:`assess_quality` says.
 
     Attributes
     ----------
@@ -70,8 +70,8 @@ class Verdict:
         )
 
 
-def judge(volume: Volume, bundle: Bundle | None = None, name: str = "input volume") -> Verdict:
-    """Judge an input by its geometry and a sample of its voxels.
+def assess_quality(volume: Volume, bundle: Bundle | None = None, name: str = "input volume") -> Quality:
+    """Assess an input by its geometry and a sample of its voxels.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def judge(volume: Volume, bundle: Bundle | None = None, name: str = "input volum
     try:
         volume = check_ultrasound(volume, name)
     except InputError as error:
-        return Verdict(UNUSABLE, (str(error),))
+        return Quality(UNUSABLE, (str(error),))
     sample = sampled(volume)
     fan = _hull(preprocessing.foreground(sample.array))
     measures = {
@@ -99,7 +99,7 @@ def judge(volume: Volume, bundle: Bundle | None = None, name: str = "input volum
         *_holes(measures["holes"]),
         *_unlike_training(measures, bundle),
     )
-    return Verdict(LOOK if findings else FINE, findings, measures)
+    return Quality(LOOK if findings else FINE, findings, measures)
 
 
 def sampled(volume: Volume) -> Volume:

@@ -15,7 +15,7 @@ from .. import __version__, preprocessing
 from ..constants import NOTICE
 from ..volume import Volume
 from . import outlines
-from .quality import judge
+from .quality import assess_quality
 
 if TYPE_CHECKING:
     from ..pipeline import Decision, Models, SynthesisResult
@@ -55,7 +55,7 @@ def make_report(
     # A speck on the segmenter's voxels may not be left on the input's.
     shown = {name: dice for name, dice in decision.expected_dice.items() if volumes[name]}
     decision = replace(decision, expected_dice=shown)
-    warnings = [*volume.warnings, *judge(volume, models.generator).findings, *decision.warnings]
+    warnings = [*volume.warnings, *assess_quality(volume, models.generator).findings, *decision.warnings]
     if "unused" in device:
         warnings.append(
             f"{device['unused']} was asked for and is not in use: this ran on the {device['used'].upper()}; the check "

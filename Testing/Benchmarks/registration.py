@@ -78,7 +78,7 @@ def make_subject(number: int, paths: dict[str, Path]) -> Subject:
     name = names[number % len(names)]
     head = load_head(paths[name])
     seed = next(seed for seed in range(_SEED + 100 * number, _SEED + 100 * number + 100) if _before(head, seed))
-    case = simulate_case(head, seed, _SIZE)
+    case = simulate_case(head, seed, size=_SIZE)
     cropped, _ = crop_to_mask(case.images["ioUS"], case.fan.array > 0, 2)
     ultrasound = cropped.with_array(cropped.array.astype(np.float32))
     synthesis = synthesize(ultrasound, device="cpu")

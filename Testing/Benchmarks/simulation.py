@@ -24,10 +24,10 @@ from IoUSynthLib.simulation.cohort import load_head
 
 def seconds(head: Head, side: int, device: str, repeats: int) -> float:
     """Return the mean time of a pair over several seeds, since sweeps differ in their number of frames."""
-    simulate_case(head, 0, side, device=device)  # the first call pays for kernels and memory
+    simulate_case(head, 0, size=side, device=device)  # the first call pays for kernels and memory
     started = time.perf_counter()
     for seed in range(1, repeats + 1):
-        simulate_case(head, seed, side, device=device)  # its images end on the CPU, so the device is done
+        simulate_case(head, seed, size=side, device=device)  # its images end on the CPU, so the device is done
     return (time.perf_counter() - started) / repeats
 
 

@@ -54,13 +54,13 @@ def live(scene, ultrasound, add):
 
 def test_voxel_size_in_a_transform_is_measured_in_the_world(live, ultrasound):
     from IoUSynthLib.mrml.read import assess_input, volume_from_node
-    from IoUSynthLib.synthesis.quality import judge
+    from IoUSynthLib.synthesis.quality import assess_quality
 
     volume = volume_from_node(live)
     assert volume.same_grid(ultrasound)
     assert np.array_equal(volume.array, ultrasound.array)
     assert volume.warnings == ()
-    assert assess_input(live).summary == judge(ultrasound).summary
+    assert assess_input(live).summary == assess_quality(ultrasound).summary
 
 
 def test_frame_of_a_sequence_has_the_transforms_of_its_proxy(scene, live, ultrasound, add):
@@ -248,10 +248,11 @@ def test_guesses_the_volumes_by_name(scene, names, ultrasound_name, mri_name):
 
 def test_a_node_is_assessed_without_a_copy(scene, ultrasound, add):
     from IoUSynthLib.mrml.read import assess_input
-    from IoUSynthLib.synthesis.quality import judge
+    from IoUSynthLib.synthesis.quality import assess_quality
 
-    node = add(Volume(ultrasound.array.astype(np.uint8), ultrasound.spacing, ultrasound.origin), "Case")
-    assert assess_input(node).measures == judge(Volume(ultrasound.array.astype(np.uint8), ultrasound.spacing)).measures
+    array = ultrasound.array.astype(np.uint8)
+    node = add(Volume(array, ultrasound.spacing, ultrasound.origin), "Case")
+    assert assess_input(node).measures == assess_quality(Volume(array, ultrasound.spacing)).measures
     empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Nothing")
     assert assess_input(empty).findings == ('volume "Nothing": has no voxels; load it again or choose another volume',)
     labels = add(ultrasound, "Labels", class_name="vtkMRMLLabelMapVolumeNode")
@@ -263,9 +264,9 @@ def test_an_image_of_ours_is_no_input(scene, ultrasound, ultrasound_node, result
     from IoUSynthLib.mrml.write import add_result
 
     outputs = add_result(result_of(ultrasound), ultrasound_node)
-    verdict = assess_input(outputs.images["T2w"])
-    assert verdict.level == "unusable"
-    assert "was made by IoUSynth, not acquired; choose the ultrasound volume" in verdict.findings[0]
+    quality = assess_input(outputs.images["T2w"])
+    assert quality.level == "unusable"
+    assert "was made by IoUSynth, not acquired; choose the ultrasound volume" in quality.findings[0]
 
 
 def test_a_colour_volume_is_assessed_by_a_sample(scene, ultrasound, add):

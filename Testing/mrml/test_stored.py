@@ -28,10 +28,10 @@ def test_a_cut_file_is_refused_although_slicer_shows_it(loaded, ultrasound):
     from IoUSynthLib.mrml.read import assess_input, volume_from_node
 
     node = loaded(ultrasound, "case.nii.gz", lambda content: content[:-4000])
-    verdict = assess_input(node)
-    assert verdict.level == "unusable"
-    assert verdict.findings[0].startswith('volume "case": ')
-    assert "is damaged: its compressed voxels end early" in verdict.findings[0]
+    quality = assess_input(node)
+    assert quality.level == "unusable"
+    assert quality.findings[0].startswith('volume "case": ')
+    assert "is damaged: its compressed voxels end early" in quality.findings[0]
     with pytest.raises(InputError, match="end early"):
         volume_from_node(node)
 

@@ -110,7 +110,7 @@ def test_oedema_spreads_in_white_matter_only():
 def test_mri_of_one_tissue_is_its_signal():
     tissues = torch.full((16,) * 3, int(Tissue.VENTRICLE), dtype=torch.uint8)
     signal = [PROPERTIES[tissue].t2w for tissue in Tissue]
-    image = simulate_mri(tissues, signal, torch.zeros(tissues.shape), 0.5, 0.1)
+    image = simulate_mri(tissues, signal, torch.zeros(tissues.shape), partial_volume=0.5, texture_contrast=0.1)
     assert image[8, 8, 8] == pytest.approx(PROPERTIES[Tissue.VENTRICLE].t2w, rel=1e-4)
 
 

@@ -22,7 +22,8 @@ ECHO = [0.3] * len(Tissue)
 
 def scan(tissues, points, probe, echo=None):
     generator = torch.Generator().manual_seed(3)
-    return simulate_ultrasound(tissues, points, torch.zeros(tissues.shape), probe, echo or ECHO, generator)
+    texture = torch.zeros(tissues.shape)
+    return simulate_ultrasound(tissues, points, texture, probe=probe, scatter=echo or ECHO, generator=generator)
 
 
 def decibel(volume, probe):
@@ -117,8 +118,8 @@ def test_a_wide_sulcus_is_a_line_where_only_its_middle_echoes(white_matter, poin
     contrasts = []
     for filling in (1.0, 0.1):
         volume, _ = simulate_ultrasound(
-            white_matter, points, torch.zeros(white_matter.shape), probe, echo, torch.Generator().manual_seed(3),
-            sulcal_filling=filling,
+            white_matter, points, torch.zeros(white_matter.shape), probe=probe, scatter=echo,
+            generator=torch.Generator().manual_seed(3), sulcal_filling=filling,
         )
         middle, side = (volume[column(points, (40 + off - 0.5, 40 + off + 0.5))].mean() for off in (0.0, 2.0))
         contrasts.append(float(middle - side))

@@ -18,7 +18,7 @@ SEED = 18
 
 
 def simulate(head, *without):
-    return simulate_case(head, SEED, SIZE, VOXEL, without=without)
+    return simulate_case(head, SEED, size=SIZE, voxel=VOXEL, without=without)
 
 
 def without_names(parameters, *names):
@@ -64,7 +64,9 @@ def test_without_shadow_blood_casts_none(white_matter, points, probe):
     def level(tissues, probe):
         generator = torch.Generator().manual_seed(3)
         texture, echo = torch.zeros(tissues.shape), [0.3] * len(Tissue)
-        volume, fan = simulate_ultrasound(tissues, points, texture, probe, echo, generator)
+        volume, fan = simulate_ultrasound(
+            tissues, points, texture, probe=probe, scatter=echo, generator=generator
+        )
         return float(volume[behind & fan].mean()) * probe.dynamic_range
 
     even = simplify(probe, {"shadow"})

@@ -15,7 +15,7 @@ from IoUSynthLib import cli
 from IoUSynthLib.inference import open_session, predict
 from IoUSynthLib.models.bundle import load
 from IoUSynthLib.models.write import LICENCE_IN_FILE, LICENCE_NOT_STATED, Provenance
-from IoUSynthLib.synthesis.quality import judge
+from IoUSynthLib.synthesis.quality import assess_quality
 from IoUSynthLib.training import release
 from IoUSynthLib.training.presets import PRESETS
 from IoUSynthLib.training.release import export_run
@@ -110,12 +110,12 @@ def test_an_input_is_compared_with_the_training_only_where_its_range_is_given(ru
     folder, unlike = run("ious2mr-2.5d"), np.where(ultrasound.array > 0, 256 - ultrasound.array, 0)
     export_run(folder, tmp_path / "own")
     own, shipped = load(tmp_path / "own"), load(SHIPPED / "ious2mr-2.5d")
-    said = judge(ultrasound.with_array(unlike), shipped).findings
+    said = assess_quality(ultrasound.with_array(unlike), shipped).findings
     assert any("was trained on" in finding for finding in said)
-    assert not any("trained" in finding for finding in judge(ultrasound.with_array(unlike), own).findings)
+    assert not any("trained" in finding for finding in assess_quality(ultrasound.with_array(unlike), own).findings)
     export_run(folder, tmp_path / "told", provenance=Provenance(training_range={"brightness": [-0.5, 0.0]}))
     told = load(tmp_path / "told")
-    assert "trained on -0.5 to 0)" in " ".join(judge(ultrasound.with_array(unlike), told).findings)
+    assert "trained on -0.5 to 0)" in " ".join(assess_quality(ultrasound.with_array(unlike), told).findings)
 
 
 def test_what_its_maker_says_is_said(run, tmp_path):

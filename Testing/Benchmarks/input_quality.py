@@ -1,6 +1,6 @@
-"""How long the verdict on an input takes, what it says of volumes, and what training images are like.
+"""How long assessing an input takes, what it finds in volumes, and what training images are like.
 
-    python Testing/Benchmarks/input_verdict.py VOLUME...
+    python Testing/Benchmarks/input_quality.py VOLUME...
 
 The last line is the entry ``training_range`` of a bundle that was trained on these volumes.
 """
@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from IoUSynthLib.files.paths import case_name
 from IoUSynthLib.files.volumes import read_volume
 from IoUSynthLib.models.bundle import DEFAULT_GENERATOR, load
-from IoUSynthLib.synthesis.quality import judge, training_range
+from IoUSynthLib.synthesis.quality import assess_quality, training_range
 
 
 def main() -> None:
@@ -30,11 +30,11 @@ def main() -> None:
     for path in options.volumes:
         volume = read_volume(path)
         started = time.perf_counter()
-        verdict = judge(volume, bundle, case_name(path))
+        quality = assess_quality(volume, bundle, case_name(path))
         size = "x".join(map(str, volume.size))
         seconds = time.perf_counter() - started
-        print(f"{seconds:.3f} s  {size:>11}  {verdict.level:8}  {case_name(path)}: {verdict.summary}")
-        for finding in verdict.findings:
+        print(f"{seconds:.3f} s  {size:>11}  {quality.level:8}  {case_name(path)}: {quality.summary}")
+        for finding in quality.findings:
             print(f"{'':26}{finding}")
     print(json.dumps(training_range(read_volume(path) for path in options.volumes)))
 
