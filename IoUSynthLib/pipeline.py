@@ -232,7 +232,7 @@ def synthesize_with(volume: Volume, options: Options, progress: Progress | None 
     if session.unused:
         used["unused"] = ", ".join(session.unused)
     result.report.update(
-        make_report(result, volume, models, used, clock.seconds, decision),
+        make_report(result, volume, models, device=used, seconds=clock.seconds, decision=decision),
         grid=prepared.describe(),
         preprocessing=describe_preprocessing(sweep, prepared),
         inference=models.generator.describe_plan(),
@@ -310,7 +310,9 @@ def decide(segmenter: Bundle, prepared: Prepared, probabilities: np.ndarray, *, 
         shown, faint = outlines.with_tumour(seen, valid, prepared.image.spacing)
     else:
         with_cavity = segmenter.class_weights_with_cavity
-        seen = shown = outlines.weighted_by_phase(probabilities, valid, voxel_volume_ml, weights, with_cavity)
+        seen = shown = outlines.weighted_by_phase(
+            probabilities, valid, voxel_volume_ml, weights=weights, weights_with_cavity=with_cavity
+        )
     labels = outlines.labels_from_probabilities(shown, valid, voxel_volume_ml)
     expected_dice = {
         name: float(np.interp(confidence, *segmenter.expected_dice[name]))

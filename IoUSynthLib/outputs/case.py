@@ -104,7 +104,7 @@ def synthesize_file(
     result.report["input"] = {**given, **result.report["input"]}
     seconds = result.report["seconds"]
     result.report["seconds"] = {"reading": reading, **seconds, "total": round(reading + seconds["total"], 3)}
-    return Written(result.report, write_outputs(staging, case_name(path), volume, result, preoperative))
+    return Written(result.report, write_outputs(staging, case_name(path), volume, result, preoperative=preoperative))
 
 
 def _sha256(path: Path) -> str:

@@ -90,7 +90,7 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 
 
 def write_outputs(
-    folder: Path, case: str, volume: Volume, result: SynthesisResult, preoperative: Volume | None = None
+    folder: Path, case: str, volume: Volume, result: SynthesisResult, *, preoperative: Volume | None = None
 ) -> list[str]:
     """Write the files of a case into a folder and return their names.
 

@@ -34,6 +34,7 @@ def weighted_by_phase(
     probabilities: np.ndarray,
     valid: np.ndarray,
     voxel_volume_ml: float,
+    *,
     weights: Sequence[float],
     weights_with_cavity: Sequence[float],
 ) -> np.ndarray:

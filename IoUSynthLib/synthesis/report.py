@@ -29,6 +29,7 @@ def make_report(
     result: SynthesisResult,
     volume: Volume,
     models: Models,
+    *,
     device: dict[str, str],
     seconds: dict[str, float],
     decision: Decision,
@@ -78,7 +79,9 @@ def make_report(
         "expected_dice": {name: round(dice, 2) for name, dice in shown.items()},
         "doubtful": decision.doubtful,
         "quality": quality,
-        "summary": _summary(volumes, decision.doubtful, quality, models, total, device["used"], len(warnings)),
+        "summary": _summary(
+            volumes, decision.doubtful, quality, models, seconds=total, device=device["used"], warnings=len(warnings)
+        ),
     }
 
 
@@ -126,7 +129,7 @@ def _describe_input(volume: Volume) -> dict[str, Any]:
 
 
 def _summary(
-    volumes: dict[str, float], doubtful: Sequence[str], quality: dict[str, Any], models: Models, seconds: float,
+    volumes: dict[str, float], doubtful: Sequence[str], quality: dict[str, Any], models: Models, *, seconds: float,
     device: str, warnings: int,
 ) -> str:  # fmt: skip
     doubt = dict.fromkeys(doubtful, " (doubtful outline)")

@@ -57,10 +57,10 @@ def test_twenty_volumes_with_three_bad_ones_interrupted_and_started_again(tmp_pa
 
     write = case.write_outputs
 
-    def interrupted(*given):
+    def interrupted(*given, **options):
         if len(runs) == 8:
             raise KeyboardInterrupt
-        return write(*given)
+        return write(*given, **options)
 
     monkeypatch.setattr(case, "write_outputs", interrupted)
     assert cli.main(arguments) == 130
@@ -207,10 +207,10 @@ def test_an_unforeseen_failure_is_named_and_the_rest_goes_on(tmp_path, monkeypat
     write_inputs(tmp_path / "in", 2)
     write = case.write_outputs
 
-    def broken(folder, name, *rest):
+    def broken(folder, name, *rest, **options):
         if name == "us-00":
             raise MemoryError("no memory")
-        return write(folder, name, *rest)
+        return write(folder, name, *rest, **options)
 
     monkeypatch.setattr(case, "write_outputs", broken)
     assert cli.main(["synthesize", str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 2

@@ -137,7 +137,7 @@ def drawn_cases(monkeypatch, tmp_path):
         (tmp_path / name).mkdir()
     monkeypatch.setattr(cohort, "head_paths", lambda folder: paths)
     return lambda count, split, *without: [
-        entry["head"] for entry in cohort._entries(count, cohort.head_paths(tmp_path), split, without)
+        entry["head"] for entry in cohort._entries(count, cohort.head_paths(tmp_path), split=split, without=without)
     ]
 
 
@@ -153,4 +153,4 @@ def test_label_maps_stand_in_for_patients(drawn_cases):
 def test_a_split_without_heads_is_named(monkeypatch):
     assert set(PARTS) == {"shadow", "sweep", "real MRI", "turn"}
     with pytest.raises(ValueError, match="no anatomies for test; put five or more"):
-        cohort._entries(3, {"icbm152": None}, "test", ())
+        cohort._entries(3, {"icbm152": None}, split="test", without=())

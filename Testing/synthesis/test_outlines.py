@@ -85,7 +85,9 @@ def test_beside_a_cavity_tumour_is_called_more_readily():
     everywhere = np.ones_like(tumour)
     for hole, expected in ((cavity, 216), (np.zeros_like(cavity), 0)):
         faint = np.stack([np.full(tumour.shape, 0.6), np.where(tumour, 0.1, 0.0), np.where(hole, 0.9, 0.0)])
-        shown = outlines.weighted_by_phase(faint, everywhere, 0.01, (1, 2, 1), (1, 8, 1))
+        shown = outlines.weighted_by_phase(
+            faint, everywhere, 0.01, weights=(1, 2, 1), weights_with_cavity=(1, 8, 1)
+        )
         labels = outlines.labels_from_probabilities(shown, everywhere, 0.01)
         assert (labels == 1).sum() == expected
         assert np.array_equal(labels == 2, hole)

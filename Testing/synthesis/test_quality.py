@@ -10,7 +10,7 @@ import pytest
 from IoUSynthLib.files.volumes import read_volume
 from IoUSynthLib.models.bundle import load
 from IoUSynthLib.synthesis import quality
-from IoUSynthLib.synthesis.quality import FINE, LOOK, UNUSABLE, judge, measure, training_range
+from IoUSynthLib.synthesis.quality import FINE, LOOK, UNUSABLE, assess_quality, measure, training_range
 from IoUSynthLib.volume import Volume
 
 
@@ -19,7 +19,7 @@ def on_spacing(volume, factor):
 
 
 def test_ultrasound_is_fine_and_is_described(ultrasound, tiny_models):
-    verdict = judge(ultrasound, load("ious2mr-2.5d"))
+    verdict = assess_quality(ultrasound, load("ious2mr-2.5d"))
     assert (verdict.level, verdict.findings) == (FINE, ())
     fan = (ultrasound.array > 0).sum() * ultrasound.voxel_volume_ml
     assert verdict.measures["fan_ml"] == pytest.approx(fan, rel=0.05)  # the black ventricle in it counts
@@ -41,7 +41,7 @@ def test_integers_are_judged_as_they_are(ultrasound):
     ],
 )
 def test_what_cannot_be_worked_on(ultrasound, make, cause):
-    verdict = judge(make(ultrasound), name="Case")
+    verdict = assess_quality(make(ultrasound), name="Case")
     assert verdict.level == UNUSABLE
     assert verdict.findings[0].startswith("Case: ")
     assert cause in verdict.findings[0]
@@ -49,7 +49,7 @@ def test_what_cannot_be_worked_on(ultrasound, make, cause):
 
 
 def finding(volume, bundle=None):
-    verdict = judge(volume, bundle)
+    verdict = assess_quality(volume, bundle)
     assert verdict.level == LOOK
     assert len(verdict.findings) == 1
     return verdict.findings[0]
@@ -59,7 +59,7 @@ def test_names_cause_and_remedy(ultrasound, tiny_models):
     bundle = load("ious2mr-2.5d")
     assert "an MRI, or a wrong voxel spacing? Choose the ultrasound" in finding(on_spacing(ultrasound, 4.0))
     noise = np.where(ultrasound.array > 0, ultrasound.array, np.random.default_rng(0).random(ultrasound.array.shape))
-    said = " ".join(judge(ultrasound.with_array(noise)).findings)
+    said = " ".join(assess_quality(ultrasound.with_array(noise)).findings)
     assert "as in the air round a head in MRI. Choose the ultrasound volume" in said
     assert "Voxels of 2.1 mm are coarse for the model, which works at 0.8 mm" in finding(
         on_spacing(ultrasound, 3.0), bundle
@@ -74,7 +74,7 @@ def test_names_cause_and_remedy(ultrasound, tiny_models):
 def test_of_a_training_that_the_model_says_nothing_of_nothing_is_said(entries, ultrasound, tiny_models):
     bundle = replace(load("ious2mr-2.5d"), details=entries)
     inverted = np.where(ultrasound.array > 0, 256 - ultrasound.array, 0)
-    verdict = judge(ultrasound.with_array(inverted), bundle)
+    verdict = assess_quality(ultrasound.with_array(inverted), bundle)
     assert (verdict.level, verdict.findings) == (FINE, ())
 
 
@@ -83,7 +83,7 @@ def test_says_in_what_an_image_is_unlike_the_training(ultrasound, tiny_models):
     bundle = load("ious2mr-2.5d")
     bundle = replace(bundle, details={**bundle.details, "training_range": limits})
     within = {name: [low - 0.01, high + 0.01] for name, (low, high) in limits.items()}
-    assert judge(ultrasound, replace(bundle, details={"training_range": within})).level == FINE
+    assert assess_quality(ultrasound, replace(bundle, details={"training_range": within})).level == FINE
     inverted = np.where(ultrasound.array > 0, 256 - ultrasound.array, 0)
     said = finding(ultrasound.with_array(inverted), bundle)
     assert said.startswith("Unlike the images that ious2mr-2.5d was trained on (brightness ")
@@ -107,6 +107,6 @@ def test_a_sample_is_a_view(ultrasound):
 
 
 def test_the_real_case_is_fine(resect_case_4):
-    verdict = judge(read_volume(resect_case_4), load("ious2mr-2.5d"))
+    verdict = assess_quality(read_volume(resect_case_4), load("ious2mr-2.5d"))
     assert verdict.findings == ()
     assert verdict.measures["fan_ml"] == pytest.approx(83, abs=2)

@@ -109,7 +109,10 @@ def test_confidences_are_those_of_the_outlines_that_the_pipeline_would_show(tiny
     for volume, case in zip(volumes, cases, strict=True):
         image = volume.image.astype(np.float32)
         probabilities = predict(open_session(bundle), image, volume.fan, bundle, activation=softmax)
-        shown = weighted_by_phase(probabilities, volume.fan, VOXEL_ML, *weights.values())
+        shown = weighted_by_phase(
+            probabilities, volume.fan, VOXEL_ML, weights=weights["class_weights"],
+            weights_with_cavity=weights["class_weights_with_cavity"],
+        )
         expected = confidences(shown, labels_from_probabilities(shown, volume.fan, VOXEL_ML))
         assert ("cavity" in expected) == case.has_cavity
         outlines = case.outlined[8.0 if "cavity" in case.outlined[2.8].outlines else 2.8].outlines
