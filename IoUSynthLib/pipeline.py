@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 
 from . import preprocessing
 from .inference import open_session
-from .input_checks import check_ultrasound
-from .models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, Bundle, load, paired_generator
+from .input_checks import check_input, check_ultrasound
+from .models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, LOG_ERROR, Bundle, load, paired_generator
 from .progress import PartProgress, Progress, StageProgress, part_of
 from .synthesis import outlines
+from .synthesis.acquired import check_is_mri, match, on_ultrasound
 from .synthesis.generate import Generated, generate, run_network
 from .synthesis.grid import Prepared, Sweep, back, coarsened, prepare, stacked
 from .synthesis.report import describe_preprocessing, make_report
@@ -30,6 +32,8 @@ FAINT_TUMOUR = (
     "yet: compare it with the preoperative MRI, or, if something has been removed, take back the choice "
     "Before resection (--before-resection)"
 )
+#: Acquired MRI that has data for less of the fan than this is worth a warning.
+_ALL_COVERED = 0.99
 #: Outlines with an expected Dice below this are called doubtful: less of them is right than wrong.
 DOUBTFUL_BELOW = 0.5
 
@@ -148,6 +152,11 @@ class Models:
     segmenter: Bundle
     paired_generator: Bundle | None
 
+    @property
+    def kinds(self) -> list[str]:
+        """The images of a result, as files and series call them."""
+        return [*("uncertainty" if name == LOG_ERROR else name for name in self.generator.outputs), "segmentation"]
+
     def describe(self) -> dict[str, dict[str, str] | None]:
         """Return what a report says about them."""
         return {
@@ -196,12 +205,24 @@ def synthesize(
     return synthesize_with(volume, Options(model, device, **choices), progress)
 
 
-def synthesize_with(volume: Volume, options: Options, progress: Progress | None = None) -> SynthesisResult:
-    """Do what :func:`synthesize` does, with what was chosen in one object."""
+def synthesize_with(
+    volume: Volume,
+    options: Options,
+    progress: Progress | None = None,
+    *,
+    mri: Mapping[str, Volume] | None = None,
+) -> SynthesisResult:
+    """Do what :func:`synthesize` does, with what was chosen in one object.
+
+    With ``mri``, acquired T2w, FLAIR or both of the same state of the brain and where the ultrasound lies, tumour and
+    cavity are outlined on these instead of the synthetic images, whose scale they are given. What Dice is to be
+    expected of that, nobody has measured.
+    """
     clock = StageProgress(STAGES, progress)
     with clock.stage("checking"):
         volume = check_ultrasound(volume)
         models = load_models(options.model)
+        mri = _check_mri(mri or {}, volume, models.segmenter)
         for bundle in models.networks:
             open_session(bundle, options.device)
     with clock.stage("preparing"):
@@ -213,34 +234,72 @@ def synthesize_with(volume: Volume, options: Options, progress: Progress | None 
         predicted = generate(
             models.generator, prepared, device=options.device, with_error=True, progress=part_of(part, 0.0, share)
         )
-        outlined = predicted
+        outlined = predicted.images
         if models.paired_generator:
             outlined = generate(
                 models.paired_generator, outlining, device=options.device, progress=part_of(part, share, 1.0)
-            )
+            ).images
     with clock.stage("segmenting") as part:
-        outlining, probabilities = outline(
-            models.segmenter, outlining, outlined.images, device=options.device, progress=part
-        )
+        if mri:
+            outlining, outlined, volume = _with_acquired(mri, outlining, outlined, volume)
+        outlining, probabilities = outline(models.segmenter, outlining, outlined, device=options.device, progress=part)
         decision = decide(models.segmenter, outlining, probabilities, before_resection=options.before_resection)
+        if mri:  # what Dice is to be expected was measured on synthetic MRI
+            decision = replace(decision, expected_dice={})
     with clock.stage("finishing"):
-        result = _finish(
-            sweep, prepared, predicted, outlining=outlining, probabilities=decision.probabilities
-        )
-    session = open_session(models.generator, options.device)
-    used = {"requested": options.device, "used": session.device}
-    if session.unused:
-        used["unused"] = ", ".join(session.unused)
+        result = _finish(sweep, prepared, predicted, outlining=outlining, decision=decision)
+        if mri:
+            result.segmentation = _within(result.segmentation, outlining)
     result.report.update(
-        make_report(result, volume, models, device=used, seconds=clock.seconds, decision=decision),
+        make_report(
+            result, volume, models, device=_device_used(models, options), seconds=clock.seconds, decision=decision,
+            mri=mri,
+        ),
         grid=prepared.describe(),
         preprocessing=describe_preprocessing(sweep, prepared),
         inference=models.generator.describe_plan(),
         **options.describe(),
         seed=None,  # nothing is drawn: the noise of a diffusion is part of the network's file
-    )
+    )  # fmt: skip
     clock.report("finishing", 1.0)
     return result
+
+
+def _check_mri(mri: Mapping[str, Volume], ultrasound: Volume, segmenter: Bundle) -> dict[str, Volume]:
+    """Acquired MRI that can be used: of contrasts that the segmenter reads, and none of it the ultrasound."""
+    readable = [name for name in segmenter.inputs if name != "ioUS"]
+    checked = {}
+    for name, image in mri.items():
+        if name not in readable:
+            raise InputError(f"{name} MRI: {segmenter.name} reads {' and '.join(readable)}; leave it out")
+        checked[name] = check_input(image, f"{name} MRI")
+        check_is_mri(checked[name], ultrasound, f"{name} MRI")
+    return checked
+
+
+def _with_acquired(
+    mri: Mapping[str, Volume], outlining: Prepared, images: dict[str, np.ndarray], volume: Volume
+) -> tuple[Prepared, dict[str, np.ndarray], Volume]:
+    """Put acquired MRI in the place of synthetic images, and what is in doubt of it into the input's warnings."""
+    acquired = on_ultrasound(mri, outlining.image.with_array(outlining.valid.astype(np.uint8)))
+    matched = {name: match(image, images[name], acquired.seen) for name, image in acquired.images.items()}
+    doubts = [f"{name} MRI: {text}" for name, image in mri.items() for text in image.warnings]
+    if acquired.covered < _ALL_COVERED:
+        doubts.append(f"the MRI covers {acquired.covered:.0%} of the ultrasound; nothing is outlined elsewhere")
+    volume = replace(volume, warnings=(*volume.warnings, *doubts))
+    return replace(outlining, valid=acquired.seen), images | matched, volume
+
+
+def _within(labels: Volume, outlining: Prepared) -> Volume:
+    """Cut labels off where the segmenter saw nothing."""
+    seen = outlining.image.with_array(outlining.valid.astype(np.uint8))
+    return labels.with_array(labels.array * (preprocessing.resample_like(seen, labels, nearest=True).array > 0))
+
+
+def _device_used(models: Models, options: Options) -> dict[str, str]:
+    session = open_session(models.generator, options.device)
+    used = {"requested": options.device, "used": session.device}
+    return {**used, "unused": ", ".join(session.unused)} if session.unused else used
 
 
 def load_models(model: str | Path | None) -> Models:
@@ -328,7 +387,7 @@ def _finish(
     predicted: Generated,
     *,
     outlining: Prepared,
-    probabilities: np.ndarray,
+    decision: Decision,
 ) -> SynthesisResult:
     """Bring everything back to the input's grid."""
     fan = sweep.fan[sweep.box]
@@ -338,7 +397,7 @@ def _finish(
         error = back(predicted.error, prepared, sweep.frame)
         error = np.clip(error / 2.0, _SMALLEST_UNCERTAINTY, 1.0).astype(np.float32)
     labels = outlines.labels_from_probabilities(
-        np.stack([back(probability, outlining, sweep.frame) for probability in probabilities]),
+        np.stack([back(probability, outlining, sweep.frame) for probability in decision.probabilities]),
         fan,
         sweep.volume.voxel_volume_ml,
     )

@@ -18,13 +18,12 @@ import numpy as np
 from ..cases.case import UNLABELLED, Case, from_network_range
 from ..constants import TARGETS, VOXEL_MM
 from ..files.volumes import read_volume
-from ..input_checks import check_input, check_ultrasound
-from ..outputs.case_files import check_acquired
+from ..input_checks import check_ultrasound
+from ..outputs.case_files import read_acquired
 from ..preprocessing import looks_like_ultrasound, resample_like, resample_to_spacing
 from ..registration import register_by_lc2
-from ..registration.inputs import check_is_mri
 from ..registration.rigid import to_sitk
-from ..synthesis.acquired import on_ultrasound
+from ..synthesis.acquired import check_is_mri, on_ultrasound
 from ..synthesis.grid import Sweep
 from ..synthesis.report import versions
 from ..volume import InputError, Volume
@@ -59,7 +58,7 @@ def prepare_case(files: Files, *, register: bool = True) -> Case:
     """
     started = time.perf_counter()
     ultrasound = check_ultrasound(read_volume(files.ultrasound), str(files.ultrasound))
-    mri = {name: _read(path) for name, path in files.mri.items()}
+    mri = {name: read_acquired(path) for name, path in files.mri.items()}
     image, fan = _ultrasound(ultrasound, files.ultrasound)
     for name, path in files.mri.items():
         check_is_mri(mri[name], ultrasound, str(path))
@@ -93,11 +92,6 @@ def prepare_case(files: Files, *, register: bool = True) -> Case:
     }
     seen = fan.with_array(found.seen.astype(np.uint8))
     return Case(images, _labels(files.labels, fan, transform), seen, parameters)
-
-
-def _read(path: Path) -> Volume:
-    check_acquired(path)
-    return check_input(read_volume(path), str(path))
 
 
 def _doubts(images: dict[str, Volume]) -> list[str]:

@@ -255,7 +255,8 @@ class RegistrationJob(Job):
         InputError
             Something is missing or cannot be used; says what to do.
         """
-        from ..registration.inputs import check_is_mri
+        from ..registration.rigid import to_sitk
+        from ..synthesis.acquired import check_is_mri
 
         self.notes = []
         self._check_nodes()
@@ -267,8 +268,9 @@ class RegistrationJob(Job):
                 moving.setdefault(registration.contrast_of(node), node)
         images = {name: self._image(node, ultrasound) for name, node in moving.items()}
         initial = None if self.initial is None else FLIP @ self.initial @ FLIP
+        start = None if initial is None else to_sitk(initial)
         for name, image in images.items():
-            check_is_mri(image, ultrasound, f'volume "{moving[name].GetName()}"', initial=initial)
+            check_is_mri(image, ultrasound, f'volume "{moving[name].GetName()}"', transform=start)
         return {
             "moving": images,
             "ultrasound": ultrasound,

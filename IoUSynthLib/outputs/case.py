@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from ..files.volumes import read_volume
 from ..input_checks import check_ultrasound
 from ..pipeline import Options
 from ..progress import Progress
-from ..synthesis.report import voxels_sha256
+from ..synthesis.report import describe_mri, describe_place, voxels_sha256
 from ..volume import InputError, Volume
-from .case_files import check_acquired, check_length, output_names, write_outputs
+from .case_files import KINDS, check_acquired, check_length, output_names, write_outputs
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ def synthesize_file(
     options: Options | None = None,
     again: bool = False,
     preoperative: Volume | None = None,
+    mri: Mapping[str, Volume] | None = None,
+    kinds: Sequence[str] = KINDS,
     progress: Progress | None = None,
 ) -> Written:
     """Make the images of a file, unless they are there already.
@@ -66,45 +69,49 @@ def synthesize_file(
         of the surgery.
     staging
         Where the files are written: the ``folder`` of a :class:`case_files.Staging` of ``output``.
-    options, progress
+    options, mri, progress
         As in :func:`pipeline.synthesize_with`.
     again
         Whether what is complete is made anew, too.
     preoperative
         MRI to show in the picture.
+    kinds
+        The images that are written, as far as the models make them.
 
     Raises
     ------
     InputError
         The file, the model or the device cannot be used; names the file.
     """
-    options, progress = options or Options(), progress or (lambda _stage, _fraction: None)
+    options, progress, case = options or Options(), progress or (lambda _stage, _fraction: None), case_name(path)
     progress("reading", 0.0)
     started = time.perf_counter()
-    check_length(path, output_names(case_name(path)))
+    check_length(path, output_names(case))
     check_acquired(path)
-    given = {"file": path.name, "file_sha256": _sha256(path), **_describe_mri(preoperative, options.mr_grid)}
-    if not again:
-        made_with = {**pipeline.load_models(options.model).describe(), **options.describe()}
-        report = _complete(output, case_name(path), given=given, made_with=made_with)
-        if report is not None:
-            return Written(report, report["files"], earlier=True)
-    volume = read_volume(path)
-    volume = check_ultrasound(volume, str(path))
-    mri = [image for image in (preoperative, options.mr_grid) if image is not None]
-    warnings = dict.fromkeys(f"Preoperative MRI: {text}" for image in mri for text in image.warnings)
+    given = {
+        "file": path.name, "file_sha256": _sha256(path), **_describe_preoperative(preoperative, options.mr_grid),
+        "mri": describe_mri(mri) if mri else None,
+    }  # fmt: skip
+    report = None if again else _earlier(output, case, given=given, options=options, kinds=kinds)
+    if report is not None:
+        return Written(report, report["files"], earlier=True)
+    volume = check_ultrasound(read_volume(path), str(path))
+    other = [image for image in (preoperative, options.mr_grid) if image is not None]
+    warnings = dict.fromkeys(f"Preoperative MRI: {text}" for image in other for text in image.warnings)
     volume = replace(volume, warnings=(*volume.warnings, *warnings))
     reading = round(time.perf_counter() - started, 3)
     try:
-        result = pipeline.synthesize_with(volume, options, progress)
+        result = pipeline.synthesize_with(volume, options, progress, mri=mri)
     except InputError as error:
         raise InputError(str(error).replace("input volume", str(path), 1)) from error
-    if not all(_covers(image, result.valid) for image in mri):
+    if not all(_covers(image, result.valid) for image in other):
         result.report["warnings"].append("The preoperative MRI does not cover the ultrasound: another patient?")
     result.report["input"] = {**given, **result.report["input"]}
     seconds = result.report["seconds"]
     result.report["seconds"] = {"reading": reading, **seconds, "total": round(reading + seconds["total"], 3)}
-    return Written(result.report, write_outputs(staging, case_name(path), volume, result, preoperative=preoperative))
+    shown = {} if preoperative is None else {"Preoperative MRI": preoperative}
+    files = write_outputs(staging, case, volume, result=result, shown={**shown, **(mri or {})}, kinds=kinds)
+    return Written(result.report, files)
 
 
 def _sha256(path: Path) -> str:
@@ -118,25 +125,26 @@ def _sha256(path: Path) -> str:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
 
 
-def _describe_mri(preoperative: Volume | None, mr_grid: Volume | None) -> dict[str, Any]:
+def _describe_preoperative(preoperative: Volume | None, mr_grid: Volume | None) -> dict[str, Any]:
     """Return what else went into a result, for the report: voxels and place of the MRI, of a grid the place alone."""
-    described: dict[str, Any] = {"preoperative_sha256": None, "preoperative_grid": None, "mri_grid": None}
-    for name, mri in (("preoperative_grid", preoperative), ("mri_grid", mr_grid)):
-        if mri is not None:
-            described[name] = {"size": list(mri.size), "ijk_to_lps": mri.ijk_to_lps.tolist()}
-    if preoperative is not None:
-        described["preoperative_sha256"] = voxels_sha256(preoperative)
-    return described
+    return {
+        "preoperative_sha256": None if preoperative is None else voxels_sha256(preoperative),
+        "preoperative_grid": None if preoperative is None else describe_place(preoperative),
+        "mri_grid": None if mr_grid is None else describe_place(mr_grid),
+    }
 
 
-def _complete(
-    output: Path, case: str, *, given: dict[str, Any], made_with: dict[str, Any]
+def _earlier(
+    output: Path, case: str, *, given: dict[str, Any], options: Options, kinds: Collection[str]
 ) -> dict[str, Any] | None:
-    """Return the report of an earlier run if it made the same, and all of it is there."""
+    """Return the report of an earlier run if it made the same, or more images of it, and all of that is there."""
+    models = pipeline.load_models(options.model)
+    made_with = {**models.describe(), **options.describe()}
+    wanted = {f"{case}_{kind}.nii.gz" for kind in models.kinds if kind in kinds}
     try:
         report = json.loads((output / f"{case}_report.json").read_text(encoding="utf-8"))
         described = {key: report["input"].get(key) for key in given}
-        there = all((output / name).stat().st_size > 0 for name in report["files"])
+        there = wanted <= set(report["files"]) and all((output / name).stat().st_size > 0 for name in report["files"])
         same = described == given and {key: report[key] for key in made_with} == made_with
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or of another program
         return None

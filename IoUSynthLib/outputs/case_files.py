@@ -7,14 +7,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..constants import MARK, TARGETS
 from ..files.paths import check_path
-from ..files.volumes import write_volume
+from ..files.volumes import read_volume, write_volume
+from ..input_checks import check_input
 from ..models.bundle import titled
 from ..volume import InputError, Volume
 
@@ -90,31 +91,39 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 
 
 def write_outputs(
-    folder: Path, case: str, volume: Volume, result: SynthesisResult, *, preoperative: Volume | None = None
+    folder: Path,
+    case: str,
+    volume: Volume,
+    *,
+    result: SynthesisResult,
+    shown: Mapping[str, Volume],
+    kinds: Collection[str] = KINDS,
 ) -> list[str]:
     """Write the files of a case into a folder and return their names.
 
-    Use :func:`staging_folder` round it, so that all of them appear or none, and :func:`remove_stale` after it.
+    Use :func:`staging_folder` round it, so that all of them appear or none, and :func:`remove_stale` after it. Only
+    images of these kinds are written; acquired MRI is shown in the picture, by title.
     """
     from .picture import write_picture
 
     images = {**result.images, "uncertainty": result.uncertainty, "segmentation": result.segmentation}
     names = []
     for kind, image in images.items():
-        if image is not None:
+        if image is not None and kind in kinds:
             names.append(f"{case}_{kind}.nii.gz")
             write_volume(folder / names[-1], image, image_header(kind, result.report))
     names += [f"{case}_report.json", f"{case}.png"]
     result.report["files"] = names
     (folder / names[-2]).write_text(json.dumps(result.report, indent=1) + "\n", encoding="utf-8")
-    write_picture(folder / names[-1], volume, result, preoperative=preoperative, name=case)
+    write_picture(folder / names[-1], volume, result, shown=shown, name=case)
     return names
 
 
 def image_header(kind: str, report: dict[str, Any]) -> dict[str, str]:
     """Return what an image's file header says; NIfTI has room for 79 characters in ``descrip``."""
-    outlined = kind == "segmentation" and report.get("companion")
-    model = report["companion"] if outlined else report["model"]
+    model = report["model"]
+    if kind == "segmentation":  # what it was outlined on says more than who outlined it, as that is always the same
+        model = report["segmenter"] if report["input"].get("mri") else report.get("companion") or model
     return {"descrip": f"{MARK}; {kind}; IoUSynth {__version__}; {titled(model)}"[:79]}
 
 
@@ -140,6 +149,18 @@ def check_acquired(path: Path) -> None:
     """Raise :class:`InputError` when a file was made by IoUSynth: it is no ultrasound and no MRI of a patient."""
     if path.is_file() and is_synthetic(path):
         raise InputError(f"{path}: was made by IoUSynth, not acquired; give the image that was acquired")
+
+
+def read_acquired(path: Path) -> Volume:
+    """Read an MRI of a patient.
+
+    Raises
+    ------
+    InputError
+        It cannot be used, or was made by IoUSynth.
+    """
+    check_acquired(path)
+    return check_input(read_volume(path), str(path))
 
 
 def is_synthetic(file: Path) -> bool:

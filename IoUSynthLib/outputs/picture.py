@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,31 +23,36 @@ _TITLES = {"tumour": "Tumour", "cavity": "Resection cavity"}
 
 
 def write_picture(
-    path: str | Path, volume: Volume, result: SynthesisResult, *, preoperative: Volume | None = None, name: str = ""
+    path: str | Path,
+    volume: Volume,
+    result: SynthesisResult,
+    *,
+    shown: Mapping[str, Volume] | None = None,
+    name: str = "",
 ) -> None:
     """Write the picture of a result as PNG.
 
     Rows are the three planes of the ultrasound's own grid through the middle of the tumour, else of the cavity, else of
-    the fan; columns are the preoperative MRI (resampled onto the ultrasound as it lies, without registration), the
-    ultrasound, the synthetic images and, if there is one, the uncertainty (black 0 to white 30 % of the intensity
-    range).
+    the fan; columns are acquired MRI to be shown, by title (resampled onto the ultrasound as it lies, without
+    registration), the ultrasound, the synthetic images and, if there is one, the uncertainty (black 0 to white 30 % of
+    the intensity range).
 
     Raises
     ------
     InputError
         The file cannot be written.
     """
-    save(draw_picture(volume, result, preoperative=preoperative, name=name), path)
+    save(draw_picture(volume, result, shown=shown, name=name), path)
 
 
 def draw_picture(
-    volume: Volume, result: SynthesisResult, *, preoperative: Volume | None = None, name: str = ""
+    volume: Volume, result: SynthesisResult, *, shown: Mapping[str, Volume] | None = None, name: str = ""
 ) -> np.ndarray:
     """Return the picture, uint8 (rows, columns, 3)."""
     box = preprocessing.bounding_box(result.valid.array > 0, margin=4)
     cropped = preprocessing.crop(volume, box)
     labels, valid = result.segmentation.array[box], result.valid.array[box] > 0
-    columns = _columns(cropped, result, preoperative=preoperative, box=box)
+    columns = _columns(cropped, result, shown=shown or {}, box=box)
     doubtful = result.report.get("doubtful", ())
     rows = orthogonal_slices(columns, cropped, _centre(labels, valid), labels=labels, doubtful=doubtful)
     model = result.report.get("model", {}).get("name", "")
@@ -55,15 +61,16 @@ def draw_picture(
 
 
 def _columns(
-    cropped: Volume, result: SynthesisResult, *, preoperative: Volume | None, box: preprocessing.Box
+    cropped: Volume, result: SynthesisResult, *, shown: Mapping[str, Volume], box: preprocessing.Box
 ) -> list[Column]:
     valid = result.valid.array[box] > 0
-    columns = [_acquired("ioUS", cropped.array, valid)]
-    if preoperative is not None:
-        array = preprocessing.resample_like(preoperative, cropped).array.astype(np.float32)
-        covered = preoperative.with_array(np.ones(preoperative.array.shape, dtype=np.uint8))
+    columns = []
+    for title, mri in shown.items():
+        array = preprocessing.resample_like(mri, cropped).array.astype(np.float32)
+        covered = mri.with_array(np.ones(mri.array.shape, dtype=np.uint8))
         covered = preprocessing.resample_like(covered, cropped, nearest=True).array > 0
-        columns.insert(0, _acquired("Preoperative MRI", array, covered))
+        columns.append(_acquired(title, array, covered))
+    columns.append(_acquired("ioUS", cropped.array, valid))
     for key, image in result.images.items():
         columns.append(_synthetic(key, grey(image.array[box], *limits(image.array[box], valid)), valid))
     if result.uncertainty is not None:

@@ -17,11 +17,13 @@ from ..input_checks import check_input, check_ultrasound
 from ..outputs.case_files import check_acquired, staging_folder
 from ..pipeline import synthesize
 from ..progress import Progress, StagePrinter
+from ..synthesis.acquired import check_is_mri
 from ..synthesis.report import add_warnings
 from ..volume import InputError, Volume
-from .inputs import check_is_mri, read_initial, resembles_ultrasound
+from .inputs import read_initial, resembles_ultrasound
 from .landmarks import read_landmark_pairs
 from .picture import write_picture
+from .rigid import to_sitk
 from .workflow import RegistrationResult, register
 
 #: Formats that a transform is written in; a displacement field needs the first.
@@ -135,9 +137,10 @@ def _check_kinds(
     """Refuse ultrasound and synthetic images in the place of the MRI, and say what is in doubt."""
     check_acquired(fixed)
     said, sweep = [], resembles_ultrasound(ultrasound)
+    start = None if initial is None else to_sitk(initial)
     for path, image in moving.items():
         check_acquired(path)
-        check_is_mri(image, ultrasound, str(path), initial=initial)
+        check_is_mri(image, ultrasound, str(path), transform=start)
         if not resembles_ultrasound(image):
             continue
         if not sweep:

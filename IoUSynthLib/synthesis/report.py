@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ def make_report(
     device: dict[str, str],
     seconds: dict[str, float],
     decision: Decision,
+    mri: Mapping[str, Volume],
 ) -> dict[str, Any]:
     """Describe a result in words and numbers that JSON can hold.
 
@@ -50,6 +51,8 @@ def make_report(
         Of each stage.
     decision
         What the outlines were made of, for how far to trust them.
+    mri
+        Acquired MRI that the outlines were made on, by contrast; empty where all of it was synthetic.
     """
     fan = result.valid.array > 0
     volumes = outlines.volumes_ml(result.segmentation.array, volume.voxel_volume_ml)
@@ -70,7 +73,7 @@ def make_report(
         **models.describe(),
         "versions": versions(),
         "device": device,
-        "input": _describe_input(volume),
+        "input": {**_describe_input(volume), **({"mri": describe_mri(mri)} if mri else {})},
         "warnings": warnings,
         "notes": list(volume.notes),
         "seconds": {**seconds, "total": total},
@@ -80,9 +83,17 @@ def make_report(
         "doubtful": decision.doubtful,
         "quality": quality,
         "summary": _summary(
-            volumes, decision.doubtful, quality, models, seconds=total, device=device["used"], warnings=len(warnings)
+            volumes, decision.doubtful, quality,
+            on=_outlined_on(models, mri), seconds=total, device=device["used"], warnings=len(warnings),
         ),
-    }
+    }  # fmt: skip
+
+
+def _outlined_on(models: Models, mri: Mapping[str, Volume]) -> str:
+    """Say which images the outlines were made on, where these are not the ones that the result holds."""
+    parts = [f"the images of {models.paired_generator.name}"] if models.paired_generator else []
+    parts += [f"acquired {' and '.join(mri)}"] if mri else []
+    return f" (outlined on {' and '.join(parts)})" if parts else ""
 
 
 def _quality(result: SynthesisResult, fan: np.ndarray, voxel_volume_ml: float, model: str) -> dict[str, Any]:
@@ -116,6 +127,16 @@ def voxels_sha256(volume: Volume) -> str:
     return hashlib.sha256(np.ascontiguousarray(volume.array, dtype="<f4")).hexdigest()
 
 
+def describe_mri(mri: Mapping[str, Volume]) -> dict[str, Any]:
+    """Return voxels and place of MRI, by contrast."""
+    return {name: {"voxels_sha256": voxels_sha256(image), **describe_place(image)} for name, image in mri.items()}
+
+
+def describe_place(volume: Volume) -> dict[str, Any]:
+    """Return where a volume lies."""
+    return {"size": list(volume.size), "ijk_to_lps": volume.ijk_to_lps.tolist()}
+
+
 def _describe_input(volume: Volume) -> dict[str, Any]:
     return {
         "voxels_sha256": voxels_sha256(volume),
@@ -129,16 +150,20 @@ def _describe_input(volume: Volume) -> dict[str, Any]:
 
 
 def _summary(
-    volumes: dict[str, float], doubtful: Sequence[str], quality: dict[str, Any], models: Models, *, seconds: float,
-    device: str, warnings: int,
-) -> str:  # fmt: skip
+    volumes: dict[str, float],
+    doubtful: Sequence[str],
+    quality: dict[str, Any],
+    *,
+    on: str,
+    seconds: float,
+    device: str,
+    warnings: int,
+) -> str:
     doubt = dict.fromkeys(doubtful, " (doubtful outline)")
     tumour = f"Tumour {volumes['tumour']:.1f} ml{doubt.get('tumour', '')}"
     if not volumes["tumour"]:
         tumour = "No tumour outlined, which does not rule one out"
-    parts = [f"{tumour}, resection cavity {volumes['cavity']:.1f} ml{doubt.get('cavity', '')}"]
-    if models.paired_generator:
-        parts[0] += f" (outlined on the images of {models.paired_generator.name})"
+    parts = [f"{tumour}, resection cavity {volumes['cavity']:.1f} ml{doubt.get('cavity', '')}{on}"]
     if "mean_uncertainty" in quality:
         parts.append(
             f"expected error {quality['mean_uncertainty']:.0%} of the intensity range, "

@@ -42,9 +42,9 @@ def runs(monkeypatch):
     """The names of the volumes that are really computed, in their order."""
     made, synthesize = [], pipeline.synthesize_with
 
-    def counted(volume, *arguments):
+    def counted(volume, *arguments, **named):
         made.append(int(volume.origin[0]))
-        return synthesize(volume, *arguments)
+        return synthesize(volume, *arguments, **named)
 
     monkeypatch.setattr(pipeline, "synthesize_with", counted)
     return made
@@ -57,10 +57,10 @@ def test_twenty_volumes_with_three_bad_ones_interrupted_and_started_again(tmp_pa
 
     write = case.write_outputs
 
-    def interrupted(*given, **options):
+    def interrupted(*given, **named):
         if len(runs) == 8:
             raise KeyboardInterrupt
-        return write(*given, **options)
+        return write(*given, **named)
 
     monkeypatch.setattr(case, "write_outputs", interrupted)
     assert cli.main(arguments) == 130
@@ -207,10 +207,10 @@ def test_an_unforeseen_failure_is_named_and_the_rest_goes_on(tmp_path, monkeypat
     write_inputs(tmp_path / "in", 2)
     write = case.write_outputs
 
-    def broken(folder, name, *rest, **options):
+    def broken(folder, name, volume, **rest):
         if name == "us-00":
             raise MemoryError("no memory")
-        return write(folder, name, *rest, **options)
+        return write(folder, name, volume, **rest)
 
     monkeypatch.setattr(case, "write_outputs", broken)
     assert cli.main(["synthesize", str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 2

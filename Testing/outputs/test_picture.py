@@ -63,7 +63,9 @@ def test_a_doubtful_outline_is_dashed(result, ultrasound):
 
 def test_preoperative_column(result, ultrasound):
     mri = Volume(np.random.default_rng(0).random((30, 30, 30)) + 1, (2, 2, 2), (-60, 0, 60))
-    plain, wide = (picture.draw_picture(ultrasound, result, preoperative=other) for other in (None, mri))
+    plain, wide = (
+        picture.draw_picture(ultrasound, result, shown=shown) for shown in ({}, {"Preoperative MRI": mri})
+    )
     assert contains(wide, Text("Preoperative MRI", LARGE))
     assert wide.shape[1] > plain.shape[1]
 
