@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from . import NOTICE, __version__
+from . import __version__
 from .commands import BAD_INPUT, complain
+from .constants import NOTICE
 from .files.paths import check_path
 from .volume import InputError
 

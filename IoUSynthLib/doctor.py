@@ -16,6 +16,7 @@ from typing import Any
 
 from . import __version__
 from .commands import BAD_INPUT
+from .constants import DEVICES
 from .files.volumes import read_volume
 from .models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, load, origin
 from .progress import Progress
@@ -184,7 +185,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "2 when not."
     )
     parser.add_argument("--model", metavar="NAME|PATH", help=f"generator (default: {DEFAULT_GENERATOR})")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,14 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..constants import LABELS, TARGETS
+from ..constants import TARGETS
 from ..files.volumes import read_volume, write_volume
 from ..preprocessing import bounding_box, normalize_ultrasound, ultrasound_statistics
 from ..synthesis.grid import Prepared
 from ..volume import InputError, Volume
-
-#: Label values of the structures.
-TUMOUR_LABEL, CAVITY_LABEL = LABELS["tumour"], LABELS["cavity"]
 
 #: Label of all voxels of a patient whose tumour and cavity nobody has outlined.
 UNLABELLED = 255

@@ -36,7 +36,7 @@ def panels(case: Case) -> list[np.ndarray | None]:
     box = bounding_box(inside, margin=2)
     images = {name: _grey(volume.array.take(index, axis), inside)[box] for name, volume in case.images.items()}
     mri = next(images[name] for name in TARGETS if name in images)
-    squares = checkerboard(case.fan).take(index, axis)[box][..., None]
+    squares = checkerboard(case.fan.size, case.fan.spacing).take(index, axis)[box][..., None]
     mixed = np.where(squares, images["ioUS"], np.where(inside[box][..., None], mri, 0))
     return [None if image is None else _scaled(image) for image in (*map(images.get, ("ioUS", *TARGETS)), mixed)]
 

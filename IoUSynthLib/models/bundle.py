@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..constants import TARGETS
 from ..volume import InputError
 
 DEFAULT_GENERATOR = "ious2mr-2.5d"
@@ -27,7 +28,7 @@ SEARCH_VARIABLE = "IOUSYNTH_MODELS"
 
 KINDS = ("generator", "segmenter")
 REGIMES = ("2D", "2.5D", "3D")
-INPUTS = ("ioUS", "T2w", "FLAIR")
+INPUTS = ("ioUS", *TARGETS)
 #: How overlapping windows are weighted, and how images smaller than the window are padded; the first is the default.
 BLENDINGS = ("hann", "hanning", "uniform")
 PADDINGS = ("multiple", "window", "centre", "reflect")

@@ -20,8 +20,6 @@ from .write import remove_nodes
 
 #: Index of the first layer after background, foreground and label map.
 LAYER = slicer.vtkMRMLSliceCompositeNode.Layer_Last
-#: Side of a square of the checkerboard in mm.
-SQUARE_MM = 10.0
 #: Node attribute of the volume whose voxels are the MRI's in every other square.
 _CHECKERBOARD = PREFIX + "Checkerboard"
 #: More than any expected error.
@@ -44,13 +42,13 @@ def show_checkerboard(
     Slicer blends slices but has no checkerboard of them. So the MRI, as it lies now, is resampled onto the ultrasound's
     grid, and the other squares are cut out by the display's threshold. The volume is neither saved nor listed.
     """
+    from ..outputs.drawing import checkerboard
+
     _remove_checkerboard()
     grid = Grid.of(ultrasound_node)
     parent = ultrasound_node.GetParentTransformNode()
     voxels = voxels_between(mri_node, grid.ijk_to_ras, parent, shape=grid.dimensions[::-1])
-    steps = [np.arange(n) * s // SQUARE_MM for n, s in zip(grid.dimensions, grid.spacing, strict=True)]
-    i, j, k = (step.astype(int) for step in steps)
-    shown = (k[:, None, None] + j[None, :, None] + i[None, None]) % 2 == 0
+    shown = checkerboard(grid.dimensions, grid.spacing)
     lowest = float(voxels.min())
     scene = ultrasound_node.GetScene()
     node = scene.CreateNodeByClass("vtkMRMLScalarVolumeNode")

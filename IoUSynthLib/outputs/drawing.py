@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..volume import InputError, Volume
+from ..volume import InputError
 
 Colour = tuple[int, int, int]
 
@@ -134,10 +134,11 @@ def outlined(image: np.ndarray, mask: np.ndarray, colour: Colour, *, dashed: boo
     return np.where(line[..., None], np.array(colour, np.uint8), image)
 
 
-def checkerboard(grid: Volume) -> np.ndarray:
-    """Return which voxels belong to the white cubes, bool (z, y, x)."""
-    steps = (np.arange(length) * spacing // SQUARE_MM for length, spacing in zip(grid.size, grid.spacing, strict=True))
-    i, j, k = (step.astype(int) for step in steps)
+def checkerboard(size: Sequence[int], spacing: Sequence[float]) -> np.ndarray:
+    """Return which voxels belong to the white cubes, bool (z, y, x); size and spacing (x, y, z) in mm."""
+    i, j, k = (
+        (np.arange(count) * step // SQUARE_MM).astype(int) for count, step in zip(size, spacing, strict=True)
+    )
     return (k[:, None, None] + j[None, :, None] + i[None, None]) % 2 == 0
 
 

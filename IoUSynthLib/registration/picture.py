@@ -48,7 +48,7 @@ def write_picture(
     )
     ious, mri = (grey(array, *limits(array, inside)) for array, inside in ((cropped.array, valid), (after, after > 0)))
     synthetic_mri = grey(synthetic.array[box], *limits(synthetic.array[box], valid))
-    squares = checkerboard(cropped)[..., None]
+    squares = checkerboard(cropped.size, cropped.spacing)[..., None]
     columns = [
         Column("ioUS", ious, valid),
         Column(f"{name} before", grey(before, *limits(before, before > 0)), before > 0),

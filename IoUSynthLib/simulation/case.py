@@ -12,8 +12,8 @@ import torch.nn.functional as functional
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from ..cases.case import CAVITY_LABEL, TUMOUR_LABEL, Case
-from ..constants import TARGETS, VOXEL_MM
+from ..cases.case import Case
+from ..constants import LABELS, TARGETS, VOXEL_MM
 from ..volume import Volume
 from .anatomy import Head
 from .fields import sample, smooth_noise, within
@@ -218,8 +218,8 @@ def _case(
     geometry: dict, parameters: dict,
 ) -> Case:
     labels = torch.zeros_like(tissues)
-    labels[torch.isin(tissues, torch.tensor([int(t) for t in TUMOUR], device=tissues.device))] = TUMOUR_LABEL
-    labels[(tissues == Tissue.CAVITY) | (tissues == Tissue.BLOOD)] = CAVITY_LABEL
+    labels[torch.isin(tissues, torch.tensor([int(t) for t in TUMOUR], device=tissues.device))] = LABELS["tumour"]
+    labels[(tissues == Tissue.CAVITY) | (tissues == Tissue.BLOOD)] = LABELS["cavity"]
     arrays = {"ioUS": (ultrasound * 255).round().to(torch.uint8)}
     arrays |= {target: (signal * 1000).round().to(torch.int16) for target, signal in signals.items()}
     images = {name: Volume(array.cpu().numpy(), **geometry) for name, array in arrays.items()}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..cases.case import PARAMETERS
 from ..cases.index import INDEX, read_index
 from ..commands import positive, seed, whole_number
+from ..constants import DEVICES
 from ..models.bundle import load
 from ..volume import InputError
 
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=positive, metavar="N", help="other length than the preset's, for a trial")
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="default: 0")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
     parser.add_argument(
         "--workers", type=whole_number, default=0, metavar="N",
         help="processes that draw batches ahead of time, for a GPU (default: 0, the batch is drawn when it is needed)",

@@ -13,14 +13,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..cases.case import CAVITY_LABEL, TUMOUR_LABEL, UNLABELLED, Case, prepared, read_case, target_image
-from ..constants import TARGETS, VOXEL_MM
+from ..cases.case import UNLABELLED, Case, prepared, read_case, target_image
+from ..constants import LABELS, OUTSIDE, TARGETS, VOXEL_MM
 from ..preprocessing import normalize_ultrasound, resample_to_spacing
 from ..synthesis.grid import coarsened, stacked
 from ..volume import InputError
-
-#: Intensity where there is no data.
-OUTSIDE = -1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +129,7 @@ def _coarse_labels(case: Case, spacing: float) -> np.ndarray:
     """The label that fills most of each larger voxel."""
     if np.allclose(case.labels.spacing, spacing):
         return case.labels.array
-    masks = [case.labels.with_array(case.labels.array == label) for label in (0, TUMOUR_LABEL, CAVITY_LABEL)]
+    masks = [case.labels.with_array(case.labels.array == label) for label in LABELS.values()]
     return np.argmax([resample_to_spacing(mask, (spacing,) * 3).array for mask in masks], axis=0)
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as functional
 
+from ..constants import OUTSIDE
 from ..generators.recipe import Recipe
-from .data import OUTSIDE, Batch
+from .data import Batch
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ..constants import VOXEL_MM
+from ..constants import LABELS, VOXEL_MM
 from ..generators import build, build_refiner, get_family, unet
 from ..generators.family import REFINED, Family, Size
 from ..generators.recipe import Recipe
@@ -34,7 +34,6 @@ from .trainer import Score
 
 #: Names of stages; the first two are those of 2D+3D-refine.
 SLICES, REFINER, MAIN = "slices", "refiner", "main"
-CLASSES = ("background", "tumour", "cavity")
 _LIBRARY = __name__.partition(".")[0]
 #: Windows of slices are multiples of this, which every network can halve as often as it must.
 _MULTIPLE = 32
@@ -238,8 +237,7 @@ class Segmentation(Stage):
     images: tuple[str, ...]
 
     kind = "segmenter"
-    outputs = CLASSES
-    traits = unet.FAMILY
+    outputs = tuple(LABELS)
     foldable = True
 
     @property

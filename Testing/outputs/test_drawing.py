@@ -25,7 +25,7 @@ from IoUSynthLib.outputs.drawing import (
     resized,
     save,
 )
-from IoUSynthLib.volume import InputError, Volume
+from IoUSynthLib.volume import InputError
 
 BLUE = (0, 0, 200)
 
@@ -82,7 +82,7 @@ def test_half_of_a_dashed_outline_is_drawn():
 
 
 def test_checkerboard_squares_are_10_mm():
-    squares = checkerboard(Volume(np.zeros((4, 20, 30)), (1.0, 2.0, 5.0)))
+    squares = checkerboard((30, 20, 4), (1.0, 2.0, 5.0))
     assert squares[0, 0, 0]
     assert not squares[0, 0, 10]
     assert squares[0, 5, 10]
