@@ -126,10 +126,10 @@ def _with_zero_background(array: np.ndarray) -> tuple[np.ndarray, str]:
     if not constant:
         return array, ""
     image, content = array.astype(np.float32), sample[sample != value]
-    said = f"The background of the image is {value:g}, not 0"
+    note = f"The background of the image is {value:g}, not 0"
     if (content < value - 0.01 * (high - value)).sum() > _BELOW_SHARE * content.size:
-        return np.where(_reaching_border(image == value), 0, image), f"{said}; it was set to 0."
-    return np.maximum(image - np.float32(value), 0), f"{said}; {value:g} was subtracted."
+        return np.where(_reaching_border(image == value), 0, image), f"{note}; it was set to 0."
+    return np.maximum(image - np.float32(value), 0), f"{note}; {value:g} was subtracted."
 
 
 def _without_outshining(array: np.ndarray) -> tuple[np.ndarray, str]:

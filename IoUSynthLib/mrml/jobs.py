@@ -340,7 +340,7 @@ class RegistrationJob(Job):
             points[placed] = transforms.mapped(transforms.between(None, above), points[placed]) @ FLIP[:3, :3]
             sets.append(Landmarks(points, labels))
         names = " and ".join(f'"{node.GetName()}"' for node in self.landmark_nodes)
-        return pair(*sets, name=f"landmarks {names}", say=self.notes.append)
+        return pair(*sets, name=f"landmarks {names}", warn=self.notes.append)
 
     def _target(self) -> tuple[list[slicer.vtkMRMLTransformableNode], slicer.vtkMRMLTransformNode | None]:
         """Return the nodes that get the new transform as their parent, and what is above it.

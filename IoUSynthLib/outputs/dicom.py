@@ -190,44 +190,44 @@ def _series(
 
     place = hashlib.sha256(np.round(image.ijk_to_lps, 6).tobytes()).hexdigest()
     source = report.get("input", {}).get("voxels_sha256", "")
-    said = Dataset()
+    header = Dataset()
     for keyword in _REQUIRED:
-        setattr(said, keyword, "")
-    said.StudyInstanceUID = _uid("study", source)
-    said.FrameOfReferenceUID = _uid("frame of reference", source, place)
-    said.SpecificCharacterSet = "ISO_IR 192"
+        setattr(header, keyword, "")
+    header.StudyInstanceUID = _uid("study", source)
+    header.FrameOfReferenceUID = _uid("frame of reference", source, place)
+    header.SpecificCharacterSet = "ISO_IR 192"
     if reference is not None:
-        _take_over(said, reference)
+        _take_over(header, reference)
     pixels = hashlib.sha256(stored.tobytes()).hexdigest()
-    said.SeriesInstanceUID = _uid("series", said.StudyInstanceUID, said.FrameOfReferenceUID, kind, place, pixels)
-    said.SeriesNumber = SERIES_NUMBERS[kind]
-    said.SeriesDescription = f"SYNTHETIC {kind}, not acquired, not for diagnosis"
-    said.BodyPartExamined = "BRAIN"
-    said.PositionReferenceIndicator = ""
-    said.Modality, said.ConversionType, said.SOPClassUID = "OT", "SYN", _SECONDARY_CAPTURE
-    said.ImageType = ["DERIVED", "SECONDARY", "OTHER", "SYNTHETIC"]
-    said.add_new(_SYNTHETIC_DATA, "CS", "YES")
-    said.ContentQualification = "RESEARCH"
-    said.BurnedInAnnotation, said.RecognizableVisualFeatures = "NO", "NO"
-    said.DerivationDescription = _derivation(kind, report)
-    said.ImageComments = NOTICE
-    _add_equipment(said, report)
-    said.SamplesPerPixel, said.PhotometricInterpretation = 1, "MONOCHROME2"
-    said.Columns, said.Rows = image.size[:2]
-    said.BitsAllocated, said.BitsStored, said.HighBit, said.PixelRepresentation = 16, 16, 15, 0
-    said.PixelPaddingValue = 0  # no data
-    said.RescaleIntercept, said.RescaleSlope, said.RescaleType = 0, DSfloat(_STEPS[kind], auto_format=True), "US"
+    header.SeriesInstanceUID = _uid("series", header.StudyInstanceUID, header.FrameOfReferenceUID, kind, place, pixels)
+    header.SeriesNumber = SERIES_NUMBERS[kind]
+    header.SeriesDescription = f"SYNTHETIC {kind}, not acquired, not for diagnosis"
+    header.BodyPartExamined = "BRAIN"
+    header.PositionReferenceIndicator = ""
+    header.Modality, header.ConversionType, header.SOPClassUID = "OT", "SYN", _SECONDARY_CAPTURE
+    header.ImageType = ["DERIVED", "SECONDARY", "OTHER", "SYNTHETIC"]
+    header.add_new(_SYNTHETIC_DATA, "CS", "YES")
+    header.ContentQualification = "RESEARCH"
+    header.BurnedInAnnotation, header.RecognizableVisualFeatures = "NO", "NO"
+    header.DerivationDescription = _derivation(kind, report)
+    header.ImageComments = NOTICE
+    _add_equipment(header, report)
+    header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
+    header.Columns, header.Rows = image.size[:2]
+    header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 16, 16, 15, 0
+    header.PixelPaddingValue = 0  # no data
+    header.RescaleIntercept, header.RescaleSlope, header.RescaleType = 0, DSfloat(_STEPS[kind], auto_format=True), "US"
     low, high = _window(image.array)
-    said.WindowCenter, said.WindowWidth = (DSfloat(v, auto_format=True) for v in ((low + high) / 2, high - low))
-    return said
+    header.WindowCenter, header.WindowWidth = (DSfloat(v, auto_format=True) for v in ((low + high) / 2, high - low))
+    return header
 
 
-def _take_over(said: Dataset, reference: Reference) -> None:
+def _take_over(header: Dataset, reference: Reference) -> None:
     for keyword in (*_PATIENT, *_STUDY):
         if keyword in reference.header:
-            setattr(said, keyword, reference.header[keyword].value)
+            setattr(header, keyword, reference.header[keyword].value)
     if reference.same_frame:
-        said.FrameOfReferenceUID = reference.header.FrameOfReferenceUID
+        header.FrameOfReferenceUID = reference.header.FrameOfReferenceUID
 
 
 def _derivation(kind: str, report: dict[str, Any]) -> str:
@@ -242,7 +242,7 @@ def _derivation(kind: str, report: dict[str, Any]) -> str:
     )[:1024]
 
 
-def _add_equipment(said: Dataset, report: dict[str, Any]) -> None:
+def _add_equipment(header: Dataset, report: dict[str, Any]) -> None:
     from pydicom import Dataset
 
     model, own = report["model"], report.get("versions", {}).get("iousynth", __version__)
@@ -251,11 +251,11 @@ def _add_equipment(said: Dataset, report: dict[str, Any]) -> None:
     purpose.CodeValue, purpose.CodingSchemeDesignator, purpose.CodeMeaning = "109102", "DCM", "Processing Equipment"
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = [purpose]
-    for where in (said, equipment):
+    for where in (header, equipment):
         where.Manufacturer, where.ManufacturerModelName = "IoUSynth contributors", _PRODUCT
         where.SoftwareVersions = versions
     equipment.ContributionDescription = "Synthesis of MR images from ultrasound; research use only"
-    said.ContributingEquipmentSequence = [equipment]
+    header.ContributingEquipmentSequence = [equipment]
 
 
 def _window(array: np.ndarray) -> tuple[float, float]:

@@ -79,8 +79,8 @@ def read_plus(path: Path, fixed: Edges, *, pixel_spacing: float | None, fan: np.
     chosen = np.array(list(found))[kept]
     notes = (f"Placed in the frame {world} of the tracking, taken as RAS.", *notes)
     if len(found) < len(frames):
-        said = f" ({', '.join(sorted(refused))})" if refused else ""
-        notes += (f"{len(frames) - len(found)} of {len(frames)} frames left out: not tracked{said}.",)
+        states = f" ({', '.join(sorted(refused))})" if refused else ""
+        notes += (f"{len(frames) - len(found)} of {len(frames)} frames left out: not tracked{states}.",)
     frames, fan, orientation = _to_marked_far(frames[chosen], fan, image)
     plane, size_note = pixel_plane(poses, _stated_size(image, [fields[n] for n in chosen]), pixel_spacing)
     frames, conversion = to_eight_bit(frames)

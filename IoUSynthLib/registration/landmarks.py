@@ -104,7 +104,7 @@ def _text(content: bytes) -> str:
 
 
 def read_landmark_pairs(
-    paths: Sequence[str | Path], say: Callable[[str], None] | None = None
+    paths: Sequence[str | Path], warn: Callable[[str], None] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read corresponding landmarks of the MRI and of the ultrasound.
 
@@ -113,8 +113,8 @@ def read_landmark_pairs(
     paths
         One ``.tag`` file whose first volume is the MRI and whose second is the ultrasound, as in RESECT, or a file of
         the MRI and a file of the ultrasound, which correspond by their order.
-    say
-        Receives what :func:`pair` has to say.
+    warn
+        Receives the warnings of :func:`pair`.
 
     Returns
     -------
@@ -132,11 +132,11 @@ def read_landmark_pairs(
         raise InputError(
             f"{names}: landmarks of both MRI and ultrasound are needed; give one .tag of two volumes, or two files"
         )
-    return pair(*sets, name=names, say=say)
+    return pair(*sets, name=names, warn=warn)
 
 
 def pair(
-    moving: Landmarks, fixed: Landmarks, *, name: str = "landmarks", say: Callable[[str], None] | None = None
+    moving: Landmarks, fixed: Landmarks, *, name: str = "landmarks", warn: Callable[[str], None] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pair landmarks of the MRI and of the ultrasound by their numbers.
 
@@ -146,7 +146,7 @@ def pair(
         Of the MRI and of the ultrasound.
     name
         What messages call them.
-    say
+    warn
         Receives a sentence where a landmark is left out because one of the two is not placed, and where labels
         contradict the order.
 
@@ -160,7 +160,7 @@ def pair(
     InputError
         The lists differ in length, or fewer than three pairs are placed.
     """
-    say = say or (lambda _sentence: None)
+    warn = warn or (lambda _sentence: None)
     counts = [_last_placed(landmarks) for landmarks in (moving, fixed)]
     if counts[0] > len(fixed.points) or counts[1] > len(moving.points):  # which is which cannot be told
         check_pairs(moving.points[: counts[0]], fixed.points[: counts[1]], name)
@@ -168,9 +168,9 @@ def pair(
     both = moving.placed[:common] & fixed.placed[:common]
     left_out = np.flatnonzero(~both[: max(counts)]) + 1
     if len(left_out):
-        say(f"Left out of the TRE, not placed in both images: landmark {', '.join(map(str, left_out))}.")
+        warn(f"Left out of the TRE, not placed in both images: landmark {', '.join(map(str, left_out))}.")
     for sentence in _contradictions(moving.labels, fixed.labels):
-        say(sentence)
+        warn(sentence)
     pairs = moving.points[:common][both], fixed.points[:common][both]
     check_pairs(*pairs, name)
     return pairs
