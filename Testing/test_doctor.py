@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from IoUSynthLib import doctor
+from IoUSynthLib.cli import main
 from IoUSynthLib.doctor import examine
 from IoUSynthLib.inference import Cancelled
 from IoUSynthLib.inference import session as sessions
@@ -125,3 +126,15 @@ def test_the_dry_run_can_be_cancelled(tiny_models, small_sample):
     with pytest.raises(Cancelled):
         found.extend(finding.subject for finding in examine("cpu", progress=progress))
     assert found == SUBJECTS
+
+
+def test_the_command_says_whether_all_is_ready(tiny_models, small_sample, monkeypatch, capsys):
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == "Ready. No network needed."
+    for word in ("numpy", "SimpleITK", "onnxruntime", "CPUExecutionProvider", "checksums match", "dry run"):
+        assert word in out
+    monkeypatch.setattr(sessions, "_sessions", {})
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert main(["doctor"]) == 2
+    assert capsys.readouterr().out.splitlines()[-1].startswith("not ready: onnxruntime: ")

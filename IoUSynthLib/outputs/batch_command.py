@@ -12,16 +12,16 @@ from typing import Any
 from ..commands import BAD_INPUT
 from ..constants import DEVICES, NOTICE
 from ..files.paths import case_name
-from ..progress import Progress, StagePrinter
+from ..progress import StagePrinter
 from ..volume import InputError
 from .batch import find_inputs, output_folders
 from .case import Written
 from .case_files import remove_stale, staging_folder
 from .summary import SUMMARY, Outcome, count_states, write_summary
 
-#: Makes the files of an input, given the input, the folder that they are for, that which they are written into, and
-#: what is told of the progress.
-Make = Callable[[Path, Path, Path, Progress], Written]
+#: Makes the files of an input, given the input, the folder that they are for, that which they are written into, and by
+#: name what ``progress`` is reported to.
+Make = Callable[..., Written]
 
 
 def add_inputs(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +87,7 @@ def _make_one(
     """Make the files of an input, say so, and return its report."""
     case = case_name(path)
     with staging_folder(folder) as staging:
-        written = make(path, folder, staging, StagePrinter(count + case))
+        written = make(path, folder, staging, progress=StagePrinter(count + case))
     if not written.earlier:
         remove_stale(folder, case, written.files)
         for warning in written.report["warnings"]:

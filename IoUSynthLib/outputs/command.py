@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     mr_grid = axial(mri) if mri is not None else None
     choices = Options(options.model, options.device, mr_grid, before_resection=options.before_resection)
 
-    def synthesize(path: Path, folder: Path, staging: Path, progress: Progress) -> Written:
+    def synthesize(path: Path, folder: Path, staging: Path, *, progress: Progress) -> Written:
         return synthesize_file(
             path, folder, staging, options=choices, again=options.again, preoperative=preoperative, progress=progress
         )

@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     mri = {contrast: read_acquired(path) for contrast, path in files.items()}
     choices = Options(device=options.device, before_resection=options.before_resection)
 
-    def segment(path: Path, folder: Path, staging: Path, progress: Progress) -> Written:
+    def segment(path: Path, folder: Path, staging: Path, *, progress: Progress) -> Written:
         return synthesize_file(
             path, folder, staging, options=choices, again=options.again, mri=mri, kinds=("segmentation",),
             progress=progress,

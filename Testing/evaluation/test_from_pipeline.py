@@ -10,7 +10,6 @@ from IoUSynthLib.cases.index import write_index
 from IoUSynthLib.evaluation.from_pipeline import Comparator, evaluate_pipeline, segmentations
 from IoUSynthLib.evaluation.results import write_json
 from IoUSynthLib.evaluation.scores import overlap_scores
-from IoUSynthLib.evaluation.tables import trust_table
 from IoUSynthLib.models.bundle import load
 from IoUSynthLib.pipeline import synthesize
 from IoUSynthLib.preprocessing import field_of_view
@@ -85,11 +84,3 @@ def test_test_cases_of_both_phases_are_scored_beside_the_baselines(tiny_models, 
     assert "expected Dice/overlay, told the phase/tumour" in found["cases"][0]
     write_json(found, tmp_path / "evaluation.json")
     assert json.loads((tmp_path / "evaluation.json").read_text())["simulated"] is True
-
-
-def test_an_outline_of_nothing_counts_as_a_dice_of_0():
-    """Two doubtful outlines, one of them of nothing, and three others; one case has no outline."""
-    pairs = [(0.2, 0.1), (0.3, float("nan")), (0.6, 0.5), (0.7, 0.25), (0.9, 0.9), (float("nan"), 0.0)]
-    rows = [{"expected Dice/overlay/tumour": expected, "Dice/overlay/tumour": true} for expected, true in pairs]
-    line = trust_table(rows).splitlines()[-1]
-    assert line == "| tumour, overlay | 5 | 0.80 | 0.54 | 0.35 | 2 | 0.05 | 3 | 0.55 | 1 |"
