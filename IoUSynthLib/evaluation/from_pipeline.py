@@ -26,7 +26,7 @@ from .evaluate import Predicted, Report, evaluate
 from .scores import STRUCTURES, predicted_image
 
 #: What is added to the name of a segmenter that knows whether the resection has begun.
-PHASE_KNOWN = "told the phase"
+PHASE_KNOWN = "phase known"
 
 
 @dataclass(frozen=True)

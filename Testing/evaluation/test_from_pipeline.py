@@ -43,17 +43,17 @@ def scores(tiny_models, make_case):
     return score
 
 
-def test_told_the_phase_a_hole_before_the_resection_is_tumour(scores):
+def test_with_the_phase_known_a_hole_before_the_resection_is_tumour(scores):
     dice = scores("high grade")
     for name in ("overlay", "same again"):
-        assert dice[f"Dice/{name}, told the phase/tumour"] > dice[f"Dice/{name}/tumour"] + 0.2
-        assert dice[f"false ml/{name}, told the phase/cavity"] == 0 < dice[f"false ml/{name}/cavity"]
+        assert dice[f"Dice/{name}, phase known/tumour"] > dice[f"Dice/{name}/tumour"] + 0.2
+        assert dice[f"false ml/{name}, phase known/cavity"] == 0 < dice[f"false ml/{name}/cavity"]
 
 
 def test_after_the_resection_nothing_changes(scores):
     dice = scores("cavity with residual")
     for name in ("overlay", "same again"):
-        assert dice[f"Dice/{name}, told the phase/tumour"] == dice[f"Dice/{name}/tumour"]
+        assert dice[f"Dice/{name}, phase known/tumour"] == dice[f"Dice/{name}/tumour"]
 
 
 def test_a_comparator_sees_what_the_pipeline_sees(scores):
@@ -81,6 +81,6 @@ def test_test_cases_of_both_phases_are_scored_beside_the_baselines(tiny_models, 
     assert summary["T2w/monotone map/MAE"]["mean"] < 0.01 < summary["T2w/generator/MAE"]["mean"]
     assert -1 <= summary["uncertainty/rank correlation"]["mean"] <= 1
     assert summary["Dice/overlay/residual tumour"]["n"] == 1
-    assert "expected Dice/overlay, told the phase/tumour" in found["cases"][0]
+    assert "expected Dice/overlay, phase known/tumour" in found["cases"][0]
     write_json(found, tmp_path / "evaluation.json")
     assert json.loads((tmp_path / "evaluation.json").read_text())["simulated"] is True
