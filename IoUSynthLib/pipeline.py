@@ -368,10 +368,10 @@ def decide(segmenter: Bundle, prepared: Prepared, probabilities: np.ndarray, *, 
         seen = outlines.without_cavity(outlines.weighted(probabilities, weights))
         shown, faint = outlines.with_tumour(seen, valid, prepared.image.spacing)
     else:
-        with_cavity = segmenter.class_weights_with_cavity
         seen = shown = outlines.weighted_by_phase(
-            probabilities, valid, voxel_volume_ml, weights=weights, weights_with_cavity=with_cavity
-        )
+            probabilities, valid, voxel_volume_ml,
+            weights=weights, weights_with_cavity=segmenter.class_weights_with_cavity,
+        )  # fmt: skip
     labels = outlines.labels_from_probabilities(shown, valid, voxel_volume_ml)
     expected_dice = {
         name: float(np.interp(confidence, *segmenter.expected_dice[name]))

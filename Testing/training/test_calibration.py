@@ -104,15 +104,12 @@ def with_cavity_in_view(ultrasound_inside: float) -> TrainingVolume:
 def test_confidences_are_those_of_the_outlines_that_the_pipeline_would_show(tiny_models):
     """One pass with all factors gives what outlining anew at the chosen operating point gives."""
     bundle, volumes = load("lesion-3d"), [cube(0.36), with_cavity_in_view(0.32), with_cavity_in_view(0.5)]
-    weights = {"class_weights": [1.0, 2.8, 1.0], "class_weights_with_cavity": [1.0, 8.0, 1.0]}
+    weights = {"weights": [1.0, 2.8, 1.0], "weights_with_cavity": [1.0, 8.0, 1.0]}
     cases = try_weights(bundle, volumes, VOXEL_ML)
     for volume, case in zip(volumes, cases, strict=True):
         image = volume.image.astype(np.float32)
         probabilities = predict(open_session(bundle), image, volume.fan, bundle, activation=softmax)
-        shown = weighted_by_phase(
-            probabilities, volume.fan, VOXEL_ML, weights=weights["class_weights"],
-            weights_with_cavity=weights["class_weights_with_cavity"],
-        )
+        shown = weighted_by_phase(probabilities, volume.fan, VOXEL_ML, **weights)
         expected = confidences(shown, labels_from_probabilities(shown, volume.fan, VOXEL_ML))
         assert ("cavity" in expected) == case.has_cavity
         outlines = case.outlined[8.0 if "cavity" in case.outlined[2.8].outlines else 2.8].outlines
