@@ -59,9 +59,9 @@ def describe_index(cohort: Path) -> dict[str, Any]:
     -------
     dict
         ``cases``, their numbers by split; ``heads``, the number of heads, or patients; and what the index has of
-        ``simulated``, the ``seed`` and the ``training_range`` of the ultrasound.
+        ``simulated`` and the ``seed``.
     """
     content = json.loads((cohort / INDEX).read_text(encoding="utf-8"))
-    known = {key: content[key] for key in ("simulated", "seed", "training_range") if key in content}
+    known = {key: content[key] for key in ("simulated", "seed") if key in content}
     splits = Counter(case["split"] for case in content["cases"])
     return {**known, "cases": dict(splits), "heads": len({case.get("head") for case in content["cases"]})}

@@ -144,13 +144,13 @@ def _check(path: Path, source: Path) -> Bundle:
         raise InputError(f"{source}: is not a model: there is no {METADATA.as_posix()} in it; give a bundle")
     if not _NAME.fullmatch(path.name):
         raise InputError(f"{source}: {path.name!r} cannot be a model's name; use letters, digits, '.', '_' and '-'")
-    with _told_of(path, source):
+    with _naming_source(path, source):
         bundle = load(path)
     for name in bundle.checksums:
         _check_path(name, source)
         if _start(path / name).startswith(_LFS_POINTER):
             raise InputError(f"{source}: {name} is a pointer of Git LFS, not the file itself; run git lfs pull in it")
-    with _told_of(path, source):
+    with _naming_source(path, source):
         bundle.verify()
     licence = path / "LICENSE"
     if not bundle.details.get("licence") or not licence.is_file() or not licence.stat().st_size:
@@ -159,7 +159,7 @@ def _check(path: Path, source: Path) -> Bundle:
 
 
 @contextlib.contextmanager
-def _told_of(path: Path, source: Path) -> Iterator[None]:
+def _naming_source(path: Path, source: Path) -> Iterator[None]:
     """Complain of the source and not of the hidden folder in which its bundle lies."""
     try:
         yield

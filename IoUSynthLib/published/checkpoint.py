@@ -26,7 +26,7 @@ def read_checkpoint(path: str | Path) -> dict:
     path = Path(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols; what matters is told in words
+            warnings.simplefilter("ignore")  # about pickle protocols; what matters is said in words
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error

@@ -180,7 +180,7 @@ def measure_expected_dice(cases: Sequence[Tried], point: Mapping[str, Any]) -> d
     cases
         As :func:`try_weights` returns them.
     point
-        The operating point. Which of its factors holds for a case is told as it is on real ones, by whether the first
+        The operating point. Which of its factors holds for a case follows as on real ones, from whether the first
         shows a cavity (:func:`.synthesis.outlines.weighted_by_phase`).
 
     Returns

@@ -202,10 +202,11 @@ def _origin(finished: FinishedRun) -> str:
 def _completed(provenance: Provenance, finished: FinishedRun) -> Provenance:
     """What the maker states, and of the training what the run has kept where that says nothing."""
     cohort = finished.record.get("cohort") or {}
+    seen = cohort.get("training_range", {}) if "ioUS" in finished.preset.first.inputs else {}
     return replace(
         provenance,
         training_data=provenance.training_data or _cohort_in_words(cohort),
-        training_range=provenance.training_range or cohort.get("training_range", {}),
+        training_range=provenance.training_range or seen,
         citation=provenance.citation or finished.preset.last.traits.citation,
     )
 

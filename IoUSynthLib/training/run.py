@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..cases.index import describe_index, read_index
+from ..files.volumes import read_volume
 from ..models.bundle import Bundle, load
+from ..synthesis.quality import training_range
 from .data import Batches, DrawnAhead, RandomBatches, load_volumes
 from .distributed import World
 from .initial import start_from
@@ -158,11 +160,24 @@ class _Run:
             "seed": self.seed,
             "initial": self.initial.title if self.initial else None,
             "predictions": self.predictions is not None,
-            "cohort": describe_index(self.cohort),
+            "cohort": self._about_cohort,
             "stages": self.stages,
         }
         self.output.mkdir(parents=True, exist_ok=True)
         (self.output / RUN).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    @cached_property
+    def _about_cohort(self) -> dict[str, Any]:
+        """What is known of the cohort, and how the ultrasound that is learned from looks, which is measured once."""
+        known = describe_index(self.cohort)
+        try:
+            earlier = json.loads((self.output / RUN).read_text(encoding="utf-8"))["cohort"]
+        except (OSError, ValueError, KeyError):
+            earlier = {}
+        if {**earlier, **known} == earlier and "training_range" in earlier:
+            return earlier
+        volumes = (read_volume(folder / "ioUS.mha") for folder in read_index(self.cohort, "train"))
+        return {**known, "training_range": training_range(volume for volume in volumes if volume.array.any())}
 
     def _predict(self) -> Path:
         """Let the first stage predict the cases to learn from, once."""

@@ -26,6 +26,7 @@ from IoUSynthLib.inference import open_session, predict  # noqa: E402
 from IoUSynthLib.models.bundle import METADATA, load  # noqa: E402
 from IoUSynthLib.models.write import LICENCE_NOT_STATED  # noqa: E402
 from IoUSynthLib.training import preset as preset_module  # noqa: E402
+from IoUSynthLib.training import run as run_module  # noqa: E402
 from IoUSynthLib.training import trainer  # noqa: E402
 from IoUSynthLib.training.data import load_volumes  # noqa: E402
 from IoUSynthLib.training.preset import REFINER, SLICES  # noqa: E402
@@ -231,12 +232,17 @@ def test_resvit_learns_in_two_phases(cohort, tmp_path):
     assert not torch.equal(early["enc.1.weight"], fresh["enc.1.weight"])
 
 
-def test_a_finished_run_is_not_trained_again(cohort, tmp_path):
+def test_a_finished_run_is_not_trained_again(cohort, tmp_path, monkeypatch):
     preset = toy(PRESETS["cut-2d-t2w"], 2)
     first = train(preset, cohort, tmp_path, report=lambda line: None).state_dict()
-    lines = []
+    record, lines = (tmp_path / RUN).read_text(), []
+    monkeypatch.setattr(run_module, "training_range", lambda volumes: pytest.fail("was measured already"))
     again = train(preset, cohort, tmp_path, report=lines.append).state_dict()
     assert not lines
+    assert (tmp_path / RUN).read_text() == record
+    about = json.loads(record)["cohort"]
+    assert (about["cases"], about["seed"]) == ({"train": 3, "validation": 1}, 0)
+    assert set(about["training_range"]) == {"brightness", "contrast", "grain", "fan_ml"}
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
