@@ -31,7 +31,7 @@ measured by `python -m IoUSynthLib.experiments agreement`, which says what each 
     "segmenter": {
         "results": """{cases} simulated cases; mean and 95 % Student-t interval of Dice, with the false volume where
 there is no such structure. "overlay" is the segmenter in the whole pipeline; the other rows are segmenters on other
-inputs. "told the phase": with "Before resection" ticked for the cases of which nothing has been removed.
+inputs. "phase known": with "Before resection" ticked for the cases of which nothing has been removed.
 
 {overlap}""",
         "trust": """The Dice to be expected of an outline (`expected_dice` in the report) against its true Dice on these

@@ -105,6 +105,7 @@ def test_confidences_are_those_of_the_outlines_that_the_pipeline_would_show(tiny
     """One pass with all factors gives what outlining anew at the chosen operating point gives."""
     bundle, volumes = load("lesion-3d"), [cube(0.36), with_cavity_in_view(0.32), with_cavity_in_view(0.5)]
     weights = {"weights": [1.0, 2.8, 1.0], "weights_with_cavity": [1.0, 8.0, 1.0]}
+    point = {f"class_{name}": factors for name, factors in weights.items()}
     cases = try_weights(bundle, volumes, VOXEL_ML)
     for volume, case in zip(volumes, cases, strict=True):
         image = volume.image.astype(np.float32)
@@ -115,8 +116,8 @@ def test_confidences_are_those_of_the_outlines_that_the_pipeline_would_show(tiny
         outlines = case.outlined[8.0 if "cavity" in case.outlined[2.8].outlines else 2.8].outlines
         assert {name: confidence for name, (confidence, _dice) in outlines.items()} == expected
         assert set(expected) <= set(LABELS)
-    repeated = measure_expected_dice(cases * POINTS, weights)
-    again = measure_expected_dice(try_weights(bundle, volumes * POINTS, VOXEL_ML), weights)
+    repeated = measure_expected_dice(cases * POINTS, point)
+    again = measure_expected_dice(try_weights(bundle, volumes * POINTS, VOXEL_ML), point)
     assert repeated == again
     assert set(repeated) == {"tumour", "cavity"}
 
