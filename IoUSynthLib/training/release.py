@@ -214,8 +214,12 @@ def _completed(provenance: Provenance, finished: FinishedRun) -> Provenance:
 def _cohort_in_words(cohort: Mapping[str, Any]) -> str:
     if not cohort:
         return ""
-    count = cohort["cases"].get("train", 0)
+    cases = _counted(cohort["cases"].get("train", 0), "case")
     if not cohort.get("simulated", True):
-        return f"{count} cases for training of a prepared cohort of {cohort['heads']} patients"
-    seed = f" (seed {cohort['seed']})" if "seed" in cohort else ""
-    return f"{count} cases for training of a simulated cohort of {cohort['heads']} heads{seed}, no real ultrasound"
+        return f"{cases} for training of a prepared cohort of {_counted(cohort['heads'], 'patient')}"
+    heads = _counted(cohort["heads"], "head") + (f" (seed {cohort['seed']})" if "seed" in cohort else "")
+    return f"{cases} for training of a simulated cohort of {heads}, no real ultrasound"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -8,6 +8,8 @@ from support.noise_cohort import write_noise_cohort
 from support.toy_presets import toy_unet
 
 from IoUSynthLib import cli
+from IoUSynthLib.models.bundle import load
+from IoUSynthLib.training import release
 from IoUSynthLib.training.presets import PRESETS
 
 
@@ -38,10 +40,29 @@ def test_a_run_leaves_checkpoint_curve_and_pictures(name, cohort, tmp_path, caps
     assert [line.split("  ")[0] for line in lines] == ["step 2/4", "step 4/4"]
     content = json.loads((tmp_path / "run" / "run.json").read_text())
     assert [content[key] for key in ("preset", "seed", "initial", "predictions")] == [name, 0, None, False]
+    measured = content["cohort"].pop("training_range")
     assert content["cohort"] == {"simulated": True, "seed": 0, "cases": {"train": 1, "validation": 1}, "heads": 1}
+    assert set(measured) == {"brightness", "contrast", "grain", "fan_ml"}
     (stage,) = content["stages"]
     assert (stage["name"], stage["steps"]) == ("main", 4)
     assert stage["window"] == [32] * PRESETS[name].last.dimensions
+
+
+@pytest.mark.parametrize("name", ["ious2mr-2.5d", "lesion-3d-ultrasound-only", "lesion-3d-synthetic-only"])
+def test_the_run_of_any_preset_becomes_a_bundle(name, cohort, tmp_path, monkeypatch):
+    """What the files of a network hold is tested elsewhere."""
+    for export in ("export_onnx", "export_torchscript"):
+        monkeypatch.setattr(release, export, lambda network, channels, path, **_: path.write_bytes(b"network") and 0.0)
+    assert run(name, "--data", cohort, "-o", tmp_path / "run", "--device", "cpu", "--steps", 2) == 0
+    assert cli.main(["models", "export", str(tmp_path / "run"), "-o", str(tmp_path / "own")]) == 0
+    bundle, stage = load(tmp_path / "own"), PRESETS[name].last
+    assert (bundle.kind, bundle.inputs, bundle.outputs) == (stage.kind, stage.inputs, stage.outputs)
+    assert bundle.details["training_data"] == (
+        "1 case for training of a simulated cohort of 1 head (seed 0), no real ultrasound"
+    )
+    assert ("training_range" in bundle.details) == ("ioUS" in stage.inputs)
+    card = (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
+    assert f"Trained with the preset `{name}` of IoUSynth: batches of 2 x 32x32" in card
 
 
 def test_a_seed_gives_one_result(cohort, tmp_path):
