@@ -13,12 +13,13 @@ from . import preprocessing
 from .inference import open_session
 from .input_checks import check_input, check_ultrasound
 from .models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, LOG_ERROR, Bundle, load, paired_generator
-from .progress import PartProgress, Progress, StageProgress, part_of
+from .progress import Progress, StageProgress, part_of
 from .synthesis import outlines
 from .synthesis.acquired import check_is_mri, match, on_ultrasound
-from .synthesis.generate import Generated, generate, run_network
-from .synthesis.grid import Prepared, Sweep, back, coarsened, prepare, stacked
+from .synthesis.generate import Generated, generate
+from .synthesis.grid import FieldOfView, NetworkGrid, from_network_grid, network_grid
 from .synthesis.report import describe_preprocessing, make_report
+from .synthesis.segmentation import Decision, decide, outline
 from .volume import InputError, Volume
 
 #: Stages of the work and the overall fraction at which each begins.
@@ -26,16 +27,8 @@ STAGES = {"checking": 0.0, "preparing": 0.03, "synthesizing": 0.1, "segmenting":
 
 #: Smallest uncertainty that is written, because 0 means "no data".
 _SMALLEST_UNCERTAINTY = 1e-4
-#: What a report warns of when there must be a tumour, but none is seen.
-FAINT_TUMOUR = (
-    "no tumour stands out in this ultrasound; its most probable place is outlined, because nothing has been removed "
-    "yet: compare it with the preoperative MRI, or, if something has been removed, take back the choice "
-    "Before resection (--before-resection)"
-)
 #: Acquired MRI that has data for less of the fan than this is worth a warning.
 _ALL_COVERED = 0.99
-#: Outlines with an expected Dice below this are called doubtful: less of them is right than wrong.
-DOUBTFUL_BELOW = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,46 +84,6 @@ class SynthesisResult:
     segmentation: Volume
     valid: Volume
     report: dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Decision:
-    """What a segmenter's probabilities come to.
-
-    Attributes
-    ----------
-    probabilities
-        (3, z, y, x), weighted so that the most probable class is the one to show; need not sum to one.
-    expected_dice
-        Of the outlines of tumour and cavity that this gives, 0 to 1; without what is not outlined, and without what the
-        segmenter's bundle says nothing of.
-    faint
-        Whether the tumour is no more than its most probable place (:func:`segmentation.with_tumour`).
-    measured_on
-        What the segmenter's bundle says that the Dice was measured on; may be empty.
-    """
-
-    probabilities: np.ndarray
-    expected_dice: dict[str, float]
-    faint: bool = False
-    measured_on: str = ""
-
-    @property
-    def doubtful(self) -> list[str]:
-        """Which outlines are more wrong than right, or may be."""
-        return [name for name, dice in self.expected_dice.items() if dice < DOUBTFUL_BELOW]
-
-    @property
-    def warnings(self) -> list[str]:
-        """What a report warns of."""
-        source = f", as measured on {self.measured_on}" if self.measured_on else ""
-        doubtful = [
-            f"the outline of the {name} is doubtful (expected Dice {self.expected_dice[name]:.2f}{source}): compare it "
-            "with the ultrasound and the preoperative MRI"
-            for name in self.doubtful
-            if not (name == "tumour" and self.faint)
-        ]
-        return [FAINT_TUMOUR, *doubtful] if self.faint else doubtful
 
 
 @dataclass(frozen=True)
@@ -226,37 +179,41 @@ def synthesize_with(
         for bundle in models.networks:
             open_session(bundle, options.device)
     with clock.stage("preparing"):
-        sweep = Sweep.of(volume)
-        prepared = prepare(sweep, models.generator, options.mr_grid)
-        outlining = prepare(sweep, models.paired_generator, options.mr_grid) if models.paired_generator else prepared
+        field = FieldOfView.of(volume)
+        grid = network_grid(field, models.generator, options.mr_grid)
+        outline_grid = grid
+        if models.paired_generator:
+            outline_grid = network_grid(field, models.paired_generator, options.mr_grid)
     with clock.stage("synthesizing") as part:
         share = 0.5 if models.paired_generator else 1.0
         predicted = generate(
-            models.generator, prepared, device=options.device, with_error=True, progress=part_of(part, 0.0, share)
+            models.generator, grid, device=options.device, with_error=True, progress=part_of(part, 0.0, share)
         )
         outlined = predicted.images
         if models.paired_generator:
             outlined = generate(
-                models.paired_generator, outlining, device=options.device, progress=part_of(part, share, 1.0)
+                models.paired_generator, outline_grid, device=options.device, progress=part_of(part, share, 1.0)
             ).images
     with clock.stage("segmenting") as part:
         if mri:
-            outlining, outlined, volume = _with_acquired(mri, outlining, outlined, volume)
-        outlining, probabilities = outline(models.segmenter, outlining, outlined, device=options.device, progress=part)
-        decision = decide(models.segmenter, outlining, probabilities, before_resection=options.before_resection)
+            outline_grid, outlined, volume = _with_acquired(mri, outline_grid, outlined, volume)
+        outline_grid, probabilities = outline(
+            models.segmenter, outline_grid, outlined, device=options.device, progress=part
+        )
+        decision = decide(models.segmenter, outline_grid, probabilities, before_resection=options.before_resection)
         if mri:  # what Dice is to be expected was measured on synthetic MRI
             decision = replace(decision, expected_dice={})
     with clock.stage("finishing"):
-        result = _finish(sweep, prepared, predicted, outlining=outlining, decision=decision)
+        result = _finish(field, grid, predicted, outline_grid=outline_grid, decision=decision)
         if mri:
-            result.segmentation = _within(result.segmentation, outlining)
+            result.segmentation = _within(result.segmentation, outline_grid)
     result.report.update(
         make_report(
             result, volume, models, device=_device_used(models, options), seconds=clock.seconds, decision=decision,
             mri=mri,
         ),
-        grid=prepared.describe(),
-        preprocessing=describe_preprocessing(sweep, prepared),
+        grid=grid.describe(),
+        preprocessing=describe_preprocessing(field, grid),
         inference=models.generator.describe_plan(),
         **options.describe(),
         seed=None,  # nothing is drawn: the noise of a diffusion is part of the network's file
@@ -278,21 +235,21 @@ def _check_mri(mri: Mapping[str, Volume], ultrasound: Volume, segmenter: Bundle)
 
 
 def _with_acquired(
-    mri: Mapping[str, Volume], outlining: Prepared, images: dict[str, np.ndarray], volume: Volume
-) -> tuple[Prepared, dict[str, np.ndarray], Volume]:
+    mri: Mapping[str, Volume], outline_grid: NetworkGrid, images: dict[str, np.ndarray], volume: Volume
+) -> tuple[NetworkGrid, dict[str, np.ndarray], Volume]:
     """Put acquired MRI in the place of synthetic images, and what is in doubt of it into the input's warnings."""
-    acquired = on_ultrasound(mri, outlining.image.with_array(outlining.valid.astype(np.uint8)))
+    acquired = on_ultrasound(mri, outline_grid.image.with_array(outline_grid.valid.astype(np.uint8)))
     matched = {name: match(image, images[name], acquired.seen) for name, image in acquired.images.items()}
     doubts = [f"{name} MRI: {text}" for name, image in mri.items() for text in image.warnings]
     if acquired.covered < _ALL_COVERED:
         doubts.append(f"the MRI covers {acquired.covered:.0%} of the ultrasound; nothing is outlined elsewhere")
     volume = replace(volume, warnings=(*volume.warnings, *doubts))
-    return replace(outlining, valid=acquired.seen), images | matched, volume
+    return replace(outline_grid, valid=acquired.seen), images | matched, volume
 
 
-def _within(labels: Volume, outlining: Prepared) -> Volume:
+def _within(labels: Volume, outline_grid: NetworkGrid) -> Volume:
     """Cut labels off where the segmenter saw nothing."""
-    seen = outlining.image.with_array(outlining.valid.astype(np.uint8))
+    seen = outline_grid.image.with_array(outline_grid.valid.astype(np.uint8))
     return labels.with_array(labels.array * (preprocessing.resample_like(seen, labels, nearest=True).array > 0))
 
 
@@ -315,96 +272,27 @@ def load_models(model: str | Path | None) -> Models:
     return Models(generator, segmenter, None if paired.details == generator.details else paired)
 
 
-def outline(
-    segmenter: Bundle,
-    prepared: Prepared,
-    images: dict[str, np.ndarray],
-    *,
-    device: str = "auto",
-    progress: PartProgress = lambda fraction: None,
-) -> tuple[Prepared, np.ndarray]:
-    """Find tumour and cavity on ultrasound and MRI, synthetic or not.
-
-    Parameters
-    ----------
-    segmenter
-        The model.
-    prepared
-        The ultrasound, and the grid of the images.
-    images
-        (z, y, x) in [-1, 1] by contrast.
-    device
-        ``auto``, ``cpu`` or ``cuda``.
-    progress
-        Called with the fraction done; may raise :class:`inference.Cancelled`.
-
-    Returns
-    -------
-    tuple of Prepared and numpy.ndarray
-        The segmenter's grid, and on it probabilities (3, z, y, x) of background, tumour and cavity.
-    """
-    prepared, images = coarsened(prepared, images, segmenter.spacing)
-    stack = stacked(prepared, images, segmenter.inputs)
-    return prepared, run_network(
-        segmenter, stack, prepared, device=device, activation=outlines.softmax, progress=progress
-    )
-
-
-def decide(segmenter: Bundle, prepared: Prepared, probabilities: np.ndarray, *, before_resection: bool) -> Decision:
-    """Choose from a segmenter's probabilities what to outline, and say how far to trust it.
-
-    Parameters
-    ----------
-    segmenter
-        The model, for its operating point.
-    prepared, probabilities
-        As :func:`outline` returns them.
-    before_resection
-        Whether nothing has been removed yet: then there is no cavity, and there is a tumour.
-    """
-    valid, voxel_volume_ml = prepared.valid, prepared.image.voxel_volume_ml
-    weights, faint = segmenter.class_weights, False
-    if before_resection:
-        seen = outlines.without_cavity(outlines.weighted(probabilities, weights))
-        shown, faint = outlines.with_tumour(seen, valid, prepared.image.spacing)
-    else:
-        seen = shown = outlines.weighted_by_phase(
-            probabilities, valid, voxel_volume_ml,
-            weights=weights, weights_with_cavity=segmenter.class_weights_with_cavity,
-        )  # fmt: skip
-    labels = outlines.labels_from_probabilities(shown, valid, voxel_volume_ml)
-    expected_dice = {
-        name: float(np.interp(confidence, *segmenter.expected_dice[name]))
-        for name, confidence in outlines.confidences(seen, labels).items()
-        if name in segmenter.expected_dice
-    }
-    return Decision(shown, expected_dice, faint, segmenter.expected_dice_measured_on)
-
-
 def _finish(
-    sweep: Sweep,
-    prepared: Prepared,
+    field: FieldOfView,
+    grid: NetworkGrid,
     predicted: Generated,
     *,
-    outlining: Prepared,
+    outline_grid: NetworkGrid,
     decision: Decision,
 ) -> SynthesisResult:
     """Bring everything back to the input's grid."""
-    fan = sweep.fan[sweep.box]
-    returned = {name: back(array, prepared, sweep.frame) for name, array in predicted.images.items()}
+    fan = field.fan[field.box]
+    returned = {name: from_network_grid(array, grid, field.cropped) for name, array in predicted.images.items()}
     error = None
     if predicted.error is not None:
-        error = back(predicted.error, prepared, sweep.frame)
+        error = from_network_grid(predicted.error, grid, field.cropped)
         error = np.clip(error / 2.0, _SMALLEST_UNCERTAINTY, 1.0).astype(np.float32)
-    labels = outlines.labels_from_probabilities(
-        np.stack([back(probability, outlining, sweep.frame) for probability in decision.probabilities]),
-        fan,
-        sweep.volume.voxel_volume_ml,
-    )
+    probabilities = [from_network_grid(one, outline_grid, field.cropped) for one in decision.probabilities]
+    labels = outlines.labels_from_probabilities(np.stack(probabilities), fan, field.volume.voxel_volume_ml)
     return SynthesisResult(
-        images={name: sweep.embed(preprocessing.to_intensity(array)) for name, array in returned.items()},
-        uncertainty=None if error is None else sweep.embed(error),
-        segmentation=sweep.embed(labels),
-        valid=sweep.embed(fan.astype(np.uint8)),
+        images={name: field.embed(preprocessing.to_intensity(array)) for name, array in returned.items()},
+        uncertainty=None if error is None else field.embed(error),
+        segmentation=field.embed(labels),
+        valid=field.embed(fan.astype(np.uint8)),
         report={},
     )

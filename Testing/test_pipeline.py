@@ -14,6 +14,7 @@ from IoUSynthLib import pipeline, preprocessing
 from IoUSynthLib.files.volumes import read_volume, write_volume
 from IoUSynthLib.inference import Cancelled
 from IoUSynthLib.models.bundle import METADATA, load
+from IoUSynthLib.synthesis.segmentation import FAINT_TUMOUR
 from IoUSynthLib.volume import InputError, Volume
 
 
@@ -74,7 +75,7 @@ def test_before_a_resection_a_faint_tumour_is_outlined_with_a_warning(tiny_model
     results = [pipeline.synthesize(faint, device="cpu", before_resection=told) for told in (False, True)]
     assert [result.report["volumes_ml"]["tumour"] > 0 for result in results] == [False, True]
     assert results[0].report["summary"].startswith("No tumour outlined, which does not rule one out, resection cavity")
-    assert [pipeline.FAINT_TUMOUR in result.report["warnings"] for result in results] == [False, True]
+    assert [FAINT_TUMOUR in result.report["warnings"] for result in results] == [False, True]
     assert results[1].report["summary"].endswith(f"{len(results[1].report['warnings'])} warning")
 
 
@@ -115,7 +116,7 @@ def test_a_faint_tumours_place_is_doubtful_and_warned_of_once(measured_models, f
     report = pipeline.synthesize(faint, device="cpu", before_resection=True).report
     assert report["doubtful"] == ["tumour"]
     assert report["expected_dice"]["tumour"] == 0.1, "as unsure as any: the odds are not taken as they were raised"
-    assert report["warnings"].count(pipeline.FAINT_TUMOUR) == 1
+    assert report["warnings"].count(FAINT_TUMOUR) == 1
     assert not any("the outline of the tumour" in warning for warning in report["warnings"])
 
 

@@ -15,7 +15,7 @@ from .section import Panel, Section
 from .widgets import AMBER, GREEN, RED, marked
 
 if TYPE_CHECKING:
-    from IoUSynthLib.synthesis.quality import Verdict
+    from IoUSynthLib.synthesis.quality import Quality
 
 #: Colours of the mark before the verdict.
 COLORS = {"fine": GREEN, "look": AMBER, "unusable": RED}
@@ -34,7 +34,7 @@ def voxelState(node: vtkMRMLScalarVolumeNode) -> tuple[str, int]:
 class QualityLogic:
     """What the logic of the module can say of an input; free of Qt."""
 
-    def assessInput(self, inputVolumeNode: vtkMRMLScalarVolumeNode | None, model: str = "") -> Verdict:
+    def assessInput(self, inputVolumeNode: vtkMRMLScalarVolumeNode | None, model: str = "") -> Quality:
         """Assess an ultrasound volume before a run; its voxels are not copied.
 
         That takes 0.1 s; the first time, the file it was loaded from is read through, too.
@@ -110,13 +110,13 @@ class QualitySection(Section):
         state = (*voxelState(node), spacing, parameters.model)
         if state != self._assessed:
             self._assessed = state
-            self.label.text = verdictText(self.panel.logic.assessInput(node, parameters.model))
+            self.label.text = qualityText(self.panel.logic.assessInput(node, parameters.model))
             self.label.setVisible(True)
 
 
-def verdictText(verdict: Verdict) -> str:
-    """Return the verdict as rich text: what it is, what was found, and what was measured."""
+def qualityText(quality: Quality) -> str:
+    """Return the quality as rich text: what it is, what was found, and what was measured."""
     words = {"fine": _("Fine."), "look": _("Look at this."), "unusable": _("Cannot be used.")}
-    lines = [*verdict.findings, verdict.summary and f"{verdict.summary}."]
+    lines = [*quality.findings, quality.summary and f"{quality.summary}."]
     text = html.escape(" ".join(line for line in lines if line))
-    return f"{marked(words[verdict.level], COLORS[verdict.level])} {text}"
+    return f"{marked(words[quality.level], COLORS[quality.level])} {text}"

@@ -11,7 +11,7 @@ import numpy as np
 from ..constants import TARGETS
 from ..files.volumes import read_volume, write_volume
 from ..preprocessing import bounding_box, normalize_ultrasound, ultrasound_statistics
-from ..synthesis.grid import Prepared
+from ..synthesis.grid import NetworkGrid
 from ..volume import InputError, Volume
 
 #: Label of all voxels of a patient whose tumour and cavity nobody has outlined.
@@ -63,13 +63,13 @@ def target_image(case: Case, name: str) -> np.ndarray:
     return to_network_range(case.images[name].array.astype(np.float32) / 1000)
 
 
-def prepared(case: Case) -> Prepared:
-    """A case as the pipeline prepares a sweep, on the case's own grid."""
+def case_grid(case: Case) -> NetworkGrid:
+    """The grid of a case, with its ultrasound, as the pipeline makes one of an input."""
     ultrasound = case.images["ioUS"]
     fan = case.fan.array > 0
     image = ultrasound.with_array(normalize_ultrasound(ultrasound.array))
     box = bounding_box(np.ones_like(fan))
-    return Prepared(image, fan, box, "ultrasound", ultrasound_statistics(ultrasound.array))
+    return NetworkGrid(image, fan, box, "ultrasound", ultrasound_statistics(ultrasound.array))
 
 
 def write_case(case: Case, folder: Path) -> None:

@@ -3,7 +3,7 @@
 The steps are those of the ioUS-to-MR benchmark (arXiv 2606.00630, section 2.2): the MRI is registered rigidly to the
 ultrasound by LC2 (2), both are brought onto one grid (3) and cropped to the ultrasound (4), and the MRI is normalised
 by eq. 2 (5). In contrast to the benchmark the grid is not the MRI's: it lies along the ultrasound and has the voxel
-size of the networks here, as :func:`.synthesis.grid.prepare` makes it when they are used. The ultrasound keeps its
+size of the networks here, as :func:`.synthesis.grid.network_grid` makes it when they are used. The ultrasound keeps its
 intensities, because training and inference normalise it by eq. 1 themselves.
 """
 
@@ -24,7 +24,7 @@ from ..preprocessing import looks_like_ultrasound, resample_like, resample_to_sp
 from ..registration import register_by_lc2
 from ..registration.rigid import to_sitk
 from ..synthesis.acquired import check_is_mri, on_ultrasound
-from ..synthesis.grid import Sweep
+from ..synthesis.grid import FieldOfView
 from ..synthesis.report import versions
 from ..volume import InputError, Volume
 from .readers import Files
@@ -100,13 +100,13 @@ def _doubts(images: dict[str, Volume]) -> list[str]:
 
 def _ultrasound(volume: Volume, path: Path) -> tuple[Volume, Volume]:
     """Ultrasound and fan on the grid of the case."""
-    sweep = Sweep.of(volume)
-    plausible, reason = looks_like_ultrasound(volume, sweep.fan)
+    field = FieldOfView.of(volume)
+    plausible, reason = looks_like_ultrasound(volume, field.fan)
     if not plausible:
         raise InputError(f"{path}: does not look like ultrasound ({reason}); name the images by what they are")
-    inside = sweep.fan[sweep.box]
-    image = resample_to_spacing(sweep.frame, (VOXEL_MM,) * 3, inside)
-    share = resample_to_spacing(sweep.frame.with_array(inside), (VOXEL_MM,) * 3)
+    inside = field.fan[field.box]
+    image = resample_to_spacing(field.cropped, (VOXEL_MM,) * 3, inside)
+    share = resample_to_spacing(field.cropped.with_array(inside), (VOXEL_MM,) * 3)
     return image, image.with_array((share.array >= 0.5).astype(np.uint8))
 
 

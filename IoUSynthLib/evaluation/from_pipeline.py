@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from ..cases.case import Case, prepared, read_parameters, target_image
+from ..cases.case import Case, case_grid, read_parameters, target_image
 from ..cases.index import read_index
 from ..constants import TARGETS
 from ..models.bundle import DEFAULT_SEGMENTER, Bundle, load
-from ..pipeline import SynthesisResult, decide, outline, synthesize
+from ..pipeline import SynthesisResult, synthesize
 from ..preprocessing import normalize_ultrasound
-from ..synthesis.grid import Prepared, back
+from ..synthesis.grid import NetworkGrid, from_network_grid
 from ..synthesis.outlines import labels_from_probabilities
+from ..synthesis.segmentation import decide, outline
 from .baselines import Baselines, fit_baselines
 from .evaluate import Predicted, Report, evaluate
 from .scores import STRUCTURES, predicted_image
@@ -133,7 +134,7 @@ def segmentations(
     expected = {"overlay": result.report["expected_dice"]}
     for name, comparator in {"overlay": Comparator(load(DEFAULT_SEGMENTER)), **comparators}.items():
         bundle, seen, images = comparator.bundle, *((case, true) if comparator.on_true_mri else (found, synthetic))
-        grid, probabilities = outline(bundle, prepared(seen), images)
+        grid, probabilities = outline(bundle, case_grid(seen), images)
         if name not in labels:
             decision = decide(bundle, grid, probabilities, before_resection=False)
             labels[name] = _labels(seen, grid, decision.probabilities)
@@ -149,9 +150,9 @@ def segmentations(
     }
 
 
-def _labels(case: Case, grid: Prepared, probabilities: np.ndarray) -> np.ndarray:
+def _labels(case: Case, grid: NetworkGrid, probabilities: np.ndarray) -> np.ndarray:
     """Outlines within the field of view, on a case's grid."""
-    returned = np.stack([back(probability, grid, case.labels) for probability in probabilities])
+    returned = np.stack([from_network_grid(probability, grid, case.labels) for probability in probabilities])
     return labels_from_probabilities(returned, case.fan.array > 0, case.labels.voxel_volume_ml)
 
 

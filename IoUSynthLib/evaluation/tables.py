@@ -10,7 +10,7 @@ from scipy import stats
 
 from ..constants import TARGETS
 from ..outputs.markdown import markdown_table
-from ..pipeline import DOUBTFUL_BELOW
+from ..synthesis.segmentation import DOUBTFUL_BELOW
 
 if TYPE_CHECKING:  # scores needs scikit-image
     from .scores import Row, Summary

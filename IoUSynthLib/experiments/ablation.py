@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from ..cases.case import prepared, read_case
+from ..cases.case import case_grid, read_case
 from ..cases.index import INDEX, read_index
 from ..commands import positive
 from ..evaluation.scores import fidelity_scores
@@ -200,7 +200,7 @@ def _score(bundle: Bundle, folders: Sequence[Path]) -> list[dict[str, str | floa
     for folder in folders:
         case = read_case(folder)
         row = {"case": folder.name, "head": case.parameters["head"]}
-        for name, image in generate(bundle, prepared(case)).images.items():
+        for name, image in generate(bundle, case_grid(case)).images.items():
             row |= fidelity_scores(case, name, {METHOD: image})
         rows.append({key: None if value != value else value for key, value in row.items()})
     return rows

@@ -12,7 +12,7 @@ from ..inference import fuse, open_session, predict_passes
 from ..models.bundle import LOG_ERROR, Bundle
 from ..progress import PartProgress, part_of
 from ..volume import InputError
-from .grid import Prepared, stacked
+from .grid import NetworkGrid, stacked
 
 #: Logarithms of an error beyond this have no meaning, but e to their power would overflow; images end at 1.
 _LARGEST = 20.0
@@ -46,7 +46,7 @@ class Generated:
 
 def generate(
     generator: Bundle,
-    prepared: Prepared,
+    grid: NetworkGrid,
     *,
     device: str = "auto",
     session: Network | None = None,
@@ -59,8 +59,8 @@ def generate(
     ----------
     generator
         The model.
-    prepared
-        The ultrasound on the model's grid.
+    grid
+        The model's, with the ultrasound.
     device
         ``auto``, ``cpu`` or ``cuda``.
     session
@@ -76,18 +76,18 @@ def generate(
         The model cannot be opened, or predicts values that are not finite.
     """
     share = 0.5 if generator.refiner else 1.0
-    ultrasound, session = prepared.image.array[None], session or open_session(generator, device)
+    ultrasound, session = grid.image.array[None], session or open_session(generator, device)
     first = part_of(progress, 0.0, share)
-    passes = _passes(generator, ultrasound, prepared, session=session, activation=_bounded(generator), progress=first)
-    values = _fused(generator, passes, prepared)
+    passes = _passes(generator, ultrasound, grid, session=session, activation=_bounded(generator), progress=first)
+    values = _fused(generator, passes, grid)
     named = dict(zip(generator.outputs, values, strict=True))
     images = {name: np.clip(named[name], -1.0, 1.0) for name in generator.images}
     error = None
     if with_error and LOG_ERROR in named:
-        error = np.hypot(named[LOG_ERROR], _disagreement(generator, passes, values, prepared=prepared))
+        error = np.hypot(named[LOG_ERROR], _disagreement(generator, passes, grid, values=values))
     if generator.refiner:
-        stack = stacked(prepared, images, generator.refiner.inputs)
-        refined = run_network(generator.refiner, stack, prepared, device=device, progress=part_of(progress, share, 1.0))
+        stack = stacked(grid, images, generator.refiner.inputs)
+        refined = run_network(generator.refiner, stack, grid, device=device, progress=part_of(progress, share, 1.0))
         images = dict(zip(generator.images, np.clip(refined, -1.0, 1.0), strict=True))
     return Generated(images, error)
 
@@ -95,7 +95,7 @@ def generate(
 def run_network(
     bundle: Bundle,
     images: np.ndarray,
-    prepared: Prepared,
+    grid: NetworkGrid,
     *,
     device: str = "auto",
     activation: Callable[[np.ndarray], np.ndarray] | None = None,
@@ -109,7 +109,7 @@ def run_network(
         The model.
     images
         float32 (inputs, z, y, x) in [-1, 1], -1 outside the fan.
-    prepared
+    grid
         The grid.
     device, progress
         As in :func:`generate`.
@@ -127,42 +127,42 @@ def run_network(
         As :func:`generate`.
     """
     session = open_session(bundle, device)
-    passes = _passes(bundle, images, prepared, session=session, activation=activation, progress=progress)
-    return _fused(bundle, passes, prepared)
+    passes = _passes(bundle, images, grid, session=session, activation=activation, progress=progress)
+    return _fused(bundle, passes, grid)
 
 
 def _passes(
     bundle: Bundle,
     images: np.ndarray,
-    prepared: Prepared,
+    grid: NetworkGrid,
     *,
     session: Network,
     activation: Callable[[np.ndarray], np.ndarray] | None,
     progress: PartProgress,
 ) -> list[np.ndarray]:
     """Predictions along each slice axis, of the part of the grid that the network sees."""
-    seen = images[(slice(None), *prepared.box)]
+    seen = images[(slice(None), *grid.box)]
     return list(predict_passes(
-        session, seen, prepared.valid[prepared.box], bundle, activation=activation, progress=progress
+        session, seen, grid.valid[grid.box], bundle, activation=activation, progress=progress
     ))
 
 
-def _fused(bundle: Bundle, passes: Sequence[np.ndarray], prepared: Prepared) -> np.ndarray:
+def _fused(bundle: Bundle, passes: Sequence[np.ndarray], grid: NetworkGrid) -> np.ndarray:
     """Passes made into one, on the whole grid; 0 outside the fan."""
-    fused = fuse(passes, bundle.slice_axes, bundle.fusion_scale) * prepared.valid[prepared.box]
+    fused = fuse(passes, bundle.slice_axes, bundle.fusion_scale) * grid.valid[grid.box]
     if not np.isfinite(fused).all():
         raise InputError(f"{bundle.path}: predicts values that are not finite; verify it, or choose another model")
-    whole = np.zeros((len(fused), *prepared.valid.shape), dtype=np.float32)
-    whole[(slice(None), *prepared.box)] = fused
+    whole = np.zeros((len(fused), *grid.valid.shape), dtype=np.float32)
+    whole[(slice(None), *grid.box)] = fused
     return whole
 
 
 def _disagreement(
-    generator: Bundle, passes: Sequence[np.ndarray], values: np.ndarray, *, prepared: Prepared
+    generator: Bundle, passes: Sequence[np.ndarray], grid: NetworkGrid, *, values: np.ndarray
 ) -> np.ndarray:
     """How far the passes are from what they were fused to, in the mean over passes and images: (z, y, x)."""
-    differences = [np.abs(one - values[(slice(None), *prepared.box)]) for one in passes]
-    deviation = np.maximum(_fused(generator, differences, prepared), 0)
+    differences = [np.abs(one - values[(slice(None), *grid.box)]) for one in passes]
+    deviation = np.maximum(_fused(generator, differences, grid), 0)
     return deviation[[generator.outputs.index(name) for name in generator.images]].mean(axis=0)
 
 

@@ -1,7 +1,7 @@
 """From the input's grid to the grid that a network works on, and back.
 
-A sweep is cropped to its fan once. Each network then gets it at its own voxel size and along its own axes: those of the
-sweep, or those of the patient.
+The input is cropped to its fan once. Each network then gets it at its own voxel size and along its own axes: those of
+the ultrasound, or those of the patient.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .. import preprocessing
+from ..constants import OUTSIDE
 from ..models.bundle import Bundle
 from ..volume import InputError, Volume
 
@@ -20,7 +21,7 @@ _MOST_VOXELS = 2**27
 
 
 @dataclass(frozen=True)
-class Sweep:
+class FieldOfView:
     """The input and its field of view, where all networks begin and end.
 
     Attributes
@@ -31,21 +32,21 @@ class Sweep:
         bool, on the input's grid: what the ultrasound saw.
     box
         The fan's place on that grid.
-    frame
+    cropped
         The input within the box.
     """
 
     volume: Volume
     fan: np.ndarray
     box: preprocessing.Box
-    frame: Volume
+    cropped: Volume
 
     @classmethod
-    def of(cls, volume: Volume) -> Sweep:
+    def of(cls, volume: Volume) -> FieldOfView:
         """Find the fan."""
         fan = preprocessing.field_of_view(volume.array)
-        frame, box = preprocessing.crop_to_mask(volume, fan, margin=1)
-        return cls(volume, fan, box, frame)
+        cropped, box = preprocessing.crop_to_mask(volume, fan, margin=1)
+        return cls(volume, fan, box, cropped)
 
     def embed(self, array: np.ndarray) -> Volume:
         """Put voxels of the box onto the input's grid; 0 outside the fan."""
@@ -55,13 +56,13 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """The ultrasound as a network sees it.
+class NetworkGrid:
+    """The grid that a network works on, and the ultrasound on it.
 
     Attributes
     ----------
     image
-        At the network's spacing, normalised to [-1, 1] by eq. 1.
+        The ultrasound at the network's spacing, normalised to [-1, 1] by eq. 1.
     valid
         bool, on the same grid: where a prediction is wanted.
     box
@@ -84,17 +85,17 @@ class Prepared:
         return {"size": size, "spacing_mm": list(self.image.spacing), "axes": self.axes}
 
 
-def prepare(sweep: Sweep, bundle: Bundle, mr_grid: Volume | None = None) -> Prepared:
-    """Bring a sweep onto the grid of a network.
+def network_grid(field: FieldOfView, bundle: Bundle, mr_grid: Volume | None = None) -> NetworkGrid:
+    """Bring the input onto the grid of a network.
 
-    In the frame ``volume`` that grid follows the sweep. In the frame ``patient`` it is the preoperative MRI's, cropped
-    to the fan, as the benchmark prepared ReMIND: its axes and, unless the bundle's spacing is fixed, its voxel size.
-    Without an MRI it lies along LPS at the bundle's spacing.
+    In the frame ``volume`` that grid follows the ultrasound. In the frame ``patient`` it is the preoperative MRI's,
+    cropped to the fan, as the benchmark prepared ReMIND: its axes and, unless the bundle's spacing is fixed, its voxel
+    size. Without an MRI it lies along LPS at the bundle's spacing.
 
     Parameters
     ----------
-    sweep
-        The input.
+    field
+        The input and its fan.
     bundle
         Says frame and spacing.
     mr_grid
@@ -111,35 +112,35 @@ def prepare(sweep: Sweep, bundle: Bundle, mr_grid: Volume | None = None) -> Prep
         direction, axes = (np.eye(3), "patient") if mr_grid is None else (mr_grid.direction, "preoperative MRI")
         if mr_grid is not None and not bundle.fixed_spacing:
             spacing = mr_grid.spacing
-    fan, frame = sweep.fan[sweep.box], sweep.frame
-    extent = np.prod(np.multiply(frame.size, frame.spacing) / spacing)
+    fan, cropped = field.fan[field.box], field.cropped
+    extent = np.prod(np.multiply(cropped.size, cropped.spacing) / spacing)
     if extent > _MOST_VOXELS:
         raise InputError(f"input volume: its fan holds {extent:.1e} voxels of {spacing} mm; check the spacings")
-    image = preprocessing.resample_to_spacing(frame, spacing, fan, direction=direction)
-    share = preprocessing.resample_to_spacing(frame.with_array(fan), spacing, direction=direction)
+    image = preprocessing.resample_to_spacing(cropped, spacing, fan, direction=direction)
+    share = preprocessing.resample_to_spacing(cropped.with_array(fan), spacing, direction=direction)
     valid = share.array >= 0.5
     if not valid.any():
         raise InputError("input volume: the ultrasound fan is smaller than a voxel of the model; check the spacing")
     # A slice that is stretched to a square must end where the fan ends, as it did in training.
     box = preprocessing.bounding_box(valid if bundle.frame == "patient" else np.ones_like(valid))
     normalized = image.with_array(preprocessing.normalize_ultrasound(image.array))
-    return Prepared(normalized, valid, box, axes, preprocessing.ultrasound_statistics(image.array))
+    return NetworkGrid(normalized, valid, box, axes, preprocessing.ultrasound_statistics(image.array))
 
 
-def stacked(prepared: Prepared, images: dict[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+def stacked(grid: NetworkGrid, images: dict[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
     """Return images and ultrasound as a further network sees them: float32 (names, z, y, x), -1 outside the fan."""
-    seen = {"ioUS": prepared.image.array, **images}
-    return np.stack([np.where(prepared.valid, seen[name], -1.0).astype(np.float32) for name in names])
+    seen = {"ioUS": grid.image.array, **images}
+    return np.stack([np.where(grid.valid, seen[name], OUTSIDE).astype(np.float32) for name in names])
 
 
 def coarsened(
-    prepared: Prepared, images: dict[str, np.ndarray], spacing: Sequence[float]
-) -> tuple[Prepared, dict[str, np.ndarray]]:
+    grid: NetworkGrid, images: dict[str, np.ndarray], spacing: Sequence[float]
+) -> tuple[NetworkGrid, dict[str, np.ndarray]]:
     """Bring the ultrasound and images on its grid to larger voxels.
 
     Parameters
     ----------
-    prepared
+    grid
         The ultrasound and its grid.
     images
         (z, y, x) by name; voxels that are not valid are not looked at.
@@ -148,26 +149,26 @@ def coarsened(
 
     Returns
     -------
-    tuple of Prepared and dict
+    tuple of NetworkGrid and dict
         The ultrasound and the images, 0 outside the fan.
     """
-    if np.allclose(prepared.image.spacing, spacing, rtol=1e-3):
-        return prepared, images
-    volumes = {"ioUS": prepared.image} | {name: prepared.image.with_array(array) for name, array in images.items()}
+    if np.allclose(grid.image.spacing, spacing, rtol=1e-3):
+        return grid, images
+    volumes = {"ioUS": grid.image} | {name: grid.image.with_array(array) for name, array in images.items()}
     coarse = {
-        name: preprocessing.resample_to_spacing(volume, spacing, prepared.valid) for name, volume in volumes.items()
+        name: preprocessing.resample_to_spacing(volume, spacing, grid.valid) for name, volume in volumes.items()
     }
-    share = preprocessing.resample_to_spacing(prepared.image.with_array(prepared.valid), spacing)
+    share = preprocessing.resample_to_spacing(grid.image.with_array(grid.valid), spacing)
     image, valid = coarse.pop("ioUS"), share.array >= 0.5
     whole = preprocessing.bounding_box(np.ones_like(valid))
-    prepared = replace(prepared, image=image, valid=valid, box=whole)
-    return prepared, {name: volume.array for name, volume in coarse.items()}
+    grid = replace(grid, image=image, valid=valid, box=whole)
+    return grid, {name: volume.array for name, volume in coarse.items()}
 
 
-def back(array: np.ndarray, prepared: Prepared, grid: Volume) -> np.ndarray:
-    """Interpolate a prediction (z, y, x) linearly onto a grid, as a rule the sweep's frame."""
-    extended = prepared.image.with_array(extend(array, prepared.valid))
-    return preprocessing.resample_like(extended, grid).array
+def from_network_grid(array: np.ndarray, grid: NetworkGrid, reference: Volume) -> np.ndarray:
+    """Interpolate a prediction (z, y, x) linearly onto a volume's voxels, as a rule those of the cropped input."""
+    extended = grid.image.with_array(extend(array, grid.valid))
+    return preprocessing.resample_like(extended, reference).array
 
 
 def extend(array: np.ndarray, valid: np.ndarray, steps: int = 3) -> np.ndarray:

@@ -18,8 +18,9 @@ from . import outlines
 from .quality import assess_quality
 
 if TYPE_CHECKING:
-    from ..pipeline import Decision, Models, SynthesisResult
-    from .grid import Prepared, Sweep
+    from ..pipeline import Models, SynthesisResult
+    from .grid import FieldOfView, NetworkGrid
+    from .segmentation import Decision
 
 #: Expected errors above this fraction of the intensity range are called high.
 HIGH_UNCERTAINTY = 0.15
@@ -66,7 +67,7 @@ def make_report(
             "before surgery (doctor) says why"
         )
     total = round(sum(seconds.values()), 3)
-    quality = _quality(result, fan, volume.voxel_volume_ml, models.generator.name)
+    quality = _quality(result, fan, voxel_volume_ml=volume.voxel_volume_ml, model=models.generator.name)
     return {
         "synthetic": True,
         "notice": NOTICE,
@@ -96,7 +97,7 @@ def _outlined_on(models: Models, mri: Mapping[str, Volume]) -> str:
     return f" (outlined on {' and '.join(parts)})" if parts else ""
 
 
-def _quality(result: SynthesisResult, fan: np.ndarray, voxel_volume_ml: float, model: str) -> dict[str, Any]:
+def _quality(result: SynthesisResult, fan: np.ndarray, *, voxel_volume_ml: float, model: str) -> dict[str, Any]:
     quality: dict[str, Any] = {"fan_ml": round(float(fan.sum()) * voxel_volume_ml, 1)}
     if result.uncertainty is None:
         return {**quality, "uncertainty": f"not estimated: {model} does not predict its own error"}
@@ -109,14 +110,14 @@ def _quality(result: SynthesisResult, fan: np.ndarray, voxel_volume_ml: float, m
     }
 
 
-def describe_preprocessing(sweep: Sweep, prepared: Prepared) -> dict[str, Any]:
+def describe_preprocessing(field: FieldOfView, grid: NetworkGrid) -> dict[str, Any]:
     """Return what was done to the input before the generator saw it, in numbers with which it can be done again."""
     return {
         "foreground_above_share_of_maximum": preprocessing.FOREGROUND_FRACTION,
-        "fan_box_ijk": [[int(part.start), int(part.stop)] for part in reversed(sweep.box)],
-        "resampled_to_mm": list(prepared.image.spacing),
+        "fan_box_ijk": [[int(part.start), int(part.stop)] for part in reversed(field.box)],
+        "resampled_to_mm": list(grid.image.spacing),
         "percentiles": list(preprocessing.ULTRASOUND_PERCENTILES),
-        "intensities_at_percentiles": list(prepared.percentiles) if prepared.percentiles else None,
+        "intensities_at_percentiles": list(grid.percentiles) if grid.percentiles else None,
         "normalized_to": [-1.0, 1.0],
         "mri_intensities_up_to": preprocessing.INTENSITY_RANGE,
     }

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..cases.case import UNLABELLED, Case, prepared, read_case, target_image
+from ..cases.case import UNLABELLED, Case, case_grid, read_case, target_image
 from ..constants import LABELS, OUTSIDE, TARGETS, VOXEL_MM
 from ..preprocessing import normalize_ultrasound, resample_to_spacing
 from ..synthesis.grid import coarsened, stacked
@@ -106,7 +106,7 @@ def segmenter_volume(
             images[name] = target_image(case, name)
         else:
             raise InputError(f"{folder}: has no {name} to learn from; give synthetic MRI with --predictions")
-    seen, images = coarsened(prepared(case), images, (spacing,) * 3)
+    seen, images = coarsened(case_grid(case), images, (spacing,) * 3)
     image = stacked(seen, images, inputs)
     labels = np.where(seen.valid, _coarse_labels(case, spacing), 0)
     centres = np.concatenate([_some(seen.valid, 2000), _some(labels == 1, 1000), _some(labels == 2, 1000)])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..cases.case import Case, prepared, read_case
+from ..cases.case import Case, case_grid, read_case
 from ..models.bundle import Bundle
 from ..preprocessing import bounding_box
 from ..synthesis.generate import Network, generate
@@ -85,6 +85,6 @@ def predict_case(
     dict
         (z, y, x) in [-1, 1] by contrast, 0 outside the fan.
     """
-    seen = prepared(case)
+    seen = case_grid(case)
     seen = replace(seen, box=bounding_box(seen.valid, margin=1))
     return generate(generator, seen, device=device, session=session).images

@@ -12,7 +12,8 @@ from IoUSynthLib.evaluation.fidelity import dice, score
 from IoUSynthLib.evaluation.tables import fidelity_table, overlap_table, trust_table
 from IoUSynthLib.files.volumes import read_volume
 from IoUSynthLib.models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, load
-from IoUSynthLib.pipeline import DOUBTFUL_BELOW, synthesize
+from IoUSynthLib.pipeline import synthesize
+from IoUSynthLib.synthesis.segmentation import DOUBTFUL_BELOW
 
 RESOURCES = Path(__file__).resolve().parents[2] / "Resources"
 MODELS = RESOURCES / "Models"

@@ -1,4 +1,4 @@
-"""The verdict on an input before the run: what it says, and of what."""
+"""The quality of an input before the run: what it says, and of what."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def on_spacing(volume, factor):
 
 
 def test_ultrasound_is_fine_and_is_described(ultrasound, tiny_models):
-    verdict = assess_quality(ultrasound, load("ious2mr-2.5d"))
-    assert (verdict.level, verdict.findings) == (FINE, ())
+    found = assess_quality(ultrasound, load("ious2mr-2.5d"))
+    assert (found.level, found.findings) == (FINE, ())
     fan = (ultrasound.array > 0).sum() * ultrasound.voxel_volume_ml
-    assert verdict.measures["fan_ml"] == pytest.approx(fan, rel=0.05)  # the black ventricle in it counts
-    assert verdict.summary.startswith(f"{verdict.measures['fan_ml']:.0f} ml of image, ")
-    assert "voxels of 0.6 to 0.7 mm" in verdict.summary
+    assert found.measures["fan_ml"] == pytest.approx(fan, rel=0.05)  # the black ventricle in it counts
+    assert found.summary.startswith(f"{found.measures['fan_ml']:.0f} ml of image, ")
+    assert "voxels of 0.6 to 0.7 mm" in found.summary
 
 
 def test_integers_are_judged_as_they_are(ultrasound):
@@ -41,18 +41,18 @@ def test_integers_are_judged_as_they_are(ultrasound):
     ],
 )
 def test_what_cannot_be_worked_on(ultrasound, make, cause):
-    verdict = assess_quality(make(ultrasound), name="Case")
-    assert verdict.level == UNUSABLE
-    assert verdict.findings[0].startswith("Case: ")
-    assert cause in verdict.findings[0]
-    assert verdict.summary == ""
+    found = assess_quality(make(ultrasound), name="Case")
+    assert found.level == UNUSABLE
+    assert found.findings[0].startswith("Case: ")
+    assert cause in found.findings[0]
+    assert found.summary == ""
 
 
 def finding(volume, bundle=None):
-    verdict = assess_quality(volume, bundle)
-    assert verdict.level == LOOK
-    assert len(verdict.findings) == 1
-    return verdict.findings[0]
+    found = assess_quality(volume, bundle)
+    assert found.level == LOOK
+    assert len(found.findings) == 1
+    return found.findings[0]
 
 
 def test_names_cause_and_remedy(ultrasound, tiny_models):
@@ -74,8 +74,8 @@ def test_names_cause_and_remedy(ultrasound, tiny_models):
 def test_of_a_training_that_the_model_says_nothing_of_nothing_is_said(entries, ultrasound, tiny_models):
     bundle = replace(load("ious2mr-2.5d"), details=entries)
     inverted = np.where(ultrasound.array > 0, 256 - ultrasound.array, 0)
-    verdict = assess_quality(ultrasound.with_array(inverted), bundle)
-    assert (verdict.level, verdict.findings) == (FINE, ())
+    found = assess_quality(ultrasound.with_array(inverted), bundle)
+    assert (found.level, found.findings) == (FINE, ())
 
 
 def test_says_in_what_an_image_is_unlike_the_training(ultrasound, tiny_models):
@@ -107,6 +107,6 @@ def test_a_sample_is_a_view(ultrasound):
 
 
 def test_the_real_case_is_fine(resect_case_4):
-    verdict = assess_quality(read_volume(resect_case_4), load("ious2mr-2.5d"))
-    assert verdict.findings == ()
-    assert verdict.measures["fan_ml"] == pytest.approx(83, abs=2)
+    found = assess_quality(read_volume(resect_case_4), load("ious2mr-2.5d"))
+    assert found.findings == ()
+    assert found.measures["fan_ml"] == pytest.approx(83, abs=2)

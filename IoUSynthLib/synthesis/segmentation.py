@@ -1,0 +1,128 @@
+"""Tumour and resection cavity by a segmenter: its probabilities, what is outlined of them, and how far to trust it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..models.bundle import Bundle
+from ..progress import PartProgress
+from . import outlines
+from .generate import run_network
+from .grid import NetworkGrid, coarsened, stacked
+
+#: What a report warns of when there must be a tumour, but none is seen.
+FAINT_TUMOUR = (
+    "no tumour stands out in this ultrasound; its most probable place is outlined, because nothing has been removed "
+    "yet: compare it with the preoperative MRI, or, if something has been removed, take back the choice "
+    "Before resection (--before-resection)"
+)
+#: Outlines with an expected Dice below this are called doubtful: less of them is right than wrong.
+DOUBTFUL_BELOW = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What a segmenter's probabilities come to.
+
+    Attributes
+    ----------
+    probabilities
+        (3, z, y, x), weighted so that the most probable class is the one to show; need not sum to one.
+    expected_dice
+        Of the outlines of tumour and cavity that this gives, 0 to 1; without what is not outlined, and without what the
+        segmenter's bundle says nothing of.
+    faint
+        Whether the tumour is no more than its most probable place (:func:`.outlines.with_tumour`).
+    measured_on
+        What the segmenter's bundle says that the Dice was measured on; may be empty.
+    """
+
+    probabilities: np.ndarray
+    expected_dice: dict[str, float]
+    faint: bool = False
+    measured_on: str = ""
+
+    @property
+    def doubtful(self) -> list[str]:
+        """Which outlines are more wrong than right, or may be."""
+        return [name for name, dice in self.expected_dice.items() if dice < DOUBTFUL_BELOW]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a report warns of."""
+        source = f", as measured on {self.measured_on}" if self.measured_on else ""
+        doubtful = [
+            f"the outline of the {name} is doubtful (expected Dice {self.expected_dice[name]:.2f}{source}): compare it "
+            "with the ultrasound and the preoperative MRI"
+            for name in self.doubtful
+            if not (name == "tumour" and self.faint)
+        ]
+        return [FAINT_TUMOUR, *doubtful] if self.faint else doubtful
+
+
+def outline(
+    segmenter: Bundle,
+    grid: NetworkGrid,
+    images: dict[str, np.ndarray],
+    *,
+    device: str = "auto",
+    progress: PartProgress = lambda fraction: None,
+) -> tuple[NetworkGrid, np.ndarray]:
+    """Find tumour and cavity on ultrasound and MRI, synthetic or not.
+
+    Parameters
+    ----------
+    segmenter
+        The model.
+    grid
+        The ultrasound, and the grid of the images.
+    images
+        (z, y, x) in [-1, 1] by contrast.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+    progress
+        Called with the fraction done; may raise :class:`inference.Cancelled`.
+
+    Returns
+    -------
+    tuple of NetworkGrid and numpy.ndarray
+        The segmenter's grid, and on it probabilities (3, z, y, x) of background, tumour and cavity.
+    """
+    grid, images = coarsened(grid, images, segmenter.spacing)
+    stack = stacked(grid, images, segmenter.inputs)
+    return grid, run_network(
+        segmenter, stack, grid, device=device, activation=outlines.softmax, progress=progress
+    )
+
+
+def decide(segmenter: Bundle, grid: NetworkGrid, probabilities: np.ndarray, *, before_resection: bool) -> Decision:
+    """Choose from a segmenter's probabilities what to outline, and say how far to trust it.
+
+    Parameters
+    ----------
+    segmenter
+        The model, for its operating point.
+    grid, probabilities
+        As :func:`outline` returns them.
+    before_resection
+        Whether nothing has been removed yet: then there is no cavity, and there is a tumour.
+    """
+    valid, voxel_volume_ml = grid.valid, grid.image.voxel_volume_ml
+    weights, faint = segmenter.class_weights, False
+    if before_resection:
+        seen = outlines.without_cavity(outlines.weighted(probabilities, weights))
+        shown, faint = outlines.with_tumour(seen, valid, grid.image.spacing)
+    else:
+        seen = shown = outlines.weighted_by_phase(
+            probabilities, valid, voxel_volume_ml,
+            weights=weights, weights_with_cavity=segmenter.class_weights_with_cavity,
+        )  # fmt: skip
+    labels = outlines.labels_from_probabilities(shown, valid, voxel_volume_ml)
+    expected_dice = {
+        name: float(np.interp(confidence, *segmenter.expected_dice[name]))
+        for name, confidence in outlines.confidences(seen, labels).items()
+        if name in segmenter.expected_dice
+    }
+    return Decision(shown, expected_dice, faint, segmenter.expected_dice_measured_on)
