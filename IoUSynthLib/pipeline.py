@@ -196,7 +196,7 @@ def synthesize_with(
             ).images
     with clock.stage("segmenting") as part:
         if mri:
-            outline_grid, outlined, volume = _with_acquired(mri, outline_grid, outlined, volume)
+            outline_grid, outlined, volume = _with_acquired(mri, outline_grid, images=outlined, volume=volume)
         outline_grid, probabilities = outline(
             models.segmenter, outline_grid, outlined, device=options.device, progress=part
         )
@@ -235,7 +235,7 @@ def _check_mri(mri: Mapping[str, Volume], ultrasound: Volume, segmenter: Bundle)
 
 
 def _with_acquired(
-    mri: Mapping[str, Volume], outline_grid: NetworkGrid, images: dict[str, np.ndarray], volume: Volume
+    mri: Mapping[str, Volume], outline_grid: NetworkGrid, *, images: dict[str, np.ndarray], volume: Volume
 ) -> tuple[NetworkGrid, dict[str, np.ndarray], Volume]:
     """Put acquired MRI in the place of synthetic images, and what is in doubt of it into the input's warnings."""
     acquired = on_ultrasound(mri, outline_grid.image.with_array(outline_grid.valid.astype(np.uint8)))
