@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ..cases.case import read_case, read_parameters, target_image
 from ..cases.index import read_index
@@ -29,6 +28,7 @@ from ..evaluation.from_pipeline import choose_cases
 from ..evaluation.scores import Row, fidelity_scores, summarize
 from ..evaluation.tables import fidelity_table
 from ..models.bundle import Bundle, load
+from ..outputs.drawing import save
 from ..outputs.markdown import markdown_table
 from ..preprocessing import normalize_ultrasound
 from ..training.predictions import predict_case
@@ -74,7 +74,7 @@ def compare(trial: Trial, count: int = 12) -> str:
     content = {"families": about, "cases": rows, "summary": summarize(rows)}
     text = _text(trial, content)
     trial.write("comparison", content, text)
-    Image.fromarray(_picture(trial, tested)).save(trial.output / "comparison.png")
+    save(_picture(trial, tested), trial.output / "comparison.png")
     return text
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from ..constants import TARGETS
 from ..files.headers import examine
 from .anatomy import SPACING, Head, brain_box, refine, to_spacing
 from .tissues import PROPERTIES, Tissue
@@ -57,8 +58,7 @@ def read_patient(folder: Path) -> Head:
         tissues[np.round(lesion) == label] = tissue
     box, margin = brain_box(tissues)
     signals = {
-        name: np.pad(_rescaled(images[name], tissues, name)[box], margin).astype(np.float16)
-        for name in ("T2w", "FLAIR")
+        name: np.pad(_rescaled(images[name], tissues, name)[box], margin).astype(np.float16) for name in TARGETS
     }
     return Head(folder.name, refine(np.pad(tissues[box], margin)), signals=signals)
 

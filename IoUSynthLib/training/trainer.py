@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import SimpleITK as sitk
 import torch
 from torch.optim.swa_utils import AveragedModel
 
 from ..files.integrity import replace_file
 from ..generators.recipe import Schedule
+from ..outputs.drawing import save
 from ..volume import InputError
 from .curves import Board, Curve, ProgressBar
 from .data import Batch, Batches
@@ -311,8 +311,7 @@ class _Recorder:
         if picture is not None:
             folder = self.folder / "samples"
             folder.mkdir(exist_ok=True)
-            image = sitk.GetImageFromArray(picture, isVector=True)
-            sitk.WriteImage(image, str(folder / f"step-{step:06d}.png"))
+            save(picture, folder / f"step-{step:06d}.png")
 
     def report(self, step: int, training: float, row: dict[str, float]) -> None:
         """Report a checkpoint and the speed since the last one."""

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ...files.volumes import read_volume
+from ...outputs.markdown import markdown_table
 from ...preprocessing import field_of_view
 from ...simulation.planes import cut
 from . import data
@@ -50,8 +51,8 @@ def run(options: argparse.Namespace) -> int:
     text = table(rows, list(real))
     if options.classifier:
         report["classifier AUC"] = found = classify(options.cohort, real)
-        text += "\n\n| patch classifier, simulated against real | AUC |\n|---|---|\n"
-        text += "\n".join(f"| {name} | {value:.2f} |" for name, value in found.items())
+        headings = ["patch classifier, simulated against real", "AUC"]
+        text += "\n\n" + markdown_table(headings, [[name, f"{value:.2f}"] for name, value in found.items()])
     options.output.mkdir(parents=True, exist_ok=True)
     if options.picture:
         draw(options.output / "realism.png", folders, real)
