@@ -191,37 +191,3 @@ def test_nearest_keeps_labels():
     resampled = pre.resample_like(labels, reference, nearest=True).array
     assert resampled.dtype == np.uint8
     assert set(np.unique(resampled)) <= {0, 1, 2}
-
-
-def test_looks_like_ultrasound(ultrasound):
-    assert pre.looks_like_ultrasound(ultrasound) == (True, "")
-    large = Volume(ultrasound.array, (3.0, 3.0, 3.0))
-    assert "an MRI, or a wrong voxel spacing" in pre.looks_like_ultrasound(large)[1]
-    filled = Volume(np.abs(ultrasound.array) + 50)
-    assert "fills 100%" in pre.looks_like_ultrasound(filled)[1]
-    noisy = Volume(np.where(ultrasound.array > 0, ultrasound.array, 0.5))
-    assert "not 0" in pre.looks_like_ultrasound(noisy)[1]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "remind_022/ReMIND-022_3DAXT2SPACE_MRI.nii.gz",
-        "remind_022/ReMIND-022_3DAXT1postcontrast_MRI.nii.gz",
-        "open_ms/patient19/t1.nii.gz",
-        "open_ms/patient07/t2.nii.gz",
-        "open_ms/patient07/flair.nii.gz",
-        "tcga_lgg/TCGA-DU-7294/t2.nii.gz",
-    ],
-)
-def test_real_mri_does_not_look_like_ultrasound(name):
-    path = SHARED / "data" / name
-    if not path.exists():
-        pytest.skip("the MRI is not here")
-    plausible, reason = pre.looks_like_ultrasound(read_volume(path))
-    assert not plausible
-    assert "ml" in reason
-
-
-def test_real_ultrasound_looks_like_it(resect_case_4):
-    assert pre.looks_like_ultrasound(read_volume(resect_case_4)) == (True, "")

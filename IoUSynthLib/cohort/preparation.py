@@ -20,11 +20,12 @@ from ..constants import TARGETS, VOXEL_MM
 from ..files.volumes import read_volume
 from ..input_checks import check_ultrasound
 from ..outputs.case_files import read_acquired
-from ..preprocessing import looks_like_ultrasound, resample_like, resample_to_spacing
+from ..preprocessing import resample_like, resample_to_spacing
 from ..registration import register_by_lc2
 from ..registration.rigid import to_sitk
 from ..synthesis.acquired import check_is_mri, on_ultrasound
 from ..synthesis.grid import FieldOfView
+from ..synthesis.quality import looks_like_ultrasound
 from ..synthesis.report import versions
 from ..volume import InputError, Volume
 from .readers import Files

@@ -8,8 +8,7 @@ import numpy as np
 
 from ..files.itk import quiet
 from ..files.paths import check_path
-from ..preprocessing import looks_like_ultrasound
-from ..synthesis.quality import sampled
+from ..synthesis.quality import looks_like_ultrasound, sampled
 from ..volume import InputError, Volume
 
 

@@ -35,6 +35,13 @@ _LENGTHS_MM = (15.0, 250.0)
 #: frames are not joined, at most 0.26 in 95 of 100 simulated sweeps.
 _LARGEST_HOLES = 0.4
 
+#: More than any sweep with a burr-hole or craniotomy probe covers, and less than a brain.
+_LARGEST_SWEEP_ML = 800.0
+#: A grid filled further than this has no fan in it.
+_FULLEST_GRID = 0.95
+#: Share of voxels outside the fan that may differ from 0 (rounding of a compressed or resampled image).
+_LARGEST_NOISE_SHARE = 0.2
+
 #: What is compared with the model's training images: its name in words.
 MEASURES = {"brightness": "brightness", "contrast": "contrast", "grain": "grain", "fan_ml": "size in ml"}
 
@@ -147,6 +154,52 @@ def measure(volume: Volume, sample: Volume | None = None, fan: np.ndarray | None
     }
 
 
+def looks_like_ultrasound(volume: Volume, fan: np.ndarray | None = None) -> tuple[bool, str]:
+    """Tell whether a volume can be a reconstructed intraoperative ultrasound, and if not, why.
+
+    Three things are looked at: the field of view holds less than 800 ml, it leaves part of the grid empty, and at
+    least 80 % of the voxels outside it are exactly 0. Measured:
+
+    =========================================  =========  ===========  =============
+    volume                                     view, ml   grid filled  not 0 outside
+    =========================================  =========  ===========  =============
+    ultrasound, RESECT case 4                  83         0.06         0.000
+    ultrasound, RESECT sweep, compounded here  195        0.25         0.067
+    ultrasound, spine phantom of PlusLib       59         0.29         0.007
+    head MRI, ReMIND 022, T1 and T2            3942-5621  0.33-0.53    0.217-0.252
+    brain-extracted MRI, 6 of open_ms          1097-1139  0.15-0.16    0.000-0.001
+    brain-extracted MRI, 8 of TCGA-LGG         1246-1603  0.14-0.18    0.000-0.002
+    simulated ultrasound, 71 cases             135-672    0.13-0.63    0.000-0.065
+    =========================================  =========  ===========  =============
+
+    Parameters
+    ----------
+    volume
+        The image.
+    fan
+        Its :func:`.preprocessing.field_of_view`, when that is known already.
+
+    Returns
+    -------
+    tuple
+        ``(True, "")``, or False and a sentence that names the measured value.
+    """
+    fan = preprocessing.field_of_view(volume.array) if fan is None else fan
+    millilitres = float(fan.sum()) * volume.voxel_volume_ml
+    if millilitres > _LARGEST_SWEEP_ML:
+        return False, (
+            f"the image content covers {millilitres:.0f} ml, an ultrasound sweep less than {_LARGEST_SWEEP_ML:.0f} ml; "
+            "an MRI, or a wrong voxel spacing?"
+        )
+    filled = float(fan.mean())
+    if filled > _FULLEST_GRID:
+        return False, f"image content fills {filled:.0%} of the grid, a fan leaves part of it empty; a cropped MRI?"
+    noise = float((volume.array[~fan] != 0).mean())
+    if noise > _LARGEST_NOISE_SHARE:
+        return False, f"{noise:.0%} of the voxels round the image content are not 0, as in the air round a head in MRI"
+    return True, ""
+
+
 def training_range(volumes: Iterable[Volume]) -> dict[str, list[float]]:
     """Return the lowest and highest of each of :data:`MEASURES`: the entry ``training_range`` of a bundle."""
     measured = [measure(volume) for volume in volumes]
@@ -197,7 +250,7 @@ def _grain(volume: Volume, middle: list[int], limits: tuple[float, float] | None
 
 
 def _not_ultrasound(sample: Volume, fan: np.ndarray) -> list[str]:
-    plausible, reason = preprocessing.looks_like_ultrasound(sample, fan)
+    plausible, reason = looks_like_ultrasound(sample, fan)
     if plausible:
         return []
     return [

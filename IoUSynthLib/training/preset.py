@@ -238,6 +238,7 @@ class Segmentation(Stage):
 
     kind = "segmenter"
     outputs = tuple(LABELS)
+    traits = unet.FAMILY
     foldable = True
 
     @property

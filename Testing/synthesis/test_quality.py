@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.tiny_models import SHARED
 
 from IoUSynthLib.files.volumes import read_volume
 from IoUSynthLib.models.bundle import load
@@ -110,3 +111,37 @@ def test_the_real_case_is_fine(resect_case_4):
     found = assess_quality(read_volume(resect_case_4), load("ious2mr-2.5d"))
     assert found.findings == ()
     assert found.measures["fan_ml"] == pytest.approx(83, abs=2)
+
+
+def test_looks_like_ultrasound(ultrasound):
+    assert quality.looks_like_ultrasound(ultrasound) == (True, "")
+    large = Volume(ultrasound.array, (3.0, 3.0, 3.0))
+    assert "an MRI, or a wrong voxel spacing" in quality.looks_like_ultrasound(large)[1]
+    filled = Volume(np.abs(ultrasound.array) + 50)
+    assert "fills 100%" in quality.looks_like_ultrasound(filled)[1]
+    noisy = Volume(np.where(ultrasound.array > 0, ultrasound.array, 0.5))
+    assert "not 0" in quality.looks_like_ultrasound(noisy)[1]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "remind_022/ReMIND-022_3DAXT2SPACE_MRI.nii.gz",
+        "remind_022/ReMIND-022_3DAXT1postcontrast_MRI.nii.gz",
+        "open_ms/patient19/t1.nii.gz",
+        "open_ms/patient07/t2.nii.gz",
+        "open_ms/patient07/flair.nii.gz",
+        "tcga_lgg/TCGA-DU-7294/t2.nii.gz",
+    ],
+)
+def test_real_mri_does_not_look_like_ultrasound(name):
+    path = SHARED / "data" / name
+    if not path.exists():
+        pytest.skip("the MRI is not here")
+    plausible, reason = quality.looks_like_ultrasound(read_volume(path))
+    assert not plausible
+    assert "ml" in reason
+
+
+def test_real_ultrasound_looks_like_it(resect_case_4):
+    assert quality.looks_like_ultrasound(read_volume(resect_case_4)) == (True, "")

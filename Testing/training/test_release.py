@@ -14,9 +14,9 @@ from support.machine_names import machine_names
 from IoUSynthLib import cli
 from IoUSynthLib.inference import open_session, predict
 from IoUSynthLib.models.bundle import load
+from IoUSynthLib.models.write import LICENCE_IN_FILE, LICENCE_NOT_STATED, Provenance
 from IoUSynthLib.synthesis.quality import assess_quality
-from IoUSynthLib.training import release as module
-from IoUSynthLib.training.export import LICENCE_IN_FILE, LICENCE_NOT_STATED
+from IoUSynthLib.training import release
 from IoUSynthLib.training.presets import PRESETS
 from IoUSynthLib.training.release import export_run
 from IoUSynthLib.volume import InputError
@@ -108,14 +108,14 @@ def test_simulated_cohorts_are_called_so(run, tmp_path):
 def test_an_input_is_compared_with_the_training_only_where_its_range_is_given(run, tmp_path, ultrasound):
     """Inverted, the ultrasound is unlike all that the models that ship have learned from."""
     folder, unlike = run("ious2mr-2.5d"), np.where(ultrasound.array > 0, 256 - ultrasound.array, 0)
-    own, shipped = release("ious2mr-2.5d", folder, tmp_path / "own"), load(SHIPPED / "ious2mr-2.5d")
+    export_run(folder, tmp_path / "own")
+    own, shipped = load(tmp_path / "own"), load(SHIPPED / "ious2mr-2.5d")
     said = assess_quality(ultrasound.with_array(unlike), shipped).findings
     assert any("was trained on" in finding for finding in said)
-    unlike = ultrasound.with_array(unlike)
-    assert not any("trained" in finding for finding in assess_quality(unlike, load(own)).findings)
-    about = About(training_range={"brightness": [-0.5, 0.0]})
-    told = load(release("ious2mr-2.5d", folder, tmp_path / "told", about=about))
-    assert "trained on -0.5 to 0)" in " ".join(assess_quality(unlike, told).findings)
+    assert not any("trained" in finding for finding in assess_quality(ultrasound.with_array(unlike), own).findings)
+    export_run(folder, tmp_path / "told", provenance=Provenance(training_range={"brightness": [-0.5, 0.0]}))
+    told = load(tmp_path / "told")
+    assert "trained on -0.5 to 0)" in " ".join(assess_quality(ultrasound.with_array(unlike), told).findings)
 
 
 def test_what_its_maker_says_is_said(run, tmp_path):
