@@ -154,6 +154,12 @@ def synthesize(
     ------
     InputError
         The volume, the model or the device cannot be used; one line with cause and remedy.
+
+    Examples
+    --------
+    >>> from IoUSynthLib import read_volume
+    >>> result = synthesize(read_volume("us.nrrd"), before_resection=True)  # doctest: +SKIP
+    >>> result.images["T2w"], result.report["quality"]  # doctest: +SKIP
     """
     return synthesize_with(volume, Options(model, device, **choices), progress)
 

@@ -52,6 +52,13 @@ def build(family: str, regime: str, targets: Sequence[str] = ("T2w",), **size: o
     ------
     ValueError
         Unknown family or regime, or a regime in which the family does not come.
+
+    Examples
+    --------
+    >>> import torch
+    >>> network = build("unet", "2.5D", ("T2w", "FLAIR"), features=(8, 8, 8, 8, 8, 8))
+    >>> tuple(network(torch.zeros(1, 3, 64, 64)).shape)
+    (1, 3, 64, 64)
     """
     found = get_family(family)
     if regime not in REGIMES:

@@ -309,6 +309,12 @@ def load(model: str | Path) -> Bundle:
     ------
     InputError
         There is no such model, or its metadata are incomplete.
+
+    Examples
+    --------
+    >>> bundle = load("ious2mr-2.5d")
+    >>> bundle.outputs, bundle.regime
+    (('T2w', 'FLAIR', 'log_error'), '2.5D')
     """
     path = _find(model)
     file = path / METADATA
