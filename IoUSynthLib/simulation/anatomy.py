@@ -8,6 +8,7 @@ MRI are in :mod:`.patient`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from ..files.headers import examine
+from .sulci import fold, signed_distance
 from .tissues import BRAIN, Tissue
 
 SPACING = 0.7
@@ -51,6 +53,11 @@ class Head:
     tissues: np.ndarray
     spacing: float = SPACING
     signals: dict[str, np.ndarray] | None = None
+
+    @cached_property
+    def folds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sheets of the sulci and how their banks close, see :func:`.sulci.fold`."""
+        return fold(self.tissues, self.spacing)
 
 
 def read_head(path: Path) -> Head:
@@ -133,25 +140,22 @@ def refine(tissues: np.ndarray) -> np.ndarray:
     """Split the fluid into wide spaces and sulci, and add falx, choroid plexus and skull."""
     tissues = tissues.copy()
     fluid = tissues == Tissue.VENTRICLE
-    wide = _opening(fluid, SULCUS_OPENING)
-    tissues[fluid & ~wide] = Tissue.SULCUS
-    brain = np.isin(tissues, BRAIN)
-    inside = ndimage.binary_fill_holes(brain)
+    inside = ndimage.binary_fill_holes(np.isin(tissues, BRAIN))
+    depth = -signed_distance(inside, SPACING)
+    # Wide fluid near the surface is subarachnoid space, which the surgeon's opening drains and mass effect narrows.
+    ventricle = _opening(fluid, SULCUS_OPENING) & (depth > 12)
+    tissues[fluid & ~ventricle] = Tissue.SULCUS
     tissues[_falx(tissues, inside)] = Tissue.FALX
-    depth = ndimage.distance_transform_edt(inside, sampling=SPACING)
-    # Wide fluid near the surface is subarachnoid space, which the surgeon's opening drains and thins.
-    ventricle = wide & (depth > 12)
     rim = ventricle & ~ndimage.binary_erosion(ventricle, iterations=2)
     patches = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(tissues.shape).astype(np.float32), 4)
     tissues[rim & (patches > 1.2 * patches.std())] = Tissue.CHOROID_PLEXUS
-    outside = ndimage.distance_transform_edt(~inside, sampling=SPACING)
-    tissues[~inside & (outside <= SKULL_THICKNESS)] = Tissue.SKULL
+    tissues[~inside & (depth >= -SKULL_THICKNESS)] = Tissue.SKULL
     return tissues
 
 
 def _opening(mask: np.ndarray, radius: float) -> np.ndarray:
-    core = ndimage.distance_transform_edt(mask, sampling=SPACING) > radius
-    return mask & (ndimage.distance_transform_edt(~core, sampling=SPACING) <= radius)
+    core = signed_distance(mask, SPACING) < SPACING - radius
+    return mask & (signed_distance(core, SPACING) <= radius)
 
 
 def _falx(tissues: np.ndarray, inside: np.ndarray) -> np.ndarray:

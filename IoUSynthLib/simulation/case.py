@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
@@ -12,27 +12,23 @@ import torch.nn.functional as functional
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from ..cases.case import Case
-from ..constants import LABELS, TARGETS, VOXEL_MM
+from ..cases.case import CAVITY_LABEL, TUMOUR_LABEL, Case
+from ..constants import TARGETS, VOXEL_MM
 from ..volume import Volume
 from .anatomy import Head
-from .fields import sample, smooth_noise, within
-from .lesion import Lesion, draw_lesion, grow, push
+from .fields import sample, smooth_noise, voxel_size, within
+from .lesion import OWN, Lesion, at_home, draw_lesion, grow, places_in_donor, push
 from .mri import draw_contrast, simulate_mri
 from .parts import check_parts, simplify
+from .probe import Probe, draw_probe, reach_target
+from .scene import Scene, Vessels, draw_tree, draw_vessels, scatter_texture, sheet_share, soften
+from .template import Template, template_of
 from .tissues import BRAIN, PARENCHYMA, TUMOUR, Tissue
-from .ultrasound import (
-    draw_probe,
-    draw_scatter,
-    draw_sulcal_filling,
-    limit_penetration,
-    scatter_texture,
-    set_compensation,
-    simulate_ultrasound,
-)
+from .ultrasound import draw_scatter, simulate_ultrasound
 
 SIZE = 128
-STANDOFF = 5.0
+#: Depth of the brain's surface under the first voxels, in mm: room for saline and the face of the probe.
+STANDOFF = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +40,49 @@ class Pose:
     lesion_depth: float
 
 
-def draw_pose(head: Head, rng: np.random.Generator) -> Pose:
-    """Probe on the upper brain surface, looking at a random spot 12 to 38 mm below it."""
-    targets, surfaces = _targets(head)
+@dataclass(frozen=True)
+class Surroundings:
+    """What is drawn of a brain under operation; lengths in mm.
+
+    Attributes
+    ----------
+    mass_effect
+        How far the banks of sulci have closed: 0 leaves the fluid of the head, 1 closes them.
+    sulcus
+        Half of the width of a sulcus.
+    filling
+        See :class:`.scene.Scene`.
+    opening
+        Radius of the craniotomy round the probe.
+    dura
+        Whether the dura is still there.
+    """
+
+    mass_effect: float
+    sulcus: float
+    filling: float
+    opening: float
+    dura: bool
+
+
+def draw_surroundings(rng: np.random.Generator) -> Surroundings:
+    """Four in five brains are pressed, with sulci of 1 to 2 mm; the others show the head's own fluid."""
+    pressed = rng.random() < 0.8
+    return Surroundings(
+        mass_effect=float(rng.uniform(0.8, 1.2) if pressed else rng.uniform(0, 0.7)),
+        sulcus=float(rng.uniform(0.4, 0.7)),
+        filling=float(rng.uniform(0.05, 0.3)),
+        opening=float(rng.uniform(22, 40)),
+        dura=bool(rng.random() < 0.5),
+    )
+
+
+def draw_pose(head: Head, rng: np.random.Generator, own: bool = False) -> Pose:
+    """Probe on the upper brain surface, looking at a random spot 3 to 38 mm below it, or at the head's own tumour."""
+    targets, surfaces = _targets(head, own)
     chosen = rng.integers(len(targets))
     target, surface = targets[chosen], surfaces[chosen]
-    depth = (target - surface) / np.linalg.norm(target - surface)
+    depth = (target - surface) / max(np.linalg.norm(target - surface), 1e-6)
     depth = depth + np.tan(np.deg2rad(8)) * rng.standard_normal(3) * 0.5
     depth /= np.linalg.norm(depth)
     lateral = np.cross(depth, rng.standard_normal(3))
@@ -58,8 +91,8 @@ def draw_pose(head: Head, rng: np.random.Generator) -> Pose:
     return Pose(np.asarray(surface, float), axes, float(np.linalg.norm(target - surface)))
 
 
-@lru_cache(maxsize=1)
-def _targets(head: Head) -> tuple[np.ndarray, np.ndarray]:
+@lru_cache(maxsize=2)
+def _targets(head: Head, own: bool) -> tuple[np.ndarray, np.ndarray]:
     """What a probe may look at, and the place on the brain's surface nearest to each: (n, 3), x, y, z in mm.
 
     Kept for the next case, because this takes longer than a whole case on a GPU.
@@ -70,11 +103,17 @@ def _targets(head: Head) -> tuple[np.ndarray, np.ndarray]:
     distance, nearest = ndimage.distance_transform_edt(inside, sampling=spacing, return_indices=True)
     rows = np.flatnonzero(inside.any((1, 2)))
     height = np.arange(tissues.shape[0])[:, None, None]
-    candidates = np.isin(tissues, PARENCHYMA) & (distance > 12) & (distance < 38)
-    candidates &= height > rows[0] + 0.45 * (rows[-1] - rows[0])
+    candidates = np.isin(tissues, TUMOUR if own else PARENCHYMA) & (distance > 3)
+    if not own:
+        candidates &= (distance < 38) & (height > rows[0] + 0.45 * (rows[-1] - rows[0]))
     targets = np.argwhere(candidates)
     surfaces = nearest[(slice(None), *targets.T)].T
     return targets[:, ::-1] * spacing, surfaces[:, ::-1] * spacing
+
+
+@lru_cache(maxsize=1)
+def _own_template(head: Head) -> Template | None:
+    return template_of(head)
 
 
 def grid_points(size: int = SIZE, voxel: float = VOXEL_MM, device: torch.device | None = None) -> torch.Tensor:
@@ -105,10 +144,10 @@ def turned_points(points: torch.Tensor, turn: np.ndarray) -> torch.Tensor:
 
 
 def simulate_case(
-    head: Head, seed: int, *, size: int = SIZE, voxel: float = VOXEL_MM, device: torch.device | str = "cpu",
-    without: Collection[str] = (),
+    head: Head, seed: int, size: int = SIZE, voxel: float = VOXEL_MM, device: torch.device | str = "cpu",
+    without: Collection[str] = (), templates: Sequence[Template] = (),
 ) -> Case:
-    """Simulate one case; the same head, seed and device give the same case.
+    """Simulate one case; the same head, seed, templates and device give the same case.
 
     Parameters
     ----------
@@ -124,83 +163,167 @@ def simulate_case(
         Where the tensors live.
     without
         Parts of the simulator to leave out, see :mod:`.parts`; everything else stays as it is with them.
+    templates
+        Tumours of patients that may be put into the head.
     """
     without = check_parts(without)
     rng = np.random.default_rng(seed)
     device = torch.device(device)
     generator = torch.Generator(device).manual_seed(seed)
-    pose = draw_pose(head, rng)
-    lesion = draw_lesion(rng, (float(rng.normal(0, 4)), pose.lesion_depth, float(rng.normal(0, 4))))
-    probe = simplify(set_compensation(draw_probe(rng), pose.lesion_depth), without)
-    scatter, contrast = draw_scatter(rng), draw_contrast(rng)
+    setting = _draw_setting(head, rng, templates)
+    setting = replace(setting, probe=simplify(setting.probe, without))
     if "real MRI" in without:
         head = replace(head, signals=None)
     points = grid_points(size, voxel, device)
-    healthy, measured = _field_of_view(head, pose, lesion, points=points, generator=generator)
-    tissues = grow(lesion, healthy, points, generator)
-    shared, own = (scatter_texture(size, voxel, generator) for _ in range(2))
-    if measured is not None:
-        shared = _measured_texture(measured[0], healthy)
-    share, patchiness = float(rng.uniform(0.3, 0.5)), float(rng.uniform(0.15, 0.45))
-    texture = patchiness * (share**0.5 * shared + (1 - share) ** 0.5 * own)
-    turn = draw_turn(rng)
-    turn = np.eye(3) if "turn" in without else turn
-    probe, filling = limit_penetration(probe, rng), draw_sulcal_filling(rng)
+    scene, signals = _scene(head, setting, points, generator)
+    turn = np.eye(3) if "turn" in without else setting.turn
     voxels = turned_points(points, turn)
-    ultrasound, fan = simulate_ultrasound(
-        tissues, points, texture, probe=probe, scatter=scatter, generator=generator, voxels=voxels,
-        sulcal_filling=filling,
-    )
-    partial_volume = float(rng.uniform(0.4, 0.8))
-    signals = torch.stack([
-        simulate_mri(
-            tissues, contrast[target], shared, partial_volume=partial_volume, texture_contrast=0.04,
-            measured=None if measured is None else measured[index], simulated=tissues != healthy,
-        )
-        for index, target in enumerate(TARGETS)
-    ])
+    ultrasound, fan = simulate_ultrasound(scene, setting.probe, setting.scatter, generator, voxels)
     known = within(points, voxels)
     signals = sample(signals, points, voxels) * known
-    tissues = sample(tissues[None].float(), points, voxels, "nearest")[0].to(torch.uint8) * known
+    tissues = sample(scene.tissues[None].float(), points, voxels, "nearest")[0].to(torch.uint8) * known
+    pose, probe = setting.pose, setting.probe
     parameters = {
-        "seed": seed, "head": head.name, "simulated": True, "lesion": asdict(lesion), "probe": asdict(probe),
-        "scatter": scatter, "contrast": contrast, "sulcal_filling": filling, "texture_share": share,
-        "patchiness": patchiness, "partial_volume": partial_volume, "face": pose.origin.tolist(),
+        "seed": seed, "head": head.name, "simulated": True, "lesion": asdict(setting.lesion), "probe": asdict(probe),
+        "surroundings": asdict(setting.surroundings), "vessels": asdict(setting.vessels), "scatter": setting.scatter,
+        "contrast": setting.contrast, "texture_share": setting.texture_share, "patchiness": setting.patchiness,
+        "partial_volume": setting.partial_volume, "face": (pose.origin - pose.axes[:, 1] * probe.standoff).tolist(),
         "axes": pose.axes.tolist(), "turn": turn.tolist(), "without": sorted(without),
     }
     origin = pose.origin + pose.axes @ voxels[:, 0, 0, 0].cpu().numpy()
     geometry = {"spacing": (voxel,) * 3, "origin": tuple(map(float, origin)), "direction": pose.axes @ turn}
-    signals = dict(zip(TARGETS, signals, strict=True))
-    return _case(ultrasound, signals, tissues=tissues, fan=fan, geometry=geometry, parameters=parameters)
+    return _case(ultrasound, dict(zip(TARGETS, signals, strict=True)), tissues, fan, geometry, parameters)
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """Everything that is drawn before there is a voxel."""
+
+    pose: Pose
+    lesion: Lesion
+    template: Template | None
+    probe: Probe
+    surroundings: Surroundings
+    vessels: Vessels
+    scatter: list[float]
+    contrast: dict[str, list[float]]
+    turn: np.ndarray
+    texture_share: float
+    patchiness: float
+    partial_volume: float
+
+
+def _draw_setting(head: Head, rng: np.random.Generator, templates: Sequence[Template]) -> Setting:
+    own = _own_template(head)
+    at_own = own is not None and rng.random() < 0.7
+    pose = draw_pose(head, rng, at_own)
+    lesion = draw_lesion(rng, (float(rng.normal(0, 4)), pose.lesion_depth, float(rng.normal(0, 4))), templates)
+    if at_own:
+        lesion = at_home(lesion, own, pose.axes.T @ (own.centre - pose.origin), pose.axes)
+    donors = {template.name: template for template in (*templates, *([own] if own else []))}
+    return Setting(
+        pose=pose,
+        lesion=lesion,
+        template=donors.get(lesion.donor),
+        probe=reach_target(draw_probe(rng), pose.lesion_depth),
+        surroundings=draw_surroundings(rng),
+        vessels=draw_vessels(rng),
+        scatter=draw_scatter(rng),
+        contrast=draw_contrast(rng),
+        turn=draw_turn(rng),
+        texture_share=float(rng.uniform(0.3, 0.5)),
+        patchiness=float(rng.uniform(0.15, 0.4)),
+        partial_volume=float(rng.uniform(0.4, 0.8)),
+    )
+
+
+def _scene(
+    head: Head, setting: Setting, points: torch.Tensor, generator: torch.Generator
+) -> tuple[Scene, torch.Tensor]:
+    """What lies under the probe, and T2w and FLAIR of it."""
+    lesion, surroundings, template = setting.lesion, setting.surroundings, setting.template
+    size, voxel = points.shape[-1], voxel_size(points)
+    healthy, distance, measured = _field_of_view(head, setting, points, generator)
+    tissues = grow(lesion, healthy, points, generator, template)
+    shared, own = (scatter_texture(size, voxel, generator) for _ in range(2))
+    if measured is not None:
+        shared = _measured_texture(measured[0], healthy)
+    texture = setting.texture_share**0.5 * shared + (1 - setting.texture_share) ** 0.5 * own
+    changed = tissues != healthy
+    share = soften(changed, max(0.6, lesion.infiltration / voxel))
+    scene = Scene(
+        points=points, tissues=tissues, healthy=healthy,
+        lesion=torch.where(changed, share, 1.0),
+        sheet=sheet_share(distance, tissues, surroundings.sulcus, generator),
+        vessels=draw_tree(setting.vessels, tissues, voxel, generator),
+        texture=setting.patchiness * texture, filling=surroundings.filling,
+    )  # fmt: skip
+    donated = None
+    if template is not None and lesion.kind in ("low grade", "high grade"):
+        donated = template.at(places_in_donor(lesion, template, points))[1:]
+    signals = []
+    for index, target in enumerate(TARGETS):
+        signal = setting.contrast[target]
+        before, after = (
+            simulate_mri(part, signal, shared, setting.partial_volume, 0.04)
+            for part in (replace(scene, tissues=healthy), replace(scene, lesion=torch.ones_like(share)))
+        )
+        if measured is not None:
+            before = measured[index]
+        if donated is not None:
+            after = torch.where(donated[0] > 0, donated[1][index], after)
+        signals.append(torch.lerp(before, after, share))
+    return scene, torch.stack(signals)
 
 
 def _field_of_view(
-    head: Head, pose: Pose, lesion: Lesion, *, points: torch.Tensor, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Tissues of the head under the probe, elastically varied, with the skull opened at the probe, and its signals."""
+    head: Head, setting: Setting, points: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Tissues of the head under the probe, distance to sheets of sulci in mm, and signals that were measured.
+
+    The anatomy is varied elastically, sulci close as the mass effect wants, the skull is open at the probe.
+    """
+    pose, surroundings = setting.pose, setting.surroundings
     size = points.shape[-1]
-    voxel = float(points[0, 0, 0, 1] - points[0, 0, 0, 0])
-    moved = push(lesion, points)
-    moved = moved + 1.2 * smooth_noise(size, 24 / voxel, generator, channels=3)
+    voxel = voxel_size(points)
+    moved = push(setting.lesion, points)
+    if setting.lesion.kind != OWN:
+        moved = moved + 1.2 * smooth_noise(size, 24 / voxel, generator, channels=3)
     axes = torch.tensor(pose.axes, dtype=torch.float32, device=points.device)
-    origin = torch.tensor(pose.origin, dtype=torch.float32, device=points.device)
-    world = torch.einsum("ij,jabc->abci", axes, moved) + origin
-    extent = torch.tensor(head.tissues.shape[::-1], device=points.device) - 1
-    grid = (2 * world / (head.spacing * extent) - 1)[None]
-
-    def looked_up(array: np.ndarray, mode: str) -> torch.Tensor:
-        source = torch.from_numpy(array).to(points.device).float()[None, None]
-        return functional.grid_sample(source, grid, mode=mode, align_corners=True)[0, 0]
-
-    tissues = looked_up(head.tissues, "nearest").to(torch.uint8)
-    from_face = points.square().sum(0).sqrt()
+    origin = torch.tensor(pose.origin, dtype=torch.float32, device=points.device).reshape(3, 1, 1, 1)
+    world = torch.einsum("ij,jabc->iabc", axes, moved) + origin
+    sheet, closing = head.folds
+    distance = _look_up(sheet[None], world, head.spacing, beyond=float(sheet.max()))[0]
+    world = world + surroundings.mass_effect * _look_up(closing, world, head.spacing)
+    tissues = _look_up(head.tissues[None], world, head.spacing, "nearest")[0].to(torch.uint8)
     outside = (tissues == Tissue.OUTSIDE) | (tissues == Tissue.SKULL)
-    tissues[outside & (from_face < 28)] = Tissue.COUPLING
-    # Fluid over the brain drains when the dura is opened.
-    tissues[(tissues == Tissue.VENTRICLE) & (points[1] < 6)] = Tissue.SULCUS
+    tissues[outside & (points.square().sum(0).sqrt() < surroundings.opening)] = Tissue.COUPLING
+    if surroundings.dura:
+        brain = ~outside & (tissues != Tissue.COUPLING)
+        near = functional.max_pool3d(brain[None, None].float(), 3, 1, 1)[0, 0] > 0
+        tissues[near & (tissues == Tissue.COUPLING)] = Tissue.FALX
     if head.signals is None:
-        return tissues, None
-    return tissues, torch.stack([looked_up(head.signals[target], "bilinear") for target in TARGETS])
+        return tissues, distance, None
+    measured = [_look_up(head.signals[target][None], world, head.spacing)[0] for target in TARGETS]
+    return tissues, distance, torch.stack(measured)
+
+
+def _look_up(
+    array: np.ndarray, world: torch.Tensor, spacing: float, mode: str = "bilinear", beyond: float = 0.0
+) -> torch.Tensor:
+    """Values of a head's array (channels, z, y, x) at ``world`` (3, ...) in mm; only the box that is seen is read."""
+    index = world / spacing
+    low = index.amin((1, 2, 3)).floor().long().cpu().numpy()[::-1]
+    high = index.amax((1, 2, 3)).ceil().long().cpu().numpy()[::-1] + 1
+    limits = array.shape[1:]
+    start = [int(np.clip(a, 0, n - 2)) for a, n in zip(low, limits, strict=True)]
+    stop = [int(np.clip(b, a + 2, n)) for a, b, n in zip(start, high, limits, strict=True)]
+    box = array[(slice(None), *(slice(a, b) for a, b in zip(start, stop, strict=True)))]
+    first = torch.tensor(start[::-1], device=world.device).reshape(3, 1, 1, 1)
+    extent = torch.tensor(box.shape[:0:-1], device=world.device).reshape(3, 1, 1, 1) - 1
+    grid = (2 * (index - first) / extent - 1).permute(1, 2, 3, 0)[None]
+    source = torch.from_numpy(np.ascontiguousarray(box)).to(world.device).float() - beyond
+    return functional.grid_sample(source[None], grid, mode=mode, align_corners=True)[0] + beyond
 
 
 def _measured_texture(signal: torch.Tensor, tissues: torch.Tensor) -> torch.Tensor:
@@ -214,12 +337,12 @@ def _measured_texture(signal: torch.Tensor, tissues: torch.Tensor) -> torch.Tens
 
 
 def _case(
-    ultrasound: torch.Tensor, signals: dict[str, torch.Tensor], *, tissues: torch.Tensor, fan: torch.Tensor,
+    ultrasound: torch.Tensor, signals: dict[str, torch.Tensor], tissues: torch.Tensor, fan: torch.Tensor,
     geometry: dict, parameters: dict,
 ) -> Case:
     labels = torch.zeros_like(tissues)
-    labels[torch.isin(tissues, torch.tensor([int(t) for t in TUMOUR], device=tissues.device))] = LABELS["tumour"]
-    labels[(tissues == Tissue.CAVITY) | (tissues == Tissue.BLOOD)] = LABELS["cavity"]
+    labels[torch.isin(tissues, torch.tensor([int(t) for t in TUMOUR], device=tissues.device))] = TUMOUR_LABEL
+    labels[(tissues == Tissue.CAVITY) | (tissues == Tissue.BLOOD)] = CAVITY_LABEL
     arrays = {"ioUS": (ultrasound * 255).round().to(torch.uint8)}
     arrays |= {target: (signal * 1000).round().to(torch.int16) for target, signal in signals.items()}
     images = {name: Volume(array.cpu().numpy(), **geometry) for name, array in arrays.items()}

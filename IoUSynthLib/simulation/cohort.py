@@ -1,4 +1,7 @@
-"""A cohort of simulated cases, split by head, in the layout of :mod:`IoUSynthLib.cases.index`."""
+"""A cohort of simulated cases, split by head, in the layout of :mod:`IoUSynthLib.cases.index`.
+
+Its folder ``templates`` holds the patients' tumours that are put into other heads.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,10 @@ from .anatomy import Head, icbm_head, label_maps, read_head
 from .case import simulate_case
 from .parts import check_parts
 from .patient import FILES, is_patient, read_patient
+from .template import Template, read_template, template_of, write_template
+
+#: Folder of a cohort with the tumours that are put into other heads.
+TEMPLATES = "templates"
 
 
 def head_paths(folder: Path) -> dict[str, Path]:
@@ -95,10 +102,11 @@ def simulate_cohort(
     output.mkdir(parents=True, exist_ok=True)
     done = 0
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        templates = _templates(paths, output, pool)
         jobs = []
-        for name in dict.fromkeys(entry["head"] for entry in entries):
+        for name, own_split in dict.fromkeys((entry["head"], entry["split"]) for entry in entries):
             numbers = [number for number, entry in enumerate(entries) if entry["head"] == name]
-            chosen = {"seed": seed, "without": without, "device": device}
+            chosen = {"donors": templates[own_split], "seed": seed, "without": without, "device": device}
             jobs.append(pool.submit(_simulate_head, paths[name], numbers, output, **chosen))
         for job in as_completed(jobs):
             done += job.result()
@@ -133,16 +141,44 @@ def label_map_heads(paths: dict[str, Path | None]) -> list[str]:
     return [name for name, path in paths.items() if path is None or not path.is_dir()]
 
 
+
+def _templates(paths: dict[str, Path | None], output: Path, pool: ProcessPoolExecutor) -> dict[str, list[Path]]:
+    """Files of the patients' tumours by split, so that no head is tested with a tumour that was trained on."""
+    splits = split_heads(list(paths))
+    patients = [name for name, path in paths.items() if path is not None and path.is_dir()]
+    files = {name: output / TEMPLATES / f"{name}.npz" for name in patients}
+    for job in [pool.submit(_write_template, paths[name], file) for name, file in files.items()]:
+        job.result()
+    return {
+        split: [file for name, file in files.items() if splits[name] == split and file.is_file()]
+        for split in ("train", "validation", "test")
+    }
+
+
+def _write_template(path: Path, file: Path) -> None:
+    """Write the tumour of the patient in the folder ``path``, if there is one."""
+    torch.set_num_threads(1)
+    if file.is_file():
+        return
+    template = template_of(read_patient(path))
+    if template is not None:
+        write_template(template, file)
+
+
 def _simulate_head(
-    path: Path | None, numbers: list[int], output: Path, *, seed: int, without: Collection[str], device: str
+    path: Path | None, numbers: list[int], output: Path, *, donors: list[Path], seed: int, without: Collection[str],
+    device: str,
 ) -> int:
     """Simulate the cases of these numbers, which share a head, and return how many there are."""
     torch.set_num_threads(1)
     head: Head | None = None
+    templates: list[Template] = []
     for number in numbers:
         folder = output / f"case-{number:04d}"
         if is_complete(folder):
             continue
-        head = head or load_head(path)
-        write_case(simulate_case(head, seed * 1_000_000 + number, device=device, without=without), folder)
+        if head is None:
+            head, templates = load_head(path), [read_template(file) for file in donors]
+        drawn = seed * 1_000_000 + number
+        write_case(simulate_case(head, drawn, device=device, without=without, templates=templates), folder)
     return len(numbers)

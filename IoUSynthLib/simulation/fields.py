@@ -38,18 +38,22 @@ def gaussian_kernel(sigma: float, device: torch.device | None = None) -> torch.T
 
 
 def blur(image: torch.Tensor, sigmas: tuple[float, float, float]) -> torch.Tensor:
-    """Separable Gaussian blur of a (channels, a, b, c) tensor; ``sigmas`` in samples, zero leaves an axis alone."""
-    result = image[:, None]
-    for axis, sigma in enumerate(sigmas):
+    """Separable Gaussian blur of a (channels, a, b, c) tensor; ``sigmas`` in samples, zero leaves an axis alone.
+
+    Shifted copies are added up, which a CPU does several times faster than a convolution with one channel.
+    """
+    for axis, sigma in enumerate(sigmas, start=1):
         if sigma <= 0:
             continue
-        kernel = gaussian_kernel(sigma, image.device)
-        shape = [1, 1, 1, 1, 1]
-        shape[2 + axis] = kernel.numel()
-        padding = [0, 0, 0]
-        padding[axis] = kernel.numel() // 2
-        result = functional.conv3d(result, kernel.reshape(shape), padding=padding)
-    return result[:, 0]
+        weights = gaussian_kernel(sigma).tolist()
+        middle, length = len(weights) // 2, image.shape[axis]
+        result = weights[middle] * image
+        for shift in range(1, min(middle + 1, length)):
+            early, late = (image.narrow(axis, start, length - shift) for start in (0, shift))
+            result.narrow(axis, shift, length - shift).add_(early, alpha=weights[middle + shift])
+            result.narrow(axis, 0, length - shift).add_(late, alpha=weights[middle + shift])
+        image = result
+    return image
 
 
 def sample(maps: torch.Tensor, points: torch.Tensor, where: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
@@ -61,6 +65,11 @@ def sample(maps: torch.Tensor, points: torch.Tensor, where: torch.Tensor, mode: 
     first, last = (points[:, i, i, i].reshape(3, 1, 1, 1) for i in (0, -1))
     grid = (2 * (where - first) / (last - first) - 1).permute(1, 2, 3, 0)[None]
     return functional.grid_sample(maps[None], grid, mode=mode, padding_mode="border", align_corners=True)[0]
+
+
+def voxel_size(points: torch.Tensor) -> float:
+    """Distance in mm between neighbours of a grid (3, a, b, c), however it is turned."""
+    return float((points[:, 0, 0, 1] - points[:, 0, 0, 0]).norm())
 
 
 def within(points: torch.Tensor, where: torch.Tensor) -> torch.Tensor:

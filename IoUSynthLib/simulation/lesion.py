@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
-from .fields import smooth_noise
-from .tissues import PARENCHYMA, Tissue
+from .fields import smooth_noise, voxel_size
+from .template import Template
+from .tissues import PARENCHYMA, TUMOUR, Tissue
 
 KINDS = ("none", "low grade", "high grade", "cavity", "cavity with residual")
-KIND_PROBABILITIES = (0.1, 0.25, 0.25, 0.15, 0.25)
+KIND_PROBABILITIES = (0.1, 0.28, 0.24, 0.15, 0.23)
+#: A lesion that the head itself has, as it is.
+OWN = "own"
+#: Volume of drawn lesions in ml; one in six is below 1 ml.
+_VOLUMES = (0.4, 35.0)
+_WRITABLE = (*PARENCHYMA, *TUMOUR, Tissue.OEDEMA, Tissue.SULCUS, Tissue.VENTRICLE, Tissue.VESSEL)
 
 
 @dataclass(frozen=True)
@@ -20,7 +28,8 @@ class Lesion:
 
     ``roughness``, ``core``, ``oedema`` and ``residual`` are in units of the radius. Clots fill a cavity where a rough
     field of unit variance exceeds ``2.2 - 4 * blood``. ``mass_effect`` is the fraction by which tissue at the centre
-    was pushed outwards.
+    was pushed outwards. The border is blurred by ``infiltration``. The shape is an ellipsoid, or that of the tumour of
+    ``donor``, turned by ``turn`` (3x3 as nested tuples); with ``parts`` also its necrosis, contrast and oedema.
     """
 
     kind: str
@@ -34,45 +43,89 @@ class Lesion:
     opened: bool
     blood: float
     mass_effect: float
+    infiltration: float = 0.3
+    donor: str | None = None
+    turn: tuple[tuple[float, ...], ...] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    parts: bool = False
 
 
-def draw_lesion(rng: np.random.Generator, centre: tuple[float, float, float]) -> Lesion:
-    """A random lesion around ``centre`` (mm in the field of view)."""
+def draw_lesion(
+    rng: np.random.Generator, centre: tuple[float, float, float], templates: Sequence[Template] = ()
+) -> Lesion:
+    """A random lesion around ``centre`` (mm in the field of view), three in four shaped like one of ``templates``."""
     kind = str(rng.choice(KINDS, p=KIND_PROBABILITIES))
-    radius = rng.uniform(8, 20)
+    volume = 1000 * np.exp(rng.uniform(*np.log(_VOLUMES)))
+    radius = (3 * volume / (4 * np.pi)) ** (1 / 3)
+    donor = templates[rng.integers(len(templates))] if templates and rng.random() < 0.75 else None
+    mirror = np.diag([rng.choice((-1, 1)), 1, 1])
+    low_grade = kind == "low grade"
     return Lesion(
         kind=kind,
         centre=centre,
-        radii=tuple(float(radius * factor) for factor in rng.uniform(0.75, 1.25, 3)),
-        roughness=float(rng.uniform(0.08, 0.25)),
+        radii=tuple(float(radius * factor) for factor in rng.uniform(0.8, 1.2, 3)),
+        roughness=float(rng.uniform(0.05, 0.25)),
         core=float(rng.uniform(0.0, 0.75)),
         oedema=float(rng.uniform(1.0, 1.9)),
-        wall=float(rng.uniform(1.0, 3.0)),
+        wall=float(rng.uniform(0.8, 2.5)),
         residual=float(rng.uniform(0.25, 0.6)),
         opened=bool(rng.random() < 0.6),
         blood=float(rng.uniform(0, 0.25)),
         mass_effect=float(rng.uniform(0, 0.35)),
+        infiltration=float(rng.uniform(0.5, 4.0) if low_grade else rng.uniform(0.3, 1.5)) if "cav" not in kind else 0.3,
+        donor=donor.name if donor else None,
+        turn=_rows(Rotation.random(random_state=rng).as_matrix() @ mirror),
+        parts=bool(donor and kind == "high grade" and rng.random() < 0.7),
     )
+
+
+def at_home(lesion: Lesion, template: Template, centre: Sequence[float], axes: np.ndarray) -> Lesion:
+    """The lesion in the place and size of the head's own tumour: a cavity where it was, or the tumour as it is.
+
+    ``centre`` is that of the tumour and ``axes`` are the probe's, as columns in the head.
+    """
+    kind = lesion.kind if "cavity" in lesion.kind else OWN
+    # A resection takes most of the tumour, or a margin around it as well.
+    radius = template.radius * (0.75 + 0.35 * lesion.core)
+    return replace(
+        lesion, kind=kind, centre=tuple(map(float, centre)), radii=(radius,) * 3, donor=template.name,
+        turn=_rows(axes.T), mass_effect=0.0, parts=False,
+    )  # fmt: skip
+
+
+def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(map(float, row)) for row in matrix)
 
 
 def normalised_radius(lesion: Lesion, points: torch.Tensor) -> torch.Tensor:
     """Distance to the centre in units of the ellipsoid's radii; ``points`` (3, ...) in mm."""
+    return _scaled(lesion, points).square().sum(0).sqrt()
+
+
+def _scaled(lesion: Lesion, points: torch.Tensor) -> torch.Tensor:
     shape = (3,) + (1,) * (points.ndim - 1)
-    centre = torch.tensor(lesion.centre, device=points.device).reshape(shape)
-    radii = torch.tensor(lesion.radii, device=points.device).reshape(shape)
-    return (((points - centre) / radii) ** 2).sum(0).sqrt()
+    centre, radii = (torch.tensor(v, device=points.device).reshape(shape) for v in (lesion.centre, lesion.radii))
+    return (points - centre) / radii
+
+
+def places_in_donor(lesion: Lesion, template: Template, points: torch.Tensor) -> torch.Tensor:
+    """``points`` in mm from the centre of the donor's tumour."""
+    back = torch.tensor(lesion.turn, dtype=torch.float32, device=points.device).T
+    return template.radius * torch.einsum("ij,j...->i...", back, _scaled(lesion, points))
 
 
 def push(lesion: Lesion, points: torch.Tensor) -> torch.Tensor:
     """Where the tissue seen at ``points`` lay before the lesion displaced it: inverse radial mass effect."""
-    if lesion.kind == "none":
+    if lesion.kind in ("none", OWN):
         return points
     radius = normalised_radius(lesion, points)
     centre = torch.tensor(lesion.centre, device=points.device).reshape((3,) + (1,) * (points.ndim - 1))
     return points + (centre - points) * (lesion.mass_effect * torch.exp(-((radius / 1.6) ** 2)))
 
 
-def grow(lesion: Lesion, tissues: torch.Tensor, points: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def grow(
+    lesion: Lesion, tissues: torch.Tensor, points: torch.Tensor, generator: torch.Generator,
+    template: Template | None = None,
+) -> torch.Tensor:
     """Write the lesion into a field of view.
 
     Parameters
@@ -85,58 +138,68 @@ def grow(lesion: Lesion, tissues: torch.Tensor, points: torch.Tensor, generator:
         (3, n, n, n) lateral, depth and elevation of every voxel in mm.
     generator
         Source of the lesion's rough outline.
+    template
+        The tumour of the lesion's donor, if it has one.
 
     Returns
     -------
     torch.Tensor
         New uint8 cube.
     """
-    if lesion.kind == "none":
+    if lesion.kind in ("none", OWN):
         return tissues
     size = tissues.shape[0]
-    voxel = float(points[0, 0, 0, 1] - points[0, 0, 0, 0])
+    voxel = voxel_size(points)
     outline = smooth_noise(size, 12 / voxel, generator)[0]
     detail = smooth_noise(size, 5 / voxel, generator)[0]
-    radius = normalised_radius(lesion, points) + lesion.roughness * (0.7 * outline + 0.3 * detail)
-    parenchyma = torch.isin(tissues, torch.tensor([int(tissue) for tissue in PARENCHYMA], device=tissues.device))
-    replaceable = parenchyma | (tissues == Tissue.SULCUS) | (tissues == Tissue.VENTRICLE) | (tissues == Tissue.VESSEL)
+    rough = lesion.roughness * (0.7 * outline + 0.3 * detail)
+    radius, part = normalised_radius(lesion, points), None
+    if template is not None:
+        radius, part, _ = template.at(places_in_donor(lesion, template, points))
+        rough = rough / 2  # the shape is rough as it is
+    radius = radius + rough
+    writable = torch.isin(tissues, torch.tensor([int(tissue) for tissue in _WRITABLE], device=tissues.device))
     result = tissues.clone()
     if lesion.kind == "low grade":
-        result[replaceable & (radius < 1)] = Tissue.LOW_GRADE_TUMOUR
+        result[writable & (radius < 1)] = Tissue.LOW_GRADE_TUMOUR
+    elif lesion.kind == "high grade" and lesion.parts:
+        result[(tissues == Tissue.WHITE_MATTER) & (part == Tissue.OEDEMA)] = Tissue.OEDEMA
+        for tissue in TUMOUR:
+            result[writable & (part == tissue)] = tissue
     elif lesion.kind == "high grade":
         result[(tissues == Tissue.WHITE_MATTER) & (radius < lesion.oedema)] = Tissue.OEDEMA
-        result[replaceable & (radius < 1)] = Tissue.HIGH_GRADE_TUMOUR
-        result[replaceable & (radius < lesion.core + 0.15 * detail)] = Tissue.NECROSIS
+        result[writable & (radius < 1)] = Tissue.HIGH_GRADE_TUMOUR
+        result[writable & (radius < lesion.core + 0.15 * detail)] = Tissue.NECROSIS
     else:
-        _grow_cavity(
-            lesion, result, points, radius=radius, outline=outline, detail=detail, replaceable=replaceable
-        )
+        result = _grow_cavity(lesion, result, points, Fields(radius, outline, detail, writable))
     return result
 
 
-def _grow_cavity(
-    lesion: Lesion,
-    result: torch.Tensor,
-    points: torch.Tensor,
-    *,
-    radius: torch.Tensor,
-    outline: torch.Tensor,
-    detail: torch.Tensor,
-    replaceable: torch.Tensor,
-) -> None:
+@dataclass(frozen=True, eq=False)
+class Fields:
+    """Cubes that a cavity is made of: normalised radius, coarse and fine noise, and where it may be written."""
+
+    radius: torch.Tensor
+    outline: torch.Tensor
+    detail: torch.Tensor
+    writable: torch.Tensor
+
+
+def _grow_cavity(lesion: Lesion, tissues: torch.Tensor, points: torch.Tensor, fields: Fields) -> torch.Tensor:
     mean_radius = float(np.mean(lesion.radii))
-    wall = lesion.wall / mean_radius
-    hollow = radius < 1 - wall
+    wall = min(lesion.wall / mean_radius, 0.5)
+    radius, writable, result = fields.radius, fields.writable, tissues.clone()
     if lesion.opened:
         lateral, depth, elevation = (points[axis] - lesion.centre[axis] for axis in range(3))
-        corridor = (lateral**2 + elevation**2).sqrt() / mean_radius + 0.1 * detail
+        corridor = (lateral**2 + elevation**2).sqrt() / mean_radius + 0.1 * fields.detail
         radius = torch.where(depth < 0, torch.minimum(radius, corridor + 0.25), radius)
-        hollow = radius < 1 - wall
+    hollow = radius < 1 - wall
     if lesion.kind == "cavity with residual":
         # A crescent on one side of the wall, thickest opposite to the corridor.
-        direction = 0.5 * outline + (points[1] - lesion.centre[1]) / mean_radius
+        direction = 0.5 * fields.outline + (points[1] - lesion.centre[1]) / mean_radius
         crescent = (radius < 1 + lesion.residual) & (direction > 0.45)
-        result[replaceable & crescent] = Tissue.HIGH_GRADE_TUMOUR
-    result[replaceable & (radius < 1)] = Tissue.CAVITY_WALL
-    result[replaceable & hollow] = Tissue.CAVITY
-    result[replaceable & hollow & (detail > 2.2 - 4 * lesion.blood)] = Tissue.BLOOD
+        result[writable & crescent] = Tissue.HIGH_GRADE_TUMOUR
+    result[writable & (radius < 1)] = Tissue.CAVITY_WALL
+    result[writable & hollow] = Tissue.CAVITY
+    result[writable & hollow & (fields.detail > 2.2 - 4 * lesion.blood)] = Tissue.BLOOD
+    return result

@@ -7,6 +7,7 @@ import torch
 
 from ..constants import TARGETS
 from .fields import blur, gaussian_noise, smooth_noise
+from .scene import Scene
 from .tissues import PROPERTIES, Tissue
 
 
@@ -20,15 +21,14 @@ def draw_contrast(rng: np.random.Generator) -> dict[str, list[float]]:
 
 
 def simulate_mri(
-    tissues: torch.Tensor, signal: list[float], texture: torch.Tensor, *, partial_volume: float,
-    texture_contrast: float, measured: torch.Tensor | None = None, simulated: torch.Tensor | None = None,
+    scene: Scene, signal: list[float], texture: torch.Tensor, partial_volume: float, texture_contrast: float
 ) -> torch.Tensor:
     """Noise-free MR signal relative to CSF in T2w.
 
     Parameters
     ----------
-    tissues
-        Uint8 cube of :class:`Tissue`.
+    scene
+        Tissues and sulci.
     signal
         Signal by tissue.
     texture
@@ -37,22 +37,15 @@ def simulate_mri(
         Standard deviation of the blur in voxels.
     texture_contrast
         Standard deviation of the texture as a fraction of the signal.
-    measured
-        Cube of the signal that a scanner measured, if there is one.
-    simulated
-        Boolean cube: where a lesion or the operation has replaced what was measured.
 
     Returns
     -------
     torch.Tensor
         float32 cube, about 0 to 1.2.
     """
-    values = torch.tensor(signal, device=tissues.device)[tissues.long()]
-    drawn = blur((values * (1 + texture_contrast * texture))[None], (partial_volume,) * 3)[0].clamp_min(0)
-    if measured is None:
-        return drawn
-    weight = blur(simulated[None].float(), (0.8,) * 3)[0]
-    return torch.lerp(measured, drawn, weight)
+    values = scene.map(signal) * (1 + texture_contrast * texture)
+    values = torch.lerp(values, torch.full_like(values, signal[Tissue.SULCUS]), scene.sheet)
+    return blur(values[None], (partial_volume,) * 3)[0].clamp_min(0)
 
 
 def acquire(image: torch.Tensor, generator: torch.Generator, bias: float = 0.08, noise: float = 0.02) -> torch.Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from .ultrasound import BRAIN_ATTENUATION, Probe
+from .probe import BRAIN_ATTENUATION, Probe
 
 #: Names of the parts, and what a case without them lacks.
 PARTS = {

@@ -2,8 +2,8 @@
 
 Labels alone carry no texture of the anatomy. Here the tissue classes only decide the acoustic properties: the targets
 are the patient's own T2w and FLAIR, and what the T2w adds to the mean of its tissue modulates the scatterers.
-Such folders come from TCGA-LGG (Pedano et al. 2016, with an automatic tumour segmentation) and from open_ms_data
-(Lesjak et al. 2018).
+Such folders come from TCGA-LGG (Pedano et al. 2016, with an automatic tumour segmentation), from open_ms_data (Lesjak
+et al. 2018) and from BraTS 2021 (Baid et al. 2021, with a manual segmentation).
 """
 
 from __future__ import annotations
@@ -20,10 +20,15 @@ from .anatomy import SPACING, Head, brain_box, refine, to_spacing
 from .tissues import PROPERTIES, Tissue
 
 FILES = {"T1": "t1.nii.gz", "T2w": "t2.nii.gz", "FLAIR": "flair.nii.gz"}
-TUMOUR_FILE = "tumour_auto.nii.gz"
-#: Labels of the automatic segmentation, which follows the BraTS challenges.
-TUMOUR_LABELS = {1: Tissue.LOW_GRADE_TUMOUR, 2: Tissue.OEDEMA, 4: Tissue.HIGH_GRADE_TUMOUR}
+#: Segmentations of the tumour: an automatic one, or the manual one of the BraTS challenges.
+TUMOUR_FILE, MANUAL_FILE = "tumour_auto.nii.gz", "seg.nii.gz"
+#: Labels of the challenges: core without contrast, oedema, contrast (3 in some of the releases).
+TUMOUR_LABELS = {1: Tissue.LOW_GRADE_TUMOUR, 2: Tissue.OEDEMA, 3: Tissue.HIGH_GRADE_TUMOUR, 4: Tissue.HIGH_GRADE_TUMOUR}
 _BIAS_SCALE = 30.0
+_REFINEMENTS = 2
+#: Grey matter is more than half of an adult's brain tissue (0.54 to 0.57, Good et al. 2001, NeuroImage 14:21); thin
+#: cortex is lost to partial volume where a threshold alone decides.
+_GREY_SHARE = 0.5
 _DEEP = 20.0
 
 
@@ -33,7 +38,7 @@ def is_patient(folder: Path) -> bool:
 
 
 def read_patient(folder: Path) -> Head:
-    """Head of a folder with ``t1.nii.gz``, ``t2.nii.gz`` and ``flair.nii.gz``, and ``tumour_auto.nii.gz`` if there.
+    """Head of a folder with ``t1.nii.gz``, ``t2.nii.gz`` and ``flair.nii.gz``, and a segmentation if there.
 
     Returns
     -------
@@ -51,16 +56,29 @@ def read_patient(folder: Path) -> Head:
     images = {name: _read(folder / file, sitk.sitkLinear) for name, file in FILES.items()}
     if len({image.shape for image in images.values()}) > 1:
         raise ValueError(f"{folder}: T1, T2 and FLAIR are not on one grid; resample them to one of them")
-    path = folder / TUMOUR_FILE
-    lesion = _read(path, sitk.sitkNearestNeighbor) if path.is_file() else np.zeros_like(images["T1"])
+    lesion = _read_tumour(folder, images["T1"].shape)
     tissues = _classify(images, lesion > 0)
-    for label, tissue in TUMOUR_LABELS.items():
-        tissues[np.round(lesion) == label] = tissue
+    tissues[lesion > 0] = lesion[lesion > 0]
     box, margin = brain_box(tissues)
     signals = {
         name: np.pad(_rescaled(images[name], tissues, name)[box], margin).astype(np.float16) for name in TARGETS
     }
     return Head(folder.name, refine(np.pad(tissues[box], margin)), signals=signals)
+
+
+def _read_tumour(folder: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Tissue of the tumour, 0 elsewhere. What takes up no contrast in a tumour that does is necrosis, if by hand."""
+    manual = (folder / MANUAL_FILE).is_file()
+    path = folder / (MANUAL_FILE if manual else TUMOUR_FILE)
+    if not path.is_file():
+        return np.zeros(shape, np.uint8)
+    labels = np.round(_read(path, sitk.sitkNearestNeighbor)).astype(np.uint8)
+    result = np.zeros(shape, np.uint8)
+    for label, tissue in TUMOUR_LABELS.items():
+        result[labels == label] = tissue
+    if manual and (result == Tissue.HIGH_GRADE_TUMOUR).any():
+        result[result == Tissue.LOW_GRADE_TUMOUR] = Tissue.NECROSIS
+    return result
 
 
 def _read(path: Path, interpolator: int) -> np.ndarray:
@@ -76,7 +94,12 @@ def _classify(images: dict[str, np.ndarray], lesion: np.ndarray) -> np.ndarray:
     healthy = brain & ~lesion
     fluid = brain & (t2 - flair > _otsu((t2 - flair)[healthy]))
     solid = healthy & ~fluid
-    white = solid & (t1 > _otsu(t1[ndimage.binary_erosion(solid)]))
+    white = solid & (t1 > _otsu(t1[solid]))
+    for _ in range(_REFINEMENTS):
+        # The mean of all tissue is low where there is much cortex: even out by white matter alone.
+        t1, t2 = (_even(images[name], white & ndimage.binary_erosion(solid), brain) for name in ("T1", "T2w"))
+        contrast = t1 - t2
+        white = solid & (contrast > max(_otsu(contrast[solid]), np.quantile(contrast[solid], _GREY_SHARE)))
     tissues = np.zeros(brain.shape, np.uint8)
     depth = ndimage.distance_transform_edt(brain, sampling=SPACING)
     tissues[brain] = np.where(depth[brain] > _DEEP, Tissue.DEEP_GREY, Tissue.CORTEX)
@@ -85,9 +108,10 @@ def _classify(images: dict[str, np.ndarray], lesion: np.ndarray) -> np.ndarray:
     return tissues
 
 
-def _even(image: np.ndarray, brain: np.ndarray) -> np.ndarray:
-    """The image divided by its own local mean in the brain, which takes out a smooth bias field."""
-    coarse = [ndimage.zoom(array.astype(np.float32), 0.25, order=1) for array in (image * brain, brain)]
+def _even(image: np.ndarray, known: np.ndarray, brain: np.ndarray | None = None) -> np.ndarray:
+    """The image divided by its local mean where ``known``, which takes out a smooth bias field; 0 outside the brain."""
+    brain = known if brain is None else brain
+    coarse = [ndimage.zoom(array.astype(np.float32), 0.25, order=1) for array in (image * known, known)]
     mean, share = (ndimage.gaussian_filter(array, _BIAS_SCALE / SPACING / 4) for array in coarse)
     field = ndimage.zoom(mean / np.maximum(share, 1e-3), np.divide(image.shape, mean.shape), order=1)
     return np.where(brain, image / np.maximum(field, 1e-6), 0)

@@ -1,143 +1,30 @@
 """Freehand 3D ultrasound of a field of view: physics along rays, speckle, sweep and reconstruction.
 
 The equations are the usual ones of ray-based simulators (Burger et al. 2013, Salehi et al. 2015): an amplitude
-reflection coefficient from the impedance step, two-way attenuation against time-gain compensation, a complex
-scatterer field convolved with a separable point spread function whose envelope is the speckle, and logarithmic
-compression. Shadow and enhancement follow from attenuation, they are not painted in. Beams fan out in the image
-plane; the plane is swept by translation or tilt with irregular steps and a drifting hand, which the tracker sees, and
-a tracking error, which it does not; every voxel is read back from the nearest frames, which leaves holes where the
-probe moved too fast and a ragged outline.
+reflection coefficient from the impedance step, two-way attenuation, a complex scatterer field convolved with a
+separable point spread function whose envelope is the speckle. Shadow and enhancement follow from attenuation, they are
+not painted in. What the scanner makes of the envelope is in :mod:`.scanner`. Beams fan out in the image plane; the
+plane is swept by translation or tilt with irregular steps and a drifting hand, which the tracker sees, and a tracking
+error, which it does not; every voxel is read back from the nearest frames, which leaves holes where the probe moved
+too fast and a ragged outline.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from .fields import blur, gaussian_noise, middle_sheet, sample, smooth_noise, within
+from .fields import blur, gaussian_noise, sample, within
+from .probe import Probe
+from .scanner import Echo, process, reference_power
+from .scene import Scene
 from .tissues import PROPERTIES, Tissue
 
 LINES = 112
 SAMPLES = 208
-#: Attenuation in dB/cm/MHz that time-gain compensation assumes.
-BRAIN_ATTENUATION = 0.55
-#: Part of the dynamic range that may be lost between the face and what the surgeon looks at.
-LARGEST_LOSS = 0.15
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Parameters of a sweep; lengths in mm, angles in radians, gains in dB.
-
-    ``even_attenuation`` is that of everything, in dB/cm/MHz; each tissue has its own where it is None.
-    """
-
-    frequency: float
-    depth: float
-    half_angle: float
-    face_radius: float
-    axial_blur: float
-    lateral_blur: float
-    elevational_blur: float
-    dynamic_range: float
-    compensation: float
-    gain_curve: tuple[float, ...]
-    unevenness: float
-    reflection: float
-    specularity: float
-    noise_floor: float
-    reject: float
-    gamma: float
-    brightness: float
-    sweep_half_length: float
-    tilt_pivot: float | None
-    frames: int
-    step_irregularity: float
-    drift: tuple[float, float]
-    unsteadiness: float
-    tracking_error: float
-    longest_gap: float
-    compounding_blur: float
-    lost_contact: tuple[float, float] | None
-    reverberation: float
-    even_attenuation: float | None = None
-
-
-def draw_probe(rng: np.random.Generator) -> Probe:
-    """A random probe and sweep, in ranges around measurements of real intraoperative sweeps."""
-    # The middle of the face is pressed on; it is the sides that lose contact.
-    side = float(rng.choice((0, 1)) + rng.normal(0, 0.1))
-    lost = (side, float(rng.uniform(0.04, 0.2))) if rng.random() < 0.25 else None
-    face_radius, half_angle = _draw_face(rng)
-    return Probe(
-        frequency=float(rng.uniform(4, 9)),
-        depth=float(rng.uniform(50, 95)),
-        half_angle=half_angle,
-        face_radius=face_radius,
-        axial_blur=float(rng.uniform(0.18, 0.4)),
-        # Beams of all arrays are about equally wide in mm half-way down, where the focus is.
-        lateral_blur=float(np.deg2rad(rng.uniform(0.5, 1.3)) * 50 / (face_radius + 45)),
-        elevational_blur=float(rng.uniform(0.4, 1.1)),
-        dynamic_range=float(rng.uniform(34, 54)),
-        compensation=float(rng.uniform(0.5, 1.05)),
-        gain_curve=_draw_gain_curve(rng),
-        unevenness=float(rng.uniform(0, 2.5)),
-        reflection=float(rng.uniform(10, 60)),
-        specularity=float(rng.uniform(1, 6)),
-        noise_floor=float(rng.uniform(-50, -30)),
-        reject=float(rng.uniform(0, 0.1)) if rng.random() < 0.5 else 0.0,
-        gamma=float(rng.uniform(0.8, 2.4)),
-        brightness=float(rng.uniform(0.6, 1.0)),
-        sweep_half_length=float(rng.uniform(16, 40)),
-        tilt_pivot=float(rng.uniform(15, 60)) if rng.random() < 0.4 else None,
-        frames=int(rng.integers(36, 90)),
-        step_irregularity=float(rng.uniform(0.1, 0.7)),
-        drift=(float(rng.normal(0, 5)), float(rng.normal(0, 4))),
-        unsteadiness=float(rng.uniform(0.0, 0.5)),
-        tracking_error=float(rng.uniform(0.0, 0.4)),
-        longest_gap=float(rng.uniform(1.2, 3.0)),
-        compounding_blur=float(rng.uniform(0.0, 0.6)),
-        lost_contact=lost,
-        reverberation=float(rng.uniform(0, 0.5)) if rng.random() < 0.4 else 0.0,
-    )
-
-
-def _draw_gain_curve(rng: np.random.Generator) -> tuple[float, ...]:
-    """Gain in dB at equally spaced depths: a random setting of the sliders about a slope that loses with depth."""
-    slope = rng.uniform(-22, 3)
-    return tuple(float(slope * depth + rng.normal(0, 2)) for depth in np.linspace(0, 1, 5))
-
-
-def set_compensation(probe: Probe, depth: float) -> Probe:
-    """Turn the compensation up until what lies at ``depth`` (mm) shows, as a surgeon does before the sweep.
-
-    Without this a quarter of the targets would lie in the dark, where nobody would have swept.
-    """
-    sliders = np.interp(depth, np.linspace(0, probe.depth, len(probe.gain_curve)), probe.gain_curve)
-    full = 2 * probe.frequency * BRAIN_ATTENUATION * depth / 10
-    gain = full * (probe.compensation - 1) + sliders - probe.gain_curve[0]
-    missing = -gain - LARGEST_LOSS * probe.dynamic_range
-    return replace(probe, compensation=probe.compensation + max(0.0, float(missing)) / full)
-
-
-def limit_penetration(probe: Probe, rng: np.random.Generator) -> Probe:
-    """One time in four, the sound does not reach the bottom: there the image is dark whatever lies there."""
-    lost = rng.uniform(10, 40)
-    if rng.random() < 0.75:
-        return probe
-    *upper, lower, lowest = probe.gain_curve
-    return replace(probe, gain_curve=(*upper, float(lower - lost / 2), float(lowest - lost)))
-
-
-def _draw_face(rng: np.random.Generator) -> tuple[float, float]:
-    """Radius of the face in mm and half of the opening angle: a sector or curved array, one time in five a flat one."""
-    if rng.random() < 0.2:
-        radius = float(rng.uniform(80, 250))
-        return radius, float(rng.uniform(18, 26) / radius)
-    return float(rng.uniform(4, 45)), float(np.deg2rad(rng.uniform(28, 50)))
 
 
 def draw_scatter(rng: np.random.Generator) -> list[float]:
@@ -149,13 +36,8 @@ def draw_scatter(rng: np.random.Generator) -> list[float]:
     return [float(value) for value in values]
 
 
-def draw_sulcal_filling(rng: np.random.Generator) -> float:
-    """Echo of a sulcus off its middle, see :func:`simulate_ultrasound`: half of the heads show lines, not bands."""
-    return float(rng.uniform(0.1, 0.5) if rng.random() < 0.5 else rng.uniform(0.5, 1))
-
-
 @dataclass(frozen=True, eq=False)
-class SweepPoses:
+class Sweep:
     """Poses of the frames: along the sweep (mm, or radians for a tilt), and lateral and in depth (2, frames) in mm.
 
     ``shift`` is what the tracker reports; ``true_shift`` adds the error of tracking.
@@ -167,29 +49,22 @@ class SweepPoses:
 
 
 def simulate_ultrasound(
-    tissues: torch.Tensor, points: torch.Tensor, texture: torch.Tensor, *, probe: Probe, scatter: list[float],
-    generator: torch.Generator, voxels: torch.Tensor | None = None, sulcal_filling: float = 1.0,
+    scene: Scene, probe: Probe, scatter: list[float], generator: torch.Generator, voxels: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Reconstructed B-mode volume of a field of view.
 
     Parameters
     ----------
-    tissues
-        Uint8 cube of :class:`Tissue`.
-    points
-        (3, n, n, n) lateral, depth and elevation of every voxel in mm, the probe's face at the origin.
-    texture
-        Cube that is added to the logarithm of the echogenicity.
+    scene
+        What lies there.
     probe
         The probe and its sweep.
     scatter
         Echogenicity by tissue.
     generator
-        Source of scatterers, noise and freehand motion, on the device of ``tissues``.
+        Source of scatterers, noise and freehand motion, on the device of the scene.
     voxels
-        (3, ...) like ``points``: where to reconstruct, if not there.
-    sulcal_filling
-        Echogenicity of a sulcus off its middle sheet, as a fraction of its mean; what is missing there is added on it.
+        (3, ...) like the scene's points: where to reconstruct, if not there.
 
     Returns
     -------
@@ -197,19 +72,17 @@ def simulate_ultrasound(
         B-mode in [0, 1] (0 outside the fan) and the boolean mask of voxels that a frame covers.
     """
     sweep = _draw_sweep(probe, generator)
-    properties = _property_maps(
-        tissues, texture, scatter, even_attenuation=probe.even_attenuation, sulcal_filling=sulcal_filling
-    )
     rays, spacing = _ray_points(probe, sweep)
-    sampled = sample(properties, points, rays)
-    frames = _b_mode(sampled, spacing, probe=probe, sweep=sweep, generator=generator)
-    voxels = points if voxels is None else voxels
+    sampled = sample(_property_maps(scene, scatter, probe.even_attenuation), scene.points, rays)
+    echo = _receive(sampled, spacing, probe, scatter[Tissue.WHITE_MATTER], generator)
+    frames = process(echo, probe, generator)
+    voxels = scene.points if voxels is None else voxels
     image, covered = _reconstruct(frames, voxels, probe, sweep)
-    known = within(points, voxels)
+    known = within(scene.points, voxels)
     return image * known, covered & known
 
 
-def _draw_sweep(probe: Probe, generator: torch.Generator) -> SweepPoses:
+def _draw_sweep(probe: Probe, generator: torch.Generator) -> Sweep:
     steps = torch.exp(probe.step_irregularity * gaussian_noise((probe.frames,), generator))
     steps = torch.cumsum(steps, 0)
     half = probe.sweep_half_length
@@ -220,34 +93,29 @@ def _draw_sweep(probe: Probe, generator: torch.Generator) -> SweepPoses:
     along = torch.linspace(-1, 1, probe.frames, device=generator.device)
     shift = torch.tensor(probe.drift, device=generator.device)[:, None] * along + walk - walk.mean(1, keepdim=True)
     error = probe.tracking_error * gaussian_noise((2, probe.frames), generator)
-    return SweepPoses(positions, shift, shift + error)
+    return Sweep(positions, shift, shift + error)
 
 
-def _property_maps(
-    tissues: torch.Tensor, texture: torch.Tensor, scatter: list[float], *, even_attenuation: float | None,
-    sulcal_filling: float,
-) -> torch.Tensor:
+def _property_maps(scene: Scene, scatter: list[float], even_attenuation: float | None) -> torch.Tensor:
     """Impedance, attenuation, echogenicity and the size of the impedance gradient, as (4, n, n, n)."""
-    index = tissues.long()
     attenuations = [p.attenuation if even_attenuation is None else even_attenuation for p in PROPERTIES.values()]
-    columns = [[p.impedance for p in PROPERTIES.values()], attenuations, scatter]
-    impedance, attenuation, echo = (torch.tensor(column, device=tissues.device)[index] for column in columns)
-    # Pia and vessels, which echo, line a narrow cleft whose label is as wide as a voxel of the MRI it came from.
-    sulcus = tissues == Tissue.SULCUS
-    sheet = torch.where(middle_sheet(sulcus), 2 - sulcal_filling, sulcal_filling)
-    echo = torch.where(sulcus, echo * sheet, echo)
-    impedance = blur(impedance[None], (0.6,) * 3)[0]
+    impedance = blur(scene.map([p.impedance for p in PROPERTIES.values()])[None], (0.6,) * 3)[0]
     gradient = torch.stack(torch.gradient(impedance)).square().sum(0).sqrt()
-    return torch.stack([impedance, attenuation, echo * torch.exp(texture), gradient])
+    beside = [value * (scene.filling if n == Tissue.SULCUS else 1) for n, value in enumerate(scatter)]
+    echo = scene.map(beside) * torch.exp(scene.texture)
+    echo = torch.maximum(echo, scatter[Tissue.WHITE_MATTER] * scene.vessels)
+    echo = torch.lerp(echo, torch.full_like(echo, scatter[Tissue.SULCUS]), scene.sheet)
+    return torch.stack([impedance, scene.map(attenuations), echo, gradient])
 
 
-def _ray_points(probe: Probe, sweep: SweepPoses) -> tuple[torch.Tensor, float]:
+def _ray_points(probe: Probe, sweep: Sweep) -> tuple[torch.Tensor, float]:
     """Sample positions (3, frames, lines, samples) in mm and the distance between samples."""
     device = sweep.positions.device
     angles = torch.linspace(-probe.half_angle, probe.half_angle, LINES, device=device)[None, :, None]
     ranges = torch.linspace(0, probe.depth, SAMPLES, device=device)[None, None]
-    lateral = (probe.face_radius + ranges) * torch.sin(angles) + sweep.true_shift[0][:, None, None]
-    depth = (probe.face_radius + ranges) * torch.cos(angles) - probe.face_radius
+    reach = _face(probe, angles) + ranges
+    lateral = reach * torch.sin(angles) + sweep.true_shift[0][:, None, None]
+    depth = reach * torch.cos(angles) - probe.face_radius - probe.standoff
     depth = depth + sweep.true_shift[1][:, None, None]
     position = sweep.positions[:, None, None]
     if probe.tilt_pivot is None:
@@ -258,65 +126,44 @@ def _ray_points(probe: Probe, sweep: SweepPoses) -> tuple[torch.Tensor, float]:
     return torch.stack([lateral, depth, elevation]), probe.depth / (SAMPLES - 1)
 
 
-def _b_mode(
-    sampled: torch.Tensor, spacing: float, *, probe: Probe, sweep: SweepPoses, generator: torch.Generator
-) -> torch.Tensor:
-    """B-mode frames in [0, 1], shape (frames, lines, samples), from properties along the rays."""
+def _receive(
+    sampled: torch.Tensor, spacing: float, probe: Probe, white_matter: float, generator: torch.Generator
+) -> Echo:
+    """Power that the probe receives, from properties along the rays."""
     impedance, attenuation, echo, gradient = sampled
-    step = impedance[..., 1:] - impedance[..., :-1]
-    reflection = functional.pad(step / (impedance[..., 1:] + impedance[..., :-1]), (0, 1))
-    cosine = (functional.pad(step, (0, 1)).abs() / (gradient * spacing / 0.8 + 1e-3)).clamp(max=1)
-    transmitted = torch.cumprod(1 - reflection**2, -1)
-    depth = torch.arange(SAMPLES, device=sampled.device) * spacing / 10
+    step = functional.pad(impedance[..., 1:] - impedance[..., :-1], (0, 1))
+    reflection = step / (2 * impedance)
+    cosine = (step.abs() / (gradient * spacing / 0.8 + 1e-3)).clamp(max=1)
     loss = 2 * probe.frequency * torch.cumsum(attenuation, -1) * spacing / 10
-    sliders = torch.tensor(probe.gain_curve, device=sampled.device)[None, None]
-    sliders = functional.interpolate(sliders, SAMPLES, mode="linear", align_corners=True)[0, 0]
-    gain = 2 * probe.frequency * BRAIN_ATTENUATION * probe.compensation * depth + sliders
-    gain = gain + probe.unevenness * _beam_gain(probe.frames, generator)[..., None]
-    amplitude = transmitted * 10 ** ((gain - loss) / 20)
-    scatterers = echo * _complex_noise(echo.shape, generator)
-    specular = probe.reflection * reflection.abs() * cosine**probe.specularity
-    field = torch.stack([scatterers.real + specular, scatterers.imag]) * amplitude
-    line_pitch = 2 * probe.half_angle / (LINES - 1)
-    frame_pitch = 2 * probe.sweep_half_length / (probe.frames - 1)
-    sigmas = (probe.elevational_blur / frame_pitch, probe.lateral_blur / line_pitch, probe.axial_blur / spacing)
+    amplitude = torch.cumprod(1 - reflection**2, -1) * 10 ** (-loss / 20)
+    specular = probe.reflection * reflection.abs() * cosine**probe.specularity * amplitude
+    scattered = echo * amplitude
+    sigmas = _point_spread(probe, spacing)
     # The point spread function passes energy, not amplitude: keep the speckle's level whatever its size.
     focus = float(np.prod([max(1.0, 2 * np.sqrt(np.pi) * sigma) ** 0.5 for sigma in sigmas]))
-    envelope = (blur(field, sigmas) * focus).square().sum(0).sqrt()
-    if probe.reverberation:
-        bands = torch.exp(-depth / 0.5) * (1 + torch.cos(2 * np.pi * depth / 0.18)) * 0.5
-        envelope = envelope + probe.reverberation * bands * envelope.mean()
-    reference = torch.quantile(envelope.flatten()[::37], 0.995)
-    noise = 10 ** (probe.noise_floor / 20) * reference * _complex_noise(echo.shape, generator).abs()
-    decibel = 20 * torch.log10((envelope + noise) / reference + 1e-6)
-    image = (decibel / probe.dynamic_range + 1).clamp(0, 1) ** probe.gamma
-    image = (image - probe.reject).clamp_min(0) / (1 - probe.reject) * probe.brightness
-    return _lose_contact(image, probe)
+    scatterers = [scattered * gaussian_noise(echo.shape, generator) for _ in range(2)]
+    fields = blur(torch.stack([*scatterers, specular]), sigmas) * focus
+    # Power spreads by the square of the point spread function.
+    mean = blur((2 * scattered**2)[None], tuple(sigma / 2**0.5 for sigma in sigmas))[0] + fields[2] ** 2
+    depth = torch.arange(SAMPLES, device=sampled.device) * spacing
+    reference = 2 * white_matter**2 * reference_power(depth, probe)
+    return Echo(fields[:2].square().sum(0) + fields[2] ** 2, mean, reference, spacing)
 
 
-def _beam_gain(frames: int, generator: torch.Generator) -> torch.Tensor:
-    """Gain of every beam (frames, LINES) of unit variance: contact, bubbles and bone near the face differ slowly."""
-    coarse = gaussian_noise((1, 1, 8, 12), generator)
-    gain = functional.interpolate(coarse, (frames, LINES), mode="bicubic", align_corners=True)[0, 0]
-    return gain / gain.std()
+def _point_spread(probe: Probe, spacing: float) -> tuple[float, float, float]:
+    """Standard deviations of the point spread function in frames, lines and samples."""
+    line_pitch = 2 * probe.half_angle / (LINES - 1)
+    frame_pitch = 2 * probe.sweep_half_length / (probe.frames - 1)
+    return probe.elevational_blur / frame_pitch, probe.lateral_blur / line_pitch, probe.axial_blur / spacing
 
 
-def _complex_noise(shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
-    return torch.complex(*(gaussian_noise(shape, generator) for _ in range(2)))
-
-
-def _lose_contact(image: torch.Tensor, probe: Probe) -> torch.Tensor:
-    """Darken the wedge of beams whose part of the face does not touch."""
-    if probe.lost_contact is None:
-        return image
-    centre, width = probe.lost_contact
-    lines = torch.linspace(0, 1, LINES, device=image.device)
-    wedge = torch.sigmoid((width - (lines - centre).abs()) / 0.02)
-    return image * (1 - 0.9 * wedge)[None, :, None]
+def _face(probe: Probe, angles: torch.Tensor) -> torch.Tensor:
+    """Distance of the face from the virtual apex along beams."""
+    return probe.face_radius / torch.cos(angles) if probe.flat_face else torch.full_like(angles, probe.face_radius)
 
 
 def _reconstruct(
-    frames: torch.Tensor, points: torch.Tensor, probe: Probe, sweep: SweepPoses
+    frames: torch.Tensor, points: torch.Tensor, probe: Probe, sweep: Sweep
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Read every voxel back from the frames; voxels that no frame comes near are holes."""
     lateral, depth, elevation = points
@@ -333,9 +180,9 @@ def _reconstruct(
     gap = (position - sweep.positions[nearest]).abs() * scale
     shift = torch.lerp(sweep.shift[:, upper - 1], sweep.shift[:, upper], fraction)
     lateral = lateral - shift[0]
-    behind = depth - shift[1] + probe.face_radius
+    behind = depth - shift[1] + probe.face_radius + probe.standoff
     angle = torch.atan2(lateral, behind)
-    distance = torch.sqrt(lateral**2 + behind**2) - probe.face_radius
+    distance = torch.sqrt(lateral**2 + behind**2) - _face(probe, angle.clamp(-probe.half_angle, probe.half_angle))
     covered = (angle.abs() <= probe.half_angle) & (distance >= 0) & (distance <= probe.depth)
     covered &= gap <= probe.longest_gap
     grid = torch.stack(
@@ -350,9 +197,3 @@ def _reconstruct(
     if probe.compounding_blur:
         volume = blur(volume[None], (probe.compounding_blur,) * 3)[0]
     return volume * covered, covered
-
-
-def scatter_texture(size: int, voxel: float, generator: torch.Generator) -> torch.Tensor:
-    """Texture of unit variance on scales of 3 and 10 mm."""
-    fine, coarse = (smooth_noise(size, scale / voxel, generator)[0] for scale in (3, 10))
-    return (fine + coarse) / 2**0.5

@@ -8,8 +8,9 @@ import torch
 
 from IoUSynthLib.simulation.anatomy import Head
 from IoUSynthLib.simulation.case import grid_points
+from IoUSynthLib.simulation.probe import draw_probe
+from IoUSynthLib.simulation.scanner import without_processing
 from IoUSynthLib.simulation.tissues import Tissue
-from IoUSynthLib.simulation.ultrasound import draw_probe
 
 
 @pytest.fixture(scope="session")
@@ -28,15 +29,13 @@ def head():
 
 @pytest.fixture(scope="session")
 def probe():
-    """A translated sector without noise, jitter, gain curve or other disturbance; 100 dB dynamic range, linear."""
+    """A translated sector without noise, jitter, gain or any other processing; 200 dB dynamic range, linear."""
+    drawn = draw_probe(np.random.default_rng(0))
     return replace(
-        draw_probe(np.random.default_rng(0)), frequency=5.0, depth=80.0, half_angle=0.6, face_radius=20.0,
-        axial_blur=0.4, lateral_blur=0.01, elevational_blur=0.6, dynamic_range=100.0, compensation=0.0,
-        gain_curve=(0.0, 0.0), unevenness=0.0, reject=0.0, reflection=0.0, noise_floor=-140.0, gamma=1.0,
-        brightness=1.0, sweep_half_length=25.0, tilt_pivot=None,
-        frames=64, step_irregularity=0.0, drift=(0.0, 0.0), unsteadiness=0.0, tracking_error=0.0,
-        longest_gap=2.0, compounding_blur=0.0, lost_contact=None,
-        reverberation=0.0,
+        without_processing(drawn), frequency=5.0, depth=80.0, half_angle=0.6, face_radius=20.0, flat_face=False,
+        standoff=0.0, axial_blur=0.4, lateral_blur=0.01, elevational_blur=0.6, reflection=0.0, dynamic_range=200.0,
+        tissue_level=0.5, sweep_half_length=25.0, tilt_pivot=None, frames=64, step_irregularity=0.0, drift=(0.0, 0.0),
+        unsteadiness=0.0, tracking_error=0.0, longest_gap=2.0,
     )  # fmt: skip
 
 

@@ -9,8 +9,10 @@ import torch
 from IoUSynthLib.simulation import cohort
 from IoUSynthLib.simulation.case import simulate_case
 from IoUSynthLib.simulation.parts import PARTS, simplify
+from IoUSynthLib.simulation.probe import BRAIN_ATTENUATION, draw_probe
+from IoUSynthLib.simulation.scene import plain_scene
 from IoUSynthLib.simulation.tissues import Tissue
-from IoUSynthLib.simulation.ultrasound import BRAIN_ATTENUATION, draw_probe, simulate_ultrasound
+from IoUSynthLib.simulation.ultrasound import simulate_ultrasound
 
 SIZE, VOXEL = 40, 2.4
 #: A turned grid, lost contact, drift and a tumour in view.
@@ -18,7 +20,7 @@ SEED = 18
 
 
 def simulate(head, *without):
-    return simulate_case(head, SEED, size=SIZE, voxel=VOXEL, without=without)
+    return simulate_case(head, SEED, SIZE, VOXEL, without=without)
 
 
 def without_names(parameters, *names):
@@ -63,10 +65,7 @@ def test_without_shadow_blood_casts_none(white_matter, points, probe):
 
     def level(tissues, probe):
         generator = torch.Generator().manual_seed(3)
-        texture, echo = torch.zeros(tissues.shape), [0.3] * len(Tissue)
-        volume, fan = simulate_ultrasound(
-            tissues, points, texture, probe=probe, scatter=echo, generator=generator
-        )
+        volume, fan = simulate_ultrasound(plain_scene(tissues, points), probe, [0.3] * len(Tissue), generator)
         return float(volume[behind & fan].mean()) * probe.dynamic_range
 
     even = simplify(probe, {"shadow"})
@@ -137,7 +136,7 @@ def drawn_cases(monkeypatch, tmp_path):
         (tmp_path / name).mkdir()
     monkeypatch.setattr(cohort, "head_paths", lambda folder: paths)
     return lambda count, split, *without: [
-        entry["head"] for entry in cohort._entries(count, cohort.head_paths(tmp_path), split=split, without=without)
+        entry["head"] for entry in cohort._entries(count, cohort.head_paths(tmp_path), split, without)
     ]
 
 
@@ -153,4 +152,4 @@ def test_label_maps_stand_in_for_patients(drawn_cases):
 def test_a_split_without_heads_is_named(monkeypatch):
     assert set(PARTS) == {"shadow", "sweep", "real MRI", "turn"}
     with pytest.raises(ValueError, match="no anatomies for test; put five or more"):
-        cohort._entries(3, {"icbm152": None}, split="test", without=())
+        cohort._entries(3, {"icbm152": None}, "test", ())

@@ -163,6 +163,38 @@ def tell_apart(
     return results
 
 
+def tell_apart_by_volume(
+    real: Sequence[np.ndarray], training: Sequence[np.ndarray], test: Sequence[np.ndarray], seed: int = 0
+) -> list[float]:
+    """AUC of telling simulated from real patches where the network has seen none of the patients.
+
+    Parameters
+    ----------
+    real
+        Four volumes or more: the network learns from every other one and is tested on the rest, then the other way
+        round.
+    training, test
+        Simulated volumes of different heads.
+    seed
+        Of patches, weights and batches.
+
+    Returns
+    -------
+    list of float
+        AUC of both ways.
+    """
+    if len(real) < 4:
+        raise ValueError(f"four real volumes are needed, two to learn from and two to test on, not {len(real)}")
+    rng = np.random.default_rng(seed)
+    seen, unseen = (sample_evenly(arrays, PATCHES, rng) for arrays in (training, test))
+    parts = [sample_evenly(real[start::2], PATCHES, rng) for start in (0, 1)]
+    results = []
+    for known, asked in (parts, parts[::-1]):
+        network = train(known, seen, seed)
+        results.append(auc(score(network, unseen), score(network, asked)))
+    return results
+
+
 def _network() -> nn.Module:
     layers: list[nn.Module] = []
     channels = 1
