@@ -175,10 +175,12 @@ def simulate_case(
     if "real MRI" in without:
         head = replace(head, signals=None)
     points = grid_points(size, voxel, device)
-    scene, signals = _scene(head, setting, points, generator)
+    scene, signals = _scene(head, setting, points, generator=generator)
     turn = np.eye(3) if "turn" in without else setting.turn
     voxels = turned_points(points, turn)
-    ultrasound, fan = simulate_ultrasound(scene, setting.probe, setting.scatter, generator, voxels)
+    ultrasound, fan = simulate_ultrasound(
+        scene, setting.probe, setting.scatter, generator=generator, voxels=voxels
+    )
     known = within(points, voxels)
     signals = sample(signals, points, voxels) * known
     tissues = sample(scene.tissues[None].float(), points, voxels, "nearest")[0].to(torch.uint8) * known
@@ -219,7 +221,7 @@ def _draw_setting(head: Head, rng: np.random.Generator, templates: Sequence[Temp
     pose = draw_pose(head, rng, at_own)
     lesion = draw_lesion(rng, (float(rng.normal(0, 4)), pose.lesion_depth, float(rng.normal(0, 4))), templates)
     if at_own:
-        lesion = at_home(lesion, own, pose.axes.T @ (own.centre - pose.origin), pose.axes)
+        lesion = at_home(lesion, own, centre=pose.axes.T @ (own.centre - pose.origin), axes=pose.axes)
     donors = {template.name: template for template in (*templates, *([own] if own else []))}
     return Setting(
         pose=pose,
@@ -238,13 +240,13 @@ def _draw_setting(head: Head, rng: np.random.Generator, templates: Sequence[Temp
 
 
 def _scene(
-    head: Head, setting: Setting, points: torch.Tensor, generator: torch.Generator
+    head: Head, setting: Setting, points: torch.Tensor, *, generator: torch.Generator
 ) -> tuple[Scene, torch.Tensor]:
     """What lies under the probe, and T2w and FLAIR of it."""
     lesion, surroundings, template = setting.lesion, setting.surroundings, setting.template
     size, voxel = points.shape[-1], voxel_size(points)
-    healthy, distance, measured = _field_of_view(head, setting, points, generator)
-    tissues = grow(lesion, healthy, points, generator, template)
+    healthy, distance, measured = _field_of_view(head, setting, points, generator=generator)
+    tissues = grow(lesion, healthy, points, generator=generator, template=template)
     shared, own = (scatter_texture(size, voxel, generator) for _ in range(2))
     if measured is not None:
         shared = _measured_texture(measured[0], healthy)
@@ -254,8 +256,8 @@ def _scene(
     scene = Scene(
         points=points, tissues=tissues, healthy=healthy,
         lesion=torch.where(changed, share, 1.0),
-        sheet=sheet_share(distance, tissues, surroundings.sulcus, generator),
-        vessels=draw_tree(setting.vessels, tissues, voxel, generator),
+        sheet=sheet_share(distance, tissues, surroundings.sulcus, generator=generator),
+        vessels=draw_tree(setting.vessels, tissues, voxel, generator=generator),
         texture=setting.patchiness * texture, filling=surroundings.filling,
     )  # fmt: skip
     donated = None
@@ -265,7 +267,7 @@ def _scene(
     for index, target in enumerate(TARGETS):
         signal = setting.contrast[target]
         before, after = (
-            simulate_mri(part, signal, shared, setting.partial_volume, 0.04)
+            simulate_mri(part, signal, shared, partial_volume=setting.partial_volume, texture_contrast=0.04)
             for part in (replace(scene, tissues=healthy), replace(scene, lesion=torch.ones_like(share)))
         )
         if measured is not None:
@@ -277,7 +279,7 @@ def _scene(
 
 
 def _field_of_view(
-    head: Head, setting: Setting, points: torch.Tensor, generator: torch.Generator
+    head: Head, setting: Setting, points: torch.Tensor, *, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Tissues of the head under the probe, distance to sheets of sulci in mm, and signals that were measured.
 
@@ -295,7 +297,7 @@ def _field_of_view(
     sheet, closing = head.folds
     distance = _look_up(sheet[None], world, head.spacing, beyond=float(sheet.max()))[0]
     world = world + surroundings.mass_effect * _look_up(closing, world, head.spacing)
-    tissues = _look_up(head.tissues[None], world, head.spacing, "nearest")[0].to(torch.uint8)
+    tissues = _look_up(head.tissues[None], world, head.spacing, mode="nearest")[0].to(torch.uint8)
     outside = (tissues == Tissue.OUTSIDE) | (tissues == Tissue.SKULL)
     tissues[outside & (points.square().sum(0).sqrt() < surroundings.opening)] = Tissue.COUPLING
     if surroundings.dura:
@@ -309,7 +311,7 @@ def _field_of_view(
 
 
 def _look_up(
-    array: np.ndarray, world: torch.Tensor, spacing: float, mode: str = "bilinear", beyond: float = 0.0
+    array: np.ndarray, world: torch.Tensor, spacing: float, *, mode: str = "bilinear", beyond: float = 0.0
 ) -> torch.Tensor:
     """Values of a head's array (channels, z, y, x) at ``world`` (3, ...) in mm; only the box that is seen is read."""
     index = world / spacing

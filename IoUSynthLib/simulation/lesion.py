@@ -78,7 +78,7 @@ def draw_lesion(
     )
 
 
-def at_home(lesion: Lesion, template: Template, centre: Sequence[float], axes: np.ndarray) -> Lesion:
+def at_home(lesion: Lesion, template: Template, *, centre: Sequence[float], axes: np.ndarray) -> Lesion:
     """The lesion in the place and size of the head's own tumour: a cavity where it was, or the tumour as it is.
 
     ``centre`` is that of the tumour and ``axes`` are the probe's, as columns in the head.
@@ -123,7 +123,7 @@ def push(lesion: Lesion, points: torch.Tensor) -> torch.Tensor:
 
 
 def grow(
-    lesion: Lesion, tissues: torch.Tensor, points: torch.Tensor, generator: torch.Generator,
+    lesion: Lesion, tissues: torch.Tensor, points: torch.Tensor, *, generator: torch.Generator,
     template: Template | None = None,
 ) -> torch.Tensor:
     """Write the lesion into a field of view.

@@ -21,7 +21,7 @@ def draw_contrast(rng: np.random.Generator) -> dict[str, list[float]]:
 
 
 def simulate_mri(
-    scene: Scene, signal: list[float], texture: torch.Tensor, partial_volume: float, texture_contrast: float
+    scene: Scene, signal: list[float], texture: torch.Tensor, *, partial_volume: float, texture_contrast: float
 ) -> torch.Tensor:
     """Noise-free MR signal relative to CSF in T2w.
 

@@ -55,7 +55,7 @@ class Curve:
         return self.white * (decibel / self.dynamic_range + self.tissue).clamp(0, 1) ** self.gamma
 
 
-def paint_cavity(volume: Volume, inside: np.ndarray, seed: int, templates: Sequence[Template] = ()) -> Case:
+def paint_cavity(volume: Volume, inside: np.ndarray, *, seed: int, templates: Sequence[Template] = ()) -> Case:
     """A real volume with a cavity; the same volume, templates and seed give the same case.
 
     Parameters
@@ -84,12 +84,12 @@ def paint_cavity(volume: Volume, inside: np.ndarray, seed: int, templates: Seque
     voxel = volume.spacing[0]
     face = find_face(volume.array, inside, voxel)
     points = probe_points(face, volume.array.shape, voxel)
-    lesion = _draw_cavity(rng, points, inside, templates)
+    lesion = _draw_cavity(rng, points, inside, templates=templates)
     template = next((t for t in templates if t.name == lesion.donor), None)
-    tissues = _grow_in(points, inside, lesion, generator, template)
+    tissues = _grow_in(points, inside, lesion, generator=generator, template=template)
     scatter, curve = draw_scatter(rng), _draw_curve(rng, volume.array[inside])
     frequency = float(rng.uniform(5, 11))
-    extra = _extra_sound(tissues, points, face, voxel) * frequency
+    extra = _extra_sound(tissues, points, face, voxel=voxel) * frequency
     noise = _noise_by_depth(volume.array, points[1].numpy(), inside)
     image = _show(volume.array, noise, _echo_change(tissues, scatter, generator), extra=extra, curve=curve)
     labels = np.isin(tissues.numpy(), (Tissue.CAVITY, Tissue.BLOOD)) & inside
@@ -119,7 +119,7 @@ def paint_cohort(
         volume = volumes[entry["head"]]
         if not is_complete(output / entry["name"]):
             inside = field_of_view(volume.array)
-            case = paint_cavity(volume, inside, seed * 1_000_000 + number, templates)
+            case = paint_cavity(volume, inside, seed=seed * 1_000_000 + number, templates=templates)
             case.parameters["head"] = entry["head"]
             write_case(case, output / entry["name"])
     write_index(output, entries, simulated=False, seed=seed)
@@ -140,7 +140,7 @@ def probe_points(face: Face, shape: tuple[int, ...], voxel: float) -> torch.Tens
 
 
 def _draw_cavity(
-    rng: np.random.Generator, points: torch.Tensor, inside: np.ndarray, templates: Sequence[Template]
+    rng: np.random.Generator, points: torch.Tensor, inside: np.ndarray, *, templates: Sequence[Template]
 ) -> Lesion:
     """A cavity without drawn residual around a voxel of the fan, at least 4 mm from its border."""
     voxel = voxel_size(points)
@@ -152,14 +152,14 @@ def _draw_cavity(
 
 
 def _grow_in(
-    points: torch.Tensor, inside: np.ndarray, lesion: Lesion, generator: torch.Generator, template: Template | None
+    points: torch.Tensor, inside: np.ndarray, lesion: Lesion, *, generator: torch.Generator, template: Template | None
 ) -> torch.Tensor:
     """Tissues of the volume: brain, and the cavity with its wall and clots; the lesion's noise needs a cube."""
     edge = max(inside.shape)
     padding = [p for n in reversed(inside.shape) for p in (0, edge - n)]
     cube = functional.pad(points, padding, value=1e3)
     brain = torch.full((edge,) * 3, int(Tissue.WHITE_MATTER), dtype=torch.uint8)
-    grown = grow(lesion, brain, cube, generator, template)
+    grown = grow(lesion, brain, cube, generator=generator, template=template)
     tissues = grown[tuple(slice(n) for n in inside.shape)].clone()
     tissues[points[1] < 1.5] = int(Tissue.WHITE_MATTER)  # the face itself stays as it is
     return tissues
@@ -171,7 +171,7 @@ def _draw_curve(rng: np.random.Generator, values: np.ndarray) -> Curve:
     return Curve(float(rng.uniform(58, 82)), float((np.median(values) / white) ** (1 / gamma)), gamma, white)
 
 
-def _extra_sound(tissues: torch.Tensor, points: torch.Tensor, face: Face, voxel: float) -> torch.Tensor:
+def _extra_sound(tissues: torch.Tensor, points: torch.Tensor, face: Face, *, voxel: float) -> torch.Tensor:
     """What reaches a voxel more than through brain, in dB per MHz, along parallel beams."""
     table = torch.tensor([p.attenuation for p in PROPERTIES.values()])
     missing = torch.where(tissues == Tissue.WHITE_MATTER, 0.0, BRAIN_ATTENUATION - table[tissues.long()])

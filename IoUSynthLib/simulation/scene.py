@@ -66,7 +66,7 @@ def plain_scene(tissues: torch.Tensor, points: torch.Tensor) -> Scene:
 
 
 def sheet_share(
-    distance: torch.Tensor, tissues: torch.Tensor, half_width: float, generator: torch.Generator
+    distance: torch.Tensor, tissues: torch.Tensor, half_width: float, *, generator: torch.Generator
 ) -> torch.Tensor:
     """Share of a sulcus in every voxel.
 
@@ -114,7 +114,9 @@ def draw_vessels(rng: np.random.Generator) -> Vessels:
     )  # fmt: skip
 
 
-def draw_tree(vessels: Vessels, tissues: torch.Tensor, voxel: float, generator: torch.Generator) -> torch.Tensor:
+def draw_tree(
+    vessels: Vessels, tissues: torch.Tensor, voxel: float, *, generator: torch.Generator
+) -> torch.Tensor:
     """Echo of small vessels in brain and tumour, as a multiple of white matter's.
 
     Lines are where two smooth random fields are both near zero, which is a set of curves.

@@ -49,7 +49,7 @@ class Sweep:
 
 
 def simulate_ultrasound(
-    scene: Scene, probe: Probe, scatter: list[float], generator: torch.Generator, voxels: torch.Tensor | None = None
+    scene: Scene, probe: Probe, scatter: list[float], *, generator: torch.Generator, voxels: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Reconstructed B-mode volume of a field of view.
 
@@ -74,7 +74,7 @@ def simulate_ultrasound(
     sweep = _draw_sweep(probe, generator)
     rays, spacing = _ray_points(probe, sweep)
     sampled = sample(_property_maps(scene, scatter, probe.even_attenuation), scene.points, rays)
-    echo = _receive(sampled, spacing, probe, scatter[Tissue.WHITE_MATTER], generator)
+    echo = _receive(sampled, spacing, probe, white_matter=scatter[Tissue.WHITE_MATTER], generator=generator)
     frames = process(echo, probe, generator)
     voxels = scene.points if voxels is None else voxels
     image, covered = _reconstruct(frames, voxels, probe, sweep)
@@ -127,7 +127,7 @@ def _ray_points(probe: Probe, sweep: Sweep) -> tuple[torch.Tensor, float]:
 
 
 def _receive(
-    sampled: torch.Tensor, spacing: float, probe: Probe, white_matter: float, generator: torch.Generator
+    sampled: torch.Tensor, spacing: float, probe: Probe, *, white_matter: float, generator: torch.Generator
 ) -> Echo:
     """Power that the probe receives, from properties along the rays."""
     impedance, attenuation, echo, gradient = sampled

@@ -86,7 +86,7 @@ def test_nothing_is_seen_outside_the_fan(case):
 def test_a_smooth_tumour_has_the_volume_of_its_ellipsoid():
     points = grid_points(96, VOXEL_MM)
     white = torch.full((96,) * 3, int(Tissue.WHITE_MATTER), dtype=torch.uint8)
-    grown = grow(lesion("low grade", (10.0, 14.0, 12.0)), white, points, torch.Generator().manual_seed(0))
+    grown = grow(lesion("low grade", (10.0, 14.0, 12.0)), white, points, generator=torch.Generator().manual_seed(0))
     volume = float((grown == Tissue.LOW_GRADE_TUMOUR).sum()) * VOXEL_MM**3
     assert volume == pytest.approx(4 / 3 * np.pi * 10 * 14 * 12, rel=0.02)
 
@@ -94,7 +94,7 @@ def test_a_smooth_tumour_has_the_volume_of_its_ellipsoid():
 def test_a_cavity_has_a_wall_around_it():
     points = grid_points(96, VOXEL_MM)
     white = torch.full((96,) * 3, int(Tissue.WHITE_MATTER), dtype=torch.uint8)
-    grown = grow(lesion("cavity", (14.0,) * 3, blood=-1.0), white, points, torch.Generator().manual_seed(0))
+    grown = grow(lesion("cavity", (14.0,) * 3, blood=-1.0), white, points, generator=torch.Generator().manual_seed(0))
     radius = (points - torch.tensor([0.0, 40.0, 0.0]).reshape(3, 1, 1, 1)).square().sum(0).sqrt()
     assert set(grown[radius < 11.5].tolist()) == {int(Tissue.CAVITY)}
     assert set(grown[(radius > 12.5) & (radius < 13.5)].tolist()) == {int(Tissue.CAVITY_WALL)}
@@ -105,7 +105,7 @@ def test_oedema_spreads_in_white_matter_only():
     points = grid_points(96, VOXEL_MM)
     tissues = torch.full((96,) * 3, int(Tissue.WHITE_MATTER), dtype=torch.uint8)
     tissues[points[0] > 0] = int(Tissue.CORTEX)
-    grown = grow(lesion("high grade", (10.0,) * 3), tissues, points, torch.Generator().manual_seed(0))
+    grown = grow(lesion("high grade", (10.0,) * 3), tissues, points, generator=torch.Generator().manual_seed(0))
     assert (grown[points[0] > 0] != Tissue.OEDEMA).all()
     assert (grown == Tissue.OEDEMA).any()
 
@@ -114,7 +114,7 @@ def test_mri_of_one_tissue_is_its_signal():
     tissues = torch.full((16,) * 3, int(Tissue.VENTRICLE), dtype=torch.uint8)
     signal = [PROPERTIES[tissue].t2w for tissue in Tissue]
     scene = plain_scene(tissues, grid_points(16))
-    image = simulate_mri(scene, signal, torch.zeros(tissues.shape), 0.5, 0.1)
+    image = simulate_mri(scene, signal, torch.zeros(tissues.shape), partial_volume=0.5, texture_contrast=0.1)
     assert image[8, 8, 8] == pytest.approx(PROPERTIES[Tissue.VENTRICLE].t2w, rel=1e-4)
 
 

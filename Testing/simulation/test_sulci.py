@@ -54,7 +54,7 @@ def test_a_sulcus_runs_through_a_low_grade_tumour_and_ends_at_a_cavity():
     shares = {}
     for tissue in (Tissue.CORTEX, Tissue.LOW_GRADE_TUMOUR, Tissue.HIGH_GRADE_TUMOUR, Tissue.CAVITY):
         tissues = torch.full(distance.shape, int(tissue), dtype=torch.uint8)
-        shares[tissue] = float(sheet_share(distance, tissues, 0.5, torch.Generator().manual_seed(0)).mean())
+        shares[tissue] = float(sheet_share(distance, tissues, 0.5, generator=torch.Generator().manual_seed(0)).mean())
     assert shares[Tissue.LOW_GRADE_TUMOUR] == pytest.approx(0.8 * shares[Tissue.CORTEX])
     assert shares[Tissue.HIGH_GRADE_TUMOUR] < 0.2 * shares[Tissue.CORTEX]
     assert shares[Tissue.CAVITY] == 0

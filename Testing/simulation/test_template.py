@@ -8,7 +8,7 @@ import torch
 
 from IoUSynthLib.simulation.anatomy import Head
 from IoUSynthLib.simulation.case import grid_points, simulate_case
-from IoUSynthLib.simulation.lesion import OWN, Lesion, at_home, draw_lesion, grow
+from IoUSynthLib.simulation.lesion import OWN, Lesion, at_home, draw_lesion, grow, places_in_donor
 from IoUSynthLib.simulation.template import read_template, template_of, write_template
 from IoUSynthLib.simulation.tissues import TUMOUR, Tissue
 
@@ -56,7 +56,10 @@ def test_a_transplant_has_the_drawn_volume_and_the_donors_parts(template):
     points = grid_points(96, 0.8)
     white = torch.full((96,) * 3, int(Tissue.WHITE_MATTER), dtype=torch.uint8)
     for kind, parts in (("low grade", False), ("high grade", True)):
-        grown = grow(lesion(kind=kind, parts=parts, radii=(10.0,) * 3), white, points, torch.Generator(), template)
+        grown = grow(
+            lesion(kind=kind, parts=parts, radii=(10.0,) * 3), white, points, generator=torch.Generator(),
+            template=template,
+        )  # fmt: skip
         tumour = torch.isin(grown, torch.tensor([int(tissue) for tissue in TUMOUR]))
         assert float(tumour.sum()) * 0.8**3 == pytest.approx(4 / 3 * np.pi * 1000, rel=0.12)
         assert bool((grown == Tissue.NECROSIS).any()) == parts
@@ -66,13 +69,11 @@ def test_at_home_the_cavity_lies_where_the_tumour_was(patient, template):
     """With any axes of the probe, the centre of the cavity is that of the tumour."""
     axes = np.linalg.qr(np.random.default_rng(1).standard_normal((3, 3)))[0]
     origin = np.array([40.0, 60.0, 90.0])
-    home = at_home(lesion(kind="cavity"), template, axes.T @ (template.centre - origin), axes)
+    home = at_home(lesion(kind="cavity"), template, centre=axes.T @ (template.centre - origin), axes=axes)
     offset = torch.tensor(axes.T @ np.array([0.0, 0.0, 5.0]), dtype=torch.float32)  # 5 mm up in the head
-    from IoUSynthLib.simulation.lesion import places_in_donor
-
     place = places_in_donor(replace(home, radii=(template.radius,) * 3), template, _at(home, offset))
     assert place.flatten().tolist() == pytest.approx([0, 0, 5], abs=1e-4)
-    assert at_home(lesion(kind="low grade"), template, (0, 40, 0), axes).kind == OWN
+    assert at_home(lesion(kind="low grade"), template, centre=(0, 40, 0), axes=axes).kind == OWN
 
 
 def _at(home: Lesion, offset: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ ECHO = [0.3] * len(Tissue)
 
 def scan(tissues, points, probe, echo=None, **scene):
     generator = torch.Generator().manual_seed(3)
-    return simulate_ultrasound(replace(plain_scene(tissues, points), **scene), probe, echo or ECHO, generator)
+    return simulate_ultrasound(replace(plain_scene(tissues, points), **scene), probe, echo or ECHO, generator=generator)
 
 
 def decibel(volume, probe):

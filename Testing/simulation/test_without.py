@@ -65,7 +65,7 @@ def test_without_shadow_blood_casts_none(white_matter, points, probe):
 
     def level(tissues, probe):
         generator = torch.Generator().manual_seed(3)
-        volume, fan = simulate_ultrasound(plain_scene(tissues, points), probe, [0.3] * len(Tissue), generator)
+        volume, fan = simulate_ultrasound(plain_scene(tissues, points), probe, [0.3] * len(Tissue), generator=generator)
         return float(volume[behind & fan].mean()) * probe.dynamic_range
 
     even = simplify(probe, {"shadow"})

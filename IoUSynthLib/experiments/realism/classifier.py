@@ -164,7 +164,7 @@ def tell_apart(
 
 
 def tell_apart_by_volume(
-    real: Sequence[np.ndarray], training: Sequence[np.ndarray], test: Sequence[np.ndarray], seed: int = 0
+    real: Sequence[np.ndarray], training: Sequence[np.ndarray], test: Sequence[np.ndarray], *, seed: int = 0
 ) -> list[float]:
     """AUC of telling simulated from real patches where the network has seen none of the patients.
 
