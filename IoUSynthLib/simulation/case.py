@@ -12,8 +12,8 @@ import torch.nn.functional as functional
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from ..cases.case import CAVITY_LABEL, TUMOUR_LABEL, Case
-from ..constants import TARGETS, VOXEL_MM
+from ..cases.case import Case
+from ..constants import LABELS, TARGETS, VOXEL_MM
 from ..volume import Volume
 from .anatomy import Head
 from .fields import sample, smooth_noise, voxel_size, within
@@ -144,7 +144,7 @@ def turned_points(points: torch.Tensor, turn: np.ndarray) -> torch.Tensor:
 
 
 def simulate_case(
-    head: Head, seed: int, size: int = SIZE, voxel: float = VOXEL_MM, device: torch.device | str = "cpu",
+    head: Head, seed: int, *, size: int = SIZE, voxel: float = VOXEL_MM, device: torch.device | str = "cpu",
     without: Collection[str] = (), templates: Sequence[Template] = (),
 ) -> Case:
     """Simulate one case; the same head, seed, templates and device give the same case.
@@ -194,7 +194,8 @@ def simulate_case(
     }
     origin = pose.origin + pose.axes @ voxels[:, 0, 0, 0].cpu().numpy()
     geometry = {"spacing": (voxel,) * 3, "origin": tuple(map(float, origin)), "direction": pose.axes @ turn}
-    return _case(ultrasound, dict(zip(TARGETS, signals, strict=True)), tissues, fan, geometry, parameters)
+    signals = dict(zip(TARGETS, signals, strict=True))
+    return _case(ultrasound, signals, tissues=tissues, fan=fan, geometry=geometry, parameters=parameters)
 
 
 @dataclass(frozen=True, eq=False)
@@ -339,12 +340,12 @@ def _measured_texture(signal: torch.Tensor, tissues: torch.Tensor) -> torch.Tens
 
 
 def _case(
-    ultrasound: torch.Tensor, signals: dict[str, torch.Tensor], tissues: torch.Tensor, fan: torch.Tensor,
+    ultrasound: torch.Tensor, signals: dict[str, torch.Tensor], *, tissues: torch.Tensor, fan: torch.Tensor,
     geometry: dict, parameters: dict,
 ) -> Case:
     labels = torch.zeros_like(tissues)
-    labels[torch.isin(tissues, torch.tensor([int(t) for t in TUMOUR], device=tissues.device))] = TUMOUR_LABEL
-    labels[(tissues == Tissue.CAVITY) | (tissues == Tissue.BLOOD)] = CAVITY_LABEL
+    labels[torch.isin(tissues, torch.tensor([int(t) for t in TUMOUR], device=tissues.device))] = LABELS["tumour"]
+    labels[(tissues == Tissue.CAVITY) | (tissues == Tissue.BLOOD)] = LABELS["cavity"]
     arrays = {"ioUS": (ultrasound * 255).round().to(torch.uint8)}
     arrays |= {target: (signal * 1000).round().to(torch.int16) for target, signal in signals.items()}
     images = {name: Volume(array.cpu().numpy(), **geometry) for name, array in arrays.items()}

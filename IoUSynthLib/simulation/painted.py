@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as functional
 from scipy import ndimage
 
-from ..cases.case import CAVITY_LABEL, Case, is_complete, write_case
+from ..cases.case import Case, is_complete, write_case
 from ..cases.index import write_index
+from ..constants import LABELS
 from ..preprocessing import field_of_view
 from ..volume import Volume
 from .face import Face, find_face
@@ -98,7 +99,7 @@ def paint_cavity(volume: Volume, inside: np.ndarray, *, seed: int, templates: Se
         "lesion": asdict(lesion), "curve": asdict(curve), "scatter": scatter, "frequency": frequency,
     }  # fmt: skip
     images = {"ioUS": volume.with_array(np.where(inside, image, 0).astype(np.uint8))}
-    masks = (volume.with_array(mask.astype(np.uint8)) for mask in (CAVITY_LABEL * labels, inside))
+    masks = (volume.with_array(mask.astype(np.uint8)) for mask in (LABELS["cavity"] * labels, inside))
     return Case(images, *masks, parameters)
 
 

@@ -37,7 +37,7 @@ def draw_scatter(rng: np.random.Generator) -> list[float]:
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class SweepPoses:
     """Poses of the frames: along the sweep (mm, or radians for a tilt), and lateral and in depth (2, frames) in mm.
 
     ``shift`` is what the tracker reports; ``true_shift`` adds the error of tracking.
@@ -82,7 +82,7 @@ def simulate_ultrasound(
     return image * known, covered & known
 
 
-def _draw_sweep(probe: Probe, generator: torch.Generator) -> Sweep:
+def _draw_sweep(probe: Probe, generator: torch.Generator) -> SweepPoses:
     steps = torch.exp(probe.step_irregularity * gaussian_noise((probe.frames,), generator))
     steps = torch.cumsum(steps, 0)
     half = probe.sweep_half_length
@@ -93,7 +93,7 @@ def _draw_sweep(probe: Probe, generator: torch.Generator) -> Sweep:
     along = torch.linspace(-1, 1, probe.frames, device=generator.device)
     shift = torch.tensor(probe.drift, device=generator.device)[:, None] * along + walk - walk.mean(1, keepdim=True)
     error = probe.tracking_error * gaussian_noise((2, probe.frames), generator)
-    return Sweep(positions, shift, shift + error)
+    return SweepPoses(positions, shift, shift + error)
 
 
 def _property_maps(scene: Scene, scatter: list[float], even_attenuation: float | None) -> torch.Tensor:
@@ -108,7 +108,7 @@ def _property_maps(scene: Scene, scatter: list[float], even_attenuation: float |
     return torch.stack([impedance, scene.map(attenuations), echo, gradient])
 
 
-def _ray_points(probe: Probe, sweep: Sweep) -> tuple[torch.Tensor, float]:
+def _ray_points(probe: Probe, sweep: SweepPoses) -> tuple[torch.Tensor, float]:
     """Sample positions (3, frames, lines, samples) in mm and the distance between samples."""
     device = sweep.positions.device
     angles = torch.linspace(-probe.half_angle, probe.half_angle, LINES, device=device)[None, :, None]
@@ -163,7 +163,7 @@ def _face(probe: Probe, angles: torch.Tensor) -> torch.Tensor:
 
 
 def _reconstruct(
-    frames: torch.Tensor, points: torch.Tensor, probe: Probe, sweep: Sweep
+    frames: torch.Tensor, points: torch.Tensor, probe: Probe, sweep: SweepPoses
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Read every voxel back from the frames; voxels that no frame comes near are holes."""
     lateral, depth, elevation = points
