@@ -14,6 +14,7 @@ from ..cases.index import INDEX, read_index
 from ..commands import positive, seed, whole_number
 from ..constants import DEVICES
 from ..models.bundle import load
+from ..outputs.batch import find_inputs
 from ..volume import InputError
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--initial", metavar="NAME|PATH", help="model to start from, to adapt it to these data (default: from nothing)"
+    )
+    parser.add_argument(
+        "--real", type=Path, nargs="+", default=[], metavar="PATH",
+        help="real ultrasound without MRI, files or folders, whose texture and grey levels the cohort's takes over",
     )
     parser.add_argument("--steps", type=positive, metavar="N", help="other length than the preset's, for a trial")
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="default: 0")
@@ -82,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
         train(
             options.preset, options.data, options.output, predictions=options.predictions, seed=options.seed,
             steps=options.steps, device=device, report=lambda line: print(line, flush=True), initial=initial,
-            workers=options.workers,
+            real=find_inputs(options.real), workers=options.workers,
         )
     except FloatingPointError as error:
         raise InputError(f"{options.output}: {error}") from error

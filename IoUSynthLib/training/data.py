@@ -15,9 +15,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..cases.case import UNLABELLED, Case, case_grid, read_case, target_image
 from ..constants import LABELS, OUTSIDE, TARGETS, VOXEL_MM
+from ..files.volumes import read_volume
+from ..input_checks import check_ultrasound
 from ..preprocessing import normalize_ultrasound, resample_to_spacing
-from ..synthesis.grid import coarsened, stacked
+from ..synthesis.grid import FieldOfView, coarsened, stacked
 from ..volume import InputError
+from . import texture
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +116,22 @@ def segmenter_volume(
     return TrainingVolume(image.astype(np.float16), labels[None].astype(np.float16), seen.valid, centres)
 
 
+def real_volume(path: Path, *, spacing: float = VOXEL_MM) -> TrainingVolume:
+    """Real ultrasound of which nothing is known, on isotropic voxels of ``spacing`` mm; it has no targets.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or holds no ultrasound.
+    """
+    field = FieldOfView.of(check_ultrasound(read_volume(path), str(path)))
+    fan = field.fan[field.box]
+    image = resample_to_spacing(field.cropped, (spacing,) * 3, fan)
+    fan = resample_to_spacing(field.cropped.with_array(fan), (spacing,) * 3).array >= 0.5
+    seen = np.where(fan, normalize_ultrasound(image.array), OUTSIDE)[None].astype(np.float16)
+    return TrainingVolume(seen, np.zeros((0, *fan.shape), np.float16), fan, _some(fan))
+
+
 def _synthetic(predictions: Path, case: str, target: str, *, shape: tuple[int, ...]) -> np.ndarray:
     """A synthetic image that :func:`.predictions.predict_cohort` wrote."""
     path = predictions / f"{case}_{target}.npy"
@@ -154,13 +173,19 @@ class RandomBatches(ABC):
         Of all batches.
     augment
         Whether the ultrasound is varied.
+    real
+        Real ultrasound (:func:`real_volume`) whose texture and grey levels half of the parts take over as they are
+        varied (:mod:`.texture`).
     """
+
+    #: Channels of a part that are ultrasound.
+    ultrasound_channels = 1
 
     def __init__(
         self, volumes: Sequence[TrainingVolume], batch_size: int, window: Sequence[int], *, padded: Sequence[int],
-        seed: int, augment: bool,
+        seed: int, augment: bool, real: Sequence[TrainingVolume] = (),
     ) -> None:
-        self.volumes = [_padded(volume, padded) for volume in volumes]
+        self.volumes, self.real = ([_padded(volume, padded) for volume in some] for some in (volumes, real))
         self.batch_size, self.window = batch_size, tuple(window)
         self.seed, self.augment = seed, augment
 
@@ -169,9 +194,21 @@ class RandomBatches(ABC):
         rng = np.random.default_rng((self.seed, step))
         return _stack([self._part(rng) for _ in range(self.batch_size)])
 
-    @abstractmethod
     def _part(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Image, target and fan of a part, (channels, ...) each."""
+        image, target, fan = self._cut(self.volumes[rng.integers(len(self.volumes))], rng)
+        if self.augment:
+            if self.real and rng.random() < texture.SHARE:
+                lender, _, _ = self._cut(self.real[rng.integers(len(self.real))], rng)
+                own = slice(self.ultrasound_channels)
+                image[own] = texture.take_over(image[own], lender, rng)
+            image = augment_ultrasound(image, rng, self.ultrasound_channels)
+        return image, target, fan
+
+    @abstractmethod
+    def _cut(
+        self, volume: TrainingVolume, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Image, target and fan of a part of the volume, (channels, ...) each; the image float32."""
 
 
 class SliceBatches(RandomBatches):
@@ -179,7 +216,7 @@ class SliceBatches(RandomBatches):
 
     Parameters
     ----------
-    volumes, batch_size, seed, augment
+    volumes, batch_size, seed, augment, real
         As there.
     size
         Edge of the slices in voxels.
@@ -191,13 +228,15 @@ class SliceBatches(RandomBatches):
 
     def __init__(
         self, volumes: Sequence[TrainingVolume], batch_size: int, size: int, *, seed: int, augment: bool,
-        context: int = 1, axes: Sequence[int] = (0, 1, 2),
+        context: int = 1, axes: Sequence[int] = (0, 1, 2), real: Sequence[TrainingVolume] = (),
     ) -> None:
-        super().__init__(volumes, batch_size, [size] * 2, padded=[size] * 3, seed=seed, augment=augment)
+        super().__init__(volumes, batch_size, [size] * 2, padded=[size] * 3, seed=seed, augment=augment, real=real)
         self.context, self.axes, self.size = context, tuple(axes), size
+        self.ultrasound_channels = 2 * context + 1
 
-    def _part(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        volume = self.volumes[rng.integers(len(self.volumes))]
+    def _cut(
+        self, volume: TrainingVolume, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         axis = self.axes[int(rng.integers(len(self.axes)))]
         centre = volume.centres[rng.integers(len(volume.centres))]
         flips = [slice(None, None, int(step)) for step in rng.choice((-1, 1), 3)]
@@ -217,10 +256,7 @@ class SliceBatches(RandomBatches):
         window = [_window(int(centre[i]), volume.fan.shape[i], self.size, rng=rng) for i in in_plane]
         image = cut(volume.image, neighbours).astype(np.float32)
         middle = neighbours[self.context : self.context + 1]
-        target, fan = cut(volume.target, middle), cut(volume.fan[None], middle)
-        if self.augment:
-            image = augment_ultrasound(image, rng, len(neighbours))
-        return image, target, fan
+        return image, cut(volume.target, middle), cut(volume.fan[None], middle)
 
 
 class PatchBatches(RandomBatches):
@@ -234,24 +270,26 @@ class PatchBatches(RandomBatches):
         Of the patches in voxels along z, y and x.
     augment
         Whether the ultrasound, the first channel, is varied.
+    real
+        As there.
     """
 
     def __init__(
-        self, volumes: Sequence[TrainingVolume], batch_size: int, size: Sequence[int], *, seed: int, augment: bool
+        self, volumes: Sequence[TrainingVolume], batch_size: int, size: Sequence[int], *, seed: int, augment: bool,
+        real: Sequence[TrainingVolume] = (),
     ) -> None:
-        super().__init__(volumes, batch_size, size, padded=size, seed=seed, augment=augment)
+        super().__init__(volumes, batch_size, size, padded=size, seed=seed, augment=augment, real=real)
 
-    def _part(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        volume = self.volumes[rng.integers(len(self.volumes))]
+    def _cut(
+        self, volume: TrainingVolume, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         centre = volume.centres[rng.integers(len(volume.centres))]
         places = zip(centre, volume.fan.shape, self.window, strict=True)
         window = [_window(int(place), count, size, rng=rng) for place, count, size in places]
         flips = [slice(None, None, int(step)) for step in rng.choice((-1, 1), 3)]
         parts = (volume.image, volume.target, volume.fan[None])
         image, target, fan = (part[(slice(None), *window)][(slice(None), *flips)] for part in parts)
-        image = image.astype(np.float32)
-        image = augment_ultrasound(image, rng, channels=1) if self.augment else image
-        return image, target, fan
+        return image.astype(np.float32), target, fan
 
 
 class DrawnAhead:
@@ -323,7 +361,7 @@ def _padded(volume: TrainingVolume, size: Sequence[int]) -> TrainingVolume:
     return TrainingVolume(image, target, np.pad(volume.fan, missing), volume.centres)
 
 
-def augment_ultrasound(image: np.ndarray, rng: np.random.Generator, channels: int = 3) -> np.ndarray:
+def augment_ultrasound(image: np.ndarray, rng: np.random.Generator, channels: int) -> np.ndarray:
     """Vary gain curve, noise and sharpness of the ultrasound, the first channels of (C, ..., H, W) in [-1, 1]."""
     ultrasound = (image[:channels] + 1) / 2
     outside = ultrasound == 0

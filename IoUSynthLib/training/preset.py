@@ -127,14 +127,16 @@ class Stage(ABC):
         """Whether it may start from the weights of a bundle (:mod:`.initial`)."""
         return False
 
-    def batches(self, volumes: Sequence[TrainingVolume], *, seed: int, augment: bool) -> RandomBatches:
+    def batches(
+        self, volumes: Sequence[TrainingVolume], *, seed: int, augment: bool, real: Sequence[TrainingVolume] = ()
+    ) -> RandomBatches:
         """Batches of the volumes; the ultrasound is varied on request, but what was made of it never is."""
         augment, size = augment and self.inputs[0] == "ioUS", self.recipe.batch_size
         if self.dimensions == 3:
-            return PatchBatches(volumes, size, self.recipe.window, seed=seed, augment=augment)
+            return PatchBatches(volumes, size, self.recipe.window, seed=seed, augment=augment, real=real)
         window, context = _window(self.recipe.window[0], volumes), 1 if self.regime == "2.5D" else 0
         return SliceBatches(
-            volumes, size, window, seed=seed, augment=augment, context=context, axes=self.slice_axes
+            volumes, size, window, seed=seed, augment=augment, context=context, axes=self.slice_axes, real=real
         )
 
 

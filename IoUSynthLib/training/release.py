@@ -205,20 +205,23 @@ def _completed(provenance: Provenance, finished: FinishedRun) -> Provenance:
     seen = cohort.get("training_range", {}) if "ioUS" in finished.preset.first.inputs else {}
     return replace(
         provenance,
-        training_data=provenance.training_data or _cohort_in_words(cohort),
+        training_data=provenance.training_data or _cohort_in_words(cohort, finished.record.get("real_ultrasound", 0)),
         training_range=provenance.training_range or seen,
         citation=provenance.citation or finished.preset.last.traits.citation,
     )
 
 
-def _cohort_in_words(cohort: Mapping[str, Any]) -> str:
+def _cohort_in_words(cohort: Mapping[str, Any], real: int) -> str:
+    """The cases, and how many volumes of real ultrasound lent their texture."""
     if not cohort:
         return ""
+    lent = f"with the texture of {_counted(real, 'volume')} of real ultrasound" if real else "no real ultrasound"
     cases = _counted(cohort["cases"].get("train", 0), "case")
     if not cohort.get("simulated", True):
-        return f"{cases} for training of a prepared cohort of {_counted(cohort['heads'], 'patient')}"
+        prepared = f"{cases} for training of a prepared cohort of {_counted(cohort['heads'], 'patient')}"
+        return f"{prepared}, {lent}" if real else prepared
     heads = _counted(cohort["heads"], "head") + (f" (seed {cohort['seed']})" if "seed" in cohort else "")
-    return f"{cases} for training of a simulated cohort of {heads}, no real ultrasound"
+    return f"{cases} for training of a simulated cohort of {heads}, {lent}"
 
 
 def _counted(count: int, what: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from ..cases.index import describe_index, read_index
 from ..files.volumes import read_volume
 from ..models.bundle import Bundle, load
 from ..synthesis.quality import training_range
-from .data import Batches, DrawnAhead, RandomBatches, load_volumes
+from .data import Batches, DrawnAhead, RandomBatches, load_volumes, real_volume
 from .distributed import World
 from .initial import start_from
 from .objectives.objective import Objective
@@ -38,6 +38,7 @@ def train(
     device: str = "cpu",
     report: Callable[[str], None] = print,
     initial: Bundle | None = None,
+    real: Sequence[Path] = (),
     workers: int = 0,
 ) -> torch.nn.Module:
     """Train a preset in all its stages, and return the averaged network of the last.
@@ -62,6 +63,9 @@ def train(
         Receives a line at every checkpoint.
     initial
         Bundle to start from, for the networks that ship; random weights without it.
+    real
+        Files of real ultrasound without MRI, whose texture and grey levels the cohort's ultrasound takes over
+        (:mod:`.texture`).
     workers
         Processes that load cases and draw batches ahead of time, for GPUs; this one does it where there are none.
 
@@ -74,7 +78,7 @@ def train(
     preset = preset if steps is None else preset.shortened(steps)
     run = _Run(
         preset=preset, cohort=cohort, output=output, predictions=predictions, seed=seed, device=device, report=report,
-        initial=initial, workers=workers,
+        initial=initial, real=real, workers=workers,
     )
     return [run.train(stage) for stage in preset.stages][-1]
 
@@ -91,6 +95,7 @@ class _Run:
     device: str
     report: Callable[[str], None]
     initial: Bundle | None
+    real: Sequence[Path]
     workers: int
     stages: list[dict[str, Any]] = field(default_factory=list)
 
@@ -117,7 +122,8 @@ class _Run:
         if not folders:
             raise ValueError("the cohort has no cases for training or validation; simulate more heads")
         volumes = load_volumes(folders, partial(stage.load, predictions=predictions), self.workers)
-        return stage.batches(volumes, seed=self.seed, augment=augment)
+        real = load_volumes(self.real, partial(real_volume, spacing=stage.spacing), self.workers) if augment else []
+        return stage.batches(volumes, seed=self.seed, augment=augment, real=real)
 
     def _pretrain(
         self, stage: Stage, network: torch.nn.Module, objective: Objective, *, train: Batches, validation: Batches
@@ -160,6 +166,7 @@ class _Run:
             "seed": self.seed,
             "initial": self.initial.title if self.initial else None,
             "predictions": self.predictions is not None,
+            "real_ultrasound": len(self.real),
             "cohort": self._about_cohort,
             "stages": self.stages,
         }

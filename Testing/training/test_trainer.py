@@ -70,7 +70,7 @@ def test_augmentation_leaves_the_outside_and_the_mri_alone():
     image = rng.uniform(-0.9, 1, (9, 16, 16)).astype(np.float32)
     image[:3, :4] = -1
     for _ in range(10):
-        changed = augment_ultrasound(image, rng)
+        changed = augment_ultrasound(image, rng, 3)
         assert (changed[:3, :4] == -1).all()
         assert np.array_equal(changed[3:], image[3:])
         assert changed.min() >= -1
