@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from ..files.headers import examine
-from .sulci import fold, signed_distance
+from .sulci import fluid_sheet, fold, signed_distance
 from .tissues import BRAIN, Tissue
 
 SPACING = 0.7
@@ -56,8 +56,12 @@ class Head:
 
     @cached_property
     def folds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Sheets of the sulci and how their banks close, see :func:`.sulci.fold`."""
-        return fold(self.tissues, self.spacing)
+        """Sheets of the sulci, as measured where there is MRI, and how their banks close, see :func:`.sulci.fold`."""
+        sheet, closing = fold(self.tissues, self.spacing)
+        if self.signals is not None:
+            contrast = self.signals["T2w"].astype(np.float32) - self.signals["FLAIR"]
+            sheet = fluid_sheet(contrast, self.tissues, self.spacing)
+        return sheet, closing
 
 
 def read_head(path: Path) -> Head:

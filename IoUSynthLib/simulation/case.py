@@ -70,7 +70,7 @@ def draw_surroundings(rng: np.random.Generator) -> Surroundings:
     pressed = rng.random() < 0.8
     return Surroundings(
         mass_effect=float(rng.uniform(0.8, 1.2) if pressed else rng.uniform(0, 0.7)),
-        sulcus=float(rng.uniform(0.4, 0.7)),
+        sulcus=float(rng.uniform(0.45, 0.8)),
         filling=float(rng.uniform(0.05, 0.3)),
         opening=float(rng.uniform(22, 40)),
         dura=bool(rng.random() < 0.5),

@@ -24,6 +24,8 @@ FILES = {"T1": "t1.nii.gz", "T2w": "t2.nii.gz", "FLAIR": "flair.nii.gz"}
 TUMOUR_FILE, MANUAL_FILE = "tumour_auto.nii.gz", "seg.nii.gz"
 #: Labels of the challenges: core without contrast, oedema, contrast (3 in some of the releases).
 TUMOUR_LABELS = {1: Tissue.LOW_GRADE_TUMOUR, 2: Tissue.OEDEMA, 3: Tissue.HIGH_GRADE_TUMOUR, 4: Tissue.HIGH_GRADE_TUMOUR}
+#: FLAIR of necrosis, as a fraction of that of the contrast-enhancing rim round it.
+_NECROSIS_IN_FLAIR = 0.75
 _BIAS_SCALE = 30.0
 _REFINEMENTS = 2
 #: Grey matter is more than half of an adult's brain tissue (0.54 to 0.57, Good et al. 2001, NeuroImage 14:21); thin
@@ -56,7 +58,7 @@ def read_patient(folder: Path) -> Head:
     images = {name: _read(folder / file, sitk.sitkLinear) for name, file in FILES.items()}
     if len({image.shape for image in images.values()}) > 1:
         raise ValueError(f"{folder}: T1, T2 and FLAIR are not on one grid; resample them to one of them")
-    lesion = _read_tumour(folder, images["T1"].shape)
+    lesion = _read_tumour(folder, images["FLAIR"])
     tissues = _classify(images, lesion > 0)
     tissues[lesion > 0] = lesion[lesion > 0]
     box, margin = brain_box(tissues)
@@ -66,8 +68,12 @@ def read_patient(folder: Path) -> Head:
     return Head(folder.name, refine(np.pad(tissues[box], margin)), signals=signals)
 
 
-def _read_tumour(folder: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Tissue of the tumour, 0 elsewhere. What takes up no contrast in a tumour that does is necrosis, if by hand."""
+def _read_tumour(folder: Path, flair: np.ndarray) -> np.ndarray:
+    """Tissue of the tumour, 0 elsewhere.
+
+    What takes up no contrast in a tumour that does is necrosis, if by hand, where its fluid is dark in FLAIR.
+    """
+    shape = flair.shape
     manual = (folder / MANUAL_FILE).is_file()
     path = folder / (MANUAL_FILE if manual else TUMOUR_FILE)
     if not path.is_file():
@@ -77,7 +83,8 @@ def _read_tumour(folder: Path, shape: tuple[int, ...]) -> np.ndarray:
     for label, tissue in TUMOUR_LABELS.items():
         result[labels == label] = tissue
     if manual and (result == Tissue.HIGH_GRADE_TUMOUR).any():
-        result[result == Tissue.LOW_GRADE_TUMOUR] = Tissue.NECROSIS
+        dark = flair < _NECROSIS_IN_FLAIR * np.median(flair[result == Tissue.HIGH_GRADE_TUMOUR])
+        result[(result == Tissue.LOW_GRADE_TUMOUR) & dark] = Tissue.NECROSIS
     return result
 
 

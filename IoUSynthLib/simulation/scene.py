@@ -82,7 +82,7 @@ def sheet_share(
         Source of that.
     """
     size = tissues.shape[0]
-    width = half_width * (1 + 0.45 * smooth_noise(size, 10, generator)[0]).clamp(0.15, 2)
+    width = half_width * (1 + 0.3 * smooth_noise(size, 10, generator)[0]).clamp(0.15, 2)
     share = torch.exp(-((distance / width) ** 2)) * (width / half_width).clamp(max=1)
     kept = torch.ones(len(Tissue), device=tissues.device)
     for tissue, part in _KEPT_SULCI.items():
@@ -110,7 +110,7 @@ def draw_vessels(rng: np.random.Generator) -> Vessels:
     """Ranges by eye from the real volumes, between none and as in cases 12 and 21."""
     return Vessels(
         points=float(np.exp(rng.uniform(np.log(0.3), np.log(10)))), width=float(rng.uniform(0.3, 0.5)),
-        spacing=float(rng.uniform(6, 14)), echo=float(rng.uniform(1.5, 8)),
+        spacing=float(rng.uniform(6, 14)), echo=float(rng.uniform(1.2, 4)),
     )  # fmt: skip
 
 

@@ -28,9 +28,9 @@ SAMPLES = 208
 
 
 def draw_scatter(rng: np.random.Generator) -> list[float]:
-    """Echogenicity by tissue; one time in seven a tumour is no brighter than the brain around it."""
+    """Echogenicity by tissue; one time in ten a tumour is no brighter than the brain around it."""
     values = [p.echogenicity * np.exp(p.scatter_spread * rng.standard_normal()) for p in PROPERTIES.values()]
-    if rng.random() < 0.15:
+    if rng.random() < 0.1:
         dim = values[Tissue.WHITE_MATTER] * rng.uniform(0.7, 1.2)
         values[Tissue.LOW_GRADE_TUMOUR] = values[Tissue.HIGH_GRADE_TUMOUR] = dim
     return [float(value) for value in values]
