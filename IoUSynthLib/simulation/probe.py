@@ -97,7 +97,7 @@ def draw_probe(rng: np.random.Generator) -> Probe:
         edge_enhancement=float(rng.uniform(0.2, 1.5)) if rng.random() < 0.85 else 0.0,
         dynamic_range=float(rng.uniform(58, 82)),
         tissue_level=float(rng.uniform(0.42, 0.55)),
-        gamma=float(rng.uniform(1.9, 2.9)),
+        gamma=float(rng.uniform(1.7, 2.5)),
         face_band=(float(rng.uniform(0.5, 1.4)), float(rng.uniform(20, 36))) if rng.random() < 0.9 else (1.0, -60.0),
         clutter=float(rng.uniform(-14, -5)),
         sweep_half_length=25.0,

@@ -60,7 +60,7 @@ PROPERTIES: dict[Tissue, Properties] = {
     Tissue.CORTEX: Properties(1.57, 0.50, 0.42, 0.50, 0.54),
     Tissue.DEEP_GREY: Properties(1.58, 0.55, 0.45, 0.44, 0.48),
     Tissue.VENTRICLE: Properties(1.51, 0.01, 0.03, 1.00, 0.10, 0.5),
-    Tissue.SULCUS: Properties(1.64, 0.60, 4.50, 0.80, 0.26, 0.3, 0.06),
+    Tissue.SULCUS: Properties(1.64, 0.60, 4.00, 0.80, 0.26, 0.3, 0.06),
     Tissue.FALX: Properties(1.72, 0.90, 4.00, 0.28, 0.22, 0.3),
     Tissue.CHOROID_PLEXUS: Properties(1.60, 0.60, 1.20, 0.75, 0.60, 0.3),
     Tissue.VESSEL: Properties(1.61, 0.18, 0.10, 0.15, 0.12, 0.5),
