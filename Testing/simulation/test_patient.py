@@ -1,5 +1,6 @@
 """Heads from real MRI, on a phantom whose tissues are known."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from support.tiny_models import SHARED
 
 from IoUSynthLib.simulation.case import simulate_case
 from IoUSynthLib.simulation.cohort import head_paths, load_head
-from IoUSynthLib.simulation.patient import FILES, TUMOUR_FILE, read_patient
+from IoUSynthLib.simulation.patient import FILES, MANUAL_FILE, TUMOUR_FILE, read_patient
 from IoUSynthLib.simulation.tissues import PROPERTIES, Tissue
 
 #: Arbitrary scanner units of T1, T2 and FLAIR by tissue.
@@ -59,6 +60,24 @@ def test_tissues_and_signals_are_found(folder: Path) -> None:
             assert measured == pytest.approx(getattr(PROPERTIES[tissue], contrast), abs=0.06)
     volumes = {tissue: (head.tissues == tissue).sum() * head.spacing**3 for tissue in Tissue}
     assert volumes[Tissue.LOW_GRADE_TUMOUR] == pytest.approx(4 / 3 * np.pi * 10**3, rel=0.1)
+
+
+def test_what_is_bright_in_flair_is_no_necrosis(folder: Path, tmp_path: Path) -> None:
+    """In a tumour that takes up contrast, a core without is fluid only where FLAIR is dark."""
+    for name in FILES.values():
+        shutil.copy(folder / name, tmp_path / name)
+    flair = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / FILES["FLAIR"])))
+    tumour = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / TUMOUR_FILE))) > 0
+    labels = np.where(tumour, 4, 0)
+    first, second = (half & tumour for half in (np.indices(flair.shape)[0] < 28, np.indices(flair.shape)[0] > 31))
+    labels[first | second] = 1
+    flair[first] *= 0.4
+    write(tmp_path / FILES["FLAIR"], flair)
+    write(tmp_path / MANUAL_FILE, labels)
+    tissues = read_patient(tmp_path).tissues
+    volumes = {tissue: (tissues == tissue).sum() for tissue in (Tissue.NECROSIS, Tissue.LOW_GRADE_TUMOUR)}
+    assert 0.6 < volumes[Tissue.NECROSIS] / volumes[Tissue.LOW_GRADE_TUMOUR] < 1.6
+    assert (tissues == Tissue.HIGH_GRADE_TUMOUR).any()
 
 
 def test_targets_of_a_case_are_the_measured_signals(folder: Path) -> None:

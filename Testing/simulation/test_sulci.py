@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from IoUSynthLib.simulation.scene import sheet_share
-from IoUSynthLib.simulation.sulci import FAR, fold
+from IoUSynthLib.simulation.sulci import FAR, fluid_sheet, fold
 from IoUSynthLib.simulation.tissues import Tissue
 
 SPACING = 0.5
@@ -27,7 +28,8 @@ def test_a_sheet_lies_in_the_middle_also_without_fluid(fluid):
     profile = sheet[20, 20].astype(float)
     assert profile[MIDDLE] == pytest.approx(0, abs=0.1)
     assert profile[[MIDDLE - 2, MIDDLE + 2]] == pytest.approx(1.0, abs=0.25)
-    assert profile[[MIDDLE - 6, MIDDLE + 6]] == pytest.approx(FAR)
+    assert profile[[MIDDLE - 6, MIDDLE + 6]] == pytest.approx(3, abs=0.3)
+    assert profile[[0, 60]] == pytest.approx(FAR)
 
 
 def test_banks_close_over_the_fluid():
@@ -58,3 +60,30 @@ def test_a_sulcus_runs_through_a_low_grade_tumour_and_ends_at_a_cavity():
     assert shares[Tissue.LOW_GRADE_TUMOUR] == pytest.approx(0.8 * shares[Tissue.CORTEX])
     assert shares[Tissue.HIGH_GRADE_TUMOUR] < 0.2 * shares[Tissue.CORTEX]
     assert shares[Tissue.CAVITY] == 0
+
+
+def tilted_sheet(offset, normal=(0.0, 0.6, 0.8)):
+    """T2w less FLAIR of a sheet of 0.5 mm of fluid as MRI of 1 mm shows it, and distances to it in mm."""
+    places = np.moveaxis(np.indices((40, 40, 40)), 0, -1) - 19.5
+    distance = places @ np.array(normal) * SPACING - offset
+    sharp = np.where(np.abs(distance) < 0.25, 0.9, 0.0)
+    return ndimage.gaussian_filter(sharp, 0.5 / SPACING).astype(np.float32), np.abs(distance)
+
+
+def test_fluid_that_mri_shows_is_found_between_voxels():
+    contrast, distance = tilted_sheet(0.2)
+    found = fluid_sheet(contrast, np.full(contrast.shape, Tissue.WHITE_MATTER, np.uint8), SPACING).astype(float)
+    inner = (slice(8, -8),) * 3
+    near = distance[inner] < 0.8
+    assert found[inner][near] == pytest.approx(distance[inner][near], abs=0.15)
+    assert found[inner][distance[inner] > 2].min() > 1.5
+
+
+def test_ventricles_and_rims_of_tumours_are_no_sheets():
+    contrast, distance = tilted_sheet(0.0)
+    tissues = np.where(distance < 3, Tissue.VENTRICLE, Tissue.WHITE_MATTER).astype(np.uint8)
+    assert (fluid_sheet(contrast, tissues, SPACING) == FAR).all()
+    tissues = np.full(contrast.shape, Tissue.WHITE_MATTER, np.uint8)
+    tissues[12:28, 12:28, 12:28] = Tissue.OEDEMA
+    tumour = ndimage.gaussian_filter(np.where(tissues == Tissue.OEDEMA, -0.3, 0.0), 1)
+    assert (fluid_sheet(tumour, tissues, SPACING) == FAR).all()

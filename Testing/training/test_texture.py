@@ -63,7 +63,8 @@ def test_grain_grows_but_structures_stay(image, grainy):
 def test_outside_the_fan_nothing_appears(image, grainy):
     changed = take_over(image, grainy, Fixed(1.0, 1.0))
     assert (changed[:, :, :10] == -1).all()
-    assert changed.min() >= -1 and changed.max() <= 1
+    assert changed.min() >= -1
+    assert changed.max() <= 1
 
 
 def test_next_to_no_fan_says_nothing(image):
