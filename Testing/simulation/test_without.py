@@ -20,7 +20,7 @@ SEED = 37
 
 
 def simulate(head, *without):
-    return simulate_case(head, SEED, SIZE, VOXEL, without=without)
+    return simulate_case(head, SEED, size=SIZE, voxel=VOXEL, without=without)
 
 
 def without_names(parameters, *names):
