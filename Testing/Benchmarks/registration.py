@@ -47,7 +47,7 @@ from IoUSynthLib.registration.rigid import about, rotation_matrix, to_sitk
 from IoUSynthLib.registration.search import Search
 from IoUSynthLib.registration.workflow import RIM_MM, RegistrationResult, eroded, register
 from IoUSynthLib.simulation.case import draw_lesion, draw_pose, simulate_case
-from IoUSynthLib.simulation.cohort import head_paths, load_head
+from IoUSynthLib.simulation.cohort import head_paths, label_map_heads, load_head
 from IoUSynthLib.volume import Volume
 
 BINS = {"0": (0.0, 0.0), "0-4": (0.0, 4.0), "4-8": (4.0, 8.0), "8-12": (8.0, 12.0), "12-16": (12.0, 16.0)}
@@ -74,7 +74,7 @@ class Subject:
 def make_subject(number: int, paths: dict[str, Path]) -> Subject:
     """Simulate and synthesize a case of the test heads, with a lesion that is still there."""
     splits = split_heads(list(paths))
-    names = [name for name in paths if splits[name] == "test"]
+    names = [name for name in label_map_heads(paths) if splits[name] == "test"]
     name = names[number % len(names)]
     head = load_head(paths[name])
     seed = next(seed for seed in range(_SEED + 100 * number, _SEED + 100 * number + 100) if _before(head, seed))

@@ -190,7 +190,7 @@ def tell_apart_by_volume(
     parts = [sample_evenly(real[start::2], PATCHES, rng) for start in (0, 1)]
     results = []
     for known, asked in (parts, parts[::-1]):
-        network = train(known, seen, seed)
+        network = train(known, seen, seed=seed)
         results.append(auc(score(network, unseen), score(network, asked)))
     return results
 

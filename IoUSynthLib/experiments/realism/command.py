@@ -2,8 +2,9 @@
 
     python -m IoUSynthLib.experiments realism --cohort COHORT --real DATA -o FOLDER
 
-``DATA`` holds ``resect/Case4-US-before.nii.gz`` and ``resect_sweep`` (RESECT, Xiao et al. 2017, CC BY 4.0). Written are
-``realism.md`` and ``realism.json``, and on request ``realism.png`` and the classifier's AUC.
+``DATA`` holds ``resect/Case4-US-before.nii.gz`` and ``resect_sweep`` (RESECT, Xiao et al. 2017, CC BY 4.0), and, where
+they are at hand, the other volumes of RESECT that may be learned from in ``resect_us``. Written are ``realism.md`` and
+``realism.json``, and on request ``realism.png`` and the classifier's AUC.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from ...files.volumes import read_volume
 from ...outputs.markdown import markdown_table
 from ...preprocessing import field_of_view
 from ...simulation.planes import cut
-from . import data
+from ...volume import Volume
+from . import data, depth
 from .measures import compare, measure_cohort, measure_real, table
 
 #: Percentile of the field of view that is shown white.
@@ -49,8 +51,13 @@ def run(options: argparse.Namespace) -> int:
     rows = compare(measure_cohort(folders), measured)
     report = {"simulated": True, "cohort": options.cohort.name, "cases": len(folders), "measures": rows}
     text = table(rows, list(real))
+    volumes = depth.read_volumes(options.real)
+    if volumes:
+        volumes[data.CASE] = real[data.CASE][0]
+        report["volumes"] = found = depth.compare(depth.measure_simulated(folders), depth.measure_volumes(volumes))
+        text += f"\n\n{len(volumes)} real volumes:\n\n" + depth.table(found)
     if options.classifier:
-        report["classifier AUC"] = found = classify(options.cohort, real)
+        report["classifier AUC"] = found = classify(options.cohort, real, volumes)
         headings = ["patch classifier, simulated against real", "AUC"]
         text += "\n\n" + markdown_table(headings, [[name, f"{value:.2f}"] for name, value in found.items()])
     options.output.mkdir(parents=True, exist_ok=True)
@@ -62,16 +69,22 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def classify(cohort: Path, real: dict[str, data.Sliced]) -> dict[str, float]:
-    """AUC of the patch classifier: simulated test heads against real volumes."""
-    from .classifier import tell_apart
+def classify(cohort: Path, real: dict[str, data.Sliced], volumes: dict[str, Volume]) -> dict[str, float]:
+    """AUC of the patch classifier: simulated test heads against real volumes, among them ``volumes`` without planes."""
+    from .classifier import tell_apart, tell_apart_by_volume
 
     arrays = {
         test: [read_volume(folder / "ioUS.mha").array for folder in data.split_folders(cohort, test)]
         for test in (False, True)
     }
     sweeps = {n: (volume.array, planes[-1][:3, 3] - planes[0][:3, 3]) for n, (volume, planes, *_) in real.items()}
-    return tell_apart(sweeps, arrays[False], arrays[True])
+    found = tell_apart(sweeps, arrays[False], arrays[True])
+    if volumes:
+        whole = [volume.array for volume in volumes.values()]
+        ways = tell_apart_by_volume(whole, arrays[False], arrays[True])
+        found |= {f"learnt from {half} half of the volumes, tested on the other": value
+                  for half, value in zip(("one", "the other"), ways, strict=True)}  # fmt: skip
+    return found
 
 
 def draw(path: Path, folders: Sequence[Path], real: dict[str, data.Sliced]) -> None:
