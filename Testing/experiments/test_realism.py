@@ -1,5 +1,6 @@
 """Measures of realism have known answers on made images, and agree with what was measured on the real sweep."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from scipy import ndimage
 
 from IoUSynthLib.experiments.__main__ import main
-from IoUSynthLib.experiments.realism import classifier, data, measures
+from IoUSynthLib.experiments.realism import classifier, data, depth, measures
 from IoUSynthLib.files.volumes import write_volume
 from IoUSynthLib.volume import InputError, Volume
 
@@ -230,3 +231,43 @@ def test_fan_of_the_real_case_covers_its_field_of_view():
     planes, grid = data.case_planes(case), data.case_polar_grid()
     frames = measures.polar_slices(case.array, inside, planes, radii=grid[0], angles=grid[1])
     assert np.isfinite(frames.array).mean() > 0.95
+
+
+def test_depth_measures_of_a_made_volume():
+    """A bright face, even tissue of 60 with lines of 180 that fill a twentieth, and a dark deep half."""
+    array = np.full((60, 60, 60), 60.0, np.float32)
+    array[:, :, ::20] = 180
+    array[:, 42:] = 30
+    array[:, :2] = 200
+    inside = np.ones(array.shape, bool)
+    mm = np.broadcast_to(np.arange(60.0)[None, :, None] * 0.8, array.shape)
+    found = depth.measure_depths(array, inside, mm)
+    assert found["fan, ml"] == pytest.approx(60**3 * 0.8**3 / 1000)
+    assert found["face over tissue"] == pytest.approx(200 / 60)
+    assert found["deep over near tissue"] == pytest.approx(0.5)
+    assert found["share of thin bright voxels"] == pytest.approx(0.03, abs=0.01)
+
+
+def test_real_and_simulated_volumes_are_set_side_by_side():
+    real = {"a": {"grain": 1.0}, "b": {"grain": 3.0}, "c": {"grain": float("nan")}}
+    rows = depth.compare([{"grain": value} for value in (0.0, 2.0, 2.5, 9.0)], real)
+    assert rows[0]["real"] == [2.0, 1.0, 3.0]
+    assert rows[0]["within"] == 0.5
+    assert "| grain | 2 (1 to 3) | 2.25 (0.3 to 8.02) | 0.50 |" in depth.table(rows)
+
+
+def test_volumes_of_other_patients_are_told_apart(monkeypatch):
+    """Noise against noise with stripes."""
+    monkeypatch.setattr(classifier, "PATCHES", 24)
+    monkeypatch.setattr(classifier, "train", functools.partial(classifier.train, steps=12))
+    rng = np.random.default_rng(0)
+
+    def volumes(count, stripes):
+        made = rng.uniform(40, 200, (count, 64, 64, 64))
+        made[:, :, ::4] += stripes
+        return list(made)
+
+    found = classifier.tell_apart_by_volume(volumes(4, 0.0), volumes(1, 60.0), volumes(1, 60.0))
+    assert min(found) > 0.8
+    with pytest.raises(ValueError, match="four real volumes are needed"):
+        classifier.tell_apart_by_volume(volumes(3, 0.0), [], [])
