@@ -263,7 +263,7 @@ def test_volumes_of_other_patients_are_told_apart(monkeypatch):
     rng = np.random.default_rng(0)
 
     def volumes(count, stripes):
-        made = rng.uniform(40, 200, (count, 64, 64, 64))
+        made = rng.uniform(40, 200, (count, 40, 40, 40))
         made[:, :, ::4] += stripes
         return list(made)
 
