@@ -54,17 +54,25 @@ def score(prediction: np.ndarray, target: np.ndarray, fan: np.ndarray | None = N
         raise ValueError(f"prediction {prediction.shape} and target {target.shape} differ in shape")
     predicted, true = ((array.astype(np.float32) + 1) / 2 for array in (prediction, target))
     foreground = true > FOREGROUND
-    kept = np.flatnonzero(foreground.mean((1, 2)) >= SLICE_FRACTION)
+    kept = _slices(foreground)
     maps = [structural_similarity(true[k], predicted[k], data_range=1.0, full=True) for k in kept]
     scores = {"SSIM": float(np.mean([mean for mean, _ in maps])) if maps else float("nan")}
     if fan is not None:
         inside = ndimage.binary_erosion(fan, np.ones((1, _WINDOW, _WINDOW)))
         values = [full[inside[k]] for k, (_, full) in zip(kept, maps, strict=True)]
         scores["SSIM fan"] = float(np.concatenate(values).mean()) if values else float("nan")
-    return {**scores, **_voxelwise(predicted, true, foreground), "LPIPS": _lpips(prediction[kept], target[kept])}
+    return {**scores, **_voxelwise(predicted, true, foreground), "LPIPS": lpips(prediction, target)}
 
 
-def _lpips(predicted: np.ndarray, true: np.ndarray) -> float:
+def _slices(foreground: np.ndarray) -> np.ndarray:
+    """Indices of the axial slices that count."""
+    return np.flatnonzero(foreground.mean((1, 2)) >= SLICE_FRACTION)
+
+
+def lpips(prediction: np.ndarray, target: np.ndarray) -> float:
+    """LPIPS alone, as :func:`score` gives it, of the same volumes."""
+    kept = _slices((target.astype(np.float32) + 1) / 2 > FOREGROUND)
+    predicted, true = prediction[kept], target[kept]
     network = perceptual.load()
     if network is None or len(true) == 0 or min(true.shape[1:]) < perceptual.SMALLEST_SIDE:
         return float("nan")

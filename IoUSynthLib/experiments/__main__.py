@@ -16,6 +16,7 @@ EXPERIMENTS = {
     "families": (".families", "the benchmark's families side by side on simulated cases"),
     "overfit": (".overfit", "whether each family can learn two cases by heart"),
     "agreement": (".agreement", "whether synthetic MRI follows the ultrasound, on real ultrasound, too"),
+    "real": (".real.command", "registration, fidelity and outlines on real patients"),
     "realism": (".realism.command", "how close simulated ultrasound is to real ultrasound"),
     "sample-case": (".sample_case", "make the sample case that ships"),
 }

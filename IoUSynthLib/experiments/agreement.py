@@ -145,11 +145,11 @@ def _alignment(image: np.ndarray, inside: np.ndarray) -> float:
 
 
 def measure_result(volume: Volume, result: SynthesisResult) -> dict[str, float]:
-    """Agreement of a synthesis with its input, which must have cubic voxels."""
+    """Agreement of a synthesis of both contrasts with its input, which must have cubic voxels."""
     fan = result.valid.array > 0
     t2w, flair = (result.images[name].array for name in TARGETS)
     ultrasound = normalize_ultrasound(volume.array)
-    expected = result.uncertainty.array
+    expected = None if result.uncertainty is None else result.uncertainty.array
     return measure(ultrasound, fan, t2w=t2w, flair=flair, spacing=volume.spacing[0], uncertainty=expected)
 
 

@@ -20,6 +20,11 @@ _BROUGHT_TO = re.compile(
     r"|(?<=[a-z0-9])(?<!t)2(us|ious|ultrasound|t[12]w?|flair|mri?)(?![a-z])"
 )
 _NOT_AN_IMAGE = re.compile(r"landmark|mask")
+#: A tumour outlined on an ultrasound, as RESECT-SEG (Behboodi et al. 2022) names it: Case1-US-before-tumor. What it
+#: calls Case1-US-after-resection, the outline of a cavity, could as well be an ultrasound.
+_ULTRASOUND_OUTLINE = re.compile(r"(?<![a-z])us[ _-]before[ _-]tumou?r$")
+#: An ultrasound of which nothing had been removed: RESECT's US-before, ReMIND's pre- and post-dura.
+_BEFORE_RESECTION = re.compile(r"(?<![a-z])before|(pre|post)[ _-]?dura")
 _LABELS = re.compile(r"label|seg")
 _ULTRASOUND = re.compile(
     r"ultrasound|(?<![a-z])(io|i)?[ _-]?us(?![a-z])|(?<![a-z])us(pre|post)"
@@ -68,7 +73,7 @@ def role_of_name(name: str) -> str:
     ['ultrasound', 'FLAIR', 'T2w', 'labels']
     """
     name = _BROUGHT_TO.sub(" ", name.lower())
-    if _NOT_AN_IMAGE.search(name):
+    if _NOT_AN_IMAGE.search(name) or is_ultrasound_outline(name):
         return "none"
     if _LABELS.search(name):
         return "labels"
@@ -76,6 +81,28 @@ def role_of_name(name: str) -> str:
         return "ultrasound"
     contrast = contrast_of_name(name)
     return "ultrasound" if contrast == "none" and _ECHO.search(name) else contrast
+
+
+def is_ultrasound_outline(name: str) -> bool:
+    """Tell whether an image of this name is a tumour that was outlined on an ultrasound.
+
+    Examples
+    --------
+    >>> [is_ultrasound_outline(name) for name in ("Case1-US-before-tumor", "Case1-US-before", "FLAIR-tumor")]
+    [True, False, False]
+    """
+    return bool(_ULTRASOUND_OUTLINE.search(name.lower()))
+
+
+def is_before_resection(name: str) -> bool:
+    """Tell whether an ultrasound's name says that nothing had been removed.
+
+    Examples
+    --------
+    >>> [is_before_resection(name) for name in ("Case1-US-before", "USpredura", "Case1-US-during", "ioUS")]
+    [True, True, False, False]
+    """
+    return bool(_BEFORE_RESECTION.search(name.lower()))
 
 
 def contrast_of_name(name: str) -> str:

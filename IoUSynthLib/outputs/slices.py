@@ -11,7 +11,8 @@ from ..constants import COLOURS, LABELS
 from ..volume import Volume
 from .drawing import LARGE, WARNING, Panel, Text, inscribed, masked, outlined, resized
 
-_SIDE = 300  # pixels along the longest side of the grid
+#: Pixels along the longest side of the grid.
+SIDE = 300
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,7 @@ def orthogonal_slices(
     *,
     labels: np.ndarray | None = None,
     doubtful: Collection[str] = (),
+    side: int = SIDE,
 ) -> list[list[Panel]]:
     """Return three rows of panels, the planes of the grid through a voxel, with titles above the first one.
 
@@ -61,11 +63,13 @@ def orthogonal_slices(
         (z, y, x): tumour and cavity, to be outlined.
     doubtful
         Names of the labels whose outline is dashed.
+    side
+        Pixels along the longest side of the grid.
     """
     labels = np.zeros(grid.array.shape, np.uint8) if labels is None else labels
     rows = []
     for axis in range(3):
-        shape = _shape(grid, axis)
+        shape = _shape(grid, axis, side)
         plane = resized(labels.take(centre[axis], axis), shape)
         row = []
         for column in columns:
@@ -84,10 +88,10 @@ def sides(vector: np.ndarray) -> str:
     return "".join(letters[axis] for axis in order if abs(vector[axis]) > 0.4)
 
 
-def _shape(grid: Volume, axis: int) -> tuple[int, int]:
+def _shape(grid: Volume, axis: int, side: int) -> tuple[int, int]:
     """Rows and columns of square pixels of a slice across an array axis; the whole grid is drawn at one scale."""
     extents = np.multiply(grid.size, grid.spacing)[::-1]
-    rows, columns = (max(1, round(_SIDE * extents[other] / max(extents))) for other in range(3) if other != axis)
+    rows, columns = (max(1, round(side * extents[other] / max(extents))) for other in range(3) if other != axis)
     return rows, columns
 
 

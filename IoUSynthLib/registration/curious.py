@@ -11,7 +11,7 @@ import argparse
 import csv
 import fnmatch
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -122,8 +122,8 @@ def random_start(centre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _score(study: Study, options: argparse.Namespace) -> Iterator[Row]:
-    landmarks = read_landmark_pairs([_landmark_file(study, options.cohort)])
-    ultrasound, moving = _read(study, options.mri)
+    landmarks = read_landmark_pairs([landmark_file(study, options.cohort)])
+    ultrasound, moving = read_ultrasound(study), read_mri(study, options.mri)
     made = synthesize(ultrasound, options.model, options.device, StagePrinter(study.name))
     rng = np.random.default_rng(options.seed)
     middle = landmarks[1].mean(axis=0)
@@ -139,23 +139,47 @@ def _score(study: Study, options: argparse.Namespace) -> Iterator[Row]:
         yield Row(study.name, " ".join(moving), number, len(landmarks[0]), before, after, verdict, seconds)
 
 
-def _landmark_file(study: Study, cohort: Path) -> Path:
-    """The .tag of MRI and ultrasound before resection, by its name or beside the images."""
+def landmark_file(study: Study, cohort: Path) -> Path:
+    """The .tag of MRI and ultrasound before resection, by its name or beside the images.
+
+    Raises
+    ------
+    InputError
+        There is none, or more than one.
+    """
     folders = {path.parent for path in study.images}
     tags = [path for path in cohort.rglob("*.tag") if path.stem.startswith(f"{study.patient}-MRI-before")]
     tags = tags or sorted(path for folder in folders for path in folder.glob("*.tag"))
+    tags = list({path.read_bytes(): path for path in tags}.values())  # RESECT comes as NIfTI and as MINC, with both
     if len(tags) != 1:
         found = ", ".join(path.name for path in tags) or "none"
         raise InputError(f"{study.name}: one .tag of MRI and ultrasound landmarks is needed, found {found}")
     return tags[0]
 
 
-def _read(study: Study, patterns: list[str]) -> tuple[Volume, dict[str, Volume]]:
-    """The ultrasound, and the MRI by contrast."""
+def read_ultrasound(study: Study) -> Volume:
+    """The ultrasound of a study.
+
+    Raises
+    ------
+    InputError
+        There is none, more than one, or it cannot be used.
+    """
     ultrasound = [path for path in study.images if role_of(path) == "ultrasound"]
     if len(ultrasound) != 1:
         found = ", ".join(path.name for path in ultrasound) or "none"
         raise InputError(f"{study.name}: one ultrasound volume is needed, found {found}")
+    return check_ultrasound(read_volume(ultrasound[0]), str(ultrasound[0]))
+
+
+def read_mri(study: Study, patterns: Sequence[str] = ("*",)) -> dict[str, Volume]:
+    """The MRI of a study by contrast, of those whose file names match one of the patterns.
+
+    Raises
+    ------
+    InputError
+        There is none, two are of one contrast, or one cannot be used.
+    """
     moving: dict[str, Volume] = {}
     for path in study.images:
         contrast = role_of(path)
@@ -166,7 +190,7 @@ def _read(study: Study, patterns: list[str]) -> tuple[Volume, dict[str, Volume]]
         moving[contrast] = check_input(read_volume(path), str(path))
     if not moving:
         raise InputError(f"{study.name}: holds no MRI of the names asked for; put the contrast into its name")
-    return check_ultrasound(read_volume(ultrasound[0]), str(ultrasound[0])), moving
+    return moving
 
 
 def _write(path: Path, rows: list[Row]) -> None:

@@ -345,6 +345,34 @@ def target_registration_errors(
     return np.linalg.norm(mapped - moving, axis=1)
 
 
+def fit_rigid(moving: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+    """4x4 matrix of the rotation and shift that bring landmarks of the ultrasound nearest to those of the MRI.
+
+    Least squares over the landmarks (Horn 1987, J. Opt. Soc. Am. A 4:629).
+
+    Parameters
+    ----------
+    moving, fixed
+        (n, 3) landmarks of the MRI and of the ultrasound, LPS mm.
+
+    Examples
+    --------
+    >>> fixed = np.array([[0.0, 0, 0], [10, 0, 0], [0, 20, 0], [0, 0, 30]])
+    >>> fit_rigid(fixed + [1, 2, 3], fixed)[:3, 3].round(6).tolist()
+    [1.0, 2.0, 3.0]
+    """
+    import SimpleITK as sitk
+
+    transform = sitk.LandmarkBasedTransformInitializer(
+        sitk.VersorRigid3DTransform(), fixed.ravel().tolist(), moving.ravel().tolist()
+    )
+    mapped = [transform.TransformPoint(point) for point in [[0.0] * 3, *np.eye(3).tolist()]]
+    matrix = np.eye(4)
+    matrix[:3, 3] = mapped[0]
+    matrix[:3, :3] = (np.array(mapped[1:]) - mapped[0]).T
+    return matrix
+
+
 def summarise(errors: np.ndarray) -> dict[str, float]:
     """Return mean, largest and root mean square of errors in mm, rounded to 0.001 mm.
 

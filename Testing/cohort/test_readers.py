@@ -30,6 +30,8 @@ def touch(folder: Path, *names: str) -> None:
     ("T2star.nii", "MRI"), ("T2*.nii", "MRI"), ("t2_star_tra.nii", "MRI"), ("T2map.nii", "MRI"),
     ("T2_FFE.nii", "MRI"), ("t2_fl2d_tra_hemo.nii", "MRI"), ("t2_tirm_cor.nii", "MRI"), ("pd+t2_tse_tra.nii", "MRI"),
     ("tumor_T2_seg.nrrd", "labels"), ("Case4-US-landmarks.nii.gz", "none"), ("ioUS_mask.nrrd", "none"),
+    ("Case1-US-before-tumor.nii.gz", "none"), ("us_before_tumour.nrrd", "none"),
+    ("us_after_resection.nii.gz", "ultrasound"), ("us-before-tumor-resection.nii.gz", "ultrasound"),
 ])  # fmt: skip
 def test_names_tell_what_an_image_is(name: str, role: str) -> None:
     assert role_of(Path(name)) == role

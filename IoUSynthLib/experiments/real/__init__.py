@@ -1,0 +1,1 @@
+"""What the models and the registration are worth on real patients."""
