@@ -84,9 +84,10 @@ def run(options: argparse.Namespace) -> int:
     if not report.patients:
         raise InputError(f"{options.data}: not one patient could be measured; the lines above say why")
     text = report.write(options.output)
-    for name, found in report.patients.items() if options.register else ():
-        found["registration"] = register_patient(readers[name](), models, options)
-        text = report.write(options.output) if found["registration"] else text
+    ready = [name for name, found in report.patients.items() if "landmarks" in found and found["mri"]]
+    for name in ready if options.register else ():
+        report.patients[name]["registration"] = register_patient(readers[name](), models, options)
+        text = report.write(options.output)
     if options.page:
         report.renew(options.page)
     print(text)
@@ -136,9 +137,7 @@ def _measure_model(patient: Patient, model: Model, parts: Parts, *, options: arg
 
 
 def register_patient(patient: Patient, models: Sequence[Model], options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Every registration of a patient, from each start by each measure, as far as not done yet."""
-    if not patient.mri or not patient.landmarks:
-        return []
+    """Every registration of a patient with MRI and landmarks, from each start by each measure, as far as not done."""
     parts, runs = _parts(patient, options.output), []
     syntheses = {model: _synthesis(patient, model, options.device) for model in models}
     for number, start in enumerate(starts(patient, options.starts, options.seed)):

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...constants import MARK
+from ...constants import COLOURS, MARK
 from ...outputs.drawing import (
     LARGE,
     WARNING,
+    Panel,
     Text,
-    captioned,
     grey,
     grid,
     heat,
@@ -30,15 +30,17 @@ from .patients import Patient
 
 TITLES = ("ioUS", "synthetic T2w", "synthetic FLAIR", "expected error", "outline on ioUS", "MRI, acquired")
 #: Pixels along the longest side of the fan.
-SIDE = 220
+SIDE = 200
+#: Height of the letters above a row.
+_CAPTION = 16
 #: The expected error, as a fraction of the intensity range, that is drawn white.
 _WHITE_ERROR = 0.3
 #: Colour of outlines that somebody drew.
 _DRAWN = (90, 255, 120)
 _LEGEND = (
-    Text("tumour as outlined, dashed where doubtful", swatch=(255, 214, 0)), Text("cavity", swatch=(0, 200, 255)),
-    Text("as somebody drew it", swatch=_DRAWN),
-    Text(f"expected error: black 0, white {_WHITE_ERROR:.0%}; dark grey: no data"),
+    Text("tumour, dashed where doubtful", _CAPTION, swatch=COLOURS["tumour"]),
+    Text("cavity", _CAPTION, swatch=COLOURS["cavity"]), Text("as somebody drew it", _CAPTION, swatch=_DRAWN),
+    Text(f"expected error: black 0, white {_WHITE_ERROR:.0%}; dark grey: no data", _CAPTION),
 )
 
 
@@ -67,9 +69,14 @@ def draw_row(patient: Patient, result: SynthesisResult) -> np.ndarray:
 
 def write_sheet(rows: dict[str, np.ndarray], path: Path, *, title: str) -> None:
     """Write rows of :func:`draw_row`, by caption, as one picture in the format of the file's suffix."""
-    images = [np.split(row, len(TITLES), axis=1) for row in rows.values()]
+    panels = []
+    for caption, row in rows.items():
+        titles = [[Text(name, LARGE)] if not panels else [] for name in TITLES]
+        titles[0].append(Text(caption, _CAPTION))
+        images = np.split(row, len(TITLES), axis=1)
+        panels.append([Panel(image, above) for image, above in zip(images, titles, strict=True)])
     footer = [[Text(title, LARGE)], [Text(f"Real ultrasound; T2w, FLAIR, error and outlines: {MARK}", LARGE, WARNING)]]
-    save(grid(captioned(images, [Text(name) for name in TITLES], list(rows)), [*footer, list(_LEGEND)]), path)
+    save(grid(panels, [*footer, list(_LEGEND)]), path)
 
 
 def read_row(path: Path) -> np.ndarray:
@@ -106,7 +113,7 @@ def _acquired(
     centre, axis = place
     reference = patient.reference
     images = reference.images if reference else {}
-    name = next((name for name in ("FLAIR", "T2w", *images) if name in images), "none")
+    name = next((name for name in ("FLAIR", "T2w", *images) if name in images), "no MRI")
     array = images[name][box] if reference else np.zeros(volume.array.shape, np.float32)
     seen = (patient.fan.array > 0)[box] & (reference.seen[box] if reference else False)
     column = Column(TITLES[5], grey(array, *limits(array, seen)), seen)

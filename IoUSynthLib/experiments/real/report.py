@@ -55,10 +55,13 @@ class Report:
     def text(self) -> str:
         """All tables, and what could not be measured."""
         names = " and ".join(model.label for model in self.models)
-        count = f"{len(self.patients)} real patient{'s' if len(self.patients) > 1 else ''}"
-        parts = [f"Real: {count} of {self.data}, with {names}; IoUSynth {__version__}."]
+        parts = [f"{self._count}, with {names}; IoUSynth {__version__}."]
         parts.append(text_of(self.patients, rows_of(self.patients)))
         return "\n\n".join([*parts, *self._missing()])
+
+    @property
+    def _count(self) -> str:
+        return f"{len(self.patients)} real patient{'s' if len(self.patients) > 1 else ''}"
 
     def write(self, output: Path) -> str:
         """Write text, figures and picture into a folder, and return the text.
@@ -82,7 +85,7 @@ class Report:
     def draw(self, path: Path) -> None:
         """Write the contact sheet, in the format of the file's suffix."""
         rows = {self._caption(patient, model): row for (patient, model), row in self.pictures.items()}
-        write_sheet(rows, path, title=f"{self.data}, IoUSynth {__version__}")
+        write_sheet(rows, path, title=f"{self._count}; IoUSynth {__version__}")
 
     def renew(self, page: Path) -> None:
         """Put the text in the place of that which a page holds, and the contact sheet beside it, as JPEG.

@@ -81,7 +81,7 @@ def medians(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
         row["patient"] = f"median of {len(same)}"
         for key in dict.fromkeys(key for one in same for key in one):
             values = [one[key] for one in same if isinstance(one.get(key), float)]
-            row |= {key: float(np.median(values))} if values and key not in names else {}
+            row |= {key: float(np.median(values))} if len(values) > 1 and key not in names else {}
         found.append(row)
     return found
 
