@@ -17,7 +17,6 @@ from IoUSynthLib.models.bundle import load
 from IoUSynthLib.models.write import LICENCE_IN_FILE, LICENCE_NOT_STATED, Provenance
 from IoUSynthLib.synthesis.quality import assess_quality
 from IoUSynthLib.training import release
-from IoUSynthLib.training.presets import PRESETS
 from IoUSynthLib.training.release import export_run
 from IoUSynthLib.volume import InputError
 
@@ -178,16 +177,14 @@ def test_export_is_a_bundle_that_the_operating_room_opens(tmp_path, monkeypatch)
     assert (tmp_path / "own" / "LICENSE").read_text() == "a licence"
 
 
-def test_a_segmenter_of_volumes_is_released_as_one(tmp_path, monkeypatch):
-    pytest.importorskip("onnxscript")
-    folder = write_run(monkeypatch, tmp_path / "run", "lesion-3d")
-    export_run(folder, tmp_path / "own", torchscript=False)
-    bundle = load(tmp_path / "own")
-    assert not (tmp_path / "own" / "models" / "model.ts").exists()
+def test_a_segmenter_of_volumes_is_released_as_one(released_segmenter):
+    bundle, stage = released_segmenter
+    assert not (bundle.path / "models" / "model.ts").exists()
+    assert machine_names(bundle.path) == []
     assert (bundle.regime, bundle.spacing, bundle.slice_axes, len(bundle.window)) == ("3D", (1.6,) * 3, (), 3)
     image = np.random.default_rng(0).uniform(-1, 1, (3, 32, 16, 48)).astype(np.float32)
     found = predict(open_session(bundle, "cpu"), image, np.ones(image.shape[1:], bool), bundle)
     torch.manual_seed(1)
-    network = PRESETS["lesion-3d"].last.network().eval()
+    network = stage.network().eval()
     expected = network(torch.from_numpy(image)[None])[0].detach().numpy()
     assert np.allclose(found, expected, atol=1e-4)

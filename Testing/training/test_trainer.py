@@ -199,7 +199,11 @@ def test_what_is_taken_out_of_an_export_changes_nothing_that_it_computes(tmp_pat
     onnxruntime = pytest.importorskip("onnxruntime")
     from IoUSynthLib.training import export
 
-    network, image = build("unet", "2.5D", ("T2w",), features=FEATURES).eval(), torch.randn(2, 3, 32, 32)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.BatchNorm2d(8), torch.nn.LeakyReLU(0.1), torch.nn.MaxPool2d(2),
+        torch.nn.Upsample(scale_factor=2), torch.nn.Conv2d(8, 1, 3, padding=1),
+    ).eval()  # fmt: skip
+    image = torch.randn(2, 3, 32, 32)
     files = graph, script = tmp_path / "model.onnx", tmp_path / "model.ts"
     export._write_onnx(network, {"image": image}, [[0]], path=graph)
     torch.jit.trace(network, image, check_trace=False).save(str(script))
@@ -214,6 +218,16 @@ def test_what_is_taken_out_of_an_export_changes_nothing_that_it_computes(tmp_pat
     export.strip_torchscript(script)
     assert machine_names(tmp_path) == []
     assert all(map(np.array_equal, before, outputs()))
+
+
+def test_weights_in_half_precision_take_half_the_room(tmp_path):
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(4)
+    network, files = torch.nn.Conv2d(16, 32, 3, padding=1), [tmp_path / name for name in ("whole.onnx", "half.onnx")]
+    differences = [export_onnx(network, 16, file, half=file.stem == "half") for file in files]
+    assert machine_names(tmp_path) == []
+    assert differences[0] < 1e-5 < differences[1] < 1e-2
+    assert files[0].stat().st_size - files[1].stat().st_size > 1.8 * network.weight.numel()
 
 
 def test_unknown_names_are_refused(tmp_path):
