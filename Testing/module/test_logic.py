@@ -39,6 +39,8 @@ def test_module_imports_fast_and_without_heavy_packages(scene):
         line = next((line for line in done.stdout.splitlines() if line.startswith("RESULT")), done.stderr)
         assert line.endswith("[] False")
         seconds.append(float(line.split()[1]))
+        if seconds[-1] < 0.3:  # else the machine may have been busy
+            break
     assert min(seconds) < 0.3
 
 
