@@ -4,32 +4,47 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from support import toy_run
 
 from IoUSynthLib.training.distributed import World
 from IoUSynthLib.volume import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = Path(__file__).parent / "toy_run.py"
 STEPS = 14
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
-def start(*arguments, launcher=()):
+def run_two(*arguments):
+    """Run two processes by torchrun."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *launcher, str(SCRIPT), *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, *TORCHRUN, toy_run.__file__, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
 
 
-def finish(process):
-    output, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    return output
+def start_two(*arguments):
+    """Two processes with the variables that torchrun would set."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    return [
+        toy_run.start(*arguments, environment={**address, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(2)
+    ]
+
+
+def finish(*runs):
+    """What they print, once they have ended."""
+    outputs = [run.finish() for run in runs]
+    assert [run.process.exitcode for run in runs] == [0] * len(runs)
+    return outputs
 
 
 def weights(folder, rank=0):
@@ -37,29 +52,29 @@ def weights(folder, rank=0):
     return {f"{part} {name}": value for part, tensors in state.items() for name, value in tensors.items()}
 
 
-def kill_at(process, step):
+def kill_at(run, step):
     """Kill the process while it works on batch number ``step``."""
-    for line in process.stdout:
+    for line in run.stdout:
         if line.strip() == f"batch {step}":
-            os.kill(process.pid, signal.SIGKILL)
+            os.kill(run.process.pid, signal.SIGKILL)
             break
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    run.finish()
+    assert run.process.exitcode == -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """An uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
-    finish(start(folder, STEPS))
+    finish(toy_run.start(folder, STEPS))
     return folder
 
 
 def test_a_run_killed_twice_reaches_the_very_same_weights(whole, tmp_path):
     first, second = sorted(random.sample(range(1, STEPS), 2))
     for step in (first, second):
-        kill_at(start(tmp_path, STEPS), step)
-    finish(start(tmp_path, STEPS))
+        kill_at(toy_run.start(tmp_path, STEPS), step)
+    finish(toy_run.start(tmp_path, STEPS))
     for name, value in weights(whole).items():
         assert torch.equal(value, weights(tmp_path)[name]), f"{name} after kills at {first} and {second}"
     curve = (tmp_path / "curve.csv").read_text()
@@ -68,9 +83,9 @@ def test_a_run_killed_twice_reaches_the_very_same_weights(whole, tmp_path):
 
 
 def test_two_processes_hold_the_same_weights(whole, tmp_path):
-    output = finish(start(tmp_path, 5, launcher=TORCHRUN))
-    drawn = sorted(map(int, re.findall(r"batch (\d+)", output)))
-    assert drawn == [*range(5), *range(2**32, 2**32 + 5)]
+    outputs = finish(*start_two(tmp_path, 5))
+    drawn = [[int(number) for number in re.findall(r"batch (\d+)", output)] for output in outputs]
+    assert drawn == [list(range(5)), list(range(2**32, 2**32 + 5))]
     first, second = weights(tmp_path, 0), weights(tmp_path, 1)
     assert len(first) > 20
     for name, value in first.items():
@@ -81,10 +96,8 @@ def test_two_processes_hold_the_same_weights(whole, tmp_path):
 
 
 def test_two_processes_learn_as_one_with_twice_the_batch(tmp_path):
-    runs = {"two": start(tmp_path / "two", 6, "plain", launcher=TORCHRUN), "one": start(tmp_path / "one", 6, "joined")}
-    runs["half"] = start(tmp_path / "half", 6, "plain")
-    for run in runs.values():
-        finish(run)
+    run_two(tmp_path / "two", 6, "plain")
+    finish(toy_run.start(tmp_path / "one", 6, "joined"), toy_run.start(tmp_path / "half", 6, "plain"))
     two, one, half = (weights(tmp_path / name) for name in ("two", "one", "half"))
     moved = [float((half[name] - one[name]).norm()) for name in one if name.startswith("network")]
     apart = [float((two[name] - one[name]).norm()) for name in one if name.startswith("network")]

@@ -2,11 +2,19 @@
 
 ``python toy_run.py FOLDER STEPS [plain|joined]`` prints the number of every batch before it is drawn and leaves the
 process's last weights in ``FOLDER/weights-<rank>.pt``. "plain" leaves out what depends on how batches are divided;
-"joined" does too, and one process draws what two would.
+"joined" does too, and one process draws what two would. :func:`start` does the same without importing PyTorch anew.
 """
 
+from __future__ import annotations
+
+import multiprocessing
+import os
 import sys
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -75,6 +83,39 @@ def main(folder: Path, steps: int, mode: str = "") -> None:
     if not mode:
         state["discriminator"] = adversary.discriminator.state_dict()
     torch.save(state, folder / f"weights-{trainer.world.rank}.pt")
+
+
+def start(folder: Path, steps: int, mode: str = "", *, environment: Mapping[str, str] | None = None) -> Started:
+    """Start it as a process of its own, forked off one that has imported all this; ``environment`` is added to."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "torch._dynamo", "monai.networks.nets"])
+    reader, writer = context.Pipe(duplex=False)
+    arguments = (writer, dict(environment or {}), folder, steps, mode)
+    process = context.Process(target=_run_as_process, args=arguments)
+    process.start()
+    writer.close()
+    with reader:
+        return Started(process, os.fdopen(os.dup(reader.fileno())))
+
+
+class Started:
+    """A process, and what it prints."""
+
+    def __init__(self, process: BaseProcess, stdout: TextIO) -> None:
+        self.process, self.stdout = process, stdout
+
+    def finish(self) -> str:
+        """Wait for its end, and return what it has printed since the last line that was read."""
+        with self.stdout:
+            output = self.stdout.read()
+        self.process.join()
+        return output
+
+
+def _run_as_process(stdout: Connection, environment: Mapping[str, str], *arguments: object) -> None:
+    os.environ.update(environment)
+    os.dup2(stdout.fileno(), 1)
+    main(*arguments)
 
 
 if __name__ == "__main__":
