@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from IoUSynthLib.experiments.real.models import Model
 from IoUSynthLib.experiments.real.parts import Parts
 from IoUSynthLib.experiments.real.patients import find_patients
 from IoUSynthLib.experiments.real.report import BEGIN, END, Report
-from IoUSynthLib.files.volumes import write_volume
+from IoUSynthLib.files.volumes import read_volume, write_volume
 from IoUSynthLib.preprocessing import field_of_view, normalize_ultrasound, resample_to_spacing
 from IoUSynthLib.registration.landmarks import fit_rigid
 from IoUSynthLib.registration.rigid import about
@@ -258,6 +259,29 @@ def test_the_standard_score_of_what_is_outlined() -> None:
     assert measures.standard_score(image, np.zeros_like(fan), fan) is None
 
 
+def test_an_outline_is_compared_with_what_somebody_drew_and_with_flair(cohort: Path) -> None:
+    """Two boxes inside the fan that share half of their voxels, and one voxel drawn outside it."""
+    patient = find_patients(cohort)["case1"]()
+    fan = patient.fan.array > 0
+    low = [int(value) for value in np.argwhere(fan).mean(axis=0)]
+    drawn, found = np.zeros(fan.shape, bool), np.zeros(fan.shape, np.uint8)
+    drawn[low[0] : low[0] + 4, low[1] : low[1] + 4, low[2] : low[2] + 4] = True
+    found[low[0] + 2 : low[0] + 6, low[1] : low[1] + 4, low[2] : low[2] + 4] = 1
+    assert fan[drawn | (found > 0)].all()
+    drawn[~fan & (np.cumsum(~fan.ravel()).reshape(fan.shape) == 1)] = True
+    report = {
+        "volumes_ml": {"tumour": 0.1}, "doubtful": ["tumour"], "expected_dice": {"tumour": 0.2}, "companion": None,
+        "segmenter": {"name": "lesion-3d", "version": "1.0"},
+    }
+    result = SimpleNamespace(report=report, segmentation=patient.fan.with_array(found))
+    scores = measures.outlined(replace(patient, tumour=drawn), result)
+    assert scores["Dice"] == pytest.approx(0.5)
+    assert (scores["ml"], scores["expected Dice"], scores["doubtful"]) == (0.1, 0.2, True)
+    assert scores["on"] == "lesion-3d 1.0"
+    flair, rest = patient.reference.images["FLAIR"], fan & patient.reference.seen & (found == 0)
+    assert scores["z"]["FLAIR"] == pytest.approx((flair[found > 0].mean() - flair[rest].mean()) / flair[rest].std())
+
+
 def test_medians_are_taken_over_the_patients_of_one_kind() -> None:
     rows = [
         {"patient": name, "MRI": "FLAIR", "by": "LC2", "model": model, "from it": value, "its verdict": "failed"}
@@ -331,6 +355,7 @@ def test_the_command_measures_draws_and_goes_on(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     """The tiny generator's FLAIR follows the ultrasound as the made-up FLAIR does, its T2w inverts it."""
+    shutil.rmtree(cohort / "case3")
     page = tmp_path / "page.md"
     page.write_text(f"# Page\n\n{BEGIN}\nold\n{END}\n\nLast words.\n", encoding="utf-8")
     arguments = ["real", str(cohort), "-o", str(tmp_path / "out"), "--starts", "1", "--page", str(page)]
@@ -341,18 +366,15 @@ def test_the_command_measures_draws_and_goes_on(
     figures = json.loads((tmp_path / "out" / "real.json").read_text())
     assert figures["real"] is True
     model = next(iter(figures["models"]))
-    first, second, third = (figures["patients"][name] for name in ("case1", "case2", "case3"))
+    first, second = (figures["patients"][name] for name in ("case1", "case2"))
     assert first["models"][model]["fidelity"]["FLAIR"]["synthetic"]["FLAIR"]["r"] > 0.9
     assert set(first["models"][model]["fidelity"]["FLAIR"]["synthetic"]) == {"FLAIR"}
     assert second["models"][model]["fidelity"]["T1w"]["synthetic"]["T2w"]["r"] < -0.9
-    assert "fidelity" not in third["models"][model]
-    assert "registration" not in third
-    assert all(found["models"][model]["edges"]["FLAIR against ultrasound"] > 0.9 for found in (first, second, third))
+    assert all(found["models"][model]["edges"]["FLAIR against ultrasound"] > 0.9 for found in (first, second))
     text = (tmp_path / "out" / "real.md").read_text()
     assert "| case1 | FLAIR | both: register | ious2mr-2.5d 0.0.1 | 0.00 | 5.00 | 1.00 | agrees |" in text
-    assert "- case3: t1_prewarped.nii.gz: was deformed by others" in text
     assert "- case1, case2: LPIPS: its weights are not here" in text
-    assert page.read_text().startswith(f"# Page\n\n{BEGIN}\n\n3 real patients, with ious2mr-2.5d 0.0.1")
+    assert page.read_text().startswith(f"# Page\n\n{BEGIN}\n\n2 real patients, with ious2mr-2.5d 0.0.1")
     assert page.read_text().endswith(f"{END}\n\nLast words.\n")
     with Image.open(tmp_path / "out" / "real.png") as sheet, Image.open(tmp_path / "page.jpg") as picture:
         assert sheet.width <= 2000
@@ -370,6 +392,8 @@ def test_two_models_stand_side_by_side(cohort: Path, tmp_path: Path) -> None:
     """The other model's FLAIR inverts the ultrasound."""
     for name in ("case2", "case3"):
         shutil.rmtree(cohort / name)
+    ultrasound = read_volume(cohort / "case1" / "us_before.nii.gz")
+    write_volume(cohort / "case1" / "us_before_tumor.nii.gz", ultrasound.with_array(ultrasound.array > 150))
     other = write_kind(tmp_path / "models" / "inverted", "2.5D", ["FLAIR"])
     arguments = ["real", str(cohort), "-o", str(tmp_path / "out"), "--no-registration"]
     assert main([*arguments, "--baseline-model", str(other)]) == 0
@@ -378,6 +402,7 @@ def test_two_models_stand_side_by_side(cohort: Path, tmp_path: Path) -> None:
     first, second = figures["patients"]["case1"]["models"].values()
     assert first["fidelity"]["FLAIR"]["synthetic"]["FLAIR"]["r"] > 0.9
     assert second["fidelity"]["FLAIR"]["synthetic"]["FLAIR"]["r"] < -0.9
+    assert 0 < first["outline"]["Dice"] <= 1
     assert "uncertainty" not in second["fidelity"]["FLAIR"]
     text = (tmp_path / "out" / "real.md").read_text()
     assert "| case1 | FLAIR | synthetic FLAIR | inverted 0.0.1, baseline | -" in text
@@ -403,9 +428,13 @@ def test_one_bad_patient_does_not_stop_the_others(
 ) -> None:
     shutil.rmtree(cohort / "case1")
     (cohort / "case2" / "us_before.nii.gz").write_bytes(b"no image")
-    assert main(["real", str(cohort), "-o", str(tmp_path / "out"), "--no-registration"]) == 0
+    assert main(["real", str(cohort), "-o", str(tmp_path / "out")]) == 0
     figures = json.loads((tmp_path / "out" / "real.json").read_text())
     assert list(figures["patients"]) == ["case3"]
+    (measured,) = figures["patients"]["case3"]["models"].values()
+    assert set(measured) == {"outline", "edges"}
+    assert "registration" not in figures["patients"]["case3"]
+    assert "- case3: t1_prewarped.nii.gz: was deformed by others" in (tmp_path / "out" / "real.md").read_text()
     assert "us_before.nii.gz" in figures["left out"]["case2"]
     assert "case2: left out: " in capsys.readouterr().err
 

@@ -78,7 +78,7 @@ class Report:
             "patients": self.patients, "tables": rows_of(self.patients), "left out": self.left_out,
         }  # fmt: skip
         _write(output / FIGURES, json.dumps(_rounded(figures), indent=1, allow_nan=False) + "\n")
-        _write(output / TEXT, f"# Real patients\n\n{text}\n")
+        _write(output / TEXT, f"## Real patients\n\n{text}\n")
         self.draw(output / PICTURE)
         return text
 
@@ -114,7 +114,7 @@ class Report:
         for name, reason in self.left_out.items():
             reasons.setdefault(f"everything: {reason}", []).append(name)
         lines = [f"- {', '.join(names)}: {reason}" for reason, names in reasons.items()]
-        return ["## What could not be measured", "\n".join(lines)] if lines else []
+        return ["### What could not be measured", "\n".join(lines)] if lines else []
 
     def _caption(self, patient: str, model: str) -> str:
         found = self.patients[patient]["models"][model]

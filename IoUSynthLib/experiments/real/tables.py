@@ -16,30 +16,30 @@ from .starts import METHODS
 
 #: What stands above each table.
 TEXTS = {
-    "registration": """## Registration
+    "registration": """### Registration
 
 Mean distance of the landmarks in mm (TRE). "rigid fit" is what the best rigid fit of the landmarks themselves leaves.
 The random starts shift the MRI by 3 to 10 mm and turn it by up to 5 degrees. The verdict is `register`'s own; where it
 says failed, the MRI stays where it was.""",
-    "fidelity": f"""## Fidelity
+    "fidelity": f"""### Fidelity
 
 Inside the fan less {RIM_VOXELS} voxels, the MRI at its place by a rigid fit of the landmarks: Pearson's correlation r,
 and PSNR for a range of 1 after the straight line (gain and offset) that brings the image nearest to the MRI. The line
 also turns an image upside down where that helps, so that r alone says whether bright is bright. A constant and the
 monotone map know the answer: they are fitted to this MRI. A synthesis is worth something where it beats them and the
 smoothed ultrasound.""",
-    "other contrasts": """## Against T1w, or another contrast, where there is neither T2w nor FLAIR
+    "other contrasts": """### Against T1w, or another contrast, where there is neither T2w nor FLAIR
 
 Correlation with sign: T2w and FLAIR show other things than T1w, so that it need be neither high nor positive.""",
-    "expected error": """## Expected error
+    "expected error": """### Expected error
 
 Rank correlation (Spearman) of the error that the model expects with the true absolute error after the best straight
 line: 1 where it knows where it errs, 0 where it does not.""",
-    "outlines": """## Outlines of the tumour
+    "outlines": """### Outlines of the tumour
 
 Dice with what somebody drew, where that is at hand. z: mean of the MRI inside the outline less that in the rest of the
 fan, in standard deviations of the rest; FLAIR shows most tumours bright.""",
-    "edges and sheets": """## Edges and sheets
+    "edges and sheets": """### Edges and sheets
 
 What can be asked without an MRI: whether synthetic MRI follows the ultrasound.
 `python -m IoUSynthLib.experiments agreement` says what each column means.""",
@@ -172,12 +172,11 @@ def _outlines(patient: str, found: Mapping[str, Any]) -> list[Row]:
     rows = []
     for model, measured in found["models"].items():
         outline = measured["outline"]
-        row = {"patient": patient, "model": model, "tumour ml": float(outline["ml"])}
+        row = {"patient": patient, "model": model, "outlined by": outline["on"], "tumour ml": float(outline["ml"])}
         row["expected Dice"] = outline.get("expected Dice")
         row["doubtful"] = ("yes" if outline["doubtful"] else "no") if outline["ml"] else "nothing outlined"
         row |= {"Dice": outline["Dice"]} if "Dice" in outline else {}
-        row |= {f"z in {name}": value for name, value in outline.get("z", {}).items()}
-        rows.append(row | {"outlined by": outline["on"]})
+        rows.append(row | {f"z in {name}": value for name, value in outline.get("z", {}).items()})
     return rows
 
 
