@@ -22,12 +22,14 @@ screenshots: $(ENVIRONMENT)/host
 	$(RUN) Testing/screenshots.py
 
 # Two processes of one thread each: most tests do little arithmetic, or wait.
+ONE_THREAD := OMP_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1
+
 test: $(ENVIRONMENT)/everything lint
-	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist worksteal
+	$(ONE_THREAD) $(RUN) -m pytest --numprocesses 2 --dist worksteal
 
 # With the tests that are marked as long: all 48 presets of the families. About half an hour.
 test-all: $(ENVIRONMENT)/everything lint
-	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadgroup -m "long or not long"
+	$(ONE_THREAD) $(RUN) -m pytest --numprocesses 2 --dist loadgroup -m "long or not long"
 
 lint: $(ENVIRONMENT)/everything
 	$(RUN) -m ruff check .

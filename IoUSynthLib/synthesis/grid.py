@@ -6,6 +6,7 @@ the ultrasound, or those of the patient.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -183,13 +184,25 @@ def extend(array: np.ndarray, valid: np.ndarray, steps: int = 3) -> np.ndarray:
     steps
         How many voxels to go.
     """
-    import SimpleITK as sitk
-
-    result = np.where(valid, array, 0).astype(np.float32)
-    known = valid.astype(np.float32)
+    result, known = np.where(valid, array, 0).astype(np.float32), valid.copy()
     for _ in range(steps):
-        total, weight = (sitk.GetArrayFromImage(sitk.Mean(sitk.GetImageFromArray(a), [1] * 3)) for a in (result, known))
-        fresh = (known == 0) & (weight > 1e-6)
-        result[fresh] = total[fresh] / weight[fresh]
-        known[fresh] = 1.0
+        values, there = (np.pad(part, 1, mode="edge") for part in (result, known))
+        fresh = _reached(there) & ~known
+        _, rows, columns = values.shape
+        place = np.ravel_multi_index(np.nonzero(np.pad(fresh, 1)), values.shape)
+        steps_to = [(z * rows + y) * columns + x for z, y, x in itertools.product((-1, 0, 1), repeat=3)]
+        total, weight = (
+            (sum(part.ravel()[place + step].astype(np.float64) for step in steps_to) / len(steps_to)).astype(np.float32)
+            for part in (values, there)
+        )
+        result[fresh] = total / weight
+        known |= fresh
     return result
+
+
+def _reached(padded: np.ndarray) -> np.ndarray:
+    """The voxels of a mask and all their neighbours; the mask has a rim of a voxel, which falls away."""
+    for axis in range(3):
+        along = np.moveaxis(padded, axis, 0)
+        padded = np.moveaxis(along[:-2] | along[1:-1] | along[2:], 0, axis)
+    return padded
