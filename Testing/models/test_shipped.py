@@ -13,6 +13,7 @@ from IoUSynthLib.evaluation.tables import fidelity_table, overlap_table, trust_t
 from IoUSynthLib.files.volumes import read_volume
 from IoUSynthLib.models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, load
 from IoUSynthLib.pipeline import synthesize
+from IoUSynthLib.preprocessing import bounding_box, crop
 from IoUSynthLib.synthesis.segmentation import DOUBTFUL_BELOW
 
 RESOURCES = Path(__file__).resolve().parents[2] / "Resources"
@@ -39,9 +40,19 @@ def summary():
     return evaluated(DEFAULT_GENERATOR)
 
 
+@pytest.fixture(scope="module", params=["round the tumour", pytest.param("whole", marks=pytest.mark.long)])
+def sample(request):
+    """Ultrasound and labels of the sample case, of all of it or of what lies up to 20 mm from the tumour."""
+    volumes = [read_volume(SAMPLE / f"IoUSynthSample_{name}.nrrd") for name in ("ious", "labels")]
+    if request.param == "whole":
+        return volumes
+    box = bounding_box(volumes[1].array == 1, 25)
+    return [crop(volume, box) for volume in volumes]
+
+
 @pytest.fixture(scope="module")
-def result():
-    return synthesize(read_volume(SAMPLE / "IoUSynthSample_ious.nrrd"), MODELS / DEFAULT_GENERATOR, "cpu")
+def result(sample):
+    return synthesize(sample[0], MODELS / DEFAULT_GENERATOR, "cpu")
 
 
 @pytest.mark.parametrize("name", [DEFAULT_GENERATOR, DEFAULT_SEGMENTER])
@@ -127,8 +138,8 @@ def test_checksums_of_the_sample_case():
         assert hashlib.sha256((SAMPLE / name).read_bytes()).hexdigest() == expected
 
 
-def test_the_sample_cases_tumour_is_outlined(result):
-    truth = read_volume(SAMPLE / "IoUSynthSample_labels.nrrd").array
+def test_the_sample_cases_tumour_is_outlined(sample, result):
+    truth = sample[1].array
     assert result.report["warnings"] == []
     assert dice(result.segmentation.array == 1, truth == 1) > 0.5
 
