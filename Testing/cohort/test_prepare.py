@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from IoUSynthLib.cohort.preparation import prepare_case
 from IoUSynthLib.cohort.readers import Files, Study
 from IoUSynthLib.files.volumes import read_volume, write_volume
 from IoUSynthLib.preprocessing import field_of_view, normalize_mri, resample_like
+from IoUSynthLib.registration import search
 from IoUSynthLib.registration.rigid import mean_distance, to_sitk
 from IoUSynthLib.training.data import SliceBatches, generator_volume, load_volumes, segmenter_volume
 from IoUSynthLib.training.losses import generator_loss
@@ -31,6 +32,14 @@ from IoUSynthLib.training.selection import perceptual_score
 from IoUSynthLib.volume import InputError, Volume
 
 TRUTH = phantom.displacement(4, 7)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_voxels() -> Iterator[None]:
+    """How exact a registration is, is tested where it stands."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "_VOXELS", phantom.FEW_VOXELS)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,7 @@ def scene() -> tuple[Volume, dict[str, Volume], Volume, dict[str, Volume]]:
     return ultrasound, synthetic, eroded(fan, 3.0), images
 
 
+@pytest.mark.usefixtures("few_voxels")
 @pytest.mark.parametrize(("degrees", "shift"), [(0, 0), (4, 6), (9, 15)])
 def test_synthetic_mri_finds_a_displacement_in_the_capture_range(scene: tuple, degrees: float, shift: float) -> None:
     _, synthetic, mask, images = scene
@@ -40,6 +41,7 @@ def test_synthetic_mri_finds_a_displacement_in_the_capture_range(scene: tuple, d
     assert np.linalg.svd(found.matrix[:3, :3], compute_uv=False) == pytest.approx(np.ones(3), abs=1e-6)
 
 
+@pytest.mark.usefixtures("few_voxels")
 def test_raw_ultrasound_finds_it_by_lc2(scene: tuple) -> None:
     ultrasound, _, mask, images = scene
     truth = displacement(5, 10)
@@ -48,6 +50,7 @@ def test_raw_ultrasound_finds_it_by_lc2(scene: tuple) -> None:
 
 
 def test_an_initial_transform_is_where_the_search_starts(scene: tuple) -> None:
+    """On as many voxels as a registration takes."""
     _, synthetic, mask, images = scene
     truth = displacement(6, 60)
     near = truth @ displacement(3, 6, seed=9)
@@ -55,6 +58,7 @@ def test_an_initial_transform_is_where_the_search_starts(scene: tuple) -> None:
     assert mean_distance(found.matrix, truth, points_of(mask)) < 0.4
 
 
+@pytest.mark.usefixtures("few_voxels")
 def test_affine_refinement_finds_scales_within_its_bounds(scene: tuple) -> None:
     _, synthetic, mask, images = scene
     scale = about(CENTRE, np.concatenate([np.diag([0.04, 0.0, -0.05]).ravel(), np.zeros(3)]))

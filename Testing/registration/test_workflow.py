@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from support.phantom import displaced, displacement, field_of_view, head, points_of
+from support.phantom import FEW_VOXELS, displaced, displacement, field_of_view, head, points_of
 
 from IoUSynthLib.inference import Cancelled
 from IoUSynthLib.preprocessing import crop
-from IoUSynthLib.registration import RegistrationResult, register
+from IoUSynthLib.registration import RegistrationResult, register, search
 from IoUSynthLib.registration.consistency import Consistency, assess_consistency
 from IoUSynthLib.registration.rigid import mean_distance
 from IoUSynthLib.registration.search import Solution
@@ -35,14 +35,18 @@ def calls() -> list[tuple[str, float]]:
     return []
 
 
-@pytest.fixture(scope="module")
-def result(scene: dict, calls: list) -> RegistrationResult:
+@pytest.fixture(scope="module", params=["few voxels", pytest.param("all voxels", marks=pytest.mark.long)])
+def result(scene: dict, calls: list, request: pytest.FixtureRequest) -> RegistrationResult:
     fixed = scene["points"]
     mri = fixed @ scene["truth"][:3, :3].T + scene["truth"][:3, 3]
-    return register(
-        scene["moving"], scene["ultrasound"], scene["synthetic"], landmarks=(mri, fixed),
-        progress=lambda stage, fraction: calls.append((stage, fraction)),
-    )
+    calls.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "few voxels":
+            patch.setattr(search, "_VOXELS", FEW_VOXELS)
+        return register(
+            scene["moving"], scene["ultrasound"], scene["synthetic"], landmarks=(mri, fixed),
+            progress=lambda stage, fraction: calls.append((stage, fraction)),
+        )
 
 
 def test_both_answers_agree_on_the_truth(scene: dict, result: RegistrationResult) -> None:
