@@ -8,6 +8,7 @@ import pytest
 import SimpleITK as sitk
 from support.tiny_models import SHARED
 
+from IoUSynthLib.simulation.anatomy import Head
 from IoUSynthLib.simulation.case import simulate_case
 from IoUSynthLib.simulation.cohort import head_paths, load_head
 from IoUSynthLib.simulation.patient import FILES, MANUAL_FILE, TUMOUR_FILE, read_patient
@@ -41,14 +42,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def head(folder: Path) -> Head:
+    return read_patient(folder)
+
+
 def write(path: Path, array: np.ndarray) -> None:
     image = sitk.GetImageFromArray(array.astype(np.float32))
     image.SetSpacing((2.0,) * 3)
     sitk.WriteImage(image, str(path))
 
 
-def test_tissues_and_signals_are_found(folder: Path) -> None:
-    head = read_patient(folder)
+def test_tissues_and_signals_are_found(folder: Path, head: Head) -> None:
     assert head.name == folder.name
     for tissue in (Tissue.WHITE_MATTER, Tissue.CORTEX, Tissue.VENTRICLE, Tissue.LOW_GRADE_TUMOUR):
         assert (head.tissues == tissue).any(), tissue.name
@@ -80,9 +85,8 @@ def test_what_is_bright_in_flair_is_no_necrosis(folder: Path, tmp_path: Path) ->
     assert (tissues == Tissue.HIGH_GRADE_TUMOUR).any()
 
 
-def test_targets_of_a_case_are_the_measured_signals(folder: Path) -> None:
+def test_targets_of_a_case_are_the_measured_signals(folder: Path, head: Head) -> None:
     """White matter of the case has the patient's contrast, not the one that was drawn for labels."""
-    head = read_patient(folder)
     case = simulate_case(head, seed=4, size=48, voxel=2.0)
     fan = case.fan.array > 0
     values = case.images["T2w"].array[fan] / 1000
@@ -97,6 +101,7 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     assert head_paths(folder.parent)[folder.name] == folder
 
 
+@pytest.mark.long
 def test_real_patients_have_plausible_tissues() -> None:
     if not (SHARED / "data" / "open_ms").is_dir():
         pytest.skip("the MRI is not here")
