@@ -42,6 +42,7 @@ COMMANDS = {
     "simulate": Command(
         "simulation.command", "make a cohort of simulated ultrasound, MRI and labels to train and test on", "train"
     ),
+    "paint": Command("simulation.paint_command", "paint resection cavities into real ultrasound to train on", "train"),
     "prepare": Command("cohort.command", "make a cohort to train on of patients' ultrasound and MRI"),
 }
 

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     output, anatomy = options.output, options.anatomy
     with _bad_input(options):
         heads = ["icbm152"] if anatomy is None else list(head_paths(anatomy))
-        check_begun(output, heads, options.seed)
+        check_begun(output, heads, seed=options.seed)
         if anatomy is None:
             print(f"simulate: {_NO_SPLITS.format(count=1)}", file=sys.stderr, flush=True)
         cases = simulate_cohort(
@@ -98,11 +98,11 @@ def _bad_input(options: argparse.Namespace) -> Iterator[None]:
         raise InputError(message) from error
 
 
-def check_begun(output: Path, heads: Sequence[str], seed: int) -> None:
+def check_begun(output: Path, heads: Sequence[str], *, seed: int, prefix: str = "case-") -> None:
     """Raise :class:`InputError` when the folder holds cases of another seed or other anatomies."""
-    for path in sorted(output.glob(f"case-*/{PARAMETERS}")):
+    for path in sorted(output.glob(f"{prefix}*/{PARAMETERS}")):
         try:
-            number, parameters = int(path.parent.name.removeprefix("case-")), json.loads(path.read_text("utf-8"))
+            number, parameters = int(path.parent.name.removeprefix(prefix)), json.loads(path.read_text("utf-8"))
             found = parameters["seed"], parameters["head"]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: is damaged ({error!r}); remove its folder and repeat the command") from error

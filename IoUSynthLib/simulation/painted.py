@@ -7,7 +7,7 @@ Experts told such volumes (made by a network) from real ones in 53 to 56 % (Cart
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -18,9 +18,12 @@ from scipy import ndimage
 
 from ..cases.case import Case, is_complete, write_case
 from ..cases.index import write_index
-from ..constants import LABELS
-from ..preprocessing import field_of_view
-from ..volume import Volume
+from ..constants import LABELS, VOXEL_MM
+from ..files.paths import case_name
+from ..files.volumes import read_volume
+from ..input_checks import check_ultrasound
+from ..synthesis.grid import FieldOfView
+from ..volume import InputError, Volume
 from .face import Face, find_face
 from .fields import blur, sample, smooth_noise, voxel_size
 from .lesion import Lesion, draw_lesion, grow
@@ -29,6 +32,8 @@ from .template import Template
 from .tissues import PROPERTIES, Tissue
 from .ultrasound import draw_scatter
 
+#: Of the names of painted cases, which lie beside simulated ones when a segmenter learns from both.
+PREFIX = "painted-"
 #: Depths of a cavity's centre below the face in mm.
 _DEPTHS = (6.0, 28.0)
 #: Percentile of a layer that is its noise, and thickness of the layers in mm.
@@ -78,7 +83,7 @@ def paint_cavity(volume: Volume, inside: np.ndarray, *, seed: int, templates: Se
     Raises
     ------
     ValueError
-        The probe's face is not found.
+        The probe's face is not found, or there is no room for a cavity.
     """
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -104,27 +109,75 @@ def paint_cavity(volume: Volume, inside: np.ndarray, *, seed: int, templates: Se
 
 
 def paint_cohort(
-    volumes: Mapping[str, Volume], count: int, output: Path, *, templates: Sequence[Template] = (), seed: int = 0
+    volumes: Mapping[str, Path], count: int, output: Path, *, templates: Sequence[Template] = (), seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[dict]:
     """Write ``count`` cases, spread evenly over real volumes, in the layout of a cohort; every fourth volume validates.
 
-    Cases that are complete are kept. Only the cavity is labelled, see ``labelled`` in each ``case.json``.
+    Parameters
+    ----------
+    volumes
+        Files of ultrasound from before the resection, by name.
+    count
+        Number of cases.
+    output
+        Folder of the cohort; cases that are complete in it are kept. Only the cavity is labelled, as ``labelled`` in
+        each ``case.json`` says.
+    templates, seed
+        As of :func:`paint_cavity`.
+    progress
+        Called with the number of cases that are ready and the number of all.
+
+    Returns
+    -------
+    list of dict
+        The entries of the index: ``name``, ``head`` and ``split``.
+
+    Raises
+    ------
+    InputError
+        A file is no ultrasound, its probe's face is not found, or it has no room for a cavity.
     """
     names = list(volumes)
+    splits = ["validation" if number % 4 == 3 else "train" for number in range(len(names))]
     entries = [
-        {"name": f"case-{n:04d}", "head": names[n % len(names)],
-         "split": "validation" if n % len(names) % 4 == 3 else "train"}
+        {"name": f"{PREFIX}{n:04d}", "head": names[n % len(names)], "split": splits[n % len(names)]}
         for n in range(count)
-    ]  # fmt: skip
-    for number, entry in enumerate(entries):
-        volume = volumes[entry["head"]]
-        if not is_complete(output / entry["name"]):
-            inside = field_of_view(volume.array)
-            case = paint_cavity(volume, inside, seed=seed * 1_000_000 + number, templates=templates)
-            case.parameters["head"] = entry["head"]
-            write_case(case, output / entry["name"])
+    ]
+    output.mkdir(parents=True, exist_ok=True)
+    done = 0
+    for name, path in volumes.items():
+        seen = None
+        for number in range(names.index(name), count, len(names)):
+            folder = output / entries[number]["name"]
+            if not is_complete(folder):
+                seen = seen or _read(path)
+                try:
+                    case = paint_cavity(*seen, seed=seed * 1_000_000 + number, templates=templates)
+                except ValueError as error:
+                    raise InputError(f"{path}: {error}; leave this volume out") from error
+                case.parameters["head"] = name
+                write_case(case, folder)
+            done += 1
+            if progress:
+                progress(done, count)
     write_index(output, entries, simulated=False, seed=seed)
     return entries
+
+
+def names_of(paths: Sequence[Path]) -> dict[str, Path]:
+    """Files by their names, or by folder and name where several have the same."""
+    names = [case_name(path) for path in paths]
+    if len(set(names)) < len(names):
+        names = [f"{path.resolve().parent.name}-{name}" for path, name in zip(paths, names, strict=True)]
+    return dict(zip(names, paths, strict=True))
+
+
+def _read(path: Path) -> tuple[Volume, np.ndarray]:
+    """Real ultrasound on the networks' voxels, 0 to 255 and 0 outside the fan, and its fan."""
+    image, inside = FieldOfView.of(check_ultrasound(read_volume(path), str(path))).resampled(VOXEL_MM)
+    grey = np.clip(image.array * (255 / max(float(image.array.max()), 1)), 1, 255)
+    return image.with_array(np.where(inside, grey, 0).astype(np.uint8)), inside
 
 
 def probe_axes(face: Face) -> np.ndarray:
@@ -148,6 +201,8 @@ def _draw_cavity(
     core = ndimage.binary_erosion(inside, iterations=round(4 / voxel))
     depth = points[1].numpy()
     candidates = np.argwhere(core & (depth > _DEPTHS[0]) & (depth < _DEPTHS[1]))
+    if not len(candidates):
+        raise ValueError(f"the fan has no room for a cavity {_DEPTHS[0]:.0f} to {_DEPTHS[1]:.0f} mm below the face")
     centre = tuple(map(float, points[(slice(None), *candidates[rng.integers(len(candidates))])]))
     return replace(draw_lesion(rng, centre, templates), kind="cavity", infiltration=0.3, parts=False)
 

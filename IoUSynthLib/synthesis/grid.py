@@ -49,6 +49,12 @@ class FieldOfView:
         cropped, box = preprocessing.crop_to_mask(volume, fan, margin=1)
         return cls(volume, fan, box, cropped)
 
+    def resampled(self, spacing: float) -> tuple[Volume, np.ndarray]:
+        """The input within the box on isotropic voxels of ``spacing`` mm, and the fan there."""
+        fan = self.fan[self.box]
+        inside = preprocessing.resample_to_spacing(self.cropped.with_array(fan), (spacing,) * 3)
+        return preprocessing.resample_to_spacing(self.cropped, (spacing,) * 3, fan), inside.array >= 0.5
+
     def embed(self, array: np.ndarray) -> Volume:
         """Put voxels of the box onto the input's grid; 0 outside the fan."""
         whole = np.zeros(self.volume.array.shape, dtype=array.dtype)

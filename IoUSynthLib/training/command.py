@@ -45,6 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--real", type=Path, nargs="+", default=[], metavar="PATH",
         help="real ultrasound without MRI, files or folders, whose texture and grey levels the cohort's takes over",
     )
+    parser.add_argument(
+        "--painted", type=Path, metavar="DIR",
+        help="real ultrasound with painted cavities (iousynth paint) that a segmenter learns from besides",
+    )
     parser.add_argument("--steps", type=positive, metavar="N", help="other length than the preset's, for a trial")
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="default: 0")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
@@ -87,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
         train(
             options.preset, options.data, options.output, predictions=options.predictions, seed=options.seed,
             steps=options.steps, device=device, report=lambda line: print(line, flush=True), initial=initial,
-            real=find_inputs(options.real), workers=options.workers,
+            real=find_inputs(options.real), painted=options.painted, workers=options.workers,
         )
     except FloatingPointError as error:
         raise InputError(f"{options.output}: {error}") from error
@@ -118,6 +122,8 @@ def _check_cohort(options: argparse.Namespace, preset: Preset) -> None:
         )
     if options.predictions is not None and preset.last.kind != "segmenter":
         raise InputError(f"--predictions: {options.preset} learns from no predictions; leave the option out")
+    if options.painted is not None and preset.last.kind != "segmenter":
+        raise InputError(f"--painted: {options.preset} learns from MRI, which painted cases lack; leave the option out")
     for split in ("train", "validation"):
         try:
             folders = read_index(options.data, split)
@@ -125,6 +131,8 @@ def _check_cohort(options: argparse.Namespace, preset: Preset) -> None:
             raise InputError(f"{index}: is damaged ({error!r}); make the cohort again") from error
         if not folders:
             raise InputError(f"{options.data}: has no cases for {split}; {_more_heads(index)}")
+        if options.painted is not None and split == "train":
+            folders = folders + read_index(options.painted, split)
         needed = [folder / PARAMETERS for folder in folders]
         if options.predictions is not None:
             images = [image for image in preset.first.inputs if image != "ioUS"]

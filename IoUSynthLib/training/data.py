@@ -89,7 +89,8 @@ def segmenter_volume(
     """The named inputs (ultrasound, T2w, FLAIR) in, labels out, on isotropic voxels of ``spacing`` mm.
 
     ``predictions`` is the folder of synthetic MRI written by :func:`.predictions.predict_cohort`; without it the MRI
-    is the true one.
+    is the true one. Where only the cavity of a case is known (:mod:`..simulation.painted`), what is not cavity is
+    ``UNLABELLED``.
 
     Raises
     ------
@@ -111,7 +112,10 @@ def segmenter_volume(
             raise InputError(f"{folder}: has no {name} to learn from; give synthetic MRI with --predictions")
     seen, images = coarsened(case_grid(case), images, (spacing,) * 3)
     image = stacked(seen, images, inputs)
-    labels = np.where(seen.valid, _coarse_labels(case, spacing), 0)
+    labels = _coarse_labels(case, spacing)
+    if case.parameters.get("labelled") == ["cavity"]:
+        labels = np.where(labels == LABELS["cavity"], labels, UNLABELLED)
+    labels = np.where(seen.valid, labels, 0)
     centres = np.concatenate([_some(seen.valid, 2000), _some(labels == 1, 1000), _some(labels == 2, 1000)])
     return TrainingVolume(image.astype(np.float16), labels[None].astype(np.float16), seen.valid, centres)
 
@@ -124,10 +128,7 @@ def real_volume(path: Path, *, spacing: float = VOXEL_MM) -> TrainingVolume:
     InputError
         The file cannot be read, or holds no ultrasound.
     """
-    field = FieldOfView.of(check_ultrasound(read_volume(path), str(path)))
-    fan = field.fan[field.box]
-    image = resample_to_spacing(field.cropped, (spacing,) * 3, fan)
-    fan = resample_to_spacing(field.cropped.with_array(fan), (spacing,) * 3).array >= 0.5
+    image, fan = FieldOfView.of(check_ultrasound(read_volume(path), str(path))).resampled(spacing)
     seen = np.where(fan, normalize_ultrasound(image.array), OUTSIDE)[None].astype(np.float16)
     return TrainingVolume(seen, np.zeros((0, *fan.shape), np.float16), fan, _some(fan))
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as functional
 
-from ..constants import OUTSIDE
+from ..cases.case import UNLABELLED
+from ..constants import LABELS, OUTSIDE
 from ..generators.recipe import Recipe
 from .data import Batch
 
@@ -98,13 +99,20 @@ def generator_loss(output: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor
 def segmenter_loss(output: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
     """Soft Dice over the batch (tumour, cavity) and cross-entropy, for (B, 3, ...) logits.
 
-    A class that the batch lacks takes no part in the Dice, slices without labels (NaN) in neither.
+    A class that the batch lacks takes no part in the Dice, slices without labels (NaN) in neither. Where all that is
+    known of a voxel is that it is no cavity (``UNLABELLED``), the entropy is that of cavity against the rest, and the
+    Dice of the tumour leaves it out.
     """
     known = known_targets(batch.target)
     labels = fill_missing(batch.target, known)[:, 0].long().clamp_min(0)  # a padded voxel, outside the fan, has none
+    unsure = labels == UNLABELLED
+    labels = labels.masked_fill(unsure, 0)
     mask = batch.fan * known
     fan = mask[:, 0]
-    entropy = functional.cross_entropy(output, labels, reduction="none")
+    cavity = LABELS["cavity"]
+    no_cavity = output.logsumexp(1) - output[:, :cavity].logsumexp(1)  # the cavity is the last class
+    entropy = torch.where(unsure, no_cavity, functional.cross_entropy(output, labels, reduction="none"))
+    mask = torch.cat([mask * ~unsure[:, None], mask], 1)
     probability = output.softmax(1)[:, 1:] * mask
     truth = functional.one_hot(labels, 3).movedim(-1, 1)[:, 1:] * mask
     parts = (probability * truth, probability, truth)

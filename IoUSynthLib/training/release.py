@@ -205,23 +205,25 @@ def _completed(provenance: Provenance, finished: FinishedRun) -> Provenance:
     seen = cohort.get("training_range", {}) if "ioUS" in finished.preset.first.inputs else {}
     return replace(
         provenance,
-        training_data=provenance.training_data or _cohort_in_words(cohort, finished.record.get("real_ultrasound", 0)),
+        training_data=provenance.training_data or _cohort_in_words(cohort, finished.record),
         training_range=provenance.training_range or seen,
         citation=provenance.citation or finished.preset.last.traits.citation,
     )
 
 
-def _cohort_in_words(cohort: Mapping[str, Any], real: int) -> str:
-    """The cases, and how many volumes of real ultrasound lent their texture."""
+def _cohort_in_words(cohort: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """The cases, how many volumes of real ultrasound lent their texture, and in how many a cavity was painted."""
     if not cohort:
         return ""
-    lent = f"with the texture of {_counted(real, 'volume')} of real ultrasound" if real else "no real ultrasound"
+    real, painted = record.get("real_ultrasound", 0), record.get("painted", 0)
+    lent = [f"with the texture of {_counted(real, 'volume')} of real ultrasound"] if real else []
+    lent += [f"with {_counted(painted, 'case')} of cavities painted into real ultrasound"] if painted else []
     cases = _counted(cohort["cases"].get("train", 0), "case")
     if not cohort.get("simulated", True):
         prepared = f"{cases} for training of a prepared cohort of {_counted(cohort['heads'], 'patient')}"
-        return f"{prepared}, {lent}" if real else prepared
+        return ", ".join([prepared, *lent])
     heads = _counted(cohort["heads"], "head") + (f" (seed {cohort['seed']})" if "seed" in cohort else "")
-    return f"{cases} for training of a simulated cohort of {heads}, {lent}"
+    return ", ".join([f"{cases} for training of a simulated cohort of {heads}", *(lent or ["no real ultrasound"])])
 
 
 def _counted(count: int, what: str) -> str:

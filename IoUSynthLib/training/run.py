@@ -39,6 +39,7 @@ def train(
     report: Callable[[str], None] = print,
     initial: Bundle | None = None,
     real: Sequence[Path] = (),
+    painted: Path | None = None,
     workers: int = 0,
 ) -> torch.nn.Module:
     """Train a preset in all its stages, and return the averaged network of the last.
@@ -66,6 +67,9 @@ def train(
     real
         Files of real ultrasound without MRI, whose texture and grey levels the cohort's ultrasound takes over
         (:mod:`.texture`).
+    painted
+        Cohort of real ultrasound with painted cavities (:mod:`..simulation.painted`), whose cases for training a
+        segmenter learns from, too. ``predictions`` has their synthetic MRI.
     workers
         Processes that load cases and draw batches ahead of time, for GPUs; this one does it where there are none.
 
@@ -78,7 +82,7 @@ def train(
     preset = preset if steps is None else preset.shortened(steps)
     run = _Run(
         preset=preset, cohort=cohort, output=output, predictions=predictions, seed=seed, device=device, report=report,
-        initial=initial, real=real, workers=workers,
+        initial=initial, real=real, painted=painted, workers=workers,
     )
     return [run.train(stage) for stage in preset.stages][-1]
 
@@ -96,6 +100,7 @@ class _Run:
     report: Callable[[str], None]
     initial: Bundle | None
     real: Sequence[Path]
+    painted: Path | None
     workers: int
     stages: list[dict[str, Any]] = field(default_factory=list)
 
@@ -121,6 +126,8 @@ class _Run:
         folders = read_index(self.cohort, split)
         if not folders:
             raise ValueError("the cohort has no cases for training or validation; simulate more heads")
+        if augment and self.painted is not None:
+            folders = folders + read_index(self.painted, split)
         volumes = load_volumes(folders, partial(stage.load, predictions=predictions), self.workers)
         real = load_volumes(self.real, partial(real_volume, spacing=stage.spacing), self.workers) if augment else []
         return stage.batches(volumes, seed=self.seed, augment=augment, real=real)
@@ -167,6 +174,7 @@ class _Run:
             "initial": self.initial.title if self.initial else None,
             "predictions": self.predictions is not None,
             "real_ultrasound": len(self.real),
+            "painted": len(read_index(self.painted, "train")) if self.painted is not None else 0,
             "cohort": self._about_cohort,
             "stages": self.stages,
         }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from ..cases.case import UNLABELLED
 from ..constants import COLOURS, LABELS
 from ..outputs.drawing import Text, captioned, grey, grid, heat, masked
 from .data import Batch
@@ -50,8 +51,13 @@ def draw_segmenter(output: torch.Tensor, batch: Batch, inputs: Sequence[str]) ->
     output, batch = _middle_slices(output, batch)
     columns = _inputs(batch, inputs)
     columns.append(("predicted", _CLASS_COLOURS[_array(output).argmax(1)]))
-    columns.append(("true", _CLASS_COLOURS[np.nan_to_num(_array(batch.target[:, 0])).astype(int)]))
+    columns.append(("true", _CLASS_COLOURS[_known_labels(_array(batch.target[:, 0]))]))
     return draw_grid(columns, _array(batch.fan[:, 0]) > 0)
+
+
+def _known_labels(target: np.ndarray) -> np.ndarray:
+    """Labels as int, 0 where they are not known."""
+    return np.where(np.isfinite(target) & (target != UNLABELLED), target, 0).astype(int)
 
 
 def _middle_slices(output: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, Batch]:

@@ -10,6 +10,7 @@ import logging
 
 import torch
 
+from ..cases.case import UNLABELLED
 from ..evaluation import perceptual
 from .data import Batch, Batches
 from .trainer import Score
@@ -43,14 +44,14 @@ def perceptual_score(batches: Batches) -> Score | None:
 
 
 def overlap_score(batches: Batches) -> Score:
-    """1 minus the mean Dice of tumour and cavity over all voxels of the slices or patches."""
+    """1 minus the mean Dice of tumour and cavity over all voxels of the slices or patches whose label is known."""
 
     def score(network: torch.nn.Module) -> float:
         overlap, total = torch.zeros(2), torch.zeros(2)
         for number in range(_BATCHES):
             batch = batches.draw(number)
-            found = _predict(network, batch).argmax(1) * batch.fan[:, 0]
             truth = batch.target[:, 0]
+            found = _predict(network, batch).argmax(1) * batch.fan[:, 0] * (truth != UNLABELLED)
             for index, label in enumerate((1, 2)):
                 overlap[index] += ((found == label) & (truth == label)).sum()
                 total[index] += (found == label).sum() + (truth == label).sum()

@@ -60,10 +60,10 @@ def test_other_seed_or_anatomy_is_refused(tmp_path, simulator, capsys):
     assert main(["simulate", "-n", "1", "-o", str(output), "--seed", "6"]) == 2
     assert "another seed or anatomy; choose another output folder" in capsys.readouterr().err
     with pytest.raises(InputError, match="another seed or anatomy"):
-        check_begun(output, ["subject20"], 5)
+        check_begun(output, ["subject20"], seed=5)
     (output / "case-0000" / "case.json").write_text("{")
     with pytest.raises(InputError, match="is damaged"):
-        check_begun(output, ["icbm152"], 5)
+        check_begun(output, ["icbm152"], seed=5)
 
 
 @pytest.mark.parametrize(

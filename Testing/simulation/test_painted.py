@@ -3,11 +3,16 @@
 import numpy as np
 import pytest
 
-from IoUSynthLib.cases.case import read_case
+from IoUSynthLib.cases.case import UNLABELLED, read_case
+from IoUSynthLib.cases.contact_sheet import CONTACT_SHEET
 from IoUSynthLib.cases.index import read_index
+from IoUSynthLib.cli import main
+from IoUSynthLib.constants import LABELS, VOXEL_MM
+from IoUSynthLib.files.volumes import write_volume
 from IoUSynthLib.simulation.face import find_face
-from IoUSynthLib.simulation.painted import Curve, paint_cavity, paint_cohort
-from IoUSynthLib.volume import Volume
+from IoUSynthLib.simulation.painted import Curve, paint_cavity
+from IoUSynthLib.training.data import segmenter_volume
+from IoUSynthLib.volume import InputError, Volume
 
 SHAPE = (56, 60, 64)
 
@@ -62,12 +67,58 @@ def test_a_cavity_is_dark_with_a_bright_wall_and_enhancement_behind(real):
     assert np.array_equal(again.images["ioUS"].array, case.images["ioUS"].array)
 
 
-def test_a_cohort_of_painted_volumes_is_read_back(real, tmp_path):
-    volume, _ = real
-    names = dict.fromkeys(("a", "b", "c", "d"), volume)
-    entries = paint_cohort(names, 4, tmp_path, seed=2)
-    assert [entry["split"] for entry in entries] == ["train"] * 3 + ["validation"]
-    (folder,) = read_index(tmp_path, "validation")
+@pytest.fixture(scope="module")
+def files(real, tmp_path_factory):
+    """The volume in the folders of four patients, on other voxels than the networks'."""
+    folder = tmp_path_factory.mktemp("real")
+    for patient in "abcd":
+        (folder / patient).mkdir()
+        write_volume(folder / patient / "us.nrrd", Volume(real[0].array, (0.7, 0.8, 0.9)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def painted(files, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("painted") / "cohort"
+    assert main(["paint", str(files), "-n", "4", "-o", str(folder), "--seed", "2"]) == 0
+    return folder
+
+
+def test_a_cohort_of_painted_volumes_is_read_back(painted):
+    assert len(read_index(painted, "train")) == 3
+    (folder,) = read_index(painted, "validation")
     case = read_case(folder)
-    assert case.parameters["head"] == "d"
+    assert folder.name == "painted-0003"
+    assert case.parameters["head"] == "d-us"
     assert set(case.images) == {"ioUS"}
+    assert case.images["ioUS"].spacing == pytest.approx((VOXEL_MM,) * 3)
+    assert (painted / CONTACT_SHEET).is_file()
+
+
+def test_complete_cases_are_kept_and_those_of_others_refused(painted, files, capsys):
+    before = (painted / "painted-0000" / "ioUS.mha").stat().st_mtime_ns
+    assert main(["paint", str(files), "-n", "4", "-o", str(painted), "--seed", "2"]) == 0
+    assert (painted / "painted-0000" / "ioUS.mha").stat().st_mtime_ns == before
+    assert main(["paint", str(files), "-n", "4", "-o", str(painted), "--seed", "3"]) == 2
+    assert "another seed" in capsys.readouterr().err
+
+
+def test_a_volume_that_is_too_small_is_named(tmp_path, capsys):
+    array = np.zeros(SHAPE, np.uint8)
+    array[20:28, 20:28, 20:28] = np.random.default_rng(0).integers(60, 200, (8, 8, 8))
+    write_volume(tmp_path / "us.nrrd", Volume(array, (0.8,) * 3))
+    assert main(["paint", str(tmp_path / "us.nrrd"), "-n", "1", "-o", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "us.nrrd: the fan has no room for a cavity" in error
+    assert "leave this volume out" in error
+
+
+def test_a_segmenter_learns_only_the_cavity_of_them(painted):
+    folder = read_index(painted, "train")[0]
+    labels = read_case(folder).labels.array
+    volume = segmenter_volume(folder, ("ioUS",))
+    inside = volume.fan
+    assert set(np.unique(volume.target[0][inside])) == {LABELS["cavity"], UNLABELLED}
+    assert np.array_equal(volume.target[0] == LABELS["cavity"], (labels == LABELS["cavity"]) & inside)
+    with pytest.raises(InputError, match="has no T2w to learn from; give synthetic MRI"):
+        segmenter_volume(folder, ("ioUS", "T2w"))

@@ -8,9 +8,12 @@ from support.noise_cohort import write_noise_cohort
 from support.toy_presets import toy_unet
 
 from IoUSynthLib import cli
+from IoUSynthLib.cases.case import Case, write_case
+from IoUSynthLib.cases.index import write_index
 from IoUSynthLib.models.bundle import load
 from IoUSynthLib.training import release
 from IoUSynthLib.training.presets import PRESETS
+from IoUSynthLib.volume import Volume
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,37 @@ def test_a_segmenter_learns_from_predictions(cohort, tmp_path):
     assert run(*arguments[:3], "--steps", 1, "-o", tmp_path / "true") == 0
     curves = [(tmp_path / name / "curve.csv").read_text() for name in ("run", "true")]
     assert curves[0] != curves[1]
+
+
+@pytest.fixture
+def painted(tmp_path):
+    """A cohort of one volume of noise with a cavity."""
+    folder = tmp_path / "painted"
+    image = Volume(np.random.default_rng(0).integers(1, 200, (40, 40, 40)).astype(np.uint8), (0.8,) * 3)
+    labels = np.zeros((40, 40, 40), np.uint8)
+    labels[10:20, 10:20, 10:20] = 2
+    masks = (image.with_array(mask) for mask in (labels, np.ones_like(labels)))
+    parameters = {"simulated": False, "painted": True, "labelled": ["cavity"], "targets": []}
+    write_case(Case({"ioUS": image}, *masks, parameters), folder / "painted-0000")
+    write_index(folder, [{"name": "painted-0000", "head": "real", "split": "train"}], simulated=False)
+    return folder
+
+
+def test_a_segmenter_learns_from_painted_cavities_besides(cohort, painted, tmp_path, capsys):
+    arguments = ("lesion-3d-ultrasound-only", "--data", cohort, "--steps", 1, "--painted", painted)
+    assert run(*arguments, "-o", tmp_path / "run") == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["painted"] == 1
+    assert run(*arguments[:-2], "-o", tmp_path / "without") == 0
+    curves = [(tmp_path / name / "curve.csv").read_text() for name in ("run", "without")]
+    assert curves[0] != curves[1]
+    assert "painted cases lack" in complaint(capsys, "ious2mr-2.5d", *arguments[1:], "-o", tmp_path / "generator")
+    predictions = tmp_path / "predictions"
+    predictions.mkdir()
+    for case in ("case-0000", "case-0001"):
+        for image in ("T2w", "FLAIR"):
+            np.save(predictions / f"{case}_{image}.npy", np.zeros((40, 40, 40), np.float16))
+    options = ("--predictions", predictions, "-o", tmp_path / "other")
+    assert "painted-0000_T2w.npy: is missing" in complaint(capsys, "lesion-3d", *arguments[1:], *options)
 
 
 def test_list(capsys):

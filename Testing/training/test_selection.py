@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from IoUSynthLib.cases.case import UNLABELLED
 from IoUSynthLib.evaluation import perceptual
 from IoUSynthLib.training.data import SliceBatches, TrainingVolume
 from IoUSynthLib.training.selection import overlap_score, perceptual_score
@@ -52,6 +53,12 @@ def test_overlap_is_0_for_the_truth_and_grows_with_the_error(image: np.ndarray) 
     assert score(Classes(0.5)) == pytest.approx(0, abs=1e-3)
     assert score(Classes(2.0)) == pytest.approx(1)
     assert score(Classes(0.5)) < score(Classes(0.6)) < score(Classes(0.8))
+
+
+def test_overlap_counts_only_what_is_known(image: np.ndarray) -> None:
+    truth = np.select([image > 0.5, image < -0.5], [1, 2], 0)[None]
+    truth[:, :, :20] = UNLABELLED  # whatever is found there
+    assert overlap_score(batches(truth, image))(Classes(0.5)) == pytest.approx(0, abs=1e-3)
 
 
 def test_lpips_is_0_for_the_truth_and_grows_with_the_error(image: np.ndarray) -> None:
