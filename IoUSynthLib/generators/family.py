@@ -65,6 +65,9 @@ class Family:
         Sizes that go through the network are multiples of this.
     half
         Whether a bundle stores its weights in half precision.
+    encoder
+        Names of the network's modules by whose outputs an input is compared with those that were learned from
+        (:mod:`.synthesis.familiarity`); none where inputs are not compared.
     citation
         What to cite for the network and its training, where a bundle's maker says nothing else.
     reduced
@@ -88,5 +91,6 @@ class Family:
     windows: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     size_multiple: int = 1
     half: bool = False
+    encoder: tuple[str, ...] = ()
     citation: str = ""
     reduced: Size = field(default_factory=Size)

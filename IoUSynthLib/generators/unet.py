@@ -42,4 +42,5 @@ FAMILY = Family(
     windows={2: (192, 192), 3: (96, 96, 96)},
     fusion_scale=5,  # chosen on validation heads and by eye on real sweeps
     half=True,
+    encoder=("down_1", "down_2"),  # half and a quarter of the size
 )

@@ -2,6 +2,6 @@
 
 from .fusion import fuse
 from .session import Session, open_session
-from .sliding_window import Cancelled, predict, predict_passes
+from .sliding_window import Cancelled, predict, predict_passes, sample_windows
 
-__all__ = ["Cancelled", "Session", "fuse", "open_session", "predict", "predict_passes"]
+__all__ = ["Cancelled", "Session", "fuse", "open_session", "predict", "predict_passes", "sample_windows"]

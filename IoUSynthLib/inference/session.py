@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     import onnxruntime
 
+#: What a network's outputs are called; those of its encoder are numbered, and only some networks have them.
+PREDICTION, FEATURES = "prediction", "features_"
+
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 #: A fixed choice of algorithm would be searched anew for each input shape; "DEFAULT" is slow with cuDNN 9.
@@ -38,6 +41,8 @@ class Session:
         What ONNX Runtime calls what is in use, the first choice first.
     unused
         Providers that were asked for and are not in use: ONNX Runtime falls back without a word.
+    features
+        Names of the outputs of its encoder; none where the file does not give them.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, asked: Sequence[str]) -> None:
@@ -45,10 +50,16 @@ class Session:
         self.providers = tuple(session.get_providers())
         self.device = "cuda" if self.providers[0] == _CUDA else "cpu"
         self.unused = tuple(provider for provider in asked if provider not in self.providers)
+        names = [node.name for node in session.get_outputs()]
+        self.features = tuple(name for name in names if name.startswith(FEATURES))
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Run the network on a float32 batch (B, C, ...) and return its prediction (B, outputs, ...)."""
-        return self._session.run(["prediction"], {"image": batch})[0]
+        return self._session.run([PREDICTION], {"image": batch})[0]
+
+    def encode(self, batch: np.ndarray) -> list[np.ndarray]:
+        """Run the network and return what its encoder makes of a batch, (B, channels, ...) at each of its levels."""
+        return self._session.run(list(self.features), {"image": batch})
 
 
 _sessions: dict[tuple[Path, str, str], Session] = {}
@@ -154,8 +165,9 @@ def _usable_cores() -> int | None:
 
 def _check_signature(session: Session, bundle: Bundle) -> None:
     inner = session._session
-    names = ([node.name for node in inner.get_inputs()], [node.name for node in inner.get_outputs()])
-    if names != (["image"], ["prediction"]):
+    outputs = [node.name for node in inner.get_outputs() if node.name not in session.features]
+    names = ([node.name for node in inner.get_inputs()], outputs)
+    if names != (["image"], [PREDICTION]):
         raise InputError(f"{bundle.path}: the network must map 'image' to 'prediction', not {names}; export it again")
     channels = (inner.get_inputs()[0].shape[1], inner.get_outputs()[0].shape[1])
     expected = (len(bundle.inputs) * (3 if bundle.regime == "2.5D" else 1), len(bundle.outputs))

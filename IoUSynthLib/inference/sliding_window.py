@@ -90,17 +90,11 @@ def predict_passes(
     progress: PartProgress | None = None,
 ) -> Iterator[np.ndarray]:
     """Run a network over a volume once along each of its slice axes, and give what :func:`predict` fuses."""
-    # A 3D network sees the volume as one item of an extra first axis, so that one loop serves all regimes.
-    images = np.asarray(images, dtype=np.float32)
-    if bundle.regime == "3D":
-        views = [(images[:, None], valid[None])]
-    else:
-        views = [(np.moveaxis(images, axis + 1, 1), np.moveaxis(valid, axis, 0)) for axis in bundle.slice_axes]
-    passes = [_Pass(session, view, inside, bundle) for view, inside in views]
+    passes = _passes(images, valid, bundle)
     total = sum(len(item.pieces) for item in passes)
     done = 0
     for number, item in enumerate(passes):
-        for count in item.run(activation):
+        for count in item.run(session, activation):
             done += count
             if progress is not None:
                 progress(done / total)
@@ -109,11 +103,49 @@ def predict_passes(
         yield turned * valid
 
 
+def sample_windows(
+    images: np.ndarray, valid: np.ndarray, bundle: Bundle, *, count: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Give some of the windows that :func:`predict` runs a network over: the same ones of the same volume every time.
+
+    Parameters
+    ----------
+    images, valid, bundle
+        As for :func:`predict`.
+    count
+        How many slices there are along each axis, at equal distances; of each, the window with most valid voxels. Of a
+        volume in 3D, that window alone.
+
+    Yields
+    ------
+    tuple of numpy.ndarray
+        What goes into the network, (1, channels, ...), and which voxels of it are valid, (...).
+    """
+    for item in _passes(images, valid, bundle):
+        filled = sorted({number for number, _part in item.pieces})
+        places = np.linspace(0, len(filled) - 1, count + 2)[1:-1] if filled else ()
+        for number in dict.fromkeys(filled[round(place)] for place in places):
+            parts = [part for other, part in item.pieces if other == number]
+            part = max(parts, key=lambda part, number=number: int(item.valid[(number, *part)].sum()))
+            yield item.input(number, part)[None], item.valid[(number, *part)]
+
+
+def _passes(images: np.ndarray, valid: np.ndarray, bundle: Bundle) -> list[_Pass]:
+    """The volume's passes, one for each slice axis."""
+    images = np.asarray(images, dtype=np.float32)
+    # A 3D network sees the volume as one item of an extra first axis, so that one loop serves all regimes.
+    if bundle.regime == "3D":
+        return [_Pass(images[:, None], valid[None], bundle)]
+    return [
+        _Pass(np.moveaxis(images, axis + 1, 1), np.moveaxis(valid, axis, 0), bundle) for axis in bundle.slice_axes
+    ]
+
+
 class _Pass:
     """All items of a volume along one axis: ``images`` (inputs, items, ...), ``valid`` (items, ...)."""
 
-    def __init__(self, session: Session, images: np.ndarray, valid: np.ndarray, bundle: Bundle) -> None:
-        self.session, self.bundle = session, bundle
+    def __init__(self, images: np.ndarray, valid: np.ndarray, bundle: Bundle) -> None:
+        self.bundle = bundle
         self.original = valid.shape[1:]
         if bundle.stretch:
             images = stretch(images, bundle.window)
@@ -127,7 +159,6 @@ class _Pass:
         self.valid = np.pad(valid, [(0, 0), *padding])
         self.pieces = list(self._pieces())
         self.weights = [blending_weight(bundle.blending, length) for length in self.tiling.window]
-        self.sum = np.zeros((len(bundle.outputs), *self.valid.shape), dtype=np.float32)
 
     def _pieces(self) -> Iterator[tuple[int, tuple[slice, ...]]]:
         """Yield item and window of every window that holds a valid voxel."""
@@ -139,20 +170,21 @@ class _Pass:
                 if inside[part].any():
                     yield number, part
 
-    def run(self, activation: Activation | None) -> Iterator[int]:
+    def run(self, session: Session, activation: Activation | None) -> Iterator[int]:
         """Predict batch by batch and yield the number of windows in each."""
-        size = max(1, _BATCH_PIXELS[self.session.device] // int(np.prod(self.tiling.window)))
+        self.sum = np.zeros((len(self.bundle.outputs), *self.valid.shape), dtype=np.float32)
+        size = max(1, _BATCH_PIXELS[session.device] // int(np.prod(self.tiling.window)))
         weight = _outer(self.weights)
         for first in range(0, len(self.pieces), size):
             pieces = self.pieces[first : first + size]
-            prediction = self.session.run(np.stack([self._input(number, part) for number, part in pieces]))
+            prediction = session.run(np.stack([self.input(number, part) for number, part in pieces]))
             if activation is not None:
                 prediction = activation(prediction)
             for (number, part), values in zip(pieces, prediction, strict=True):
                 self.sum[(slice(None), number, *part)] += values * weight
             yield len(pieces)
 
-    def _input(self, number: int, part: tuple[slice, ...]) -> np.ndarray:
+    def input(self, number: int, part: tuple[slice, ...]) -> np.ndarray:
         """Return the network's channels: for 2.5D each image's slices k-1, k, k+1, edge slices repeated."""
         if self.bundle.regime != "2.5D":
             return self.images[(slice(None), number, *part)]

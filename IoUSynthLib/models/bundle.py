@@ -43,6 +43,8 @@ METADATA = Path("configs", "metadata.json")
 NETWORK_FILE = "models/model.onnx"
 #: The second network of 2D + 3D-refine.
 REFINER_FILE = "models/refiner.onnx"
+#: How the ultrasound that a generator has learned from looks to it, where it was measured.
+FAMILIARITY_FILE = "configs/familiarity.json"
 #: Channel in which a generator predicts the logarithm of its own error.
 LOG_ERROR = "log_error"
 
@@ -235,6 +237,16 @@ class Bundle:
     def read_network(self) -> bytes:
         """Return the verified content of the ONNX file: what was checked is what the session is made of."""
         return self._read_verified(self.network)
+
+    def read_familiarity(self) -> dict[str, Any] | None:
+        """Return the verified content of :data:`FAMILIARITY_FILE`, or None where the bundle has none."""
+        if FAMILIARITY_FILE not in self.checksums:
+            return None
+        try:
+            return dict(json.loads(self._read_verified(FAMILIARITY_FILE)))
+        except (ValueError, TypeError) as error:
+            file = self.path / FAMILIARITY_FILE
+            raise InputError(f"{file}: cannot be read ({error}); install the model {self.name} again") from error
 
     def _read_verified(self, name: str) -> bytes:
         file = self.path / name

@@ -50,6 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     exporting = actions.add_parser("export", help="make a bundle (ONNX, TorchScript) of a trained run")
     exporting.add_argument("run_folder", type=Path, metavar="RUN", help="folder that train wrote")
     exporting.add_argument("-o", "--output", required=True, type=Path, metavar="BUNDLE", help="folder to make")
+    exporting.add_argument(
+        "--cohort", type=Path, metavar="DIR",
+        help="what a generator was trained on, where the run's cohort has moved: inputs are compared with it",
+    )  # fmt: skip
     exporting.add_argument("--licence", type=Path, metavar="FILE", help="text of the weights' licence, if one is given")
     stated = exporting.add_argument_group("what you state of the weights; metadata and card say nothing else of them")
     stated.add_argument("--weights-version", default="0.1.0", metavar="VERSION", help="default: 0.1.0")

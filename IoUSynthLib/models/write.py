@@ -21,7 +21,7 @@ from typing import Any
 
 from ..files.integrity import file_sha256
 from ..volume import InputError
-from .bundle import LOG_ERROR, METADATA, NETWORK_FILE, REFINER_FILE
+from .bundle import FAMILIARITY_FILE, LOG_ERROR, METADATA, NETWORK_FILE, REFINER_FILE
 
 INTENDED_USE = "Research only, never for clinical decisions."
 #: What a bundle says of its licence where none was stated, or where only the text of another than Apache-2.0 is known.
@@ -31,7 +31,8 @@ _FOLDER = Path(__file__).parent
 
 #: Where a bundle keeps its networks as TorchScript, if it does, for other programs than this.
 TORCHSCRIPT_FILE, REFINER_TORCHSCRIPT_FILE = "models/model.ts", "models/refiner.ts"
-_NETWORKS = (NETWORK_FILE, REFINER_FILE, TORCHSCRIPT_FILE, REFINER_TORCHSCRIPT_FILE)
+#: Files of a bundle whose checksums its metadata give, as far as they are there.
+_CHECKED = (NETWORK_FILE, REFINER_FILE, TORCHSCRIPT_FILE, REFINER_TORCHSCRIPT_FILE, FAMILIARITY_FILE)
 
 _TASKS = {
     "generator": "synthesis of {images} MRI from intraoperative ultrasound",
@@ -161,8 +162,8 @@ def write_bundle(
     (folder / "LICENSE").write_text(terms, encoding="utf-8")
     named = {"licence": _licence_name(terms), **section}
     said = describe(folder.name, named, description=description, provenance=provenance)
-    networks = [name for name in _NETWORKS if (folder / name).is_file()]
-    said["iousynth"]["checksums"] = {name: file_sha256(folder / name) for name in networks}
+    checked = [name for name in _CHECKED if (folder / name).is_file()]
+    said["iousynth"]["checksums"] = {name: file_sha256(folder / name) for name in checked}
     (folder / METADATA).write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     text = card or _card({**_words(said), "origin": origin, **(results or {})})
     (folder / "docs" / "README.md").write_text(text, encoding="utf-8")

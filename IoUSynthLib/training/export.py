@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from ..generators.diffusion import Sampler
+from ..inference.session import FEATURES, PREDICTION
 
 OPSET = 18
 #: Largest difference between ONNX Runtime and torch that an export may show, in units of the network's output.
@@ -31,6 +33,7 @@ def export_onnx(
     size: Sequence[int] | None = None,
     dimensions: int = 2,
     half: bool = False,
+    encoder: Sequence[str] = (),
 ) -> float:
     """Write a network as ONNX with free batch, and all other sizes free or fixed, and compare it with torch.
 
@@ -50,6 +53,8 @@ def export_onnx(
         2 or 3, where the sizes are free.
     half
         Whether the weights are stored in half precision.
+    encoder
+        Names of modules whose outputs the file gives, too, as ``features_0`` and so on; not of a sampler.
 
     Returns
     -------
@@ -68,7 +73,9 @@ def export_onnx(
         _write_sampler(network, channels, path)
     else:
         free = [0] if size else [0, *range(2, 2 + dimensions)]
-        _write_onnx(network, {"image": torch.randn(2, channels, *(size or shapes[0]))}, [free], path=path)
+        example = {"image": torch.randn(2, channels, *(size or shapes[0]))}
+        with _returning_features(network, encoder):
+            _write_onnx(network, example, [free], path=path, features=len(encoder))
     strip_onnx(path)
     if half:
         halve_weights(path)
@@ -128,10 +135,40 @@ def halve_weights(path: Path) -> None:
     onnx.save(model, path)
 
 
+@contextlib.contextmanager
+def _returning_features(network: torch.nn.Module, encoder: Sequence[str]) -> Iterator[None]:
+    """Let a network return the outputs of some of its modules behind its prediction.
+
+    Its own forward is replaced, and no module put round it: weights keep their names, by which trainings start from
+    a bundle.
+    """
+    if not encoder:
+        yield
+        return
+    found: dict[str, torch.Tensor] = {}
+    hooks = [
+        network.get_submodule(name).register_forward_hook(
+            lambda _module, _inputs, output, name=name: found.update({name: output})
+        )
+        for name in encoder
+    ]
+    plain = network.forward
+    network.forward = lambda image: (plain(image), *(found[name] for name in encoder))
+    try:
+        yield
+    finally:
+        del network.forward
+        for hook in hooks:
+            hook.remove()
+
+
 def _write_onnx(
-    network: torch.nn.Module, example: Mapping[str, torch.Tensor], free: Sequence[Sequence[int]], *, path: Path
+    network: torch.nn.Module, example: Mapping[str, torch.Tensor], free: Sequence[Sequence[int]], *, path: Path,
+    features: int = 0,
 ) -> None:
-    """Trace a network with named inputs, each with its free axes, and write it."""
+    """Trace a network with named inputs, each with its free axes, and write it; behind its prediction it may return
+    features.
+    """
     torch.onnx.export(
         network,
         tuple(example.values()),
@@ -139,7 +176,7 @@ def _write_onnx(
         dynamo=True,
         opset_version=OPSET,
         input_names=list(example),
-        output_names=["prediction"],
+        output_names=[PREDICTION, *(f"{FEATURES}{number}" for number in range(features))],
         dynamic_shapes=tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in free),
         external_data=False,
         verbose=False,
@@ -164,7 +201,7 @@ def _compare(network: torch.nn.Module, channels: int, path: Path, *, sizes: Sequ
     worst = 0.0
     for batch, size in zip((1, 3), sizes, strict=False):
         image = torch.randn((batch, channels, *size), generator=generator)
-        (result,) = session.run(None, {"image": image.numpy()})
+        (result,) = session.run([PREDICTION], {"image": image.numpy()})
         worst = max(worst, float(np.abs(result - network(image).numpy()).max()))
     return worst
 

@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..models.bundle import NETWORK_FILE, REFINER_FILE
+from ..models.bundle import FAMILIARITY_FILE, NETWORK_FILE, REFINER_FILE, load
 from ..models.write import REFINER_TORCHSCRIPT_FILE, TORCHSCRIPT_FILE, Provenance, new_bundle, write_bundle
 from ..volume import InputError
 from .calibration import read_calibration
 from .export import export_onnx, export_torchscript
+from .familiarity import copy_familiarity, renew_familiarity
 from .preset import Preset, Stage
 from .presets import PRESETS
 from .run_folder import BUNDLE, FinishedRun
@@ -31,9 +32,9 @@ def run(options: argparse.Namespace) -> int:
     Parameters
     ----------
     options
-        ``run_folder``, the folder that ``iousynth train`` wrote; ``output``, the bundle to make; ``licence``, the text
-        of the weights' licence or None; and what their maker states: ``weights_version``, ``authors``, ``citation``,
-        ``trained_on`` and ``generator``.
+        ``run_folder``, the folder that ``iousynth train`` wrote; ``output``, the bundle to make; ``cohort``, what it
+        was trained on, where that has moved, or None; ``licence``, the text of the weights' licence or None; and what
+        their maker states: ``weights_version``, ``authors``, ``citation``, ``trained_on`` and ``generator``.
 
     Raises
     ------
@@ -46,8 +47,16 @@ def run(options: argparse.Namespace) -> int:
         training_data=options.trained_on, generator=options.generator,
     )
     licence = "" if options.licence is None else _read_text(options.licence)
-    difference = export_run(options.run_folder, options.output, provenance=provenance, licence=licence)
+    difference = export_run(
+        options.run_folder, options.output, provenance=provenance, licence=licence, cohort=options.cohort
+    )
     print(f"{options.output}: exported; ONNX Runtime, TorchScript and torch differ by {difference:.1e} at most")
+    first = FinishedRun.read(options.run_folder).preset.first
+    if _encoder(first) and not (options.output / FAMILIARITY_FILE).is_file():
+        print(
+            f"{options.output}: cannot tell an ultrasound that is unlike what it learned from, since the run's cohort "
+            "is not where it was, or too small; say where it is with --cohort"
+        )
     return 0
 
 
@@ -67,6 +76,7 @@ def export_run(
     provenance: Provenance | None = None,
     licence: str = "",
     torchscript: bool = True,
+    cohort: Path | None = None,
 ) -> float:
     """Write a run's best averaged networks as a bundle, ONNX and TorchScript, and compare both with torch.
 
@@ -84,6 +94,9 @@ def export_run(
         As :func:`describe_run` takes them.
     torchscript
         Whether the bundle holds the networks as TorchScript, too, which only other programs than this read.
+    cohort
+        What the run was trained on, where that has moved. How it looks to a generator is measured
+        (:mod:`.familiarity`), so that inputs can be compared with it; the run keeps the answer for later exports.
 
     Returns
     -------
@@ -99,6 +112,9 @@ def export_run(
     with new_bundle(output) as bundle:
         difference = max(_export(finished, bundle, torchscript))
         describe_run(finished, bundle, provenance=provenance, licence=licence)
+        if _encoder(finished.preset.first) or cohort is not None:
+            renew_familiarity(finished, load(bundle), cohort)
+            describe_run(finished, bundle, provenance=provenance, licence=licence)
     return difference
 
 
@@ -115,10 +131,15 @@ def _export(finished: FinishedRun, bundle: Path, torchscript: bool) -> Iterator[
         free = bool(stage.traits.windows)
         yield export_onnx(
             network, stage.channels, onnx, size_multiple=stage.traits.size_multiple, size=None if free else window,
-            dimensions=stage.dimensions, half=stage.traits.half,
+            dimensions=stage.dimensions, half=stage.traits.half, encoder=_encoder(stage),
         )
         if torchscript:
             yield export_torchscript(network, stage.channels, script, size=window)
+
+
+def _encoder(stage: Stage) -> tuple[str, ...]:
+    """The modules by which inputs are compared: of generators that see the ultrasound."""
+    return stage.traits.encoder if stage.kind == "generator" and stage.inputs == ("ioUS",) else ()
 
 
 def describe_run(
@@ -147,6 +168,7 @@ def describe_run(
     section = describe_stage(first, finished.window(first)) | {"preset": finished.preset.name}
     if last is not first:
         section["refiner"] = {**_windows(last, finished.window(last)), "inputs": list(last.inputs)}
+    copy_familiarity(finished.folder, bundle)
     return write_bundle(
         bundle, {**section, **read_calibration(finished.folder)}, description=describe_network(finished.preset),
         origin=_origin(finished), provenance=_completed(provenance or Provenance(), finished), licence=licence,

@@ -176,6 +176,7 @@ class _Run:
             "real_ultrasound": len(self.real),
             "painted": len(read_index(self.painted, "train")) if self.painted is not None else 0,
             "cohort": self._about_cohort,
+            "cohort_folder": str(self.cohort.resolve()),
             "stages": self.stages,
         }
         self.output.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,11 @@
 """What a training leaves on disk, and reading it back.
 
-The folder of a run holds ``run.json`` (what was trained, how, and on which cohort: all that a bundle can say of it) and
-what :class:`.trainer.Trainer` keeps: ``checkpoint.pt``, ``best.pt``, ``curve.csv``, ``samples`` and ``tensorboard``. A
-recipe with an earlier phase has that phase's in ``pretraining``. A run of 2D+3D-refine has its first stage's in
-``slices``, with the bundle of it in ``slices/bundle``, and what that made of the cohort in ``predictions``. A segmenter
-that was calibrated has ``operating_point.json`` (:mod:`.calibration`).
+The folder of a run holds ``run.json`` (what was trained, how, and on which cohort: all that a bundle can say of it;
+and where that cohort lies, which no bundle says) and what :class:`.trainer.Trainer` keeps: ``checkpoint.pt``,
+``best.pt``, ``curve.csv``, ``samples`` and ``tensorboard``. A recipe with an earlier phase has that phase's in
+``pretraining``. A run of 2D+3D-refine has its first stage's in ``slices``, with the bundle of it in ``slices/bundle``,
+and what that made of the cohort in ``predictions``. A segmenter that was calibrated has ``operating_point.json``
+(:mod:`.calibration`), a generator that was exported ``familiarity.json`` (:mod:`.familiarity`).
 """
 
 from __future__ import annotations
@@ -27,11 +28,15 @@ RUN = "run.json"
 PRETRAINING, BUNDLE, PREDICTIONS = "pretraining", "bundle", "predictions"
 
 
+def chosen_checkpoint(folder: Path) -> Path:
+    """The best checkpoint in a folder, or the last when none was scored."""
+    return folder / "best.pt" if (folder / "best.pt").exists() else folder / "checkpoint.pt"
+
+
 def average_weights(folder: Path, network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The averaged weights of the best checkpoint in a folder, or of the last when none was scored."""
+    """The averaged weights of a folder's :func:`chosen_checkpoint`."""
     average = AveragedModel(network, use_buffers=True)
-    chosen = folder / "best.pt" if (folder / "best.pt").exists() else folder / "checkpoint.pt"
-    average.load_state_dict(torch.load(chosen, map_location="cpu", weights_only=True)["average"])
+    average.load_state_dict(torch.load(chosen_checkpoint(folder), map_location="cpu", weights_only=True)["average"])
     return average.module.state_dict()
 
 
@@ -80,6 +85,12 @@ class FinishedRun:
         if not known or not (folder / preset.last.folder / "checkpoint.pt").is_file():
             raise InputError(f"{folder}: has no checkpoint of a known preset; let iousynth train finish first")
         return cls(folder, preset, record)
+
+    @property
+    def cohort(self) -> Path | None:
+        """Where what it learned from lies, or lay; None for a run that has not kept it."""
+        place = self.record.get("cohort_folder")
+        return None if place is None else Path(place)
 
     def window(self, stage: Stage) -> list[int]:
         """Size of the windows that a stage learned from."""

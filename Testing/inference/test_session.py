@@ -38,6 +38,17 @@ def test_onnx_network_in_25d_and_3d(model, tmp_path):
     assert np.allclose(result[1], 0.25 * image[0], atol=1e-6)
 
 
+def test_a_network_may_give_the_features_of_its_encoder(model, tmp_path):
+    assert open_session(model, "cpu").features == ()
+    telling = bundle.load(write_bundle(tmp_path / "telling", generator_network(features=True)))
+    session = open_session(telling, "cpu")
+    batch = np.random.default_rng(0).uniform(-1, 1, (2, 3, 8, 16)).astype(np.float32)
+    (halves,) = session.encode(batch)
+    assert session.features == ("features_0",)
+    assert np.allclose(halves, batch.reshape(2, 3, 4, 2, 8, 2).mean(axis=(3, 5)), atol=1e-6)
+    assert np.array_equal(session.run(batch), open_session(model, "cpu").run(batch))
+
+
 def test_cuda_that_is_not_there(model):
     if "CUDAExecutionProvider" in sessions.available_providers():
         pytest.skip("this ONNX Runtime has CUDA")

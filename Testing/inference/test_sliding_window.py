@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from IoUSynthLib.inference import Cancelled, fuse, predict, predict_passes
+from IoUSynthLib.inference import Cancelled, fuse, predict, predict_passes, sample_windows
 from IoUSynthLib.inference.sliding_window import hann, tile
 from IoUSynthLib.models.bundle import Bundle
 
@@ -182,3 +182,21 @@ def test_progress_and_cancel():
 def test_activation_before_blending():
     result = predict(Network(IDENTITY["2D"]), IMAGE, EVERYWHERE, PLAN, activation=np.exp)
     assert np.allclose(result, np.exp(IMAGE), atol=1e-5)
+
+
+@pytest.mark.parametrize(("regime", "channels"), [("2D", 1), ("2.5D", 3), ("3D", 1)])
+def test_a_sample_is_the_same_every_time_and_what_a_prediction_sees(regime, channels):
+    """Two slices along each axis, the fullest window of each; of a volume, its fullest window."""
+    valid = np.zeros_like(EVERYWHERE)
+    valid[3:18, 2:20, 12:30] = True
+    seen = []
+    predict(Network(lambda batch: seen.extend(batch) or IDENTITY[regime](batch)), IMAGE, valid, PLANS[regime])
+    sample = list(sample_windows(IMAGE, valid, PLANS[regime], count=2))
+    assert len(sample) == (1 if regime == "3D" else 6)
+    for image, inside in sample:
+        assert image.shape == (1, channels, *inside.shape)
+        assert any(np.array_equal(image[0], window) for window in seen)
+        assert inside.mean() > 0.5
+    again = sample_windows(IMAGE, valid, PLANS[regime], count=2)
+    assert all(np.array_equal(image, other) for (image, _), (other, _) in zip(sample, again, strict=True))
+    assert not list(sample_windows(IMAGE, np.zeros_like(valid), PLANS[regime], count=2))

@@ -14,8 +14,10 @@ import numpy as np
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 
 
-def convolution_model(weights: np.ndarray, bias: np.ndarray, repeats: int = 0) -> bytes:
-    """Return an ONNX network: one 2D or 3D convolution, after ``repeats`` wide ones that only cost time."""
+def convolution_model(weights: np.ndarray, bias: np.ndarray, repeats: int = 0, features: bool = False) -> bytes:
+    """Return an ONNX network: one 2D or 3D convolution, after ``repeats`` wide ones that only cost time; with
+    ``features``, the image at half its size stands for what an encoder makes of it.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     axes = ["d", "h", "w"][-(weights.ndim - 2) :]
@@ -31,11 +33,16 @@ def convolution_model(weights: np.ndarray, bias: np.ndarray, repeats: int = 0) -
     constants += [numpy_helper.from_array(a.astype(np.float32), n) for a, n in ((weights, "weights"), (bias, "bias"))]
     pads = [weights.shape[-1] // 2] * 2 * dimensions
     nodes.append(helper.make_node("Conv", [name, "weights", "bias"], ["prediction"], pads=pads))
+    outputs = [helper.make_tensor_value_info("prediction", TensorProto.FLOAT, ["batch", len(bias), *axes])]
+    if features:
+        halves = [2] * dimensions
+        nodes.append(helper.make_node("AveragePool", ["image"], ["features_0"], kernel_shape=halves, strides=halves))
+        outputs.append(helper.make_tensor_value_info("features_0", TensorProto.FLOAT, None))
     graph = helper.make_graph(
         nodes,
         "tiny",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", channels, *axes])],
-        [helper.make_tensor_value_info("prediction", TensorProto.FLOAT, ["batch", len(bias), *axes])],
+        outputs,
         constants,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -73,10 +80,10 @@ def write_bundle(folder: Path, network: bytes, **section: object) -> Path:
 TINY_ERROR = 0.2
 
 
-def generator_network(repeats: int = 0) -> bytes:
+def generator_network(repeats: int = 0, features: bool = False) -> bytes:
     weights = np.zeros((3, 3, 3, 3))
     weights[0, 1, 1, 1], weights[1, 1, 1, 1] = -0.5, 0.5
-    return convolution_model(weights, np.array([0.0, 0.0, math.log(TINY_ERROR)]), repeats)
+    return convolution_model(weights, np.array([0.0, 0.0, math.log(TINY_ERROR)]), repeats, features)
 
 
 def image_network(regime: str, images: int = 1, scale: float = -0.5) -> bytes:

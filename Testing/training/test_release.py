@@ -1,7 +1,9 @@
 """What a bundle of a run says of itself: what is known of the run and what its maker states, and nothing of others."""
 
 import json
+import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +12,23 @@ import pytest
 import torch
 from support.finished_runs import write_run
 from support.machine_names import machine_names
+from support.tiny_models import generator_network, write_bundle
 
 from IoUSynthLib import cli
+from IoUSynthLib.cases.index import INDEX, write_index
+from IoUSynthLib.files.volumes import read_volume, write_volume
 from IoUSynthLib.inference import open_session, predict
-from IoUSynthLib.models.bundle import load
+from IoUSynthLib.models.bundle import FAMILIARITY_FILE, load
 from IoUSynthLib.models.write import LICENCE_IN_FILE, LICENCE_NOT_STATED, Provenance
+from IoUSynthLib.synthesis.familiarity import Familiarity, compare
+from IoUSynthLib.synthesis.grid import FieldOfView, network_grid
 from IoUSynthLib.synthesis.quality import assess_quality
-from IoUSynthLib.training import release
-from IoUSynthLib.training.release import export_run
-from IoUSynthLib.volume import InputError
+from IoUSynthLib.training import familiarity, release
+from IoUSynthLib.training.familiarity import measure_familiarity, renew_familiarity
+from IoUSynthLib.training.initial import _weights
+from IoUSynthLib.training.release import describe_run, export_run
+from IoUSynthLib.training.run_folder import FinishedRun
+from IoUSynthLib.volume import InputError, Volume
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "Resources" / "Models"
@@ -163,10 +173,24 @@ def test_what_is_no_run_is_refused(run, tmp_path):
     assert not (tmp_path / "own").exists()
 
 
-def test_export_is_a_bundle_that_the_operating_room_opens(tmp_path, monkeypatch):
-    """It carries the averaged weights, passes its own comparison and its checksum."""
+@pytest.fixture
+def cohort(tmp_path):
+    """Eight cases for training and two for validation, of which only the ultrasound is looked at: cubes of noise."""
+    rng, entries = np.random.default_rng(0), []
+    for number in range(10):
+        image = rng.uniform(20 + number, 255, (24, 24, 24)).astype(np.uint8)
+        folder = tmp_path / "cohort" / f"case-{number:04d}"
+        folder.mkdir(parents=True)
+        write_volume(folder / "ioUS.mha", Volume(np.pad(image, 4), (0.8, 0.8, 0.8)))
+        entries.append({"name": folder.name, "head": "noise", "split": "train" if number < 8 else "validation"})
+    write_index(tmp_path / "cohort", entries)
+    return tmp_path / "cohort"
+
+
+def test_export_is_a_bundle_that_the_operating_room_opens(tmp_path, monkeypatch, cohort):
+    """It carries the averaged weights, passes its own comparison and its checksum, and compares inputs."""
     pytest.importorskip("onnxscript")
-    folder = write_run(monkeypatch, tmp_path / "run", "ious2mr-2.5d")
+    folder = write_run(monkeypatch, tmp_path / "run", "ious2mr-2.5d", cohort_folder=str(cohort))
     assert export_run(folder, tmp_path / "own", licence="a licence") < 2e-2
     bundle = load(tmp_path / "own")
     bundle.verify()
@@ -175,6 +199,65 @@ def test_export_is_a_bundle_that_the_operating_room_opens(tmp_path, monkeypatch)
     assert (tmp_path / "own" / "models" / "model.ts").is_file()
     assert machine_names(tmp_path / "own") == []
     assert (tmp_path / "own" / "LICENSE").read_text() == "a licence"
+    assert "down_1.convs.conv_0.conv.weight" in _weights(bundle), "trainings start from what they know by name"
+    known = Familiarity.of(bundle)
+    assert (known.cases, known.mean.shape) == ({"train": 8, "validation": 2}, (12,)), "of 4 and 8 channels"
+    session = open_session(bundle, "cpu")
+    near, far = read_volume(cohort / "case-0009" / "ioUS.mha"), phantom_of_stripes()
+    grids = [network_grid(FieldOfView.of(volume), bundle) for volume in (near, far)]
+    distances = [compare(session, grid, bundle)["distance"] for grid in grids]
+    assert distances[0] < known.limit < distances[1]
+    shutil.rmtree(tmp_path / "own")
+    describe_run(FinishedRun.read(folder), tmp_path / "own")
+    assert (tmp_path / "own" / FAMILIARITY_FILE).read_bytes() == (folder / "familiarity.json").read_bytes(), "kept"
+
+
+def phantom_of_stripes() -> Volume:
+    """A cube with an even grey and one bright plane in three."""
+    cube = np.where(np.arange(24) % 3 == 0, 250, 60).astype(np.uint8) * np.ones((24, 24, 1), np.uint8)
+    return Volume(np.pad(cube, 4), (0.8, 0.8, 0.8))
+
+
+@pytest.fixture
+def telling(tmp_path):
+    """A bundle whose network gives features of the ultrasound."""
+    return load(write_bundle(tmp_path / "telling", generator_network(features=True)))
+
+
+def test_what_is_familiar_is_measured_once_for_the_weights_of_a_run(tmp_path, monkeypatch, cohort, telling):
+    folder = write_run(monkeypatch, tmp_path / "run", "ious2mr-2.5d", cohort_folder=str(cohort))
+    kept, measured = folder / "familiarity.json", []
+
+    def measure(bundle, place):
+        measured.append(place)
+        return measure_familiarity(bundle, place)
+
+    monkeypatch.setattr(familiarity, "measure_familiarity", measure)
+    for _ in range(2):
+        renew_familiarity(FinishedRun.read(folder), telling)
+    assert (measured, json.loads(kept.read_text())["cases"]) == ([cohort], {"train": 8, "validation": 2})
+    os.utime(folder / "checkpoint.pt", (2**31, 2**31))  # it was trained on
+    moved = cohort.rename(tmp_path / "elsewhere")
+    renew_familiarity(FinishedRun.read(folder), telling)
+    assert not kept.exists(), "of other weights, and nothing to measure anew with"
+    renew_familiarity(FinishedRun.read(folder), telling, moved)
+    assert kept.exists()
+
+
+def test_an_export_says_if_its_bundle_does_not_compare_inputs(run, tmp_path, capsys):
+    for name, told in (("ious2mr-2.5d", True), ("lesion-3d", False)):
+        assert cli.main(["models", "export", str(run(name)), "-o", str(tmp_path / f"own-{name}")]) == 0
+        assert ("since the run's cohort is not where it was, or too small" in capsys.readouterr().out) == told
+
+
+def test_a_cohort_that_says_too_little_is_refused(tmp_path, cohort, telling):
+    index = json.loads((cohort / INDEX).read_text())
+    write_index(cohort, index["cases"][3:])
+    with pytest.raises(InputError, match="has 5 cases for training with an image, and inputs cannot be compared"):
+        measure_familiarity(telling, cohort)
+    silent = load(write_bundle(tmp_path / "silent", generator_network()))
+    with pytest.raises(InputError, match="silent: its network tells nothing of its input; export it without a cohort"):
+        measure_familiarity(silent, cohort)
 
 
 def test_a_segmenter_of_volumes_is_released_as_one(released_segmenter):
@@ -188,3 +271,4 @@ def test_a_segmenter_of_volumes_is_released_as_one(released_segmenter):
     network = stage.network().eval()
     expected = network(torch.from_numpy(image)[None])[0].detach().numpy()
     assert np.allclose(found, expected, atol=1e-4)
+    assert open_session(bundle, "cpu").features == (), "it is a generator's input that is compared"

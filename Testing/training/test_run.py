@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,8 +197,9 @@ def check_refined(preset, network, run, folder):
         cached = np.load(run / PREDICTIONS / f"case-0000_{target}.npy")
         assert cached.shape == (EDGE,) * 3
         assert np.abs(cached).max() <= 1
-    stages = json.loads((run / RUN).read_text())["stages"]
-    assert [(stage["name"], stage["window"]) for stage in stages] == [(SLICES, [64] * 2), (REFINER, [32] * 3)]
+    record = json.loads((run / RUN).read_text())
+    assert [(stage["name"], stage["window"]) for stage in record["stages"]] == [(SLICES, [64] * 2), (REFINER, [32] * 3)]
+    assert read_index(Path(record["cohort_folder"]), "train"), "for an export to find"
     first = load(run / SLICES / "bundle")
     assert (first.regime, first.refiner) == ("2D", None)
     export_run(run, folder, preset=preset)
