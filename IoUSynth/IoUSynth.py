@@ -87,6 +87,7 @@ class IoUSynthParameterNode:
     preoperativeVolume - The MRI that is shown beside the result, if there is one; some models take its grid, too.
     t2wVolume, flairVolume, uncertaintyVolume, segmentation - Outputs; made when not selected, if the model has them.
     beforeResection - Whether nothing has been removed yet, so that there is no cavity.
+    probablePlace - Whether the most probable place of a tumour is outlined where none stands out before a resection.
     model - Name of the model, empty for the default.
     device - Where the model runs.
     showOverlay - Whether tumour and resection cavity are outlined in the views.
@@ -106,6 +107,7 @@ class IoUSynthParameterNode:
     uncertaintyVolume: vtkMRMLScalarVolumeNode
     segmentation: vtkMRMLSegmentationNode
     beforeResection: bool = False
+    probablePlace: bool = False
     model: str = ""
     device: Annotated[str, Choice(["auto", "cpu", "cuda"])] = "auto"
     showOverlay: bool = True
@@ -175,15 +177,20 @@ class IoUSynthLogic(
         return ReleasedParameterNode(super().getParameterNode())
 
     @staticmethod
-    def options(*, model: str | None = None, device: str = "auto", beforeResection: bool = False) -> "Options":
+    def options(
+        *, model: str | None = None, device: str = "auto", beforeResection: bool = False, probablePlace: bool = False
+    ) -> "Options":
         """Return what is chosen for a synthesis as one object, which travels as it is to the library.
 
         :param model: name or folder of a model; the default one if left out.
         :param device: "auto", "cpu" or "cuda".
         :param beforeResection: nothing has been removed yet: what looks like a cavity is outlined as tumour, and where
-            no tumour stands out, its most probable place is, with a warning.
+            no tumour stands out, a warning says so.
+        :param probablePlace: its most probable place is outlined then, which is a guess.
         """
-        return importLibrary("pipeline").Options(model or None, device, before_resection=beforeResection)
+        return importLibrary("pipeline").Options(
+            model or None, device, before_resection=beforeResection, probable_place=probablePlace
+        )
 
 
 #
@@ -399,8 +406,9 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """What is chosen for a synthesis, as it travels to the library."""
         choices = self.choices
         return self.logic.options(
-            model=choices.model, device=choices.device, beforeResection=choices.beforeResection
-        )
+            model=choices.model, device=choices.device,
+            beforeResection=choices.beforeResection, probablePlace=choices.probablePlace,
+        )  # fmt: skip
 
     def selectedOutputs(self) -> "OutputNodes":
         """Return the selected output nodes."""

@@ -47,13 +47,17 @@ class Options:
         they were trained on ultrasound that was resampled to the patient's MRI.
     before_resection
         Whether nothing has been removed yet: then there is no cavity, and what looks like one is outlined as tumour;
-        and there is a tumour, so that its most probable place is outlined, with a warning, where none stands out.
+        and there is a tumour, so that a report warns where none stands out.
+    probable_place
+        Whether the most probable place of a tumour is outlined, with a warning, where none stands out before a
+        resection.
     """
 
     model: str | Path | None = None
     device: str = "auto"
     mr_grid: Volume | None = None
     before_resection: bool = False
+    probable_place: bool = False
 
     def describe(self) -> dict[str, Any]:
         """Return what a report says of them; model, device and grid it describes as they were found."""
@@ -146,7 +150,7 @@ def synthesize(
     volume
         Reconstructed 3D ultrasound, of one value outside the fan. It is not changed.
     model, device, choices
-        See :class:`Options`; ``mr_grid`` and ``before_resection`` by name.
+        See :class:`Options`; ``mr_grid``, ``before_resection`` and ``probable_place`` by name.
     progress
         Called with the stage and the overall fraction in [0, 1]; may raise :class:`inference.Cancelled`.
 
@@ -206,7 +210,10 @@ def synthesize_with(
         outline_grid, probabilities = outline(
             models.segmenter, outline_grid, outlined, device=options.device, progress=part
         )
-        decision = decide(models.segmenter, outline_grid, probabilities, before_resection=options.before_resection)
+        decision = decide(
+            models.segmenter, outline_grid, probabilities,
+            before_resection=options.before_resection, probable_place=options.probable_place,
+        )  # fmt: skip
         if mri:  # what Dice is to be expected was measured on synthetic MRI
             decision = replace(decision, expected_dice={})
     with clock.stage("finishing"):

@@ -283,6 +283,37 @@ def _fill_slice_holes(mask: np.ndarray) -> np.ndarray:
     return result
 
 
+def gaussian_mean(
+    values: np.ndarray, valid: np.ndarray, spacing: Sequence[float], *, sigma: float
+) -> np.ndarray:
+    """Return the Gaussian mean of values over valid voxels alone; 0 elsewhere.
+
+    Parameters
+    ----------
+    values, valid
+        (z, y, x), the latter bool.
+    spacing
+        Edges of the voxels (x, y, z) in mm.
+    sigma
+        Standard deviation of the Gaussian in mm.
+
+    Examples
+    --------
+    >>> halves = np.zeros((8, 8, 8))
+    >>> halves[4:] = 100
+    >>> gaussian_mean(halves, halves > 0, (1, 1, 1), sigma=2.0)[[0, 4, 7], 4, 4].round().astype(int).tolist()
+    [0, 100, 100]
+    """
+    import SimpleITK as sitk
+
+    def smooth(array: np.ndarray) -> np.ndarray:
+        image = sitk.GetImageFromArray(array.astype(np.float32))
+        image.SetSpacing([float(length) for length in spacing])
+        return sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(image, sigma))
+
+    return np.where(valid, smooth(np.where(valid, values, 0)) / np.maximum(smooth(valid), 1e-3), 0)
+
+
 def axial(volume: Volume) -> Volume:
     """Reorder and flip a volume's axes, without resampling, so that they lie nearest to the patient's.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.noise import speckle
 from support.tiny_models import (
     SHARED,
     generator_network,
@@ -73,7 +74,7 @@ def ultrasound() -> Volume:
     z, y, x = np.mgrid[:56, :60, :64].astype(np.float32)
     radius, angle = np.hypot(x - 32, y + 4), np.abs(np.arctan2(x - 32, y + 4))
     fan = (radius > 8) & (radius < 60) & (angle < 0.6) & (z > 5) & (z < 50)
-    array = 60.0 * rng.rayleigh(1.0, fan.shape) / 1.25
+    array = 60.0 * (0.3 + 0.7 * speckle(rng, fan.shape))
     array[np.hypot(np.hypot(x - 34, y - 28), z - 26) < 8] *= 2.5
     array[np.hypot(np.hypot(x - 28, y - 44), z - 30) < 6] = 0.0
     array = np.where(fan, np.clip(array + 8.0 * (array > 0), 0, 255), 0).astype(np.float32)

@@ -14,7 +14,7 @@ from IoUSynthLib import pipeline, preprocessing
 from IoUSynthLib.files.volumes import read_volume, write_volume
 from IoUSynthLib.inference import Cancelled
 from IoUSynthLib.models.bundle import METADATA, load
-from IoUSynthLib.synthesis.segmentation import FAINT_TUMOUR
+from IoUSynthLib.synthesis.segmentation import FAINT_TUMOUR, NO_TUMOUR_SEEN
 from IoUSynthLib.volume import InputError, Volume
 
 
@@ -62,21 +62,28 @@ def test_before_a_resection_what_looks_like_a_cavity_is_tumour(tiny_models, resu
 
 @pytest.fixture
 def faint(ultrasound):
-    """The lesion half as bright, and no hole: tumour to no voxel, and still the brightest place."""
+    """The lesion little brighter than the rest, and no hole: tumour to no voxel, and still the brightest place."""
     z, y, x = np.indices(ultrasound.array.shape)
     lesion, hole = (
         np.hypot(np.hypot(x - i, y - j), z - k) < r for i, j, k, r in ((34, 28, 26, 8), (28, 44, 30, 6))
     )
-    array = np.where(hole, 60, ultrasound.array) * np.where(lesion, 0.5, 1)
+    array = np.where(hole, 60, ultrasound.array) * np.where(lesion, 0.44, 1)
     return Volume(array.astype(np.float32), (1.0, 1.0, 1.0))
 
 
-def test_before_a_resection_a_faint_tumour_is_outlined_with_a_warning(tiny_models, faint):
-    results = [pipeline.synthesize(faint, device="cpu", before_resection=told) for told in (False, True)]
-    assert [result.report["volumes_ml"]["tumour"] > 0 for result in results] == [False, True]
-    assert results[0].report["summary"].startswith("No tumour outlined, which does not rule one out, resection cavity")
-    assert [FAINT_TUMOUR in result.report["warnings"] for result in results] == [False, True]
-    assert results[1].report["summary"].endswith(f"{len(results[1].report['warnings'])} warning")
+CHOICES = {"nothing": {}, "before": {"before_resection": True}}
+CHOICES["asked"] = {**CHOICES["before"], "probable_place": True}
+
+
+def test_the_place_of_a_faint_tumour_is_outlined_only_where_that_is_asked_for(tiny_models, faint):
+    results = {name: pipeline.synthesize(faint, device="cpu", **told).report for name, told in CHOICES.items()}
+    assert [report["volumes_ml"]["tumour"] > 0 for report in results.values()] == [False, False, True]
+    assert [report["probable_place"] for report in results.values()] == [False, False, True]
+    for name in ("nothing", "before"):
+        assert results[name]["summary"].startswith("No tumour outlined, which does not rule one out, resection cavity")
+    warned = [[text in report["warnings"] for text in (NO_TUMOUR_SEEN, FAINT_TUMOUR)] for report in results.values()]
+    assert warned == [[False, False], [True, False], [False, True]]
+    assert results["asked"]["summary"].endswith(f"{len(results['asked']['warnings'])} warning")
 
 
 @pytest.fixture
@@ -113,7 +120,7 @@ def test_what_the_expected_dice_was_measured_on_is_said_where_the_model_says_it(
 
 
 def test_a_faint_tumours_place_is_doubtful_and_warned_of_once(measured_models, faint):
-    report = pipeline.synthesize(faint, device="cpu", before_resection=True).report
+    report = pipeline.synthesize(faint, device="cpu", **CHOICES["asked"]).report
     assert report["doubtful"] == ["tumour"]
     assert report["expected_dice"]["tumour"] == 0.1, "as unsure as any: the odds are not taken as they were raised"
     assert report["warnings"].count(FAINT_TUMOUR) == 1

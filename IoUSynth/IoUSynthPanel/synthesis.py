@@ -94,6 +94,9 @@ class SynthesisSection(Section):
         if self.running and self.panel.state is State.RUNNING:
             self.ui.applyButton.toolTip = _("Stop; the scene stays as it was")
         setAvailable(self.ui.showButton, self._whyNotShow())
+        before = self.panel.parameters and self.panel.parameters.beforeResection
+        reason = "" if before else _("Only before a resection there must be a tumour")
+        setAvailable(self.ui.probablePlaceCheckBox, reason)
 
     def _whyNotApply(self) -> str:
         state, parameters = self.panel.state, self.panel.parameters

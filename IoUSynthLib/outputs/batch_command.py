@@ -46,7 +46,12 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
         "--before-resection",
         action="store_true",
         help="nothing has been removed yet: what looks like a cavity is outlined as tumour, and where no tumour stands "
-        "out, its most probable place is, with a warning",
+        "out, a warning says so",
+    )
+    parser.add_argument(
+        "--probable-place",
+        action="store_true",
+        help="with --before-resection: where no tumour stands out, outline its most probable place, which is a guess",
     )
     parser.add_argument("--json", action="store_true", help="print the reports as JSON instead of a line for each case")
 

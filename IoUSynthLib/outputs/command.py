@@ -48,7 +48,10 @@ def run(options: argparse.Namespace) -> int:
     preoperative = read_acquired(options.preoperative) if options.preoperative else None
     mri = read_acquired(options.mri) if options.mri else preoperative
     mr_grid = axial(mri) if mri is not None else None
-    choices = Options(options.model, options.device, mr_grid, before_resection=options.before_resection)
+    choices = Options(
+        options.model, options.device, mr_grid,
+        before_resection=options.before_resection, probable_place=options.probable_place,
+    )  # fmt: skip
 
     def synthesize(path: Path, folder: Path, staging: Path, *, progress: Progress) -> Written:
         return synthesize_file(

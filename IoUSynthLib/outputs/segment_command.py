@@ -54,7 +54,9 @@ def run(options: argparse.Namespace) -> int:
     if len(files) < len(options.mri):
         raise InputError("--mri: names a contrast twice; give each of them once")
     mri = {contrast: read_acquired(path) for contrast, path in files.items()}
-    choices = Options(device=options.device, before_resection=options.before_resection)
+    choices = Options(
+        device=options.device, before_resection=options.before_resection, probable_place=options.probable_place
+    )
 
     def segment(path: Path, folder: Path, staging: Path, *, progress: Progress) -> Written:
         return synthesize_file(

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..constants import LABELS
+from ..preprocessing import gaussian_mean
 
 #: Connected pieces below this volume are removed: a sphere of 6 mm diameter.
 SMALLEST_PIECE_ML = 0.1
 
 #: Before a resection there is a tumour. Where less of it stands out than a sphere of 10 mm diameter, its most probable
-#: place is outlined, as large as a sphere of 18 mm. Chosen, as the smoothing, on 153 simulated tumours of heads for
+#: place can be outlined, as large as a sphere of 18 mm. Chosen, as the smoothing, on 153 simulated tumours of heads for
 #: training and validation.
 FAINT_BELOW_ML = 0.5
 PROBABLE_PLACE_ML = 3.0
@@ -53,13 +54,23 @@ def without_cavity(probabilities: np.ndarray) -> np.ndarray:
     return np.stack([background, tumour + cavity, np.zeros_like(cavity)])
 
 
-def with_tumour(
+def tumour_stands_out(probabilities: np.ndarray, valid: np.ndarray, voxel_volume_ml: float) -> bool:
+    """Tell whether (3, z, y, x) probabilities show a tumour of :data:`FAINT_BELOW_ML` or more."""
+    return _tumour_ml(probabilities, valid, voxel_volume_ml) >= FAINT_BELOW_ML
+
+
+def _tumour_ml(probabilities: np.ndarray, valid: np.ndarray, voxel_volume_ml: float) -> float:
+    labels = labels_from_probabilities(probabilities, valid, voxel_volume_ml)
+    return volumes_ml(labels, voxel_volume_ml)["tumour"]
+
+
+def with_probable_place(
     probabilities: np.ndarray, valid: np.ndarray, spacing: Sequence[float]
 ) -> tuple[np.ndarray, bool]:
-    """Return probabilities that show a tumour, and whether that is no more than its most probable place.
+    """Return probabilities that show a tumour where none stands out, and whether they do.
 
-    Where less than :data:`FAINT_BELOW_ML` stands out, the odds of tumour against background are smoothed, since single
-    voxels say little, and raised everywhere alike until :data:`PROBABLE_PLACE_ML` are more probable than not.
+    The odds of tumour against background are smoothed, since single voxels say little, and raised everywhere alike
+    until :data:`PROBABLE_PLACE_ML` are more probable than not.
 
     Parameters
     ----------
@@ -73,17 +84,17 @@ def with_tumour(
     Returns
     -------
     tuple of numpy.ndarray and bool
-        Those given and False where a tumour stands out, and where no place is more probable than the others.
+        Those given and False where no place is more probable than the others.
     """
+    if not valid.any():
+        return probabilities, False
     voxel_volume_ml = float(np.prod(spacing)) / 1000
 
     def found_ml(candidate: np.ndarray) -> float:
-        return volumes_ml(labels_from_probabilities(candidate, valid, voxel_volume_ml), voxel_volume_ml)["tumour"]
+        return _tumour_ml(candidate, valid, voxel_volume_ml)
 
-    if found_ml(probabilities) >= FAINT_BELOW_ML or not valid.any():
-        return probabilities, False
     logarithms = np.log(np.maximum(probabilities[:2], np.finfo(np.float32).tiny))
-    odds = _smoothed(logarithms[1] - logarithms[0], valid, spacing)
+    odds = gaussian_mean(logarithms[1] - logarithms[0], valid, spacing, sigma=_SMOOTHING_MM)
 
     def raised(threshold: float) -> np.ndarray:
         tumour = 1 / (1 + np.exp(threshold - odds))
@@ -95,18 +106,6 @@ def with_tumour(
         low, high = (middle, high) if found_ml(raised(middle)) >= PROBABLE_PLACE_ML else (low, middle)
     place = raised(low)
     return (place, True) if found_ml(place) < 2 * PROBABLE_PLACE_ML else (probabilities, False)
-
-
-def _smoothed(values: np.ndarray, valid: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-    """Gaussian mean of (z, y, x) values over valid voxels, 0 outside."""
-    import SimpleITK as sitk
-
-    def smooth(array: np.ndarray) -> np.ndarray:
-        image = sitk.GetImageFromArray(array.astype(np.float32))
-        image.SetSpacing([float(length) for length in spacing])
-        return sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(image, _SMOOTHING_MM))
-
-    return np.where(valid, smooth(np.where(valid, values, 0)) / np.maximum(smooth(valid), 1e-3), 0)
 
 
 def labels_from_probabilities(probabilities: np.ndarray, valid: np.ndarray, voxel_volume_ml: float) -> np.ndarray:

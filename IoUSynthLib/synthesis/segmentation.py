@@ -13,10 +13,15 @@ from .generate import run_network
 from .grid import NetworkGrid, coarsened, stacked
 
 #: What a report warns of when there must be a tumour, but none is seen.
+NO_TUMOUR_SEEN = (
+    f"no tumour above {outlines.FAINT_BELOW_ML:g} ml stands out: look for it in the preoperative MRI, or ask for a "
+    "guess at its place (--probable-place)"
+)
+#: The same where that place is outlined.
 FAINT_TUMOUR = (
-    "no tumour stands out in this ultrasound; its most probable place is outlined, because nothing has been removed "
-    "yet: compare it with the preoperative MRI, or, if something has been removed, take back the choice "
-    "Before resection (--before-resection)"
+    "no tumour stands out in this ultrasound; its most probable place is outlined, because that was asked for: compare "
+    "it with the preoperative MRI, or, if something has been removed, take back the choice Before resection "
+    "(--before-resection)"
 )
 #: Outlines with an expected Dice below this are called doubtful: less of them is right than wrong.
 DOUBTFUL_BELOW = 0.5
@@ -34,7 +39,9 @@ class Decision:
         Of the outlines of tumour and cavity that this gives, 0 to 1; without what is not outlined, and without what the
         segmenter's bundle says nothing of.
     faint
-        Whether the tumour is no more than its most probable place (:func:`.outlines.with_tumour`).
+        Whether no tumour stands out where there must be one.
+    place_outlined
+        Whether its most probable place is outlined instead (:func:`.outlines.with_probable_place`).
     measured_on
         What the segmenter's bundle says that the Dice was measured on; may be empty.
     """
@@ -42,6 +49,7 @@ class Decision:
     probabilities: np.ndarray
     expected_dice: dict[str, float]
     faint: bool = False
+    place_outlined: bool = False
     measured_on: str = ""
 
     @property
@@ -59,7 +67,8 @@ class Decision:
             for name in self.doubtful
             if not (name == "tumour" and self.faint)
         ]
-        return [FAINT_TUMOUR, *doubtful] if self.faint else doubtful
+        faint = [FAINT_TUMOUR if self.place_outlined else NO_TUMOUR_SEEN] if self.faint else []
+        return [*faint, *doubtful]
 
 
 def outline(
@@ -97,7 +106,10 @@ def outline(
     )
 
 
-def decide(segmenter: Bundle, grid: NetworkGrid, probabilities: np.ndarray, *, before_resection: bool) -> Decision:
+def decide(
+    segmenter: Bundle, grid: NetworkGrid, probabilities: np.ndarray, *,
+    before_resection: bool, probable_place: bool = False,
+) -> Decision:
     """Choose from a segmenter's probabilities what to outline, and say how far to trust it.
 
     Parameters
@@ -108,12 +120,16 @@ def decide(segmenter: Bundle, grid: NetworkGrid, probabilities: np.ndarray, *, b
         As :func:`outline` returns them.
     before_resection
         Whether nothing has been removed yet: then there is no cavity, and there is a tumour.
+    probable_place
+        Whether that tumour's most probable place is outlined where none stands out.
     """
     valid, voxel_volume_ml = grid.valid, grid.image.voxel_volume_ml
-    weights, faint = segmenter.class_weights, False
+    weights, faint, placed = segmenter.class_weights, False, False
     if before_resection:
-        seen = outlines.without_cavity(outlines.weighted(probabilities, weights))
-        shown, faint = outlines.with_tumour(seen, valid, grid.image.spacing)
+        seen = shown = outlines.without_cavity(outlines.weighted(probabilities, weights))
+        faint = not outlines.tumour_stands_out(seen, valid, voxel_volume_ml)
+        if faint and probable_place:
+            shown, placed = outlines.with_probable_place(seen, valid, grid.image.spacing)
     else:
         seen = shown = outlines.weighted_by_phase(
             probabilities, valid, voxel_volume_ml,
@@ -125,4 +141,4 @@ def decide(segmenter: Bundle, grid: NetworkGrid, probabilities: np.ndarray, *, b
         for name, confidence in outlines.confidences(seen, labels).items()
         if name in segmenter.expected_dice
     }
-    return Decision(shown, expected_dice, faint, segmenter.expected_dice_measured_on)
+    return Decision(shown, expected_dice, faint, placed, segmenter.expected_dice_measured_on)

@@ -20,7 +20,7 @@ from ..volume import Volume
 from .shared_volumes import geometry
 
 #: Number of the protocol between parent and child.
-PROTOCOL = 7
+PROTOCOL = 8
 
 #: Files of a displacement field: its components along L, P and S.
 _AXES = ("field-L", "field-P", "field-S")

@@ -89,9 +89,10 @@ def test_files_with_a_bad_one_and_started_again(panel, section, tmp_path):
     run(panel, section.ui.filesButton)
     assert states(section) == ["done"]
     section.ui.skipCheckBox.click()
-    panel.ui.beforeResectionCheckBox.click()
-    run(panel, section.ui.filesButton)
-    assert states(section) == ["done"], "what was made for another phase of the surgery is made anew"
+    for choice in (panel.ui.beforeResectionCheckBox, panel.ui.probablePlaceCheckBox):
+        choice.click()
+        run(panel, section.ui.filesButton)
+        assert states(section) == ["done"], "what was made for another phase, or without the guess, is made anew"
     run(panel, section.ui.filesButton)
     assert states(section) == ["complete before"]
     assert panel.ui.applyButton.text == "Synthesize MRI"
@@ -282,10 +283,11 @@ def test_frames_before_a_resection(scene, panel, section, sequence):
     from IoUSynthLib.mrml.provenance import report_of
 
     panel.ui.beforeResectionCheckBox.click()
+    panel.ui.probablePlaceCheckBox.click()
     section.ui.framesEdit.text = "1"
     run(panel, section.ui.framesButton)
     frame = sequences_of(scene)["Sweep ioUS T2w (synthetic) sequence"].GetNthDataNode(0)
-    assert report_of(frame)["before_resection"]
+    assert (report_of(frame)["before_resection"], report_of(frame)["probable_place"]) == (True, True)
 
 
 def test_chosen_frames_and_a_choice_that_cannot_be(scene, panel, section, sequence):

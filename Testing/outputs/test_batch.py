@@ -121,6 +121,7 @@ def test_complete_means_the_same_input_and_models_and_all_files(tmp_path, runs, 
     write_volume(mri, Volume(np.random.default_rng(0).random((30, 30, 30)), (2, 2, 2), (-10, -10, -20)))
     assert (made("--mri", str(mri)), made("--mri", str(mri)), made()) == (1, 0, 1)
     assert (made("--before-resection"), made("--before-resection"), made()) == (1, 0, 1)
+    assert (made("--before-resection"), made("--before-resection", "--probable-place")) == (1, 1)
 
 
 def test_report_holds_what_repeats_the_run(tmp_path):

@@ -105,25 +105,31 @@ def test_the_most_probable_place_is_shown_where_no_tumour_stands_out():
     everywhere = np.ones((40, 40, 40), dtype=bool)
     faint = bump(3, -9)
     assert not outlines.labels_from_probabilities(faint, everywhere, 0.001).any()
-    shown, faint = outlines.with_tumour(faint, everywhere, (1.0, 1.0, 1.0))
+    shown, placed = outlines.with_probable_place(faint, everywhere, (1.0, 1.0, 1.0))
     place = outlines.labels_from_probabilities(shown, everywhere, 0.001) == 1
-    assert faint
+    assert placed
     assert place.sum() / 1000 == pytest.approx(outlines.PROBABLE_PLACE_ML, rel=0.05)
     assert np.argwhere(place).mean(axis=0) == pytest.approx([20, 20, 24], abs=0.2)
 
 
-@pytest.mark.parametrize(("height", "offset"), [(10, -5), (0, -9)], ids=["it stands out", "no place is more probable"])
-def test_otherwise_the_probabilities_stay_as_they_are(height, offset):
-    given = bump(height, offset)
-    shown, faint = outlines.with_tumour(given, np.ones((40, 40, 40), dtype=bool), (1.0, 1.0, 1.0))
-    assert not faint
+def test_where_no_place_is_more_probable_the_probabilities_stay_as_they_are():
+    given = bump(0, -9)
+    shown, placed = outlines.with_probable_place(given, np.ones((40, 40, 40), dtype=bool), (1.0, 1.0, 1.0))
+    assert not placed
     assert shown is given
+
+
+@pytest.mark.parametrize(("height", "offset", "expected"), [(10, -5, True), (3, -9, False)])
+def test_a_tumour_of_half_a_millilitre_stands_out(height, offset, expected):
+    everywhere = np.ones((40, 40, 40), dtype=bool)
+    assert outlines.tumour_stands_out(bump(height, offset), everywhere, 0.001) == expected
+    assert not outlines.tumour_stands_out(bump(height, offset), ~everywhere, 0.001)
 
 
 def test_no_place_outside_the_fan():
     valid = np.zeros((40, 40, 40), dtype=bool)
     valid[:, :, :20] = True
-    shown, _ = outlines.with_tumour(bump(3, -9), valid, (1.0, 1.0, 1.0))
+    shown, _ = outlines.with_probable_place(bump(3, -9), valid, (1.0, 1.0, 1.0))
     place = outlines.labels_from_probabilities(shown, valid, 0.001) == 1
     assert place.sum() / 1000 == pytest.approx(outlines.PROBABLE_PLACE_ML, rel=0.05)
     assert np.argwhere(place)[:, 2].max() == 19
