@@ -15,6 +15,10 @@ LABELS = {"background": 0, "tumour": 1, "cavity": 2}
 #: Colours (red, green, blue) of outlines in pictures.
 COLOURS = {"tumour": (255, 214, 0), "cavity": (0, 200, 255)}
 
+#: Contrast that is left of a synthetic image that is not to be trusted as a whole, and opacity of the grey over what
+#: was made up because the ultrasound carries no echo there.
+MUTED_CONTRAST, VEIL_OPACITY = 0.4, 0.85
+
 #: What networks see where there is no data, in their range [-1, 1].
 OUTSIDE = -1.0
 #: Voxel edge in mm of the cases that are trained and tested on.

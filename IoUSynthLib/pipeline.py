@@ -16,6 +16,8 @@ from .models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, LOG_ERROR, Bund
 from .progress import Progress, StageProgress, part_of
 from .synthesis import outlines
 from .synthesis.acquired import check_is_mri, match, on_ultrasound
+from .synthesis.echo import mark_no_echo
+from .synthesis.familiarity import compare
 from .synthesis.generate import Generated, generate
 from .synthesis.grid import FieldOfView, NetworkGrid, from_network_grid, network_grid
 from .synthesis.report import describe_preprocessing, make_report
@@ -78,9 +80,11 @@ class SynthesisResult:
     segmentation
         uint8: 0 background, 1 tumour, 2 resection cavity.
     valid
-        uint8: 1 inside the ultrasound fan.
+        uint8: 1 inside the ultrasound fan, 2 where it carries no echo, so that whatever an image shows there was made
+        up; 0 outside.
     report
-        Model, checksum, versions, device, seconds, volumes, quality, warnings, and a summary in one line.
+        Model, checksum, versions, device, seconds, volumes, quality, warnings, why the images are muted if they are,
+        and a summary in one line.
     """
 
     images: dict[str, Volume]
@@ -194,6 +198,7 @@ def synthesize_with(
         outline_grid = grid
         if models.paired_generator:
             outline_grid = network_grid(field, models.paired_generator, options.mr_grid)
+        familiarity = compare(open_session(models.generator, options.device), grid, models.generator)
     with clock.stage("synthesizing") as part:
         share = 0.5 if models.paired_generator else 1.0
         predicted = generate(
@@ -223,7 +228,7 @@ def synthesize_with(
     result.report.update(
         make_report(
             result, volume, models, device=_device_used(models, options), seconds=clock.seconds, decision=decision,
-            mri=mri,
+            mri=mri, familiarity=familiarity,
         ),
         grid=grid.describe(),
         preprocessing=describe_preprocessing(field, grid),
@@ -306,6 +311,6 @@ def _finish(
         images={name: field.embed(preprocessing.to_intensity(array)) for name, array in returned.items()},
         uncertainty=None if error is None else field.embed(error),
         segmentation=field.embed(labels),
-        valid=field.embed(fan.astype(np.uint8)),
+        valid=field.embed(mark_no_echo(field, grid, labels)),
         report={},
     )

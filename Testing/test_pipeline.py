@@ -231,7 +231,7 @@ def test_a_volume_that_is_no_ultrasound_gets_a_warning(tiny_models):
     crop = (300.0 + 40.0 * np.sin(x + y + z)).astype(np.float32)
     result = pipeline.synthesize(Volume(crop, (0.8, 0.8, 0.8)))
     assert "does not look like ultrasound" in result.report["warnings"][0]
-    assert "1 warning" in result.report["summary"]
+    assert f"{len(result.report['warnings'])} warning" in result.report["summary"]
 
 
 def test_constant_prediction_has_no_dark_rim(tiny_models, ultrasound):

@@ -22,6 +22,8 @@ WHITE = (230, 230, 230)
 WARNING = (255, 120, 80)
 #: Where there is no data.
 NO_DATA = (42, 42, 46)
+#: What muted images are drawn towards, and the stripes over what was made up.
+GREY, VEIL = (128, 128, 128), ((64, 64, 64), (100, 100, 100))
 
 #: Heights of letters in pixels.
 SMALL, LARGE, HUGE = 12, 20, 32
@@ -114,6 +116,17 @@ def heat(fraction: np.ndarray) -> np.ndarray:
 def masked(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Return the image (..., 3), dark grey where there is no data."""
     return np.where(inside[..., None], image, np.array(NO_DATA, np.uint8))
+
+
+def blended(image: np.ndarray, colour: Colour, opacity: float) -> np.ndarray:
+    """Return the image (..., 3) under a colour of an opacity from 0 to 1.
+
+    Examples
+    --------
+    >>> blended(np.array([[[0, 0, 0], [255, 255, 255]]], np.uint8), (100, 100, 100), 0.5)[..., 0].tolist()
+    [[50, 178]]
+    """
+    return np.rint(image * (1 - opacity) + np.array(colour) * opacity).astype(np.uint8)
 
 
 def resized(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import preprocessing
-from ..constants import COLOURS, LABELS, MARK
+from ..constants import COLOURS, LABELS, MARK, MUTED_CONTRAST, VEIL_OPACITY
+from ..synthesis.echo import NO_ECHO, hatched
+from ..synthesis.trust import UNCERTAIN, UNFAMILIAR
 from ..volume import Volume
-from .drawing import HUGE, WARNING, Text, grey, grid, heat, limits, save
+from .drawing import GREY, HUGE, VEIL, WARNING, Text, blended, grey, grid, heat, limits, save
 from .slices import Column, orthogonal_slices
 
 if TYPE_CHECKING:
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 #: The expected error, as a fraction of the intensity range, that is drawn white.
 _WHITE_ERROR = 0.3
 _TITLES = {"tumour": "Tumour", "cavity": "Resection cavity"}
+#: Why images are muted, in a few words.
+_MUTED = {
+    UNFAMILIAR: "this ultrasound is unlike all that the model has learned from",
+    UNCERTAIN: "the model expects large errors",
+}
 
 
 def write_picture(
@@ -35,7 +42,8 @@ def write_picture(
     Rows are the three planes of the ultrasound's own grid through the middle of the tumour, else of the cavity, else of
     the fan; columns are acquired MRI to be shown, by title (resampled onto the ultrasound as it lies, without
     registration), the ultrasound, the synthetic images and, if there is one, the uncertainty (black 0 to white 30 % of
-    the intensity range).
+    the intensity range). Synthetic images are muted where the report says so, and under grey stripes where there is no
+    echo.
 
     Raises
     ------
@@ -56,7 +64,7 @@ def draw_picture(
     doubtful = result.report.get("doubtful", ())
     rows = orthogonal_slices(columns, cropped, _centre(labels, valid), labels=labels, doubtful=doubtful)
     model = result.report.get("model", {}).get("name", "")
-    footer = [[Text(MARK, HUGE, WARNING)], [Text(f"{name}   {model}")], _legend(result)]
+    footer = [[Text(MARK, HUGE, WARNING)], [Text(f"{name}   {model}")], _legend(result), *_why_muted(result)]
     return grid(rows, footer)
 
 
@@ -71,8 +79,14 @@ def _columns(
         covered = preprocessing.resample_like(covered, cropped, nearest=True).array > 0
         columns.append(_acquired(title, array, covered))
     columns.append(_acquired("ioUS", cropped.array, valid))
+    stripes = hatched(result.valid.array[box] == NO_ECHO, cropped.spacing)
+    muted = bool(result.report.get("muted"))
     for key, image in result.images.items():
-        columns.append(_synthetic(key, grey(image.array[box], *limits(image.array[box], valid)), valid))
+        colour = grey(image.array[box], *limits(image.array[box], valid))
+        colour = blended(colour, GREY, 1 - MUTED_CONTRAST) if muted else colour
+        for number, veil in enumerate(VEIL, start=1):
+            colour = np.where((stripes == number)[..., None], blended(colour, veil, VEIL_OPACITY), colour)
+        columns.append(_synthetic(key, colour, valid, muted))
     if result.uncertainty is not None:
         columns.append(_synthetic("Expected error", heat(result.uncertainty.array[box] / _WHITE_ERROR), valid))
     return columns
@@ -82,8 +96,8 @@ def _acquired(title: str, array: np.ndarray, valid: np.ndarray) -> Column:
     return Column(title, grey(array, *limits(array, valid)), valid, Text("ACQUIRED"))
 
 
-def _synthetic(title: str, colour: np.ndarray, valid: np.ndarray) -> Column:
-    return Column(title, colour, valid, Text("SYNTHETIC", colour=WARNING), "SYNTHETIC")
+def _synthetic(title: str, colour: np.ndarray, valid: np.ndarray, muted: bool = False) -> Column:
+    return Column(title, colour, valid, Text(f"SYNTHETIC{', muted' if muted else ''}", colour=WARNING), "SYNTHETIC")
 
 
 def _centre(labels: np.ndarray, valid: np.ndarray) -> tuple[int, ...]:
@@ -100,6 +114,16 @@ def _legend(result: SynthesisResult) -> list[Text]:
     for name, colour in COLOURS.items():
         volume = result.report.get("volumes_ml", {}).get(name, 0.0)
         doubt = ", doubtful (dashed)" if name in result.report.get("doubtful", ()) else ""
-        entries.append(Text(f"{_TITLES[name]} {volume:.1f} ml{doubt}", swatch=colour))
+        found = f"{volume:.1f} ml{doubt}" if volume or name != "tumour" else "not outlined"  # 0 ml would deny it
+        entries.append(Text(f"{_TITLES[name]} {found}", swatch=colour))
     error = "not estimated" if result.uncertainty is None else f"black 0, white {_WHITE_ERROR:.0%}"
+    silent = result.report.get("quality", {}).get("no_echo", 0.0)
+    if round(silent, 2):
+        entries.append(Text(f"Stripes: no echo, made up: {silent:.0%} of the fan", swatch=VEIL[0]))
     return [*entries, Text(f"Dark grey: no data.  Expected error: {error}")]
+
+
+def _why_muted(result: SynthesisResult) -> list[list[Text]]:
+    """A line that says why the images are muted, where they are."""
+    words = [_MUTED[reason] for reason in result.report.get("muted", ()) if reason in _MUTED]
+    return [[Text(f"Muted: {'; '.join(words)}. Trust the ultrasound.", colour=WARNING)]] if words else []

@@ -15,15 +15,17 @@ from .. import __version__, preprocessing
 from ..constants import NOTICE
 from ..volume import Volume
 from . import outlines
+from .echo import NO_ECHO
 from .quality import assess_quality
+from .trust import HIGH_UNCERTAINTY, reasons_to_mute
 
 if TYPE_CHECKING:
     from ..pipeline import Models, SynthesisResult
     from .grid import FieldOfView, NetworkGrid
     from .segmentation import Decision
 
-#: Expected errors above this fraction of the intensity range are called high.
-HIGH_UNCERTAINTY = 0.15
+#: A larger share of the fan without echo than this is worth a warning.
+_SILENT = 0.25
 
 
 def make_report(
@@ -35,6 +37,7 @@ def make_report(
     seconds: dict[str, float],
     decision: Decision,
     mri: Mapping[str, Volume],
+    familiarity: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Describe a result in words and numbers that JSON can hold.
 
@@ -54,20 +57,24 @@ def make_report(
         What the outlines were made of, for how far to trust them.
     mri
         Acquired MRI that the outlines were made on, by contrast; empty where all of it was synthetic.
+    familiarity
+        How far the ultrasound is from those that the generator has learned from (:func:`.familiarity.compare`).
     """
     fan = result.valid.array > 0
     volumes = outlines.volumes_ml(result.segmentation.array, volume.voxel_volume_ml)
     # A speck on the segmenter's voxels may not be left on the input's.
     shown = {name: dice for name, dice in decision.expected_dice.items() if volumes[name]}
     decision = replace(decision, expected_dice=shown)
-    warnings = [*volume.warnings, *assess_quality(volume, models.generator).findings, *decision.warnings]
+    quality = _quality(result, fan, voxel_volume_ml=volume.voxel_volume_ml, model=models.generator.name)
+    muted = reasons_to_mute(familiarity, quality.get("mean_uncertainty"), models.generator.name)
+    findings = assess_quality(volume, models.generator).findings
+    warnings = [*volume.warnings, *findings, *muted.values(), *_silence(quality), *decision.warnings]
     if "unused" in device:
         warnings.append(
             f"{device['unused']} was asked for and is not in use: this ran on the {device['used'].upper()}; the check "
             "before surgery (doctor) says why"
         )
     total = round(sum(seconds.values()), 3)
-    quality = _quality(result, fan, voxel_volume_ml=volume.voxel_volume_ml, model=models.generator.name)
     return {
         "synthetic": True,
         "notice": NOTICE,
@@ -82,9 +89,11 @@ def make_report(
         "volumes_ml": volumes,
         "expected_dice": {name: round(dice, 2) for name, dice in shown.items()},
         "doubtful": decision.doubtful,
+        "familiarity": None if familiarity is None else dict(familiarity),
+        "muted": list(muted),
         "quality": quality,
         "summary": _summary(
-            volumes, decision.doubtful, quality,
+            volumes, decision.doubtful, quality, muted=list(muted),
             on=_outlined_on(models, mri), seconds=total, device=device["used"], warnings=len(warnings),
         ),
     }  # fmt: skip
@@ -98,7 +107,8 @@ def _outlined_on(models: Models, mri: Mapping[str, Volume]) -> str:
 
 
 def _quality(result: SynthesisResult, fan: np.ndarray, *, voxel_volume_ml: float, model: str) -> dict[str, Any]:
-    quality: dict[str, Any] = {"fan_ml": round(float(fan.sum()) * voxel_volume_ml, 1)}
+    silent = float((result.valid.array[fan] == NO_ECHO).mean()) if fan.any() else 0.0
+    quality: dict[str, Any] = {"fan_ml": round(float(fan.sum()) * voxel_volume_ml, 1), "no_echo": round(silent, 3)}
     if result.uncertainty is None:
         return {**quality, "uncertainty": f"not estimated: {model} does not predict its own error"}
     uncertainty = result.uncertainty.array[fan]
@@ -108,6 +118,16 @@ def _quality(result: SynthesisResult, fan: np.ndarray, *, voxel_volume_ml: float
         "high_uncertainty_fraction": round(float((uncertainty > HIGH_UNCERTAINTY).mean()), 4),
         "high_uncertainty_threshold": HIGH_UNCERTAINTY,
     }
+
+
+def _silence(quality: Mapping[str, Any]) -> list[str]:
+    """Warn of an ultrasound much of which carries no echo."""
+    if quality["no_echo"] <= _SILENT:
+        return []
+    return [
+        f"no echo comes from {quality['no_echo']:.0%} of the fan (its depth, or a shadow): grey stripes lie where "
+        "all that the images show is made up; sweep again with less depth, a lower frequency or better contact"
+    ]
 
 
 def describe_preprocessing(field: FieldOfView, grid: NetworkGrid) -> dict[str, Any]:
@@ -155,6 +175,7 @@ def _summary(
     doubtful: Sequence[str],
     quality: dict[str, Any],
     *,
+    muted: Sequence[str],
     on: str,
     seconds: float,
     device: str,
@@ -172,6 +193,10 @@ def _summary(
         )
     else:
         parts.append(f"expected error {quality['uncertainty']}; {quality['fan_ml']:.0f} ml fan")
+    if round(quality["no_echo"], 2):
+        parts.append(f"no echo from {quality['no_echo']:.0%} of it")
+    if muted:
+        parts.append(f"images muted ({' and '.join(muted)})")
     parts.append(f"{seconds:.1f} s on the {'GPU' if device == 'cuda' else 'CPU'}")
     if warnings:
         parts.append(f"{warnings} warning{'s' if warnings > 1 else ''}")

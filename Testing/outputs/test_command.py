@@ -114,7 +114,7 @@ def test_an_mri_is_processed_with_a_warning(tmp_path, capsys):
     assert cli.main(["synthesize", str(tmp_path / "head.nrrd"), "-o", str(tmp_path / "out")]) == 0
     captured = capsys.readouterr()
     assert "head: warning: The input does not look like ultrasound" in captured.err
-    assert "1 warning" in captured.out
+    assert "2 warnings" in captured.out
 
 
 def test_colour_leaves_a_note(ultrasound, tmp_path):

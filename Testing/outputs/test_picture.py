@@ -10,7 +10,8 @@ from support.pictures import contains
 from IoUSynthLib import pipeline
 from IoUSynthLib.constants import COLOURS, MARK
 from IoUSynthLib.outputs import picture
-from IoUSynthLib.outputs.drawing import HUGE, LARGE, NO_DATA, WARNING, Text
+from IoUSynthLib.outputs.drawing import HUGE, LARGE, NO_DATA, VEIL, WARNING, Text
+from IoUSynthLib.synthesis.echo import NO_ECHO
 from IoUSynthLib.volume import Volume
 
 
@@ -59,6 +60,34 @@ def test_a_doubtful_outline_is_dashed(result, ultrasound):
     assert 0.3 < dashes / tumour < 0.7
     assert same == cavity
     assert contains(image, doubt)
+
+
+def test_images_that_are_not_to_be_trusted_are_muted_and_the_ultrasound_is_not(result, ultrasound):
+    usual = picture.draw_picture(ultrasound, result)
+    assert not contains(usual, Text("SYNTHETIC, muted", colour=WARNING))
+    result.report["muted"] = ["unfamiliar", "uncertain"]
+    image = picture.draw_picture(ultrasound, result)
+    why = "this ultrasound is unlike all that the model has learned from; the model expects large errors"
+    assert contains(image, Text(f"Muted: {why}. Trust the ultrasound.", colour=WARNING))
+    assert contains(image, Text("SYNTHETIC, muted", colour=WARNING))
+    assert contains(image, Text("SYNTHETIC", colour=WARNING)), "the expected error"
+    rows, width = usual.shape[0] // 2, usual.shape[1] // 4  # of the four columns
+    assert np.array_equal(image[60:rows, :width], usual[60:rows, :width]), "ioUS"
+    bright = [(part[60:rows, width : 3 * width] > 200).all(axis=-1).sum() for part in (usual, image)]
+    assert bright[0] > 3 * bright[1], "letters alone"
+
+
+def test_where_there_is_no_echo_images_are_grey(result, ultrasound):
+    usual = picture.draw_picture(ultrasound, result)
+    result.valid.array[:, :, :32] *= NO_ECHO
+    result.report["quality"]["no_echo"] = 0.5
+    image = picture.draw_picture(ultrasound, result)
+    assert contains(image, Text("Stripes: no echo, made up: 50% of the fan", swatch=VEIL[0]))
+    changed = (image != usual).any(axis=-1)
+    for stripe in VEIL:
+        assert (changed & (np.abs(image.astype(int) - stripe).max(axis=-1) <= 0.15 * 255)).sum() > 2000
+    width = image.shape[1] // 4
+    assert not changed[60 : image.shape[0] // 2, :width].any(), "ioUS"
 
 
 def test_preoperative_column(result, ultrasound):
