@@ -90,6 +90,7 @@ class IoUSynthParameterNode:
     probablePlace - Whether the most probable place of a tumour is outlined where none stands out before a resection.
     model - Name of the model, empty for the default.
     device - Where the model runs.
+    muteUntrusted - Whether images that are not to be trusted are muted, and under grey stripes without echo.
     showOverlay - Whether tumour and resection cavity are outlined in the views.
     autoRerun - Whether a run starts by itself when the ultrasound changes.
     showUncertainty - Whether the synthetic images are tinted where the model expects to be wrong.
@@ -110,6 +111,7 @@ class IoUSynthParameterNode:
     probablePlace: bool = False
     model: str = ""
     device: Annotated[str, Choice(["auto", "cpu", "cuda"])] = "auto"
+    muteUntrusted: bool = True
     showOverlay: bool = True
     autoRerun: bool = False
     showUncertainty: bool = False

@@ -116,7 +116,7 @@ class QualitySection(Section):
 
 def qualityText(quality: Quality) -> str:
     """Return the quality as rich text: what it is, what was found, and what was measured."""
-    words = {"fine": _("Fine."), "look": _("Look at this."), "unusable": _("Cannot be used.")}
+    words = {"fine": _("Usable."), "look": _("Look at this."), "unusable": _("Cannot be used.")}
     lines = [*quality.findings, quality.summary and f"{quality.summary}."]
     text = html.escape(" ".join(line for line in lines if line))
     return f"{marked(words[quality.level], COLORS[quality.level])} {text}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from .library import importLibrary
 from .section import Panel, Section
 from .state import State
-from .widgets import setAvailable
+from .widgets import AMBER, marked, setAvailable
 
 if TYPE_CHECKING:
     from IoUSynthLib.mrml.results import OutputNodes, Result
@@ -46,6 +46,10 @@ class ResultLogic:
         :param threshold: expected error, as a fraction of the intensity range, below which nothing is tinted.
         """
         importLibrary("mrml.layers").show_uncertainty(visible, opacity, threshold)
+
+    def muteUntrusted(self, wanted: bool) -> None:
+        """Show what is not to be trusted with little contrast and, without echo, under stripes; or all in full."""
+        importLibrary("mrml.layers").mute(wanted)
 
     def compareResults(self, before: Result, after: Result, plane: str = "") -> dict[str, tuple[float, float]]:
         """Lay out two results side by side.
@@ -92,6 +96,7 @@ class ResultSection(Section):
         self.ui.comparisonForm.setVisible(len(self._results) > 1)
         self.ui.resultSelector.enabled = self.ui.comparisonForm.enabled = idle
         self._showVolumes(selected)
+        self._showTrust(selected)
         known = parameters and parameters.uncertaintyVolume
         reason = "" if known else _("The model of this result does not predict its own error")
         for name in ("uncertaintyCheckBox", "opacitySlider", "thresholdSlider"):
@@ -107,6 +112,7 @@ class ResultSection(Section):
         for segmentation in shown:
             if segmentation and segmentation.GetDisplayNode():
                 segmentation.GetDisplayNode().SetVisibility(parameters.showOverlay)
+        self.panel.logic.muteUntrusted(parameters.muteUntrusted)
         self.panel.logic.showUncertainty(
             parameters.showUncertainty, parameters.uncertaintyOpacity / 100, parameters.uncertaintyThreshold / 100
         )
@@ -161,6 +167,15 @@ class ResultSection(Section):
         none = _("There is none in this result")
         setAvailable(self.ui.tumourButton, "" if volumes.get("tumour", 0) > 0 else none)
         setAvailable(self.ui.cavityButton, "" if volumes.get("cavity", 0) > 0 else none)
+
+    def _showTrust(self, result: Result | None) -> None:
+        """Say why images are muted, and what others reach; nothing where nothing speaks against them."""
+        parameters = self.panel.parameters
+        report = result.report if result else {}
+        text = trustText(report, bool(parameters and parameters.muteUntrusted))
+        self.ui.trustLabel.text = text
+        self.ui.trustLabel.setVisible(bool(text))
+        setAvailable(self.ui.muteCheckBox, "" if text else _("Nothing speaks against this result"))
 
     # --- The result that is selected
 
@@ -295,3 +310,24 @@ def changeText(before: str, after: str, changes: dict[str, tuple[float, float]])
     ]
     names = _("Before: {before}. After: {after}.").format(before=before, after=after)
     return "<br/>".join([html.escape(names), *lines])
+
+
+def trustText(report: dict[str, Any], muted: bool) -> str:
+    """Return as rich text why the images of a result are muted, or would be, and where there is no echo."""
+    words = {
+        "unfamiliar": _("This ultrasound is unlike all that the model has learned from."),
+        "uncertain": _("The model expects large errors."),
+    }
+    reasons = [words[reason] for reason in report.get("muted", []) if reason in words]
+    lines = []
+    if reasons:
+        title = _("Muted.") if muted else _("Not to be trusted, though shown in full.")
+        lines.append(f"{marked(title, AMBER)} {html.escape(' '.join(reasons))}")
+        lines.append(html.escape(_("Real Dice: machines 0.65, surgeons near the end 0.32.")))
+    share = report.get("quality", {}).get("no_echo", 0.0)
+    if round(share, 2):
+        text = _("Stripes: no echo comes from {share:.0%} of the fan, and what images show there is made up.")
+        if not muted:
+            text = _("No echo comes from {share:.0%} of the fan, and what images show there is made up.")
+        lines.append(html.escape(text.format(share=share)))
+    return "<br/>".join(lines)

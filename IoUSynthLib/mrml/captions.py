@@ -7,10 +7,13 @@ import slicer
 import vtk
 
 from .provenance import PREFIX, is_synthetic
+from .styles import is_muted
 
 _ACQUIRED_TEXT = (0.62, 0.79, 0.88)
 _SYNTHETIC_TEXT = (0.99, 0.68, 0.42)
 _FONT_SIZE = 15
+#: What lies over the image, by the attribute ``Output`` of the layer's volume.
+_LAYERS = {"no echo": "\nstripes: no echo, made up", "uncertainty": "\nmagenta: expected error"}
 #: Lines that are left to the ruler and, in narrow views, to the names of the volumes that Data Probe writes there.
 _ROOM_BELOW = 4 * "\n "
 
@@ -97,8 +100,9 @@ def _additions(composite: slicer.vtkMRMLSliceCompositeNode) -> str:
     """Lines that say what lies over the image."""
     overlay = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")
     lines = f"\nunder {overlay.GetName()}" if overlay is not None and composite.GetForegroundOpacity() > 0 else ""
-    if composite.GetNthLayerVolume(slicer.vtkMRMLSliceCompositeNode.Layer_Last) is not None:
-        lines += "\nmagenta: expected error"
+    for number in range(composite.GetNumberOfAdditionalLayers()):
+        layer = composite.GetNthLayerVolume(slicer.vtkMRMLSliceCompositeNode.Layer_Last + number)
+        lines += _LAYERS.get("" if layer is None else layer.GetAttribute(PREFIX + "Output"), "")
     return lines
 
 
@@ -106,7 +110,8 @@ def _title(volume: slicer.vtkMRMLVolumeNode | None) -> tuple[str, tuple[float, f
     if volume is None:
         return "", _ACQUIRED_TEXT
     if is_synthetic(volume):
-        return f"SYNTHETIC {volume.GetAttribute(PREFIX + 'Output')} - not acquired", _SYNTHETIC_TEXT
+        muted = ", muted" if is_muted(volume) else ""
+        return f"SYNTHETIC {volume.GetAttribute(PREFIX + 'Output')} - not acquired{muted}", _SYNTHETIC_TEXT
     return volume.GetName(), _ACQUIRED_TEXT
 
 

@@ -1,25 +1,30 @@
 """What lies over the images in the module's views: the preoperative MRI, faded in or in the squares of a checkerboard,
-and the uncertainty of a result.
+the uncertainty of a result, and a grey veil where an image was made up.
 
 A slice view of Slicer 5.10 and later stacks any number of volumes: behind the background and the foreground, which
-belongs to the MRI, come additional layers. The uncertainty is the first of these, so that both can be faded on their
-own.
+belongs to the MRI, come additional layers. These are for veil and uncertainty, so that each can be faded on its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import slicer
 
+from ..constants import VEIL_OPACITY
 from .grid import Grid
 from .provenance import PREFIX
-from .results import find_results
+from .results import NO_ECHO, Result, find_results
+from .styles import show_muted
 from .transforms import voxels_between
 from .views import compared_views
 from .write import remove_nodes
 
 #: Index of the first layer after background, foreground and label map.
 LAYER = slicer.vtkMRMLSliceCompositeNode.Layer_Last
+#: What can lie in these layers, from below, by the attribute ``Output`` of the nodes.
+_STACKED = (NO_ECHO, "uncertainty")
 #: Node attribute of the volume whose voxels are the MRI's in every other square.
 _CHECKERBOARD = PREFIX + "Checkerboard"
 #: More than any expected error.
@@ -111,12 +116,10 @@ def show_uncertainty(visible: bool, opacity: float, threshold: float) -> None:
         background = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
         result = next((result for result in results if result.holds(background)), None)
         uncertainty = result.outputs.uncertainty if result is not None else None
-        if uncertainty is not None and uncertainty is not background:
+        uncertainty = None if uncertainty is background else uncertainty
+        if uncertainty is not None:
             _hide_below(uncertainty, threshold)
-            composite.SetNthLayerOpacity(LAYER, opacity)
-            composite.SetNthLayerVolumeID(LAYER, uncertainty.GetID())
-        elif composite.GetNumberOfAdditionalLayers() > 0:
-            composite.SetNthLayerVolumeID(LAYER, None)
+        _stack(composite, "uncertainty", uncertainty, opacity=opacity)
 
 
 def _hide_below(uncertainty: slicer.vtkMRMLScalarVolumeNode, threshold: float) -> None:
@@ -124,3 +127,60 @@ def _hide_below(uncertainty: slicer.vtkMRMLScalarVolumeNode, threshold: float) -
     display.AutoThresholdOff()
     display.SetThreshold(max(threshold, _LEAST_ERROR), _HIGHEST_ERROR)
     display.ApplyThresholdOn()
+
+
+def mute(wanted: bool) -> None:
+    """Show images that are not to be trusted muted, and what was made up under a veil, or all of them in full.
+
+    Which images are not to be trusted, the reports of their results say. The ultrasound is left as it is.
+    """
+    results, changed = find_results(slicer.mrmlScene), False
+    for result in results:
+        muted = wanted and bool(result.report.get("muted"))
+        for image in result.outputs.images.values():
+            changed |= show_muted(image, muted)
+    for composite in compared_views():
+        _veil(composite, results if wanted else [])
+        if changed:
+            composite.Modified()  # for the captions: how an image is shown, the view's own nodes do not tell
+
+
+def _veil(composite: slicer.vtkMRMLSliceCompositeNode, results: Sequence[Result]) -> None:
+    """Lay the veil of the result that an image of a view belongs to over it, or take away what there was."""
+    background = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
+    of_image = (result for result in results if any(background is image for image in result.outputs.images.values()))
+    result = next(of_image, None)
+    empty = result is None or not result.report.get("quality", {}).get("no_echo")
+    _stack(composite, NO_ECHO, None if empty else result.outputs.no_echo, opacity=VEIL_OPACITY)
+
+
+def stacked(composite: slicer.vtkMRMLSliceCompositeNode) -> list[slicer.vtkMRMLVolumeNode]:
+    """Return what lies in the additional layers of a view, from below."""
+    count = composite.GetNumberOfAdditionalLayers()
+    return [composite.GetNthLayerVolume(LAYER + number) for number in range(count)]
+
+
+def _stack(
+    composite: slicer.vtkMRMLSliceCompositeNode, kind: str, node: slicer.vtkMRMLScalarVolumeNode | None, *,
+    opacity: float,
+) -> None:
+    """Put a volume among the additional layers in place of what is there of its kind; take that away without one.
+
+    Slicer keeps no empty layers: one that is taken away moves those above it down.
+    """
+    volumes = stacked(composite)
+    layers = [(volume, composite.GetNthLayerOpacity(LAYER + number)) for number, volume in enumerate(volumes)]
+    wanted = [(volume, shown) for volume, shown in layers if volume is not None and _kind(volume) != kind]
+    wanted += [] if node is None else [(node, opacity)]
+    wanted.sort(key=lambda layer: _STACKED.index(_kind(layer[0])) if _kind(layer[0]) in _STACKED else len(_STACKED))
+    if wanted == layers:
+        return
+    for number, (volume, shown) in enumerate(wanted):
+        composite.SetNthLayerVolumeID(LAYER + number, volume.GetID())
+        composite.SetNthLayerOpacity(LAYER + number, shown)
+    for number in reversed(range(len(wanted), len(layers))):
+        composite.SetNthLayerVolumeID(LAYER + number, None)
+
+
+def _kind(volume: slicer.vtkMRMLVolumeNode) -> str:
+    return volume.GetAttribute(PREFIX + "Output") or ""

@@ -15,18 +15,26 @@ from .provenance import INPUT_ROLE, PREFIX, PREOPERATIVE_ROLE, is_synthetic, rep
 from .styles import SEGMENTS
 from .transforms import to_world
 
+#: What the attribute ``Output`` of the mask of :class:`OutputNodes` says.
+NO_ECHO = "no echo"
+
 
 @dataclass
 class OutputNodes:
-    """The nodes of one result. As an argument: the nodes to fill again; what is missing is made."""
+    """The nodes of one result. As an argument: the nodes to fill again; what is missing is made.
+
+    ``no_echo`` is a hidden mask: the stripes that lie over the images where the ultrasound carries no echo.
+    """
 
     images: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
     uncertainty: slicer.vtkMRMLScalarVolumeNode | None = None
     segmentation: slicer.vtkMRMLSegmentationNode | None = None
+    no_echo: slicer.vtkMRMLScalarVolumeNode | None = None
 
     def all(self) -> list[slicer.vtkMRMLNode]:
         """Return the nodes that are there."""
-        return [node for node in (*self.images.values(), self.uncertainty, self.segmentation) if node is not None]
+        nodes = (*self.images.values(), self.uncertainty, self.segmentation, self.no_echo)
+        return [node for node in nodes if node is not None]
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,10 @@ class Result:
         """Tell whether a node is one of its nodes."""
         return node is not None and any(node is output for output in self.outputs.all())
 
+    def holds_any(self, outputs: OutputNodes) -> bool:
+        """Tell whether some of the nodes are its own."""
+        return any(self.holds(node) for node in outputs.all())
+
     def volumes_ml(self) -> dict[str, float]:
         """Return the volumes of its segments as they are now, edited or not."""
         return segment_volumes_ml(self.outputs.segmentation)
@@ -100,6 +112,8 @@ def _take(outputs: OutputNodes, node: slicer.vtkMRMLNode) -> None:
         outputs.segmentation = node
     elif kind == "uncertainty":
         outputs.uncertainty = node
+    elif kind == NO_ECHO:
+        outputs.no_echo = node
     elif kind:
         outputs.images[kind] = node
 

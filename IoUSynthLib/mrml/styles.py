@@ -8,7 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import slicer
 
-from ..constants import LABELS
+from ..constants import LABELS, MUTED_CONTRAST
+from .provenance import PREFIX
+
+#: Node attribute of an image: whether it is shown with less contrast.
+MUTED = PREFIX + "Muted"
 
 _UNCERTAINTY_WINDOW = (0.0, 0.25)
 
@@ -53,6 +57,39 @@ def show_as_mri(node: slicer.vtkMRMLScalarVolumeNode) -> None:
     display.SetInterpolate(True)
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(*_window(node))
+    _hide_no_data(display, 1.0, 1e6)
+    node.SetAttribute(MUTED, "false")
+
+
+def is_muted(node: slicer.vtkMRMLVolumeNode) -> bool:
+    """Tell whether an image is shown with less contrast; those of scenes from before there was such a thing are not."""
+    return node.GetAttribute(MUTED) == "true"
+
+
+def show_muted(node: slicer.vtkMRMLScalarVolumeNode, muted: bool) -> bool:
+    """Show an image with little contrast about the middle of its window, or with all of it again.
+
+    Returns
+    -------
+    bool
+        Whether that is a change. The window, which the surgeon may have set, is scaled and not made anew.
+    """
+    display = node.GetDisplayNode()
+    if is_muted(node) == muted or display is None:
+        return False
+    node.SetAttribute(MUTED, "true" if muted else "false")
+    window = display.GetWindow() * (1 / MUTED_CONTRAST if muted else MUTED_CONTRAST)
+    display.SetWindowLevel(window, display.GetLevel())
+    return True
+
+
+def show_as_veil(node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Show the stripes of :func:`.synthesis.echo.hatched` in two greys."""
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+    display.SetInterpolate(False)  # half a mask is none
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(-0.8, 6.3)  # 1 is a quarter of white, 2 two fifths
     _hide_no_data(display, 1.0, 1e6)
 
 

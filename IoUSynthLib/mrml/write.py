@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,11 +16,12 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
+from ..synthesis import echo
 from ..volume import Volume
 from .grid import Grid
 from .provenance import INPUT_ROLE, PREFIX, PREOPERATIVE_ROLE, attributes_of, is_synthetic
-from .results import OutputNodes
-from .styles import SEGMENTS, show_as_mri, show_as_outlines, show_as_uncertainty
+from .results import NO_ECHO, OutputNodes, find_results
+from .styles import SEGMENTS, show_as_mri, show_as_outlines, show_as_uncertainty, show_as_veil, show_muted
 
 if TYPE_CHECKING:
     from ..pipeline import SynthesisResult
@@ -96,21 +98,28 @@ class _ResultWriter:
         self.result = result
         self.input_node = input_node
         self.preoperative_node = preoperative_node
-        self.outputs = outputs
         self.grid = grid
         self.scene = input_node.GetScene()
+        self.outputs = self._with_mask(outputs)
         self.attributes = attributes_of(result.report, input_node)
         self.created: list[slicer.vtkMRMLNode] = []
 
+    def _with_mask(self, outputs: OutputNodes) -> OutputNodes:
+        """The nodes to fill again, with the hidden one that nobody can select, of the result that an image is of."""
+        found = [result.outputs.no_echo for result in find_results(self.scene) if result.holds_any(outputs)]
+        return replace(outputs, no_echo=outputs.no_echo or next(iter(found), None))
+
     def write(self) -> OutputNodes:
-        written = OutputNodes()
+        written, muted = OutputNodes(), bool(self.result.report.get("muted"))
         for name, volume in self.result.images.items():
             written.images[name] = self._write_volume(self.outputs.images.get(name), name, volume)
             show_as_mri(written.images[name])
+            show_muted(written.images[name], muted)
         if self.result.uncertainty is not None:
             written.uncertainty = self._write_volume(self.outputs.uncertainty, "uncertainty", self.result.uncertainty)
             show_as_uncertainty(written.uncertainty)
         written.segmentation = self._write_segmentation()
+        written.no_echo = self._write_no_echo()
         for node in written.all():
             self._place(node)
         # After parenting: the segmentation takes the geometry relative to the transform both share.
@@ -119,7 +128,7 @@ class _ResultWriter:
 
     def stale(self, written: OutputNodes) -> list[slicer.vtkMRMLNode]:
         """Return the earlier outputs of this input that the result did not fill."""
-        earlier = {**self.outputs.images, "uncertainty": self.outputs.uncertainty}
+        earlier = {**self.outputs.images, "uncertainty": self.outputs.uncertainty, NO_ECHO: self.outputs.no_echo}
         filled = written.all()
         return [
             node
@@ -140,6 +149,7 @@ class _ResultWriter:
         taken = self.scene.GetFirstNodeByName(name) is not None
         node.SetName(self.scene.GenerateUniqueName(name) if taken else name)
         self._mark(node, kind)  # before it is added: selectors look at the attributes when a node appears
+        node.SetHideFromEditors(kind == NO_ECHO)
         self.scene.AddNode(node)
         self.created.append(node)
         return node
@@ -153,13 +163,20 @@ class _ResultWriter:
             and self.scene.IsNodePresent(node) != 0
         )
 
+    def _write_no_echo(self) -> slicer.vtkMRMLScalarVolumeNode:
+        valid = self.result.valid
+        mask = valid.with_array(echo.hatched(valid.array == echo.NO_ECHO, valid.spacing))
+        node = self._write_volume(self.outputs.no_echo, NO_ECHO, mask)
+        show_as_veil(node)
+        return node
+
     def _write_volume(
         self, reusable: slicer.vtkMRMLNode | None, kind: str, volume: Volume
     ) -> slicer.vtkMRMLScalarVolumeNode:
         node = self._node(reusable, kind, "vtkMRMLScalarVolumeNode")
         node.CreateDefaultDisplayNodes()
         node.GetDisplayNode().AutoWindowLevelOff()  # before it has voxels, so that no window is sought in them in vain
-        slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(volume.array, dtype=np.float32))
+        slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(volume.array))
         self.grid.apply(node)
         return node
 

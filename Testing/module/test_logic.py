@@ -76,7 +76,7 @@ def test_script_with_a_model_in_the_patients_frame(scene, logic, add, ultrasound
     assert job.report["notes"] == []
     assert job.outputs.uncertainty is None
     names = [image.GetName() for image in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
-    assert names == ["Case", "Preop T2w", "Case T2w (synthetic)"]
+    assert names == ["Case", "Preop T2w", "Case T2w (synthetic)", "Case no echo (synthetic)"]
     logic.showResult(job.outputs, node, mri)
     assert "IoUSynthFLAIR" not in {cell.name for cell in slicer.app.layoutManager().cells()}
     bent = scene.AddNewNodeByClass("vtkMRMLTransformNode", "BrainShift")

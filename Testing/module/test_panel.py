@@ -144,6 +144,16 @@ def test_before_resection_there_is_no_cavity(scene, panel, case):
     assert "resection cavity 0.0 ml" in panel.ui.qualityLabel.text
 
 
+def test_the_place_of_a_tumour_can_be_asked_for_before_a_resection_only(scene, panel, case):
+    assert not panel.ui.probablePlaceCheckBox.enabled
+    assert panel.ui.probablePlaceCheckBox.toolTip == "Only before a resection there must be a tumour"
+    panel.ui.beforeResectionCheckBox.click()
+    assert panel.ui.probablePlaceCheckBox.enabled
+    assert not panel.options.probable_place
+    panel.ui.probablePlaceCheckBox.click()
+    assert (panel.options.before_resection, panel.options.probable_place) == (True, True)
+
+
 def test_another_input_keeps_the_first_result(scene, panel, case, add, ultrasound):
     click(panel)
     first = panel.logic.getParameterNode().t2wVolume
@@ -171,7 +181,9 @@ def test_a_model_without_flair_and_without_its_error(scene, panel, case):
     assert parameters.segmentation.GetAttribute("IoUSynth.OutlinedOn") == "ious2mr-2.5d 0.0.1"
     assert (parameters.flairVolume, parameters.uncertaintyVolume) == (None, None)
     assert panel.ui.flairSelector.currentNode() is None
-    synthetic = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if node is not case]
+    volumes = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if node is not case]
+    synthetic = [node for node in volumes if not node.GetHideFromEditors()]
+    assert len(volumes) == 2, "one image, and where it was made up"
     assert synthetic == [parameters.t2wVolume]
     cells = {cell.name for cell in slicer.app.layoutManager().cells()}
     assert cells == {"IoUSynthUltrasound", "IoUSynthT2w"}

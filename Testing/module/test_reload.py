@@ -25,6 +25,8 @@ def result(scene, panel, add):
     panel.ui.deviceSelector.setCurrentText("cpu")
     click(panel)
     panel.ui.overlayCheckBox.click()
+    panel.ui.beforeResectionCheckBox.click()
+    panel.ui.probablePlaceCheckBox.click()
     return panel.logic.getParameterNode()
 
 
@@ -80,6 +82,9 @@ def test_scene_comes_back(scene, panel, result, tmp_path, suffix):
         for loaded, saved in zip(described(getattr(parameters, name)), before[name], strict=True):
             assert loaded == saved
     assert (parameters.device, parameters.plane, parameters.showOverlay) == ("cpu", "Coronal", False)
+    assert (parameters.beforeResection, parameters.probablePlace, parameters.muteUntrusted) == (True, True, True)
+    assert panel.ui.probablePlaceCheckBox.enabled
+    assert panel.ui.probablePlaceCheckBox.checked
     assert panel.ui.inputSelector.currentNode().GetName() == "Case ioUS"
     assert panel.ui.preoperativeSelector.currentNode().GetName() == "Preop T2w"
     assert panel.ui.t2wSelector.currentNode() is parameters.t2wVolume
@@ -102,7 +107,7 @@ def test_scene_comes_back(scene, panel, result, tmp_path, suffix):
     click(panel)  # and the same nodes are filled again
     again = panel.logic.getParameterNode()
     assert again.t2wVolume is parameters.t2wVolume
-    assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")) == 5
+    assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")) == 6, "the hidden mask is one of them"
 
 
 def as_in_a_fresh_application(scene):

@@ -23,12 +23,11 @@ def composites():
 
 
 def overlaid():
-    """Names of the volumes in the additional layer of the module's views, where there is one."""
-    import slicer
+    """Names of the volumes in the additional layers of the module's views, from below, where there are some."""
+    from IoUSynthLib.mrml.layers import stacked
 
-    layer = slicer.vtkMRMLSliceCompositeNode.Layer_Last
-    found = {name: composite.GetNthLayerVolume(layer) for name, composite in composites().items()}
-    return {name: node.GetName() for name, node in found.items() if node is not None}
+    found = {name: [node.GetName() for node in stacked(composite)] for name, composite in composites().items()}
+    return {name: names[0] if len(names) == 1 else names for name, names in found.items() if names}
 
 
 def cells():
@@ -48,7 +47,7 @@ def result_of(panel):
     from IoUSynthLib.mrml.write import add_result
     from IoUSynthLib.pipeline import SynthesisResult
 
-    def make(node, tumour, cavity, doubtful=()):
+    def make(node, tumour, cavity, doubtful=(), **said):
         volume = volume_from_node(node)
         valid = volume.array > 0
         labels = np.zeros(valid.shape, np.uint8)
@@ -56,7 +55,7 @@ def result_of(panel):
         labels[40 : 40 + cavity, 24:32, 30:38] = 2
         images = {name: volume.with_array(valid * np.float32(scale)) for name, scale in (("T2w", 300), ("FLAIR", 500))}
         uncertainty = volume.with_array(valid * np.float32(0.2))
-        report = {"summary": f"About {node.GetName()}", "doubtful": list(doubtful)}
+        report = {"summary": f"About {node.GetName()}", "doubtful": list(doubtful), **said}
         result = SynthesisResult(images, uncertainty, volume.with_array(labels), volume.with_array(valid), report)
         add_result(result, node)
 
@@ -87,7 +86,7 @@ def two(panel, add, ultrasound, result_of, one):
 def test_says_before_the_run_what_the_input_is(panel, case, add, ultrasound):
     label = panel.ui.inputVerdictLabel
     assert SlicerHost.process_until(lambda: label.text != "", 5)
-    assert shown(label, panel).startswith('<span style="color:#2b9656">&#9632;</span> <b>Fine.</b> ')
+    assert shown(label, panel).startswith('<span style="color:#2b9656">&#9632;</span> <b>Usable.</b> ')
     assert "ml of image" in label.text
     empty = ultrasound.with_array(np.full_like(ultrasound.array, 3))
     panel.ui.inputSelector.setCurrentNode(add(empty, "Empty <ioUS>"))
@@ -103,7 +102,7 @@ def test_judges_again_when_the_spacing_is_corrected(panel, case):
     assert SlicerHost.process_until(lambda: "Look at this." in label.text, 5)
     assert "wrong voxel spacing" in label.text
     case.SetSpacing(*spacing)
-    assert SlicerHost.process_until(lambda: "Fine." in label.text, 5)
+    assert SlicerHost.process_until(lambda: "Usable." in label.text, 5)
 
 
 def test_judges_again_when_a_transform_above_changes_the_scale(panel, case, scene):
@@ -113,13 +112,13 @@ def test_judges_again_when_a_transform_above_changes_the_scale(panel, case, scen
     label, matrix = panel.ui.inputVerdictLabel, vtk.vtkMatrix4x4()
     transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "ImageToReference")
     case.SetAndObserveTransformNodeID(transform.GetID())
-    assert SlicerHost.process_until(lambda: "Fine." in label.text, 5)
+    assert SlicerHost.process_until(lambda: "Usable." in label.text, 5)
     for axis in range(3):
         matrix.SetElement(axis, axis, 5.0)
     transform.SetMatrixTransformToParent(matrix)
     assert SlicerHost.process_until(lambda: "Look at this." in label.text, 5)
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4)))
-    assert SlicerHost.process_until(lambda: "Fine." in label.text, 5)
+    assert SlicerHost.process_until(lambda: "Usable." in label.text, 5)
 
 
 def test_the_volume_of_a_doubtful_outline_is_called_doubtful(panel, add, ultrasound, result_of):
@@ -192,6 +191,79 @@ def test_uncertainty_lies_over_the_synthetic_views_beside_the_mri(panel, one, ad
     panel.ui.uncertaintyCheckBox.click()
     assert overlaid() == {}
     assert {c.GetForegroundOpacity() for c in composites().values()} == {0.4}
+
+
+NOT_TRUSTED = {"muted": ["unfamiliar"], "quality": {"no_echo": 0.2}}
+
+
+@pytest.fixture
+def not_trusted(panel, add, ultrasound, result_of):
+    """A result that is not to be trusted, selected in the panel, and the windows of its images in full and muted."""
+    node = add(ultrasound, "Real ioUS")
+    result_of(node, 10, 4, **NOT_TRUSTED)
+    panel.ui.inputSelector.setCurrentNode(None)
+    panel.ui.inputSelector.setCurrentNode(node)
+    panel.ui.showButton.click()
+    return next(result for result in panel.logic.results() if result.input_node is node)
+
+
+def windows(result):
+    return [node.GetDisplayNode().GetWindow() for node in (*result.outputs.images.values(), result.input_node)]
+
+
+def test_what_is_not_to_be_trusted_is_muted_until_the_surgeon_lifts_it(slicer_version, panel, not_trusted):
+    muted = windows(not_trusted)
+    assert "<b>Muted.</b> This ultrasound is unlike all that the model has learned from." in panel.ui.trustLabel.text
+    assert "Real Dice: machines 0.65, surgeons near the end 0.32." in shown_trust(panel)
+    assert "Cepeda 2025" in panel.ui.trustLabel.toolTip
+    assert "Stripes: no echo comes from 20% of the fan" in shown_trust(panel)
+    veil = "Real ioUS no echo (synthetic)"
+    assert overlaid() == {"IoUSynthT2w": veil, "IoUSynthFLAIR": veil}
+    panel.ui.uncertaintyCheckBox.click()
+    both = [veil, "Real ioUS uncertainty (synthetic)"]
+    assert overlaid() == {"IoUSynthT2w": both, "IoUSynthFLAIR": both}
+
+    panel.ui.muteCheckBox.click()
+    assert overlaid() == {"IoUSynthT2w": both[1], "IoUSynthFLAIR": both[1]}
+    assert windows(not_trusted) == pytest.approx([*(0.4 * window for window in muted[:2]), muted[2]])
+    assert "<b>Not to be trusted, though shown in full.</b> This ultrasound" in shown_trust(panel)
+    assert not panel.logic.getParameterNode().muteUntrusted
+    panel.ui.muteCheckBox.click()
+    assert windows(not_trusted) == pytest.approx(muted)
+    assert overlaid() == {"IoUSynthT2w": both, "IoUSynthFLAIR": both}
+
+
+def shown_trust(panel):
+    return shown(panel.ui.trustLabel, panel)
+
+
+def test_a_result_that_nothing_speaks_against_is_shown_in_full(panel, one, not_trusted):
+    usual = windows(one)
+    panel.ui.inputSelector.setCurrentNode(one.input_node)
+    panel.ui.showButton.click()
+    assert shown_trust(panel) == ""
+    assert not panel.ui.muteCheckBox.enabled
+    assert panel.ui.muteCheckBox.toolTip == "Nothing speaks against this result"
+    assert overlaid() == {}
+    panel.ui.inputSelector.setCurrentNode(not_trusted.input_node)
+    panel.ui.muteCheckBox.click()
+    assert windows(one) == usual
+
+
+def test_the_captions_say_what_is_muted(panel, not_trusted):
+    import slicer
+
+    widget = slicer.app.layoutManager().sliceWidget("IoUSynthT2w")
+
+    def caption():
+        import vtk
+
+        return widget.overlayCornerAnnotation().GetText(vtk.vtkCornerAnnotation.UpperEdge)
+
+    assert caption().startswith("SYNTHETIC T2w - not acquired, muted\nstripes: no echo, made up\n")
+    panel.ui.muteCheckBox.click()
+    assert caption().startswith("SYNTHETIC T2w - not acquired\n")
+    assert "stripes" not in caption()
 
 
 def test_choices_of_the_overlay_are_in_the_scene(panel, one):
@@ -332,6 +404,40 @@ def test_a_saved_scene_comes_back_with_its_results(panel, two, tmp_path):
     assert panel.ui.resultSelector.currentIndex == 1
     layer = slicer.vtkMRMLSliceCompositeNode.Layer_Last
     assert composites()["IoUSynthT2w"].GetNthLayerOpacity(layer) == pytest.approx(0.3)
+
+
+def test_a_saved_scene_comes_back_muted(panel, not_trusted, tmp_path):
+    import slicer
+
+    muted, text = windows(not_trusted), shown_trust(panel)
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    SlicerHost.reset_scene()
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    (result,) = panel.logic.results()
+    assert (windows(result), shown_trust(panel)) == (pytest.approx(muted), text)
+    assert set(overlaid().values()) == {"Real ioUS no echo (synthetic)"}
+    assert result.outputs.no_echo.GetHideFromEditors()
+    panel.ui.muteCheckBox.click()
+    assert overlaid() == {}
+    full = windows(result)
+    assert slicer.util.saveScene(str(tmp_path / "full.mrb"))
+    SlicerHost.reset_scene()
+    slicer.util.loadScene(str(tmp_path / "full.mrb"))
+    assert not panel.ui.muteCheckBox.checked
+    assert windows(*panel.logic.results()) == pytest.approx(full) != pytest.approx(muted)
+    assert overlaid() == {}
+
+
+def test_a_scene_of_an_earlier_version_is_shown_as_it_was(panel, one):
+    """Its images say nothing of being muted, and its results have no mask."""
+    import slicer
+
+    usual = windows(one)
+    slicer.mrmlScene.RemoveNode(one.outputs.no_echo)
+    for image in one.outputs.images.values():
+        image.RemoveAttribute("IoUSynth.Muted")
+    panel.ui.showButton.click()
+    assert (windows(one), overlaid(), shown_trust(panel)) == (usual, {}, "")
 
 
 def test_closing_the_scene_empties_the_section(panel, two):

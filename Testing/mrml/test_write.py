@@ -88,7 +88,7 @@ def test_holds_the_voxels_and_says_that_it_is_synthetic(scene, ultrasound_node, 
     outputs = add_result(result, ultrasound_node, preoperative)
 
     names = [node.GetName() for node in outputs.all()]
-    kinds = ["T2w", "FLAIR", "uncertainty", "segmentation"]
+    kinds = ["T2w", "FLAIR", "uncertainty", "segmentation", "no echo"]
     assert names == [f"Case {kind} (synthetic)" for kind in kinds]
     for kind, node in outputs.images.items():
         assert np.array_equal(slicer.util.arrayFromVolume(node), result.images[kind].array.astype(np.float32))
@@ -106,6 +106,47 @@ def test_holds_the_voxels_and_says_that_it_is_synthetic(scene, ultrasound_node, 
         assert node.GetNodeReference(INPUT_ROLE) is ultrasound_node
         assert node.GetNodeReference(PREOPERATIVE_ROLE) is preoperative
     assert not is_synthetic(ultrasound_node)
+
+
+def test_where_there_is_no_echo_is_a_hidden_mask_that_goes_with_the_images(scene, ultrasound_node, result_of):
+    """The panel selects images and outlines alone: the mask of the same result is found by these and filled again."""
+    import slicer
+
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.results import OutputNodes, find_results
+    from IoUSynthLib.mrml.write import add_result
+
+    result = result_of(volume_from_node(ultrasound_node))
+    result.valid.array[result.valid.array.shape[0] // 2 :] *= 2
+    first = add_result(result, ultrasound_node)
+    assert np.array_equal(slicer.util.arrayFromVolume(first.no_echo) > 0, result.valid.array == 2)
+    assert first.no_echo.GetHideFromEditors()
+    assert not any(node.GetHideFromEditors() for node in first.images.values())
+    before = node_ids(scene)
+    selected = OutputNodes(first.images, first.uncertainty, first.segmentation)
+    assert add_result(result, ultrasound_node, outputs=selected).no_echo is first.no_echo
+    assert node_ids(scene) == before
+    (found,) = find_results(scene)
+    assert (found.outputs.no_echo, list(found.outputs.images)) == (first.no_echo, ["T2w", "FLAIR"])
+
+
+def test_images_that_are_not_to_be_trusted_are_muted(scene, ultrasound_node, result_of):
+    from IoUSynthLib.mrml.read import volume_from_node
+    from IoUSynthLib.mrml.styles import show_muted
+    from IoUSynthLib.mrml.write import add_result
+
+    result = result_of(volume_from_node(ultrasound_node))
+    full = [add_result(result, ultrasound_node).images[name].GetDisplayNode() for name in ("T2w", "FLAIR")]
+    result.report["muted"] = ["unfamiliar"]
+    images = add_result(result, ultrasound_node).images
+    for image, usual in zip(images.values(), full, strict=True):
+        display = image.GetDisplayNode()
+        assert (display.GetWindow(), display.GetLevel()) == pytest.approx((2.5 * usual.GetWindow(), usual.GetLevel()))
+    display = images["T2w"].GetDisplayNode()
+    display.SetWindowLevel(500.0, 300.0)  # as the surgeon has set it
+    assert not show_muted(images["T2w"], True)
+    assert show_muted(images["T2w"], False)
+    assert (display.GetWindow(), display.GetLevel()) == pytest.approx((200.0, 300.0))
 
 
 def test_segmentation_has_labels_colours_and_codes(scene, ultrasound_node, result_of):
@@ -186,7 +227,7 @@ def test_second_run_fills_the_same_nodes(scene, ultrasound_node, result_of):
     result.images["T2w"] = result.images["FLAIR"]
     result.report["model"]["version"] = "0.9"
     second = add_result(result, ultrasound_node, outputs=first)
-    assert [a is b for a, b in zip(first.all(), second.all(), strict=True)] == [True] * 4
+    assert [a is b for a, b in zip(first.all(), second.all(), strict=True)] == [True] * 5
     assert node_ids(scene) == before
     assert np.array_equal(slicer.util.arrayFromVolume(second.images["T2w"]), result.images["FLAIR"].array)
     assert second.images["T2w"].GetAttribute("IoUSynth.Model") == "ious2mr-2.5d 0.9"
@@ -213,7 +254,7 @@ def test_nothing_of_an_earlier_model_passes_for_the_new_result(scene, ultrasound
     assert second.uncertainty is None
     assert list(second.images) == ["T2w"]
     assert second.images["T2w"] is first.images["T2w"]
-    assert second.all() == [second.images["T2w"], second.segmentation]
+    assert second.all() == [second.images["T2w"], second.segmentation, second.no_echo]
     assert second.segmentation.GetAttribute("IoUSynth.OutlinedOn") == "ious2mr-2.5d 0.1.0"
     assert second.segmentation.GetAttribute("IoUSynth.OutlinedOnSHA256") == "ab12"
     acquired = add(ultrasound, "Preop FLAIR")
