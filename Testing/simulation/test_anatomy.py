@@ -12,6 +12,7 @@ from IoUSynthLib.simulation.tissues import Tissue
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("source", ["brainweb", "synthseg_labels"])
 def test_head_has_all_its_parts(source):
     if not (DATA / source).is_dir():
