@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import shiboken6
@@ -121,7 +121,7 @@ class qMRMLNodeComboBox(qt.QWidget):
         """As in Slicer, a new node is looked at alone, and comes last."""
         if not shiboken6.isValid(self):
             self._unobserve()
-        elif self._is_shown(node):
+        elif self._shown([node]):
             self._list([*map(scene.GetNodeByID, self._identifiers), node])
 
     def addAttribute(self, node_type: str, name: str, value: Any = None) -> None:
@@ -140,21 +140,26 @@ class qMRMLNodeComboBox(qt.QWidget):
             for name, value in wanted
         )
 
-    def _is_shown(self, node: Any) -> bool:
-        if node.GetHideFromEditors() and not self.showHidden:
-            return False
-        if any(node.IsA(hidden) for hidden in self.hideChildNodeTypes):
-            return False
-        exact = not self.showChildNodeTypes
-        types = self.nodeTypes
-        matches = any(node.GetClassName() == t if exact else node.IsA(t) for t in types)
-        return matches and self._has_attributes(node)
+    def _shown(self, nodes: Iterable[Any]) -> list[Any]:
+        """Those of some nodes that are offered."""
+        show_hidden, hidden_types, exact, types = (  # once, for a scene has many nodes
+            self.showHidden, self.hideChildNodeTypes, not self.showChildNodeTypes, self.nodeTypes
+        )  # fmt: skip
+
+        def is_shown(node: Any) -> bool:
+            if node.GetHideFromEditors() and not show_hidden:
+                return False
+            if any(node.IsA(hidden) for hidden in hidden_types):
+                return False
+            matches = any(node.GetClassName() == t if exact else node.IsA(t) for t in types)
+            return matches and self._has_attributes(node)
+
+        return [node for node in nodes if is_shown(node)]
 
     def _candidates(self) -> list[Any]:
         if self._scene is None:
             return []
-        nodes = [self._scene.GetNthNode(i) for i in range(self._scene.GetNumberOfNodes())]
-        return [node for node in nodes if self._is_shown(node)]
+        return self._shown(self._scene.GetNthNode(i) for i in range(self._scene.GetNumberOfNodes()))
 
     def _refresh(self) -> None:
         """List the nodes of the scene anew."""

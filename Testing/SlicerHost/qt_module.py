@@ -9,6 +9,7 @@ that passes here does not owe it to PySide6. Written from Qt's and Slicer's docu
 from __future__ import annotations
 
 import contextvars
+import functools
 import inspect
 import types
 from collections.abc import Callable
@@ -143,8 +144,14 @@ def _native_signature(sender: QtCore.QObject, signature: str) -> str:
 
 def _is_too_new(instance: QtCore.QObject, name: str) -> bool:
     """Whether a class has a signal in later versions of Slicer only."""
-    since = getattr(type(instance), "SINCE", {}).get(name)
+    since = _later_names(type(instance)).get(name)
     return since is not None and not version.at_least(*since)
+
+
+@functools.cache
+def _later_names(kind: type) -> dict[str, tuple[int, ...]]:
+    """What a class has in later versions only, with the version; kept, for every access of an attribute asks."""
+    return getattr(kind, "SINCE", {})
 
 
 def _connect(self: QtCore.QObject, signature: str, function: Callable) -> bool:
