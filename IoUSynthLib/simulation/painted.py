@@ -166,10 +166,19 @@ def paint_cohort(
 
 
 def names_of(paths: Sequence[Path]) -> dict[str, Path]:
-    """Files by their names, or by folder and name where several have the same."""
+    """Files by their names, or by folder and name where several have the same.
+
+    Raises
+    ------
+    InputError
+        Several have the same folder and name, so that all but one would be lost.
+    """
     names = [case_name(path) for path in paths]
     if len(set(names)) < len(names):
         names = [f"{path.resolve().parent.name}-{name}" for path, name in zip(paths, names, strict=True)]
+    twice = next((path for path, name in zip(paths, names, strict=True) if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{twice}: another volume has the same folder and name; rename one of the two folders")
     return dict(zip(names, paths, strict=True))
 
 

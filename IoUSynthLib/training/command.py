@@ -125,14 +125,11 @@ def _check_cohort(options: argparse.Namespace, preset: Preset) -> None:
     if options.painted is not None and preset.last.kind != "segmenter":
         raise InputError(f"--painted: {options.preset} learns from MRI, which painted cases lack; leave the option out")
     for split in ("train", "validation"):
-        try:
-            folders = read_index(options.data, split)
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{index}: is damaged ({error!r}); make the cohort again") from error
+        folders = _folders(options.data, split)
         if not folders:
             raise InputError(f"{options.data}: has no cases for {split}; {_more_heads(index)}")
         if options.painted is not None and split == "train":
-            folders = folders + read_index(options.painted, split)
+            folders = folders + _folders(options.painted, split)
         needed = [folder / PARAMETERS for folder in folders]
         if options.predictions is not None:
             images = [image for image in preset.first.inputs if image != "ioUS"]
@@ -140,6 +137,14 @@ def _check_cohort(options: argparse.Namespace, preset: Preset) -> None:
         for path in needed:
             if not path.is_file():
                 raise InputError(f"{path}: is missing; repeat the command that made its folder")
+
+
+def _folders(cohort: Path, split: str) -> list[Path]:
+    """Cases of a split, or one line that says that the index is damaged."""
+    try:
+        return read_index(cohort, split)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{cohort / INDEX}: is damaged ({error!r}); make the cohort again") from error
 
 
 def _more_heads(index: Path) -> str:

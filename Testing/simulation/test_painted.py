@@ -103,6 +103,15 @@ def test_complete_cases_are_kept_and_those_of_others_refused(painted, files, cap
     assert "another seed" in capsys.readouterr().err
 
 
+def test_volumes_that_cannot_be_told_apart_are_named(files, tmp_path, capsys):
+    """One of the two was left out without a word."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "us.nrrd").write_bytes((files / "a" / "us.nrrd").read_bytes())
+    assert main(["paint", str(files), str(tmp_path / "a"), "-n", "5", "-o", str(tmp_path / "out")]) == 2
+    assert "us.nrrd: another volume has the same folder and name" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_volume_that_is_too_small_is_named(tmp_path, capsys):
     array = np.zeros(SHAPE, np.uint8)
     array[20:28, 20:28, 20:28] = np.random.default_rng(0).integers(60, 200, (8, 8, 8))

@@ -118,6 +118,10 @@ def test_a_segmenter_learns_from_painted_cavities_besides(cohort, painted, tmp_p
     curves = [(tmp_path / name / "curve.csv").read_text() for name in ("run", "without")]
     assert curves[0] != curves[1]
     assert "painted cases lack" in complaint(capsys, "ious2mr-2.5d", *arguments[1:], "-o", tmp_path / "generator")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "dataset.json").write_text("{}")
+    options = ("--painted", tmp_path / "damaged", "-o", tmp_path / "other")
+    assert "damaged/dataset.json: is damaged" in complaint(capsys, *arguments[:-2], *options)
     predictions = tmp_path / "predictions"
     predictions.mkdir()
     for case in ("case-0000", "case-0001"):
