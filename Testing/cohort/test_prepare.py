@@ -230,16 +230,16 @@ def test_mri_of_another_place_and_files_under_wrong_names_are_named(tmp_path: Pa
     volume = scene["moving"]["T2w"]
     write_volume(t2, Volume(volume.array, volume.spacing, (900.0, 0.0, 0.0), volume.direction))
     with pytest.raises(InputError, match=r"us\.nrrd: the MRI and the ultrasound do not overlap"):
-        prepare_case(Files(us, {"T2w": t2}, None))
+        prepare_case(Files(us, {"T2w": t2}))
     with pytest.raises(InputError, match=r"t2\.nrrd: the MRI covers only 0% of the ultrasound"):
-        prepare_case(Files(us, {"T2w": t2}, None), register=False)
+        prepare_case(Files(us, {"T2w": t2}), register=False)
     with pytest.raises(InputError, match=r"t2\.nrrd: does not look like ultrasound"):
-        prepare_case(Files(t2, {"T2w": us}, None))
+        prepare_case(Files(t2, {"T2w": us}))
     labels = tmp_path / "labels.nrrd"
     write_volume(labels, volume)
     write_volume(t2, volume)
     with pytest.raises(InputError, match=r"labels\.nrrd: holds other values than 0"):
-        prepare_case(Files(us, {"T2w": t2}, labels), register=False)
+        prepare_case(Files(us, {"T2w": t2}, {"labels": labels}), register=False)
 
 
 @pytest.mark.parametrize(("cohort", "output", "message"), [
