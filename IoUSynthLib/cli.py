@@ -43,6 +43,7 @@ COMMANDS = {
         "simulation.command", "make a cohort of simulated ultrasound, MRI and labels to train and test on", "train"
     ),
     "paint": Command("simulation.paint_command", "paint resection cavities into real ultrasound to train on", "train"),
+    "cohort-table": Command("cohort.table_command", "list the DICOM series of ReMIND, to edit and prepare"),
     "prepare": Command("cohort.command", "make a cohort to train on of patients' ultrasound and MRI"),
 }
 

@@ -421,7 +421,12 @@ def stretch(images: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 
 def resample_like(
-    volume: Volume, reference: Volume, *, nearest: bool = False, transform: sitk.Transform | None = None
+    volume: Volume,
+    reference: Volume,
+    *,
+    nearest: bool = False,
+    bspline: bool = False,
+    transform: sitk.Transform | None = None,
 ) -> Volume:
     """Resample a volume onto the grid of another, by world coordinates; 0 where it has no data.
 
@@ -433,6 +438,8 @@ def resample_like(
         The grid to fill; its voxels are not looked at.
     nearest
         Take the nearest voxel instead of interpolating linearly: for labels.
+    bspline
+        Interpolate by cubic B-splines instead, which may overshoot.
     transform
         From LPS points of the reference to LPS points of the volume; the identity when None.
 
@@ -451,6 +458,8 @@ def resample_like(
     resampler.SetOutputSpacing(reference.spacing)
     resampler.SetOutputOrigin(reference.origin)
     resampler.SetOutputDirection(reference.direction.ravel().tolist())
-    resampler.SetInterpolator(sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear)
+    resampler.SetInterpolator(
+        sitk.sitkNearestNeighbor if nearest else sitk.sitkBSpline if bspline else sitk.sitkLinear
+    )
     array = sitk.GetArrayFromImage(resampler.Execute(volume.to_sitk()))
     return Volume(array, reference.spacing, reference.origin, reference.direction, volume.notes)

@@ -1,8 +1,9 @@
 """The index of a cohort on disk: which cases it has, and in which split each of them is.
 
-Layout of the folder: ``dataset.json`` (the seed and, for every case, its name, head or patient, and split) and one
-folder a case with ``ioUS.mha``, ``T2w.mha``, ``FLAIR.mha``, ``labels.mha``, ``fan.mha`` and ``case.json`` (everything
-that was drawn; of a patient, what was done).
+Layout of the folder: ``dataset.json`` (the seed and, for every case, its name, head or patient, and split; of a patient
+also ``phase``, pre or post of the resection, and ``clinical``, where these are known) and one folder a case with
+``ioUS.mha``, ``T2w.mha``, ``FLAIR.mha``, ``labels.mha``, ``fan.mha`` and ``case.json`` (everything that was drawn; of a
+patient, what was done).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def read_index(cohort: Path, split: str) -> list[Path]:
 
 
 def write_index(
-    cohort: Path, cases: Sequence[Mapping[str, str]], *, simulated: bool = True, **origin: Any
+    cohort: Path, cases: Sequence[Mapping[str, Any]], *, simulated: bool = True, **origin: Any
 ) -> None:
     """Write the index of a cohort whose cases are complete.
 
@@ -42,11 +43,12 @@ def write_index(
     cohort
         Its folder.
     cases
-        Name, split and, as ``head``, the head or patient of each.
+        Name, split and, as ``head``, the head or patient of each; of patients also ``phase`` (text) and ``clinical``
+        (text by ``grade``, ``histology``, ``idh``, ``reoperation``), where these are known.
     simulated
         Whether the cases are simulated, so that the scale of their MRI is known.
     origin
-        Further entries: the seed, and which studies failed.
+        Further entries: the seed, how the split was made, and which studies failed.
     """
     content = {"simulated": simulated, **origin, "cases": list(cases)}
     (cohort / INDEX).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -5,18 +5,59 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from ..cases.case import PARAMETERS, is_complete, write_case
+from ..cases.case import PARAMETERS, is_complete, read_parameters, write_case
 from ..cases.contact_sheet import CONTACT_SHEET
 from ..cases.index import INDEX, write_index
-from ..cases.splits import SPLITS, split_patients
-from ..commands import seed
+from ..cases.splits import SPLITS, published_split, read_split, split_patients
+from ..commands import BAD_INPUT, seed
 from ..volume import InputError
-from .contact_sheet import SHEET
-from .preparation import prepare_case
+from .clinical import read_clinical
+from .contact_sheet import write_sheets
+from .exclusions import EXCLUSIONS, FOREGROUND, READER, SPLIT, UNUSABLE, Exclusion, write_exclusions
+from .preparation import GRIDS, prepare_case
 from .readers import Study, choose_files, find_studies
+from .review import REVIEW, read_review, write_review
+from .table import read_table, studies_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """How a cohort is prepared.
+
+    Attributes
+    ----------
+    table
+        Of the images (:mod:`.table`), with paths in the cohort's folder; without it, folders and names tell.
+    grid
+        One of :data:`.preparation.GRIDS`.
+    register
+        See :func:`.preparation.prepare_case`.
+    split
+        ``random``, ``published`` (:func:`.cases.splits.published_split`), or a file (:func:`.cases.splits.read_split`).
+    seed
+        Of the random split.
+    least_ml
+        Cases with a smaller fan are left out.
+    accepted
+        Reader's verdicts (:mod:`.review`): cases with a no are left out.
+    clinical
+        Table that is joined to the index (:mod:`.clinical`).
+    """
+
+    table: Path | None = None
+    grid: str = "ultrasound"
+    register: bool = True
+    split: str = "random"
+    seed: int = 0
+    least_ml: float = 0.0
+    accepted: Path | None = None
+    clinical: Path | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,34 +65,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Registers each MRI to its ultrasound and writes what simulate does, of patients. An image with label or seg "
         "in its name is an outline in the frame of the MRI: 0 background, 1 tumour, 2 cavity. Finished cases are kept, "
-        "so that the same command goes on after an interruption."
+        "so that the same command goes on after an interruption. What is left out stands with its reason in "
+        f"{EXCLUSIONS}; the exit code is 2 then, unless the reader alone has left it out."
     )
     parser.add_argument(
         "cohort", type=Path, metavar="COHORT", help="RESECT, or a folder a patient with ioUS, T2w, FLAIR in file names"
     )
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder of the prepared cohort")
-    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of the split; default: 0")
+    parser.add_argument(
+        "--table", type=Path, metavar="FILE", help="what is what in COHORT, as cohort-table wrote it and you edited it"
+    )
+    parser.add_argument(
+        "--grid", choices=GRIDS, default="ultrasound",
+        help="voxels of 0.8 mm along the ultrasound (default), or the MRI's, as in the benchmark",
+    )  # fmt: skip
     parser.add_argument("--no-registration", dest="register", action="store_false", help="the images fit already")
+    parser.add_argument(
+        "--split", default="random", metavar="random|published|FILE",
+        help="who is for training, validation, testing: drawn (default), by the benchmark's rule, or as a file says",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of the random split; default: 0")
+    parser.add_argument(
+        "--least-ml", type=float, default=0.0, metavar="X", help="leave out ultrasound of a smaller fan; default: 0"
+    )
+    parser.add_argument(
+        "--accepted", type=Path, metavar="FILE", help=f"{REVIEW} with your yes or no: a no leaves the case out"
+    )
+    parser.add_argument(
+        "--clinical", type=Path, metavar="FILE", help="CSV: patient, grade, histology, IDH, reoperation, for strata"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prepare a cohort, print a line that says what was written, and return the exit code 0.
+    """Prepare a cohort, print a line that says what was written, and return the exit code: 2 where something could not
+    be prepared.
 
     Raises
     ------
     InputError
-        The cohort holds no patients, the folder cannot be written, or not one case could be prepared.
+        The cohort holds no patients, a table is wrong, the folder cannot be written, or not one case could be prepared.
     """
-    print(prepare_cohort(options.cohort, options.output, seed=options.seed, register=options.register))
-    return 0
+    choices = Choices(
+        table=options.table, grid=options.grid, register=options.register, split=options.split, seed=options.seed,
+        least_ml=options.least_ml, accepted=options.accepted, clinical=options.clinical,
+    )  # fmt: skip
+    text, excluded = prepare_cohort(options.cohort, options.output, choices)
+    print(text)
+    return BAD_INPUT if any(row["reason"] != READER for row in excluded) else 0
 
 
-def prepare_cohort(cohort: Path, output: Path, *, seed: int = 0, register: bool = True) -> str:
-    """Prepare all studies of a cohort, and return what was written, in words.
+def prepare_cohort(
+    cohort: Path, output: Path, choices: Choices = Choices()
+) -> tuple[str, list[dict[str, str]]]:
+    """Prepare all studies of a cohort.
 
-    The folder gets what :mod:`IoUSynthLib.cases.index` describes, and a contact sheet. Cases that are complete in
-    it are kept, so that the same call goes on after an interruption; one that cannot be prepared does not stop the
-    others.
+    The folder gets what :mod:`IoUSynthLib.cases.index` describes, contact sheets, a table for the reader's verdicts and
+    one of what is left out. Cases that are complete in it are kept, so that the same call goes on after an
+    interruption; one that cannot be prepared does not stop the others.
 
     Parameters
     ----------
@@ -59,57 +129,116 @@ def prepare_cohort(cohort: Path, output: Path, *, seed: int = 0, register: bool 
         Folder of the patients; see :mod:`.readers`. It is only read.
     output
         Folder outside it.
-    seed
-        Of the split; see :func:`.cases.splits.split_patients`.
-    register
-        See :func:`.preparation.prepare_case`.
+    choices
+        See there.
+
+    Returns
+    -------
+    tuple of str and list
+        What was written, in words, and the rows of :func:`.exclusions.write_exclusions`.
 
     Raises
     ------
     InputError
-        The cohort holds no patients, the folder cannot be written, or not one case could be prepared.
+        The cohort holds no patients, a table is wrong, the folder cannot be written, or not one case could be prepared.
     """
     if cohort.resolve() in (output.resolve(), *output.resolve().parents):
         raise InputError(f"{output}: lies in the cohort, which is only read; choose another output folder")
-    studies = find_studies(cohort)
-    splits = split_patients([study.patient for study in studies], seed)
-    entries, failed = [], {}
+    studies = find_studies(cohort) if choices.table is None else studies_of(read_table(choices.table), cohort)
+    if not studies:
+        raise InputError(f"{choices.table}: names no phase of a patient; write pre or post beside the images to use")
+    patients = sorted({study.patient for study in studies})
+    splits, several = _splits(patients, choices)
+    verdicts = _verdicts(studies, output, choices.accepted)
+    clinical = {} if choices.clinical is None else read_clinical(choices.clinical, patients)
+    entries, excluded = [], []
     for number, study in enumerate(studies, start=1):
         try:
-            line = _prepare(study, cohort, output, register=register)
+            _check_split(study, splits, several)
+            line = _prepare(study, cohort, output, choices)
+            _check_case(study, output, choices, verdicts)
         except InputError as error:
-            failed[study.name] = str(error)
+            excluded.append(_excluded(study, error))
             line = f"not prepared: {error}"
         else:
-            entries.append({"name": study.name, "head": study.patient, "split": splits[study.patient]})
+            entries.append(_entry(study, splits, clinical))
         print(f"prepare: {number} of {len(studies)}, {study.name}: {line}", file=sys.stderr, flush=True)
     if not entries:
-        raise InputError(f"{cohort}: no case could be prepared; first {next(iter(failed.values()))}")
-    write_index(output, entries, simulated=False, seed=seed, failed=failed)
-    SHEET.write([output / entry["name"] for entry in entries], output / CONTACT_SHEET)
-    counts = ", ".join(f"{sum(entry['split'] == split for entry in entries)} for {split}" for split in SPLITS)
-    text = f"prepared {len(entries)} of {len(studies)} cases ({counts}), {INDEX} and {CONTACT_SHEET} in {output}"
-    if not any(entry["split"] == "validation" for entry in entries):
-        text += "; to train on them, prepare more patients: none is for validation"
-    return f"{text}; not prepared: {', '.join(failed)} ({INDEX} says why)" if failed else text
+        raise InputError(f"{choices.table or cohort}: no case could be prepared; first {excluded[0]['detail']}")
+    failed = {row["study"]: row["detail"] for row in excluded}
+    write_index(output, entries, simulated=False, seed=choices.seed, split=Path(choices.split).name, failed=failed)
+    write_exclusions(output / EXCLUSIONS, excluded)
+    _write_for_reader(studies, entries, output, verdicts)
+    return _summary(entries, excluded, output), excluded
 
 
-def _prepare(study: Study, cohort: Path, output: Path, *, register: bool) -> str:
+# Who and what -----------------------------------------------------------------------------------------------------
+
+
+def _splits(patients: Sequence[str], choices: Choices) -> tuple[dict[str, str], list[str]]:
+    """The split of each patient, and who a file puts into several."""
+    if choices.split == "random":
+        return split_patients(patients, choices.seed), []
+    if choices.split == "published":
+        return published_split(patients), []
+    return read_split(Path(choices.split))
+
+
+def _check_split(study: Study, splits: Mapping[str, str], several: Sequence[str]) -> None:
+    if study.patient in several:
+        raise Exclusion(SPLIT, f"{study.patient}: is in more than one split; name the patient once")
+    if study.patient not in splits:
+        raise Exclusion(SPLIT, f"{study.patient}: is in no split; name the patient in the file")
+
+
+def _verdicts(studies: Sequence[Study], output: Path, accepted: Path | None) -> dict[str, bool | None]:
+    """What the reader said; a table that lies there from an earlier run keeps its verdicts, but decides nothing."""
+    if accepted is not None:
+        return read_review(accepted, {study.name for study in studies})
+    return read_review(output / REVIEW) if (output / REVIEW).is_file() else {}
+
+
+def _check_case(study: Study, output: Path, choices: Choices, verdicts: Mapping[str, bool | None]) -> None:
+    """Leave out a prepared case that is too small, or that the reader does not accept."""
+    fan_ml = read_parameters(output / study.name)["fan_ml"]
+    if fan_ml < choices.least_ml:
+        raise Exclusion(FOREGROUND, f"{study.name}: its fan holds {fan_ml:g} ml, and {choices.least_ml:g} are wanted")
+    if choices.accepted is not None and verdicts.get(study.name) is False:
+        raise Exclusion(READER, f"{study.name}: the reader said no")
+
+
+def _excluded(study: Study, error: InputError) -> dict[str, str]:
+    reason = error.reason if isinstance(error, Exclusion) else UNUSABLE
+    names = {"study": study.name, "patient": study.patient, "phase": study.phase}
+    return {**names, "reason": reason, "detail": str(error)}
+
+
+def _entry(study: Study, splits: Mapping[str, str], clinical: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": study.name, "head": study.patient, "split": splits[study.patient]}
+    if study.phase:
+        entry["phase"] = study.phase
+    return {**entry, "clinical": dict(clinical[study.patient])} if study.patient in clinical else entry
+
+
+# What is written ------------------------------------------------------------------------------------------------------
+
+
+def _prepare(study: Study, cohort: Path, output: Path, choices: Choices) -> str:
     """Prepare a study unless it is there, and return a line about it."""
     files, folder = choose_files(study), output / study.name
-    source = {role: path.relative_to(cohort).as_posix() for role, path in files.named().items()}
+    source = {role: _within(path, cohort) for role, path in files.named().items()}
     if is_complete(folder):
-        _check_finished(folder / PARAMETERS, source, register)
+        _check_finished(folder / PARAMETERS, source, choices)
         return "kept"
-    case = prepare_case(files, register=register)
-    case = replace(case, parameters={"head": study.patient, "source": source, **case.parameters})
+    case = prepare_case(files, register=choices.register, grid=choices.grid)
+    case = replace(case, parameters={"head": study.patient, "phase": study.phase, "source": source, **case.parameters})
     try:
         write_case(case, folder)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another output folder") from error
     parameters = case.parameters
     line = f"{', '.join(parameters['targets'])}, {parameters['covered']:.0%} covered, {parameters['seconds']:.0f} s"
-    if register:
+    if choices.register:
         done = parameters["registration"]
         before, after = (done["similarity"][when] for when in ("before", "after"))
         line = f"LC2 {before:.3f} to {after:.3f}, MRI moved {done['moved_mm']:.1f} mm, {line}"
@@ -120,12 +249,45 @@ def _prepare(study: Study, cohort: Path, output: Path, *, register: bool) -> str
     return " ".join([line, *(f"WARNING: {warning}" for warning in parameters["warnings"])])
 
 
-def _check_finished(path: Path, source: dict[str, str], register: bool) -> None:
-    """Refuse to mix cases of other files or without registration with these."""
+def _within(path: Path, cohort: Path) -> str:
+    """A path as the cohort's folder sees it; that of a file elsewhere as it is."""
+    return (path.relative_to(cohort) if path.is_relative_to(cohort) else path).as_posix()
+
+
+def _check_finished(path: Path, source: dict[str, str], choices: Choices) -> None:
+    """Refuse to mix cases of other files, on another grid or without registration with these."""
     try:
         parameters = json.loads(path.read_text(encoding="utf-8"))
-        same = parameters["source"] == source and (parameters["registration"] is not None) == register
+        same = parameters["source"] == source and (parameters["registration"] is not None) == choices.register
+        same = same and parameters.get("grid", "ultrasound") == choices.grid
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is damaged ({error!r}); remove its folder and repeat the command") from error
     if not same:
-        raise InputError(f"{path}: is of other files, or was registered otherwise; choose another output folder")
+        raise InputError(
+            f"{path}: is of other files, on another grid, or was registered otherwise; choose another output folder"
+        )
+
+
+def _write_for_reader(
+    studies: Sequence[Study], entries: Sequence[Mapping[str, Any]], output: Path, verdicts: Mapping[str, bool | None]
+) -> None:
+    """Write the contact sheets of the cases that are taken, and the table of all that were prepared."""
+    write_sheets([output / entry["name"] for entry in entries], output / CONTACT_SHEET)
+    written = [study for study in studies if is_complete(output / study.name)]
+    names = ({"name": study.name, "head": study.patient, "phase": study.phase} for study in written)
+    cases = ((entry, read_parameters(output / entry["name"])) for entry in names)
+    write_review(output / REVIEW, cases, verdicts)
+
+
+def _summary(entries: Sequence[Mapping[str, Any]], excluded: Sequence[Mapping[str, str]], output: Path) -> str:
+    numbers = Counter(entry["split"] for entry in entries)
+    counts = ", ".join(f"{numbers[split]} for {split}" for split in SPLITS)
+    total = len(entries) + len(excluded)
+    text = f"prepared {len(entries)} of {total} cases ({counts}), {INDEX} and {CONTACT_SHEET} in {output}"
+    if not numbers["validation"]:
+        text += "; to train on them, prepare more patients: none is for validation"
+    if excluded:
+        reasons = Counter(row["reason"] for row in excluded)
+        told = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        text += f"; not prepared: {', '.join(row['study'] for row in excluded)} ({told}; {EXCLUSIONS} says why)"
+    return text

@@ -1,6 +1,9 @@
-"""One picture of a prepared cohort, to see at a glance whether the MRI lies where the ultrasound does."""
+"""Pictures of a prepared cohort, to see at a glance whether the MRI lies where the ultrasound does."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -53,3 +56,22 @@ def _scaled(image: np.ndarray) -> np.ndarray:
 
 #: Ultrasound, T2w, FLAIR, and a checkerboard of ultrasound and MRI.
 SHEET = ContactSheet(titles=[Text(title) for title in TITLES], caption=caption, panels=panels, most=24)
+
+
+def write_sheets(folders: Sequence[Path], path: Path) -> list[Path]:
+    """Draw all cases, with a number at the name of every further picture that this takes; return the pictures.
+
+    Further pictures of an earlier run are removed.
+
+    Raises
+    ------
+    InputError
+        There is no case, or a file cannot be written.
+    """
+    pages = [folders[first : first + SHEET.most] for first in range(0, max(len(folders), 1), SHEET.most)]
+    paths = [path, *(path.with_stem(f"{path.stem}_{number}") for number in range(2, len(pages) + 1))]
+    for earlier in set(path.parent.glob(f"{path.stem}_*{path.suffix}")) - set(paths):
+        earlier.unlink()
+    for page, file in zip(pages, paths, strict=True):
+        SHEET.write(page, file)
+    return paths

@@ -8,14 +8,18 @@ its DICOM folder.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from ..constants import TARGETS
 from ..files.dicom import is_dicom
 from ..files.names import ROLES, VOLUME_SUFFIXES, is_volume, role_of
 from ..files.paths import case_name
 from ..volume import InputError
+from .exclusions import IN_DOUBT, NO_MRI, NO_ULTRASOUND, Exclusion
+from .labels import OUTLINES
 
 #: Folders that part a patient's images by their kind, as in BIDS, not by phases of the operation.
 _KINDS = frozenset(("anat", "us"))
@@ -33,11 +37,23 @@ class Study:
         Studies of one patient are never split.
     images
         Files and DICOM folders.
+    phase
+        ``pre`` or ``post`` of the resection, or how else studies of a patient are told apart; empty where they are not.
+    roles
+        What the images are, where a table says it and not their names.
+    on_ultrasound
+        Those of the outlines that lie in the frame of the ultrasound, not of the MRI.
+    doubts
+        Images of the table that are not used: what each is, and which and why.
     """
 
     name: str
     patient: str
     images: tuple[Path, ...]
+    phase: str = ""
+    roles: Mapping[Path, str] = field(default_factory=dict)
+    on_ultrasound: frozenset[Path] = frozenset()
+    doubts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,20 +68,22 @@ class Files:
         ``T2w`` and ``FLAIR``, at least one of them, and T1w by the files' names, which only helps to register; all in
         one frame.
     labels
-        Outline on the MRI: 0 background, 1 tumour, 2 resection cavity.
+        Outlines, by what they are of (:data:`.labels.OUTLINES`).
     unused
         MRI whose names tell another contrast, or more than one.
+    on_ultrasound
+        Those of the outlines that lie in the frame of the ultrasound, not of the MRI.
     """
 
     ultrasound: Path
     mri: dict[str, Path]
-    labels: Path | None
+    labels: Mapping[str, Path] = field(default_factory=dict)
     unused: tuple[Path, ...] = ()
+    on_ultrasound: frozenset[Path] = frozenset()
 
     def named(self) -> dict[str, Path]:
         """All of them."""
-        labels = {} if self.labels is None else {"labels": self.labels}
-        return {"ultrasound": self.ultrasound, **self.mri, **labels}
+        return {"ultrasound": self.ultrasound, **self.mri, **self.labels}
 
 
 def find_studies(cohort: Path) -> list[Study]:
@@ -94,7 +112,8 @@ def _resect(cohort: Path) -> list[Study]:
     for ultrasound in (path for path in files if case_name(path).endswith("-US-before")):
         patient = case_name(ultrasound).removesuffix("-US-before")
         wanted = {f"{patient}-US-before", f"{patient}-FLAIR", f"{patient}-T1"}
-        studies.append(Study(patient, patient, tuple(path for path in files if case_name(path) in wanted)))
+        images = tuple(path for path in files if case_name(path) in wanted)
+        studies.append(Study(patient, patient, images, "pre"))
     return sorted(studies, key=lambda study: study.name)
 
 
@@ -108,7 +127,9 @@ def _by_folder(cohort: Path) -> list[Study]:
         elif set(phases) <= _KINDS:
             studies.append(Study(patient.name, patient.name, tuple(path for part in phases.values() for path in part)))
         else:
-            studies += [Study(f"{patient.name}-{phase}", patient.name, images) for phase, images in phases.items()]
+            studies += [
+                Study(f"{patient.name}-{phase}", patient.name, images, phase) for phase, images in phases.items()
+            ]
     return studies
 
 
@@ -136,27 +157,49 @@ def choose_files(study: Study) -> Files:
 
     Raises
     ------
-    InputError
+    Exclusion
         There is no ultrasound, neither T2w nor FLAIR, or more than one image that could be the same.
     """
-    found: dict[str, list[Path]] = {role: [] for role in ROLES}
+    found: dict[str, list[Path]] = {role: [] for role in (*ROLES, *OUTLINES)}
     for path in study.images:
-        found[role_of(path)].append(path)
-    for role in ("ultrasound", *TARGETS, "labels"):
-        if len(found[role]) > 1:
-            names = ", ".join(path.name for path in found[role])
-            raise InputError(
-                f"{study.name}: {names} could all be the {role}; keep one, or give each phase a folder with its images"
-            )
+        found[study.roles.get(path) or role_of(path)].append(path)
+    _check_one_each(study, found)
     if not found["ultrasound"]:
-        raise InputError(f"{study.name}: holds no ultrasound; put ioUS into the name of its reconstructed volume")
+        remedy = "put ioUS into the name of its reconstructed volume"
+        _refuse(study, ("ultrasound",), "holds no ultrasound", remedy=remedy)
     mri = {target: found[target][0] for target in TARGETS if found[target]}
     if not mri:
         doubtful = ", ".join(path.name for path in found["MRI"])
         doubt = f" ({doubtful} is another contrast, or in doubt, by its name)" if doubtful else ""
-        raise InputError(
-            f"{study.name}: holds neither T2w nor FLAIR{doubt}; put the contrast into the name of the MRI, and the MRI "
-            "into the folder of its ultrasound"
-        )
+        remedy = "put the contrast into the name of the MRI, and the MRI into the folder of its ultrasound"
+        _refuse(study, TARGETS, f"holds neither T2w nor FLAIR{doubt}", remedy=remedy)
     mri |= {case_name(path): path for path in found["T1w"]}
-    return Files(found["ultrasound"][0], mri, next(iter(found["labels"]), None), tuple(found["MRI"]))
+    labels = {outline: found[outline][0] for outline in OUTLINES if found[outline]}
+    return Files(found["ultrasound"][0], mri, labels, tuple(found["MRI"]), study.on_ultrasound)
+
+
+def _refuse(study: Study, missing: Sequence[str], message: str, *, remedy: str) -> NoReturn:
+    """Say that images are missing, or that all that there are are in doubt."""
+    doubts = [text for contrast, text in study.doubts if contrast in missing]
+    if doubts:
+        raise Exclusion(IN_DOUBT, f"{study.name}: {message} without doubt: {'; '.join(doubts)}")
+    if study.roles or study.doubts:
+        remedy = "add its row to the table"
+    reason = NO_ULTRASOUND if "ultrasound" in missing else NO_MRI
+    raise Exclusion(reason, f"{study.name}: {message}; {remedy}")
+
+
+def _check_one_each(study: Study, found: Mapping[str, list[Path]]) -> None:
+    """Refuse several images that could be the same, and outlines of all beside those of one structure."""
+    for role in ("ultrasound", *TARGETS, *OUTLINES):
+        if len(found[role]) > 1:
+            names = ", ".join(path.name for path in found[role])
+            raise Exclusion(
+                IN_DOUBT,
+                f"{study.name}: {names} could all be the {role}; keep one, or give each phase a folder with its images",
+            )
+    others = [path.name for outline in OUTLINES[1:] for path in found[outline]]
+    if found["labels"] and others:
+        raise Exclusion(
+            IN_DOUBT, f"{study.name}: {found['labels'][0].name} holds all labels, {', '.join(others)} one; keep either"
+        )

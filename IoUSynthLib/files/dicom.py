@@ -77,7 +77,7 @@ def read_file(path: Path) -> Volume:
     """
     if is_directory_file(path):
         return read_folder(path.parent)
-    header = _header(path)
+    header = read_header(path)
     if header is None:
         raise InputError(f"{path}: is no DICOM image; give {FORMATS}")
     return _read_frames(path, header)
@@ -102,16 +102,26 @@ def read_folder(folder: Path) -> Volume:
     files, notes = _without_copies(series[0], folder)
     if len(files) == 1:
         return _read_frames(*next(iter(files.items())))
-    if any(int(header.get("NumberOfFrames") or 1) > 1 for header in files.values()):
-        raise InputError(
-            f"{folder}: its DICOM series has {len(files)} files of several frames each (volumes over time?); give one "
-            "of the files"
-        )
-    with _naming(folder):
-        planes = [plane_of_slice(header, path.name) for path, header in files.items()]
-        grid = regular_grid(planes)
+    grid = _grid_of_slices(files, folder)
     names = [str(list(files)[number]) for number in grid.order]
     return _placed(_decode(names, folder, next(iter(files.values()))), grid, notes)
+
+
+def check_series(files: dict[Path, Dataset], folder: Path) -> None:
+    """Raise :class:`InputError` where the files of a series are no volume, as far as their headers tell.
+
+    Parameters
+    ----------
+    files
+        What :func:`read_header` gave of each.
+    folder
+        What messages call the series.
+    """
+    files, _ = _without_copies(files, folder)
+    if len(files) == 1:
+        _grid_of_frames(*next(iter(files.items())))
+    else:
+        _grid_of_slices(files, folder)
 
 
 # Files ----------------------------------------------------------------------------------------------------------------
@@ -122,7 +132,7 @@ def _series_in(folder: Path) -> list[dict[Path, Dataset]]:
     for files in (folder.iterdir(), folder.rglob("*")):
         series: dict[str, dict[Path, Dataset]] = {}
         for path in sorted(path for path in files if path.is_file()):
-            header = _header(path)
+            header = read_header(path)
             if header is not None:
                 series.setdefault(str(header.get("SeriesInstanceUID", "")), {})[path] = header
         if series:
@@ -130,7 +140,7 @@ def _series_in(folder: Path) -> list[dict[Path, Dataset]]:
     return []
 
 
-def _header(path: Path) -> Dataset | None:
+def read_header(path: Path) -> Dataset | None:
     """Read what a DICOM image says besides its pixels; None for any other file.
 
     Raises
@@ -201,8 +211,27 @@ def _without_copies(files: dict[Path, Dataset], folder: Path) -> tuple[dict[Path
 # Voxels ---------------------------------------------------------------------------------------------------------------
 
 
+def _grid_of_slices(files: dict[Path, Dataset], folder: Path) -> Grid:
+    """Return where the volume lies that files of a slice each are."""
+    if any(int(header.get("NumberOfFrames") or 1) > 1 for header in files.values()):
+        raise InputError(
+            f"{folder}: its DICOM series has {len(files)} files of several frames each (volumes over time?); give one "
+            "of the files"
+        )
+    with _naming(folder):
+        return regular_grid([plane_of_slice(header, path.name) for path, header in files.items()])
+
+
 def _read_frames(path: Path, header: Dataset) -> Volume:
     """Read a file with several frames."""
+    grid, notes, doubts = _grid_of_frames(path, header)
+    volume = _decode([str(path)], path, header)
+    volume = replace(volume, array=volume.array[grid.order], warnings=(*volume.warnings, *doubts))
+    return _placed(volume, grid, notes)
+
+
+def _grid_of_frames(path: Path, header: Dataset) -> tuple[Grid, tuple[str, ...], tuple[str, ...]]:
+    """Return where the frames of a file lie, and notes and warnings about that."""
     if int(header.get("NumberOfFrames") or 1) < 2:
         raise InputError(f"{path}: is a single slice; give the folder that holds the whole series")
     if header.get("SOPClassUID") in _CLIPS:
@@ -211,9 +240,7 @@ def _read_frames(path: Path, header: Dataset) -> Volume:
         planes, notes, doubts = planes_of_frames(header)
         grid = regular_grid(planes)
         _check_one_scale(header)
-    volume = _decode([str(path)], path, header)
-    volume = replace(volume, array=volume.array[grid.order], warnings=(*volume.warnings, *doubts))
-    return _placed(volume, grid, notes)
+    return grid, notes, doubts
 
 
 def _check_one_scale(header: Dataset) -> None:

@@ -261,6 +261,8 @@ def _common_axes(planes: Sequence[Plane]) -> np.ndarray:
                 "its own"
             )
     first = max(_degrees(plane.axes, planes[0].axes) for plane in planes)
+    if first <= _SAME_ANGLE:  # all alike, at no right angle
+        return axes
     raise InputError(
         f"its DICOM slices are turned against each other, by up to {first:.2g} degrees (several views, or a sweep by "
         "hand); give a series of parallel slices, or reconstruct the sweep into a volume first"

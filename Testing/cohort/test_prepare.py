@@ -194,34 +194,40 @@ def test_finished_cases_are_kept_and_bad_ones_do_not_stop_the_rest(
     write_volume(cut_off, read_volume(tmp_path / "in" / "A" / "A_T2w.nrrd"))
     cut_off.write_bytes(cut_off.read_bytes()[: cut_off.stat().st_size // 2])
     arguments = ["prepare", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--no-registration"]
-    assert main(arguments) == 0
+    assert main(arguments) == 2
     printed = capsys.readouterr()
     assert printed.out.startswith("prepared 1 of 4 cases")
     assert ("none is for validation" in printed.out) == ("0 for validation" in printed.out)
-    assert "not prepared: B, C, E (dataset.json says why)" in printed.out
+    assert "not prepared: B, C, E (1 no MRI of the phase, 2 cannot be used; exclusions.csv says why)" in printed.out
     assert "B: holds neither T2w nor FLAIR" in printed.err
     assert "C_T2w.nrrd: is damaged" in printed.err
     assert "E_labels.nii.gz: is damaged" in printed.err
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["A", "contact_sheet.png", "dataset.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "A", "contact_sheet.png", "dataset.json", "exclusions.csv", "review.csv",
+    ]  # fmt: skip
     assert json.loads((tmp_path / "out" / "A" / "case.json").read_text())["registration"] is None
     written = (tmp_path / "out" / "A" / "ioUS.mha").stat().st_mtime_ns
     write_patient(tmp_path / "in" / "D")
-    assert main(arguments) == 0
+    assert main(arguments) == 2
     assert "A: kept" in capsys.readouterr().err
     assert (tmp_path / "out" / "A" / "ioUS.mha").stat().st_mtime_ns == written
     assert main(arguments[:-1]) == 2
     assert "or was registered otherwise; choose another output folder" in capsys.readouterr().err
+    assert main([*arguments, "--grid", "mri"]) == 2
+    assert "on another grid" in capsys.readouterr().err
 
 
 def test_phases_of_a_patient_share_its_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    studies = [Study(f"P{n}-{phase}", f"P{n}", ()) for n in range(5) for phase in ("post", "pre")]
+    studies = [Study(f"P{n}-{phase}", f"P{n}", (), phase) for n in range(5) for phase in ("post", "pre")]
     monkeypatch.setattr(command, "find_studies", lambda cohort: studies)
-    monkeypatch.setattr(command, "_prepare", lambda *arguments, register: "done")
+    monkeypatch.setattr(command, "_prepare", lambda *arguments: "done")
+    monkeypatch.setattr(command, "_check_case", lambda *arguments: None)
     monkeypatch.setattr(ContactSheet, "write", lambda *arguments: None)
     (tmp_path / "out").mkdir()
     prepare_cohort(tmp_path / "in", tmp_path / "out")
     cases = json.loads((tmp_path / "out" / "dataset.json").read_text())["cases"]
     assert len({(case["head"], case["split"]) for case in cases}) == 5
+    assert [case["phase"] for case in cases] == ["post", "pre"] * 5
 
 
 def test_mri_of_another_place_and_files_under_wrong_names_are_named(tmp_path: Path, scene: dict) -> None:
@@ -230,16 +236,16 @@ def test_mri_of_another_place_and_files_under_wrong_names_are_named(tmp_path: Pa
     volume = scene["moving"]["T2w"]
     write_volume(t2, Volume(volume.array, volume.spacing, (900.0, 0.0, 0.0), volume.direction))
     with pytest.raises(InputError, match=r"us\.nrrd: the MRI and the ultrasound do not overlap"):
-        prepare_case(Files(us, {"T2w": t2}, None))
+        prepare_case(Files(us, {"T2w": t2}))
     with pytest.raises(InputError, match=r"t2\.nrrd: the MRI covers only 0% of the ultrasound"):
-        prepare_case(Files(us, {"T2w": t2}, None), register=False)
+        prepare_case(Files(us, {"T2w": t2}), register=False)
     with pytest.raises(InputError, match=r"t2\.nrrd: does not look like ultrasound"):
-        prepare_case(Files(t2, {"T2w": us}, None))
+        prepare_case(Files(t2, {"T2w": us}))
     labels = tmp_path / "labels.nrrd"
     write_volume(labels, volume)
     write_volume(t2, volume)
     with pytest.raises(InputError, match=r"labels\.nrrd: holds other values than 0"):
-        prepare_case(Files(us, {"T2w": t2}, labels), register=False)
+        prepare_case(Files(us, {"T2w": t2}, {"labels": labels}), register=False)
 
 
 @pytest.mark.parametrize(("cohort", "output", "message"), [
