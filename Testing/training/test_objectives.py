@@ -212,6 +212,25 @@ def test_cycle_and_identity_by_hand(judge):
     assert 0 < float(objective.learn(objective.forward(Shift(0.2), batch), batch)["discriminator"]) < 3
 
 
+def test_nothing_is_hidden_outside_the_fan(judge):
+    """Round trips by networks that see far: no gradient of them falls where no other term looks."""
+    torch.manual_seed(0)
+    there, back = (torch.nn.Conv2d(*channels, 9, padding=4) for channels in ((1, 2), (2, 1)))
+    judges = PatchAdversary(gan_discriminator(2, 2, conditional=False, width=4), condition=()), PatchAdversary(
+        judge, condition=()
+    )
+    objective = prepared(Cycle(PLAIN, back, judges, cycle=10.0, identity=0.0))
+    batch = make_batch(32, 32, targets=2)
+    batch.target[1, 1] = torch.nan  # a missing contrast is no place to hide in, either
+    output = objective.forward(there, batch)
+    halfway = output["prediction"], output["ultrasound"]
+    seen = torch.autograd.grad(objective.terms(output, batch)["cycle"], halfway)
+    for gradient in seen:
+        assert float((gradient * (1 - batch.fan)).abs().max()) == 0
+        assert float((gradient * batch.fan).abs().max()) > 0
+    assert float(seen[0][1, 1].abs().max()) == 0
+
+
 def test_contrast_reaches_the_encoder_and_the_heads(judge):
     torch.manual_seed(0)
     network = build("cut", "2D", ("T2w",), width=4)
