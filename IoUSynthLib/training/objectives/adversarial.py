@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..data import Batch
-from ..discriminators import MultiScale, PatchGAN, gan_discriminator, patch_discriminator, resvit_discriminator
+from ..discriminators import gan_discriminator, patch_discriminator, refiner_discriminator, resvit_discriminator
 from ..distributed import World
 from ..losses import WeightedLoss, generator_loss, known_targets, uncertainty_weighted
 from ..preset import Stage
@@ -58,8 +58,8 @@ def resvit(stage: Stage) -> Objective:
 
 def syndiff_refiner(stage: Stage) -> Objective:
     """The discriminator sees the ultrasound, which comes behind the images of the first stage."""
-    count, width = len(stage.targets), stage.size.get("filters", 24)
-    discriminator = MultiScale([PatchGAN(3, 1 + count, [width << number for number in range(4)], spectral=False)])
+    count = len(stage.targets)
+    discriminator = refiner_discriminator(count, **stage.size)
     return Adversarial(WeightedLoss.of(stage.recipe), PatchAdversary.of(stage.recipe, discriminator, [count]))
 
 
