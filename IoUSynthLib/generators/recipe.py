@@ -56,14 +56,14 @@ class Schedule:
     weight_decay: float = 1e-4
     mixed: bool = True
 
-    def factor(self, step: int) -> float:
-        """The learning rate at a step, as a multiple of its peak."""
+    def factor(self, step: int, peak: float | None = None) -> float:
+        """The learning rate at a step, as a multiple of its peak: ``rate``, or another that falls to the same floor."""
         warm = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
         if self.decay == "constant":
             return warm
         if self.decay == "cosine":
             passed = min(1.0, max(0.0, (step - self.warm_up) / max(1, self.steps - self.warm_up)))
-            lowest = self.floor / self.rate
+            lowest = self.floor / (self.rate if peak is None else peak)
             return warm * (lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * passed)))
         left = max(0.0, 1 - step / self.steps)
         return warm * min(1.0, left / 0.6) ** 1.5 + 1e-3
@@ -83,7 +83,8 @@ class Recipe(Schedule):
     batch_size, window
         Number of slices or patches, and their size in voxels, [y, x] or [z, y, x].
     discriminator_rate
-        Peak of the discriminators' learning rate, which follows the generator's; ``betas`` are theirs, too.
+        Peak of the discriminators' learning rate, which follows the generator's to the same floor, and in the earlier
+        phase is as much higher or lower; ``betas`` are theirs, too.
     absolute, structure, gradient
         Weights of the supervised terms (:class:`...training.losses.WeightedLoss`).
     adversarial, matching
@@ -133,7 +134,10 @@ class Recipe(Schedule):
 
     def earlier_phase(self) -> Recipe:
         """The recipe of the pretraining."""
-        return replace(self, steps=self.pretraining, rate=self.pretraining_rate, pretraining=0)
+        judging = self.discriminator_rate * self.pretraining_rate / self.rate
+        return replace(
+            self, steps=self.pretraining, rate=self.pretraining_rate, discriminator_rate=judging, pretraining=0
+        )
 
     def describe(self) -> str:
         """Return a line with everything that is not at rest."""

@@ -35,7 +35,7 @@ def make_batch(*sizes, targets=1, inputs=1, seed=0):
 
 
 def prepared(objective):
-    objective.prepare(torch.device("cpu"), World(), lambda step: 1.0)
+    objective.prepare(torch.device("cpu"), World(), lambda step, peak: 1.0)
     return objective
 
 

@@ -44,6 +44,7 @@ def test_figures_of_the_table():
     assert recipe("cut-3d-t2w").contrast == 0
     resvit = recipe("resvit-2.5d-t2w")
     assert (resvit.pretraining_rate, resvit.rate, resvit.absolute, resvit.matching) == (2e-4, 1e-4, 100, 10)
+    assert [phase.discriminator_rate for phase in (resvit.earlier_phase(), resvit)] == pytest.approx([2e-4, 1e-4])
     assert recipe("resvit-3d-t2w").window == (96, 96, 96)
     assert (recipe("syndiff-2d-t2w").steps, recipe("syndiff-2d-t2w-flair").steps) == (300 * 736, 200 * 736)
     assert (recipe("syndiff-2d-t2w").every, recipe("syndiff-3d-t2w").every) == (64, 32)

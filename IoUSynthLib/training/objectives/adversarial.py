@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from ..distributed import World
 from ..losses import WeightedLoss, generator_loss, known_targets, uncertainty_weighted
 from ..preset import Stage
 from .adversary import PatchAdversary
-from .objective import Loss, Objective, Output
+from .objective import Loss, Objective, Output, Rate
 
 #: Channels that the U-Net's discriminator sees beside the MRI: the three slices of the ultrasound.
 _NEIGHBOURS = (0, 1, 2)
@@ -81,7 +80,7 @@ class Adversarial(Objective):
         self.adversary = adversary
         self.log_variances = torch.nn.Parameter(torch.zeros(targets)) if targets else None
 
-    def prepare(self, device: torch.device, world: World, rate: Callable[[int], float]) -> None:
+    def prepare(self, device: torch.device, world: World, rate: Rate) -> None:
         """Move to the device and join the other processes."""
         if self.log_variances is not None:
             self.log_variances.data = self.log_variances.data.to(device)

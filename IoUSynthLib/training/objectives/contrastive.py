@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from ..losses import WeightedLoss, patch_contrast, visible
 from ..preset import Stage
 from .adversarial import Adversarial
 from .adversary import PatchAdversary
-from .objective import Loss, Objective, Output
+from .objective import Loss, Objective, Output, Rate
 
 #: Channels that features are projected to, and places that are compared in an image.
 PROJECTED = 128
@@ -65,7 +65,7 @@ class Contrastive(Adversarial):
             nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, PROJECTED)) for width in channels
         )
 
-    def prepare(self, device: torch.device, world: World, rate: Callable[[int], float]) -> None:
+    def prepare(self, device: torch.device, world: World, rate: Rate) -> None:
         """Move to the device and join the other processes."""
         super().prepare(device, world, rate)
         self.heads.to(device)

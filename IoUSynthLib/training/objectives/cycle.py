@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from ..distributed import World, to_device
 from ..losses import WeightedLoss, masked_mean, visible
 from ..preset import Stage
 from .adversary import PatchAdversary
-from .objective import Loss, Objective, Output
+from .objective import Loss, Objective, Output, Rate
 
 
 def cyclegan(stage: Stage) -> Objective:
@@ -57,7 +56,7 @@ class Cycle(Objective):
         self.adversaries = adversaries
         self.cycle, self.identity = cycle, identity
 
-    def prepare(self, device: torch.device, world: World, rate: Callable[[int], float]) -> None:
+    def prepare(self, device: torch.device, world: World, rate: Rate) -> None:
         """Move to the device and join the other processes."""
         to_device(self.inverse, device)
         for adversary in self.adversaries:
