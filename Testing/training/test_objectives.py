@@ -64,6 +64,16 @@ def test_gaussian_similarity_of_a_volume_is_that_of_its_axial_slices():
     assert float(found) == pytest.approx(float(torch.stack(parts).mean()), abs=1e-6)
 
 
+def test_similarity_of_every_second_slice():
+    batch = make_batch(12, 20, 24)
+    other = (batch.target + 0.3 * torch.linspace(0, 1, 12).reshape(12, 1, 1)).clamp(-1, 1)
+    half = Batch(batch.image[:, :, ::2], batch.target[:, :, ::2], batch.fan[:, :, ::2])
+    all_of_half = losses.WeightedLoss(1, structure=1)(other[:, :, ::2], half)["structure"]
+    every_second = losses.WeightedLoss(1, structure=1, every=2)(other, batch)["structure"]
+    assert float(every_second) == pytest.approx(float(all_of_half), abs=1e-6)
+    assert float(every_second) != pytest.approx(float(losses.WeightedLoss(1, structure=1)(other, batch)["structure"]))
+
+
 def test_weighted_loss_by_hand():
     batch = make_batch(24, 24)
     terms = losses.WeightedLoss(10, 8, 5)((batch.target + 0.25).clamp(-1, 2), batch)
@@ -247,6 +257,36 @@ def test_contrast_reaches_the_encoder_and_the_heads(judge):
     terms["contrast"].backward()
     assert network.stem[0].weight.grad.abs().max() > 0
     assert all(parameter.grad is not None for parameter in objective.parameters())
+
+
+def test_contrast_of_the_synthetic_image(judge, monkeypatch):
+    """Equation 5: the query is of the image that was made, blank outside the fan; over all places, in any order."""
+    monkeypatch.setattr("IoUSynthLib.training.objectives.contrastive.PLACES", 10**6)
+    torch.manual_seed(0)
+    network = build("cut", "2D", ("T2w",), width=4).eval()
+    channels = {"channels": [4, 4, 8, 32], "contrast": 1.0, "identity": 0.5}
+    objective = prepared(Contrastive(PLAIN, PatchAdversary(judge, condition=()), **channels, generated=True))
+    batch = make_batch(32, 32)
+    output = objective.forward(network, batch)
+    for name, image in (("contrast", batch.image), ("identity", losses.visible(batch.target, batch))):
+        made, keys = network.forward_with_features(image)
+        queries = network.encode(torch.where(batch.fan > 0, made, torch.tensor(-1.0)))
+        expected = []
+        for head, query, key in zip(objective.heads, [*queries[:3], queries[-1]], keys, strict=True):
+            pair = [torch.nn.functional.normalize(head(one.flatten(2).mT), dim=2) for one in (query, key)]
+            expected.append(float(losses.patch_contrast(*pair).detach()))
+        assert float(output[name].detach()) == pytest.approx(np.mean(expected), rel=1e-4)
+    usual = prepared(Contrastive(PLAIN, PatchAdversary(judge, condition=()), **channels))
+    assert not torch.allclose(usual.forward(network, batch)["contrast"], output["contrast"])
+
+
+def test_contrast_of_two_synthetic_images_of_three_slices(judge):
+    network = build("cut", "2.5D", ("T2w", "FLAIR"), width=4)
+    adversary = PatchAdversary(judge, condition=())
+    objective = prepared(Contrastive(PLAIN, adversary, channels=[4, 4, 8, 32], contrast=1.0, generated=True))
+    output = objective.forward(network, make_batch(32, 32, inputs=3, targets=2))
+    output["contrast"].backward()
+    assert network.head[1].weight.grad.abs().amax((1, 2, 3)).min() > 0, "what makes either image learns from it"
 
 
 class Oracle(torch.nn.Module):

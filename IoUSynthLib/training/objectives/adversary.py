@@ -80,7 +80,8 @@ class PatchAdversary(Adversary):
     """Scores a generator's images patch by patch and learns to tell them from the true ones.
 
     Images are blanked outside the fan, as are targets that the case lacks; a patch weighs as much as its part of the
-    fan, and a slice without any target not at all.
+    fan, and a slice without any target not at all. A slice with one of two targets weighs as much as one with both, as
+    in ResViT's released code, which counts the known targets in the absolute difference alone.
 
     Parameters
     ----------
@@ -124,7 +125,8 @@ class PatchAdversary(Adversary):
         layers = sum(len(scale.layers) - 1 for scale in discriminator.scales)
         return cls(
             discriminator, recipe.discriminator_rate, condition=condition, adversarial=recipe.adversarial,
-            matching=recipe.matching / layers, betas=recipe.betas, penalty=recipe.penalty, every=recipe.every, clip=1.0,
+            matching=recipe.matching / layers, betas=recipe.betas, penalty=recipe.penalty, every=recipe.every,
+            clip=recipe.clip,
         )
 
     @classmethod
