@@ -23,7 +23,7 @@ from torch import nn
 
 from .diffusion import LATENT
 from .family import Family, Size
-from .recipe import BENCHMARK, CITATION, Recipe
+from .recipe import BENCHMARK, CITATION, NOT_VARIED, PUBLISHED_SLICES, Recipe
 
 #: Width of the mapped latent that modulates the norms.
 _STYLE = 256
@@ -508,6 +508,8 @@ _LEARNING = {
     **BENCHMARK, "rate": 1.6e-4, "discriminator_rate": 1e-4, "betas": (0.5, 0.9), "warm_up": 0, "floor": 1e-5,
     "average": 0.999, "mixed": True, "absolute": 10, "adversarial": 1,
 }
+#: The released weights were chosen by SSIM, but of the test cases; SynDiff's own program does not clip gradients.
+_PUBLISHED = {"keep": "structure", "complete": True, "clip": math.inf}
 FAMILY = Family(
     build=build,
     build_refiner=Refiner,
@@ -519,6 +521,11 @@ FAMILY = Family(
         ),
         "volumes": Recipe(steps=83_200, batch_size=1, window=(64, 64, 64), penalty=1, every=32, **_LEARNING),
         "refiner": Recipe(steps=41_600, batch_size=1, window=(64, 64, 64), **_LEARNING),
+    },
+    published={
+        "slices": {**_PUBLISHED, "augmentation": PUBLISHED_SLICES},
+        "volumes": {**_PUBLISHED, "augmentation": NOT_VARIED, "anywhere": True},
+        "refiner": {**_PUBLISHED, "anywhere": True},
     },
     refiner_sees_ultrasound=True,
     diffusion=True,

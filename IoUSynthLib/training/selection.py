@@ -20,6 +20,7 @@ import torch
 from ..cases.case import UNLABELLED
 from ..evaluation import perceptual
 from .data import Batch, Batches, PatchBatches
+from .objectives.objective import Loss
 from .trainer import Score
 
 _BATCHES = 6
@@ -55,6 +56,17 @@ def perceptual_score(batches: Batches) -> Score | None:
             if known.any():
                 values.append(float(distance(*(image[known].numpy() for image in pair)).mean()))
         return sum(values) / len(values) if values else float("nan")
+
+    return score
+
+
+def loss_score(batches: Batches, loss: Loss) -> Score:
+    """Mean of a loss over the slices or patches that :func:`perceptual_score` takes."""
+    chosen = _chosen(batches)
+
+    def score(network: torch.nn.Module) -> float:
+        values = [sum(loss(_predict(network, batch), batch).values()) for batch in _drawn(batches, chosen)]
+        return float(torch.stack(values).mean()) if values else float("nan")
 
     return score
 

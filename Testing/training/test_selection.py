@@ -7,7 +7,8 @@ import torch
 from IoUSynthLib.cases.case import UNLABELLED
 from IoUSynthLib.evaluation import perceptual
 from IoUSynthLib.training.data import PatchBatches, SliceBatches, TrainingVolume
-from IoUSynthLib.training.selection import overlap_score, perceptual_score
+from IoUSynthLib.training.losses import WeightedLoss
+from IoUSynthLib.training.selection import loss_score, overlap_score, perceptual_score
 
 CUBE = (64, 64, 64)
 
@@ -97,6 +98,16 @@ def test_patches_that_choose_are_many_and_well_filled(window: tuple[int, ...], m
     assert len(network.filled) >= 64
     assert min(network.filled) >= 0.5 * min(np.prod(window), fan.sum())
     assert score == pytest.approx(error[fan].mean(), rel=0.15)
+
+
+def test_losses_of_known_networks(image: np.ndarray) -> None:
+    """The absolute difference by hand; SSIM says which copy is the better one, and 0 of the truth."""
+    source = batches(image[None], image)
+    fan = np.concatenate([np.abs(source.draw(number).target.numpy()).ravel() for number in range(6)])
+    assert loss_score(source, WeightedLoss(1.0))(Copy(1, 0.5)) == pytest.approx(0.5 * fan.mean(), rel=1e-3)
+    similarity = loss_score(source, WeightedLoss(0.0, structure=1.0))
+    assert similarity(Copy(1)) == pytest.approx(0, abs=1e-5)
+    assert 0 < similarity(Copy(1, 0.9)) < similarity(Copy(1, 0.3))
 
 
 def test_without_the_weights_of_lpips_nothing_is_chosen(image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
