@@ -61,6 +61,7 @@ FAMILY = Family(
         "volumes": Recipe(adversarial=2, **gan.VOLUMES, **_LOSSES),
         "refiner": gan.REFINER,
     },
+    published={**gan.PUBLISHED, "slices": {**gan.PUBLISHED["slices"], "generated": True}},
     citation=CITATION,
     size_multiple=32,
     reduced=Size({"width": 16}, {"width": 8}, {"width": 16}),

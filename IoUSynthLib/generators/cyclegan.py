@@ -114,6 +114,7 @@ FAMILY = Family(
         "volumes": Recipe(adversarial=2, **gan.VOLUMES, **_LOSSES),
         "refiner": gan.REFINER,
     },
+    published=gan.PUBLISHED,
     citation=CITATION,
     size_multiple=8,
     reduced=Size({"width": 16}, {"width": 8}, {"width": 16}),

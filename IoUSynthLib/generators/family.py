@@ -44,6 +44,9 @@ class Family:
     recipes
         How it is trained, by what goes through the network: "slices" (2D, 2.5D, and the first stage of 2D+3D-refine),
         "volumes" (3D) and "refiner" (the second stage). A family has presets for the regimes that it has recipes for.
+    published
+        What differs in those recipes from the one that was published (:mod:`.recipe`), by the same names; none where
+        nothing was.
     objective, refiner_objective
         The functions that make what it learns for from a :class:`.training.preset.Stage`, as "module:name" within the
         library.
@@ -78,6 +81,7 @@ class Family:
     build_refiner: Callable[..., torch.nn.Module] | None = None
     regimes: tuple[str, ...] = REGIMES
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     objective: str = "training.objectives.adversarial:supervised"
     refiner_objective: str = "training.objectives.adversarial:supervised"
     refiner_sees_ultrasound: bool = False

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from .blocks import ChannelNorm, ResidualBlock, convolution, leaky, upsample
-from .recipe import BENCHMARK, SUPERVISED_REFINER, Recipe
+from .recipe import BENCHMARK, PUBLISHED_SLICES, PUBLISHED_VOLUMES, SUPERVISED_REFINER, Recipe
 
 #: The refiner's input must be a multiple of this along every axis.
 REFINER_MULTIPLE = 4
@@ -22,6 +22,13 @@ _GENERATOR = {
 SLICES = {**_GENERATOR, "steps": 20_000, "window": (192, 192), "penalty": 10, "every": 16}
 VOLUMES = {**_GENERATOR, "steps": 50_000, "batch_size": 1, "window": _PATCH}
 REFINER = Recipe(steps=10_000, window=_PATCH, absolute=10, structure=8, **SUPERVISED_REFINER)
+_PUBLISHED_3D = {"keep": "last", "complete": True, "anywhere": True, "similarity_every": 2}
+#: What is otherwise in the released code and the text: its slices lie along the first axis, it keeps the last weights.
+PUBLISHED = {
+    "slices": {"keep": "last", "complete": True, "axes": (0,), "augmentation": PUBLISHED_SLICES},
+    "volumes": {**_PUBLISHED_3D, "augmentation": PUBLISHED_VOLUMES},
+    "refiner": _PUBLISHED_3D,
+}
 #: How the released code runs them: windows overlap by half and are averaged without weights.
 INFERENCE = {"overlap": 0.5, "blending": "uniform"}
 

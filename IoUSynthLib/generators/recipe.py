@@ -5,18 +5,42 @@ Those of the benchmark's families are the figures of the released code (smcch/io
 was not released, and its figures are the text's (arXiv 2606.00630, section 2.4.3) and that document's. Where text and
 code differ, the code decides; the files of the families and :mod:`.gan` say where.
 
-What differs here: gradients are clipped by their norm over all weights, not weight by weight as Keras's ``clipnorm``
-does; SSIM and all other terms count inside the ultrasound fan alone; slices are not stretched to the window; the
-discriminator learns from the images that the generator has just been trained on, which in the code CUT's does not; and
-there are no small rotations, because simulated cases lie at random angles. Epochs are given as steps: 694 a ResViT
-epoch, 736 a SynDiff epoch on slices and 416 in 3D (the document's counts), 832 patches and 104 volumes a ResViT epoch
-in 3D and of its refiner.
+What differs here from the code, for every family unless one is named. Where it says *, ``iousynth train --recipe
+published`` does as the authors did:
+
+* Slices and patches come from the grid of the cohort (0.8 mm, along the probe, unless it was prepared on the MRI's
+  grid), and are not stretched to the window. All terms of the loss count inside the ultrasound fan alone, and images
+  are blank outside it; CUT's contrast, and the discriminators of whole images, see that blank part, too.
+* The GAN families learn from slices along all three axes, as they are run; * along the first alone, the axial one of
+  axial MRI. ResViT and SynDiff learn from those along the first anyhow.
+* Ultrasound is varied in gain, noise and sharpness, always and also in 3D, slices are transposed, and nothing is
+  turned, because simulated cases lie at random angles; * gamma and noise, on slices alone, and turns by up to 15
+  degrees, 10 in 3D.
+* Patches lie around voxels of the fan, and what is beyond the case is blank; * they lie anywhere in the box of the fan,
+  which is mirrored where it is smaller.
+* The checkpoint with the lowest LPIPS on validation cases is kept; * of the GAN families the last, of ResViT that with
+  the lowest absolute difference, of SynDiff that with the best SSIM, on validation cases: its authors took test cases.
+* Of two targets, one may be missing: it takes no part; the discriminators weigh such a case as any other. * The GAN
+  families and SynDiff learn only from cases with both, as their code or text has no masks.
+* Gradients are clipped by their norm over all weights, not weight by weight as Keras's ``clipnorm`` does, and of every
+  family; * not SynDiff's, whose own program does not.
+* In 3D the GAN families' SSIM is of every slice of a patch; * of every second.
+* CUT's contrast compares features of the ultrasound with themselves, as the code does; * those of the synthetic MRI
+  with the ultrasound's, as the text does (eq. 5). Its discriminator learns from the images that the generator has just
+  been trained on, which in the code it does not.
+* CycleGAN's images in the middle of a round trip are blank outside the fan; the code knows no fan.
+
+Epochs are given as steps: 694 a ResViT epoch, 736 a SynDiff epoch on slices and 416 in 3D (the document's counts), 832
+patches and 104 volumes a ResViT epoch in 3D and of its refiner.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+
+#: What a training may follow: this library's choices, or those of the benchmark's authors.
+DEFAULT, PUBLISHED = "default", "published"
 
 
 @dataclass(frozen=True)
@@ -42,6 +66,8 @@ class Schedule:
         Of AdamW, which without weight decay is Adam.
     mixed
         Whether the networks run in bfloat16 where that is safe, if the device has it.
+    clip
+        Largest norm of the generator's gradient.
     """
 
     steps: int
@@ -55,18 +81,52 @@ class Schedule:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 1e-4
     mixed: bool = True
+    clip: float = 1.0
 
-    def factor(self, step: int) -> float:
-        """The learning rate at a step, as a multiple of its peak."""
+    def factor(self, step: int, peak: float | None = None) -> float:
+        """The learning rate at a step, as a multiple of its peak: ``rate``, or another that falls to the same floor."""
         warm = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
         if self.decay == "constant":
             return warm
         if self.decay == "cosine":
             passed = min(1.0, max(0.0, (step - self.warm_up) / max(1, self.steps - self.warm_up)))
-            lowest = self.floor / self.rate
+            lowest = self.floor / (self.rate if peak is None else peak)
             return warm * (lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * passed)))
         left = max(0.0, 1 - step / self.steps)
         return warm * min(1.0, left / 0.6) ** 1.5 + 1e-3
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How slices and patches are varied, beside flips along each of their axes, half of the time.
+
+    Attributes
+    ----------
+    intensities
+        Of the ultrasound: "gain" (always another gain curve, often noise and another sharpness), "gamma" as published,
+        or "none" (:mod:`...training.augmentation`).
+    rotation
+        Largest angle in degrees by which three of ten are turned, in the plane of slices or of two axes drawn at
+        random; 0 for none.
+    transposed
+        Whether slices are transposed half of the time, and the neighbours of 2.5D exchanged.
+    """
+
+    intensities: str = "gain"
+    rotation: float = 0.0
+    transposed: bool = True
+
+    def describe(self) -> str:
+        """Return it in words."""
+        words = ["ultrasound " + {"none": "as it is"}.get(self.intensities, f"varied in {self.intensities}")]
+        words += [f"turned by up to {self.rotation:g} degrees"] if self.rotation else []
+        return ", ".join(words + (["transposed"] if self.transposed else []))
+
+
+#: As the text (section 2.2) has it, and without rotations, as it has it for SynDiff in 3D.
+PUBLISHED_SLICES = Augmentation("gamma", 15.0, transposed=False)
+PUBLISHED_VOLUMES = Augmentation("none", 10.0, transposed=False)
+NOT_VARIED = Augmentation("none", transposed=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +143,8 @@ class Recipe(Schedule):
     batch_size, window
         Number of slices or patches, and their size in voxels, [y, x] or [z, y, x].
     discriminator_rate
-        Peak of the discriminators' learning rate, which follows the generator's; ``betas`` are theirs, too.
+        Peak of the discriminators' learning rate, which follows the generator's to the same floor, and in the earlier
+        phase is as much higher or lower; ``betas`` are theirs, too.
     absolute, structure, gradient
         Weights of the supervised terms (:class:`...training.losses.WeightedLoss`).
     adversarial, matching
@@ -96,6 +157,22 @@ class Recipe(Schedule):
         one target only.
     weighed
         Whether two targets are weighed by their uncertainty.
+    axes
+        Axes along which slices to learn from are cut; those that the network is run along where there are none.
+    augmentation
+        How what is learned from is varied.
+    anywhere
+        Whether patches lie anywhere in the box of the fan, mirrored where that is smaller; else around its voxels.
+    complete
+        Whether only cases with all targets are learned from; else missing targets take part in no term.
+    keep
+        Which checkpoint is kept: "best" for LPIPS (segmenters: Dice), the "last", or that with the lowest "absolute"
+        difference or the best "structure" (SSIM) on validation cases.
+    similarity_every
+        Every so many slices of a patch are compared by SSIM.
+    generated
+        Whether CUT's contrast compares features of the synthetic MRI with those of the ultrasound; else those of the
+        ultrasound with themselves.
     """
 
     batch_size: int
@@ -115,6 +192,13 @@ class Recipe(Schedule):
     identity: float = 0.0
     contrast: float = 0.0
     weighed: bool = False
+    axes: tuple[int, ...] = ()
+    augmentation: Augmentation = Augmentation()
+    anywhere: bool = False
+    complete: bool = False
+    keep: str = "best"
+    similarity_every: int = 1
+    generated: bool = False
 
     def shortened(self, steps: int) -> Recipe:
         """The recipe with so many steps for each of its phases."""
@@ -133,7 +217,10 @@ class Recipe(Schedule):
 
     def earlier_phase(self) -> Recipe:
         """The recipe of the pretraining."""
-        return replace(self, steps=self.pretraining, rate=self.pretraining_rate, pretraining=0)
+        judging = self.discriminator_rate * self.pretraining_rate / self.rate
+        return replace(
+            self, steps=self.pretraining, rate=self.pretraining_rate, discriminator_rate=judging, pretraining=0
+        )
 
     def describe(self) -> str:
         """Return a line with everything that is not at rest."""
@@ -145,11 +232,27 @@ class Recipe(Schedule):
             weights.append(f"R1 {self.penalty:g} every {self.every}")
         if self.weighed:
             weights.append("weighed by uncertainty")
+        weights += self._choices()
         early = ""
         if self.pretraining:
             early = f"after {self.pretraining} steps without transformer at {self.pretraining_rate:g}: "
         figures = f"{early}batches of {self.batch_size} x {size}, rate {rates} {self.decay}"
         return f"{figures}; {', '.join(weights)}" if weights else figures
+
+    def _choices(self) -> list[str]:
+        """In words, what is chosen otherwise than by default."""
+        usual = {field.name: field.default for field in fields(self)}
+        words = {
+            "axes": f"slices along axis {', '.join(map(str, self.axes))}",
+            "augmentation": self.augmentation.describe(),
+            "anywhere": "patches from anywhere in the box of the fan",
+            "complete": "cases with all targets",
+            "keep": "last checkpoint kept" if self.keep == "last" else f"checkpoint kept by {self.keep}",
+            "similarity_every": f"SSIM of one slice in {self.similarity_every}",
+            "generated": "contrast of the synthetic MRI",
+            "clip": "gradients not clipped" if math.isinf(self.clip) else f"gradients up to {self.clip:g}",
+        }
+        return [text for name, text in words.items() if getattr(self, name) != usual[name]]
 
 
 #: What to cite for the families of the benchmark.

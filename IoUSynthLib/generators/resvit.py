@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .family import Family, Size
-from .recipe import BENCHMARK, CITATION, SUPERVISED_REFINER, Recipe
+from .recipe import BENCHMARK, CITATION, PUBLISHED_SLICES, PUBLISHED_VOLUMES, SUPERVISED_REFINER, Recipe
 
 #: Attention logit between voxels that only the cyclic shift has made neighbours.
 _APART = -100.0
@@ -322,6 +322,14 @@ FAMILY = Family(
         "slices": Recipe(steps=69_400, pretraining=69_400, batch_size=8, window=(256, 256), **_LEARNING),
         "volumes": Recipe(steps=41_600, pretraining=41_600, batch_size=2, window=(96, 96, 96), **_LEARNING),
         "refiner": Recipe(steps=3_120, window=(96, 96, 96), absolute=1, average=0.0, **SUPERVISED_REFINER),
+    },
+    # The lowest validation difference, of every fifth epoch.
+    published={
+        "slices": {"keep": "absolute", "checkpoint_every": 3_470, "augmentation": PUBLISHED_SLICES},
+        "volumes": {
+            "keep": "absolute", "checkpoint_every": 2_080, "augmentation": PUBLISHED_VOLUMES, "anywhere": True,
+        },
+        "refiner": {"keep": "absolute", "checkpoint_every": 520, "anywhere": True},
     },
     slice_axes=(0,),
     citation=CITATION,

@@ -13,6 +13,7 @@ from ..cases.case import PARAMETERS
 from ..cases.index import INDEX, read_index
 from ..commands import positive, seed, whole_number
 from ..constants import DEVICES
+from ..generators.recipe import DEFAULT, PUBLISHED
 from ..models.bundle import load
 from ..outputs.batch import find_inputs
 from ..volume import InputError
@@ -49,6 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--painted", type=Path, metavar="DIR",
         help="real ultrasound with painted cavities (iousynth paint) that a segmenter learns from besides",
     )
+    parser.add_argument(
+        "--recipe", choices=(DEFAULT, PUBLISHED), default=DEFAULT,
+        help="published: a family of the benchmark learns as its authors let it where this library does otherwise",
+    )  # fmt: skip
     parser.add_argument("--steps", type=positive, metavar="N", help="other length than the preset's, for a trial")
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="default: 0")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
@@ -72,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     from .run import train
 
     if options.list:
-        for preset in PRESETS.values():
+        for preset in _presets(options.recipe):
             print(_line_about(preset))
         return 0
     if None in (options.preset, options.data, options.output):
@@ -84,12 +89,14 @@ def run(options: argparse.Namespace) -> int:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if options.initial and not PRESETS[options.preset].last.foldable:
         raise InputError(f"--initial: {options.preset} starts from random weights; leave the option out")
+    preset = PRESETS[options.preset]
+    preset = preset.published() if options.recipe == PUBLISHED else preset
     initial = load(options.initial) if options.initial else None
-    _check_cohort(options, PRESETS[options.preset])
+    _check_cohort(options, preset)
     _check_writable(options.output)
     try:
         train(
-            options.preset, options.data, options.output, predictions=options.predictions, seed=options.seed,
+            preset, options.data, options.output, predictions=options.predictions, seed=options.seed,
             steps=options.steps, device=device, report=lambda line: print(line, flush=True), initial=initial,
             real=find_inputs(options.real), painted=options.painted, workers=options.workers,
         )
@@ -104,6 +111,15 @@ def run(options: argparse.Namespace) -> int:
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
     return 0
+
+
+def _presets(recipe: str) -> list[Preset]:
+    """Those that there are with a recipe."""
+    from .presets import PRESETS
+
+    if recipe == DEFAULT:
+        return list(PRESETS.values())
+    return [preset.published() for preset in PRESETS.values() if preset.first.traits.published]
 
 
 def _line_about(preset: Preset) -> str:

@@ -16,11 +16,13 @@ from torch.utils.data import DataLoader, Dataset
 from ..cases.case import UNLABELLED, Case, case_grid, read_case, target_image
 from ..constants import LABELS, OUTSIDE, TARGETS, VOXEL_MM
 from ..files.volumes import read_volume
+from ..generators.recipe import Augmentation
 from ..input_checks import check_ultrasound
-from ..preprocessing import normalize_ultrasound, resample_to_spacing
+from ..preprocessing import bounding_box, normalize_ultrasound, resample_to_spacing
 from ..synthesis.grid import FieldOfView, coarsened, stacked
 from ..volume import InputError
 from . import texture
+from .augmentation import INTENSITIES, Part, rotated
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,11 @@ class TrainingVolume:
     target: np.ndarray
     fan: np.ndarray
     centres: np.ndarray
+
+    @property
+    def complete(self) -> bool:
+        """Whether the case has all targets."""
+        return bool(np.isfinite(self.target).any(axis=(1, 2, 3)).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +166,10 @@ def _some(mask: np.ndarray, most: int = 4000) -> np.ndarray:
     return indices[:: max(1, len(indices) // most)].astype(np.int16)
 
 
+#: How what ships is varied.
+_USUAL = Augmentation()
+
+
 class RandomBatches(ABC):
     """Random parts of a list of volumes; batch number n is the same for the same seed, whatever came before.
 
@@ -173,7 +184,9 @@ class RandomBatches(ABC):
     seed
         Of all batches.
     augment
-        Whether the ultrasound is varied.
+        Whether parts are turned and the ultrasound varied, as ``augmentation`` says; flips there are anyhow.
+    augmentation
+        How.
     real
         Real ultrasound (:func:`real_volume`) whose texture and grey levels half of the parts take over as they are
         varied (:mod:`.texture`).
@@ -184,31 +197,32 @@ class RandomBatches(ABC):
 
     def __init__(
         self, volumes: Sequence[TrainingVolume], batch_size: int, window: Sequence[int], *, padded: Sequence[int],
-        seed: int, augment: bool, real: Sequence[TrainingVolume] = (),
+        seed: int, augment: bool, augmentation: Augmentation = _USUAL, real: Sequence[TrainingVolume] = (),
     ) -> None:
         self.volumes, self.real = ([_padded(volume, padded) for volume in some] for some in (volumes, real))
         self.batch_size, self.window = batch_size, tuple(window)
-        self.seed, self.augment = seed, augment
+        self.seed, self.augment, self.augmentation = seed, augment, augmentation
 
     def draw(self, step: int) -> Batch:
         """Batch number ``step``."""
         rng = np.random.default_rng((self.seed, step))
         return _stack([self._part(rng) for _ in range(self.batch_size)])
 
-    def _part(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        image, target, fan = self._cut(self.volumes[rng.integers(len(self.volumes))], rng)
+    def _part(self, rng: np.random.Generator) -> Part:
+        part = self._cut(self.volumes[rng.integers(len(self.volumes))], rng)
+        if self.augment and self.augmentation.rotation:
+            part = rotated(part, rng, self.augmentation.rotation)
+        image, target, fan = part
         if self.augment:
             if self.real and rng.random() < texture.SHARE:
                 lender, _, _ = self._cut(self.real[rng.integers(len(self.real))], rng)
                 own = slice(self.ultrasound_channels)
                 image[own] = texture.take_over(image[own], lender, rng)
-            image = augment_ultrasound(image, rng, self.ultrasound_channels)
+            image = INTENSITIES[self.augmentation.intensities](image, rng, self.ultrasound_channels)
         return image, target, fan
 
     @abstractmethod
-    def _cut(
-        self, volume: TrainingVolume, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _cut(self, volume: TrainingVolume, rng: np.random.Generator) -> Part:
         """Image, target and fan of a part of the volume, (channels, ...) each; the image float32."""
 
 
@@ -217,7 +231,7 @@ class SliceBatches(RandomBatches):
 
     Parameters
     ----------
-    volumes, batch_size, seed, augment, real
+    volumes, batch_size, seed, augment, augmentation, real
         As there.
     size
         Edge of the slices in voxels.
@@ -229,19 +243,23 @@ class SliceBatches(RandomBatches):
 
     def __init__(
         self, volumes: Sequence[TrainingVolume], batch_size: int, size: int, *, seed: int, augment: bool,
-        context: int = 1, axes: Sequence[int] = (0, 1, 2), real: Sequence[TrainingVolume] = (),
+        augmentation: Augmentation = _USUAL, context: int = 1, axes: Sequence[int] = (0, 1, 2),
+        real: Sequence[TrainingVolume] = (),
     ) -> None:
-        super().__init__(volumes, batch_size, [size] * 2, padded=[size] * 3, seed=seed, augment=augment, real=real)
+        super().__init__(
+            volumes, batch_size, [size] * 2, padded=[size] * 3, seed=seed, augment=augment, augmentation=augmentation,
+            real=real,
+        )
         self.context, self.axes, self.size = context, tuple(axes), size
         self.ultrasound_channels = 2 * context + 1
 
-    def _cut(
-        self, volume: TrainingVolume, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _cut(self, volume: TrainingVolume, rng: np.random.Generator) -> Part:
         axis = self.axes[int(rng.integers(len(self.axes)))]
         centre = volume.centres[rng.integers(len(volume.centres))]
         flips = [slice(None, None, int(step)) for step in rng.choice((-1, 1), 3)]
         transposed = bool(rng.random() < 0.5)
+        if not self.augmentation.transposed:
+            flips[0], transposed = slice(None), False
         count = volume.fan.shape[axis]
         offsets = np.arange(-self.context, self.context + 1)
         neighbours = np.clip(centre[axis] + offsets, 0, count - 1)[flips[0]]
@@ -265,32 +283,40 @@ class PatchBatches(RandomBatches):
 
     Parameters
     ----------
-    volumes, batch_size, seed
-        As there.
+    volumes, batch_size, seed, augment, augmentation, real
+        As there; the ultrasound is the first channel.
     size
         Of the patches in voxels along z, y and x.
-    augment
-        Whether the ultrasound, the first channel, is varied.
-    real
-        As there.
+    anywhere
+        Whether patches lie anywhere in the box of the fan, mirrored where it is smaller than they are; else around
+        voxels of the fan.
     """
 
     def __init__(
         self, volumes: Sequence[TrainingVolume], batch_size: int, size: Sequence[int], *, seed: int, augment: bool,
-        real: Sequence[TrainingVolume] = (),
+        augmentation: Augmentation = _USUAL, anywhere: bool = False, real: Sequence[TrainingVolume] = (),
     ) -> None:
-        super().__init__(volumes, batch_size, size, padded=size, seed=seed, augment=augment, real=real)
+        if anywhere:
+            volumes, real = ([_boxed(volume, size) for volume in some] for some in (volumes, real))
+        super().__init__(
+            volumes, batch_size, size, padded=size, seed=seed, augment=augment, augmentation=augmentation, real=real
+        )
+        self.anywhere = anywhere
 
-    def _cut(
-        self, volume: TrainingVolume, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        centre = volume.centres[rng.integers(len(volume.centres))]
-        places = zip(centre, volume.fan.shape, self.window, strict=True)
-        window = [_window(int(place), count, size, rng=rng) for place, count, size in places]
+    def _cut(self, volume: TrainingVolume, rng: np.random.Generator) -> Part:
+        window = self._window(volume, rng)
         flips = [slice(None, None, int(step)) for step in rng.choice((-1, 1), 3)]
         parts = (volume.image, volume.target, volume.fan[None])
         image, target, fan = (part[(slice(None), *window)][(slice(None), *flips)] for part in parts)
         return image.astype(np.float32), target, fan
+
+    def _window(self, volume: TrainingVolume, rng: np.random.Generator) -> list[slice]:
+        sizes = list(zip(volume.fan.shape, self.window, strict=True))
+        if self.anywhere:
+            starts = [int(rng.integers(count - size + 1)) for count, size in sizes]
+            return [slice(start, start + size) for start, size in zip(starts, self.window, strict=True)]
+        centre = volume.centres[rng.integers(len(volume.centres))]
+        return [_window(int(place), *lengths, rng=rng) for place, lengths in zip(centre, sizes, strict=True)]
 
 
 class DrawnAhead:
@@ -339,7 +365,7 @@ class _Numbered(Dataset):
         return batch.image, batch.target, batch.fan
 
 
-def _stack(items: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Batch:
+def _stack(items: Sequence[Part]) -> Batch:
     image, target, fan = (torch.from_numpy(np.stack(part).astype(np.float32)) for part in zip(*items, strict=True))
     return Batch(image, target, fan)
 
@@ -362,20 +388,16 @@ def _padded(volume: TrainingVolume, size: Sequence[int]) -> TrainingVolume:
     return TrainingVolume(image, target, np.pad(volume.fan, missing), volume.centres)
 
 
-def augment_ultrasound(image: np.ndarray, rng: np.random.Generator, channels: int) -> np.ndarray:
-    """Vary gain curve, noise and sharpness of the ultrasound, the first channels of (C, ..., H, W) in [-1, 1]."""
-    ultrasound = (image[:channels] + 1) / 2
-    outside = ultrasound == 0
-    ultrasound = ultrasound ** np.exp(rng.normal(0, 0.25)) * np.exp(rng.normal(0, 0.1))
-    if rng.random() < 0.3:
-        ultrasound += rng.normal(0, rng.uniform(0, 0.06), ultrasound.shape)
-    if rng.random() < 0.3:
-        weight = rng.uniform(0.1, 0.25)
-        neighbours = sum(np.roll(ultrasound, shift, axis) for axis in (-2, -1) for shift in (-1, 1))
-        ultrasound = (1 - 4 * weight / 2) * ultrasound + weight / 2 * neighbours
-    ultrasound = np.clip(ultrasound, 0, 1)
-    ultrasound[outside] = 0
-    return np.concatenate([ultrasound * 2 - 1, image[channels:]]).astype(np.float32)
+def _boxed(volume: TrainingVolume, size: Sequence[int]) -> TrainingVolume:
+    """The box of the fan alone, mirrored behind where it is smaller than a part."""
+    box = bounding_box(volume.fan)
+    missing = [(0, max(wanted - (part.stop - part.start), 0)) for wanted, part in zip(size, box, strict=True)]
+    fan = np.pad(volume.fan[box], missing, mode="reflect")
+    image, target = (
+        np.pad(array[(slice(None), *box)], [(0, 0), *missing], mode="reflect")
+        for array in (volume.image, volume.target)
+    )
+    return TrainingVolume(image, target, fan, _some(fan))
 
 
 def load_volumes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as functional
@@ -76,26 +77,28 @@ class PatchGAN(nn.Module):
         Number of channels.
     widths
         Channels of the layers before the scores; those beyond the third keep the size.
-    spectral
-        As the benchmark's GAN families have it (``src/gan`` of smcch/ious2mr-benchmark): spectral normalisation, layer
-        normalisation over the channels of a voxel, and a bias in the last layer alone. Without it as ResViT has it
-        (``src/resvit``): biases, and instance normalisation without weights. Neither normalises the first layer.
+    norm
+        "spectral" as the benchmark's GAN families have it (``src/gan`` of smcch/ious2mr-benchmark): spectral
+        normalisation, layer normalisation over the channels of a voxel, and a bias in the last layer alone. "instance"
+        as ResViT has it (``src/resvit``): biases, and instance normalisation without weights. "affine": instance
+        normalisation with weights, and biases where there is none. The first and the last layer have no such norm.
     """
 
-    def __init__(self, dimensions: int, inputs: int, widths: Sequence[int], *, spectral: bool) -> None:
+    def __init__(self, dimensions: int, inputs: int, widths: Sequence[int], *, norm: str) -> None:
         super().__init__()
         kind = nn.Conv3d if dimensions == 3 else nn.Conv2d
         instance = nn.InstanceNorm3d if dimensions == 3 else nn.InstanceNorm2d
+        norms = {"spectral": ChannelNorm, "instance": instance, "affine": partial(instance, affine=True)}
 
         def layer(before: int, after: int, number: int) -> nn.Module:
-            last = number == len(widths)
-            conv = kind(before, after, 4, 2 if number < 3 else 1, padding=1, bias=last or not spectral)
+            first, last = number == 0, number == len(widths)
+            bias = last or norm == "instance" or (norm == "affine" and first)
+            conv = kind(before, after, 4, 2 if number < 3 else 1, padding=1, bias=bias)
             nn.init.normal_(conv.weight, std=0.02)
-            conv = spectral_norm(conv) if spectral else conv
+            conv = spectral_norm(conv) if norm == "spectral" else conv
             if last:
                 return conv
-            norm = ChannelNorm(after) if spectral else instance(after)
-            return nn.Sequential(conv, nn.Identity() if number == 0 else norm, leaky())
+            return nn.Sequential(conv, nn.Identity() if first else norms[norm](after), leaky())
 
         pairs = itertools.pairwise((inputs, *widths, 1))
         self.layers = nn.ModuleList(layer(before, after, number) for number, (before, after) in enumerate(pairs))
@@ -117,14 +120,24 @@ def gan_discriminator(dimensions: int, inputs: int, *, conditional: bool, width:
     """
     widths = [width << number for number in range(4 if conditional else 3)]
     scales = 1 if dimensions == 3 else 2
-    return MultiScale([PatchGAN(dimensions, inputs, widths, spectral=True) for _ in range(scales)])
+    return MultiScale([PatchGAN(dimensions, inputs, widths, norm="spectral") for _ in range(scales)])
 
 
 def resvit_discriminator(dimensions: int, inputs: int, width: int | None = None) -> MultiScale:
     """ResViT's discriminator, one scale; 64 channels wide in 2D and 48 in 3D, and nowhere more than 512."""
     width = width or (48 if dimensions == 3 else 64)
     widths = [min(width << number, 512) for number in range(4)]
-    return MultiScale([PatchGAN(dimensions, inputs, widths, spectral=False)])
+    return MultiScale([PatchGAN(dimensions, inputs, widths, norm="instance")])
+
+
+def refiner_discriminator(targets: int, filters: int = 24) -> MultiScale:
+    """The discriminator of SynDiff's refiner, which sees the ultrasound beside the MRI.
+
+    The text (section 2.4.3) says no more than "4-layer 3D PatchGAN". The released 1,564,345 parameters for one target,
+    and 1,565,881 for two, need 24, 48, 96 and 192 channels, norms with weights, and biases in the first and the last
+    layer alone; the strides, which no count tells, are those of the other PatchGANs.
+    """
+    return MultiScale([PatchGAN(3, 1 + targets, [filters << number for number in range(4)], norm="affine")])
 
 
 class StepDiscriminator(nn.Module):

@@ -212,16 +212,19 @@ class WeightedLoss:
         Weight of 1 - SSIM, by :func:`gaussian_similarity`.
     gradient
         Weight of :func:`gradient_difference`.
+    every
+        Every so many slices of a volume are compared by SSIM.
     """
 
     absolute: float
     structure: float = 0.0
     gradient: float = 0.0
+    every: int = 1
 
     @classmethod
     def of(cls, recipe: Recipe) -> WeightedLoss:
         """With the weights of a recipe."""
-        return cls(recipe.absolute, recipe.structure, recipe.gradient)
+        return cls(recipe.absolute, recipe.structure, recipe.gradient, recipe.similarity_every)
 
     def __call__(self, prediction: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
         """Return the weighted terms for a prediction like ``batch.target``; missing targets take part in none."""
@@ -231,7 +234,9 @@ class WeightedLoss:
         prediction, target = (torch.where(inside, image, OUTSIDE) for image in (prediction, batch.target))
         terms = {"absolute": self.absolute * masked_mean((prediction - target).abs(), mask)}
         if self.structure:
-            terms["structure"] = self.structure * (1 - gaussian_similarity(prediction, target, mask))
+            slices = (slice(None), slice(None), slice(None, None, self.every if mask.ndim == 5 else 1))
+            similarity = gaussian_similarity(prediction[slices], target[slices], mask[slices])
+            terms["structure"] = self.structure * (1 - similarity)
         if self.gradient:
             terms["gradient"] = self.gradient * gradient_difference(prediction, target, mask)
         return terms

@@ -15,7 +15,8 @@ import torch
 from ..constants import LABELS, VOXEL_MM
 from ..generators import build, build_refiner, get_family, unet
 from ..generators.family import REFINED, Family, Size
-from ..generators.recipe import Recipe
+from ..generators.recipe import DEFAULT, PUBLISHED, Recipe
+from ..volume import InputError
 from .data import (
     Batches,
     PatchBatches,
@@ -26,14 +27,16 @@ from .data import (
     refiner_volume,
     segmenter_volume,
 )
-from .losses import segmenter_loss
+from .losses import WeightedLoss, segmenter_loss
 from .objectives.objective import Objective
 from .samples import Picture, draw_generator, draw_segmenter
-from .selection import overlap_score, perceptual_score
+from .selection import loss_score, overlap_score, perceptual_score
 from .trainer import Score
 
 #: Names of stages; the first two are those of 2D+3D-refine.
 SLICES, REFINER, MAIN = "slices", "refiner", "main"
+#: What chooses the checkpoint that is kept, by the names of :class:`..generators.recipe.Recipe`, beside the best.
+_LOSSES = {"absolute": WeightedLoss(1.0), "structure": WeightedLoss(0.0, structure=1.0)}
 _LIBRARY = __name__.partition(".")[0]
 #: Windows of slices are multiples of this, which every network can halve as often as it must.
 _MULTIPLE = 32
@@ -99,8 +102,17 @@ class Stage(ABC):
         """What draws the sample pictures."""
 
     def score(self, validation: Batches) -> Score | None:
-        """What chooses the checkpoint that is kept."""
+        """What chooses the checkpoint that is kept; nothing where that is the last."""
+        if self.recipe.keep == "last":
+            return None
+        if self.recipe.keep in _LOSSES:
+            return loss_score(validation, _LOSSES[self.recipe.keep])
         return perceptual_score(validation)
+
+    def published(self) -> Stage:
+        """The stage with the recipe that was published."""
+        kind = "refiner" if self.name == REFINER else "volumes" if self.dimensions == 3 else "slices"
+        return replace(self, recipe=replace(self.recipe, **self.traits.published[kind]))
 
     @property
     def folder(self) -> str:
@@ -131,13 +143,16 @@ class Stage(ABC):
         self, volumes: Sequence[TrainingVolume], *, seed: int, augment: bool, real: Sequence[TrainingVolume] = ()
     ) -> RandomBatches:
         """Batches of the volumes; the ultrasound is varied on request, but what was made of it never is."""
-        augment, size = augment and self.inputs[0] == "ioUS", self.recipe.batch_size
+        recipe = self.recipe
+        how = {
+            "seed": seed, "augment": augment and self.inputs[0] == "ioUS", "augmentation": recipe.augmentation,
+            "real": real,
+        }
         if self.dimensions == 3:
-            return PatchBatches(volumes, size, self.recipe.window, seed=seed, augment=augment, real=real)
-        window, context = _window(self.recipe.window[0], volumes), 1 if self.regime == "2.5D" else 0
-        return SliceBatches(
-            volumes, size, window, seed=seed, augment=augment, context=context, axes=self.slice_axes, real=real
-        )
+            return PatchBatches(volumes, recipe.batch_size, recipe.window, anywhere=recipe.anywhere, **how)
+        window, context = _window(recipe.window[0], volumes), 1 if self.regime == "2.5D" else 0
+        axes = recipe.axes or self.slice_axes
+        return SliceBatches(volumes, recipe.batch_size, window, context=context, axes=axes, **how)
 
 
 def _window(wanted: int, volumes: Sequence[TrainingVolume]) -> int:
@@ -274,10 +289,13 @@ class Preset:
     stages
         One, "main", or in 2D+3D-refine "slices" and "refiner", which learns from what the first stage makes of the
         cohort.
+    recipe
+        ``DEFAULT``, or ``PUBLISHED`` for what :meth:`published` gives.
     """
 
     name: str
     stages: tuple[Stage, ...]
+    recipe: str = DEFAULT
 
     @property
     def first(self) -> Stage:
@@ -293,6 +311,18 @@ class Preset:
     def regime(self) -> str:
         """Of the whole, a name in :data:`..generators.REGIMES`."""
         return REFINED if self.last.name == REFINER else self.last.regime
+
+    def published(self) -> Preset:
+        """The preset with the recipe of the benchmark's authors (:mod:`..generators.recipe` says what that changes).
+
+        Raises
+        ------
+        InputError
+            The preset is none of the benchmark's.
+        """
+        if not self.first.traits.published:
+            raise InputError(f"--recipe: {self.name} has no published recipe; leave the option out")
+        return replace(self._each(Stage.published), recipe=PUBLISHED)
 
     def shortened(self, steps: int) -> Preset:
         """The preset with so many steps for each of its trainings."""

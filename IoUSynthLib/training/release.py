@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..generators.recipe import PUBLISHED
 from ..models.bundle import FAMILIARITY_FILE, NETWORK_FILE, REFINER_FILE, load
 from ..models.write import REFINER_TORCHSCRIPT_FILE, TORCHSCRIPT_FILE, Provenance, new_bundle, write_bundle
 from ..volume import InputError
@@ -165,7 +166,8 @@ def describe_run(
         As in :func:`.models.write.write_bundle`.
     """
     first, last = finished.preset.first, finished.preset.last
-    section = describe_stage(first, finished.window(first)) | {"preset": finished.preset.name}
+    known = {"preset": finished.preset.name, "recipe": finished.preset.recipe}
+    section = describe_stage(first, finished.window(first)) | known
     if last is not first:
         section["refiner"] = {**_windows(last, finished.window(last)), "inputs": list(last.inputs)}
     copy_familiarity(finished.folder, bundle)
@@ -212,6 +214,7 @@ def describe_network(preset: Preset) -> str:
 def _origin(finished: FinishedRun) -> str:
     """How the weights were made, as the run has kept it."""
     sentence = f"Trained with the preset `{finished.preset.name}` of IoUSynth"
+    sentence += ", in the published recipe" if finished.preset.recipe == PUBLISHED else ""
     stage, initial = finished.record["stages"][-1], finished.record.get("initial")
     if "recipe" in stage:
         sentence += f": {stage['recipe']}; {stage['steps']} steps"

@@ -13,8 +13,10 @@ import torch
 
 from ..cases.index import describe_index, read_index
 from ..files.volumes import read_volume
+from ..generators.recipe import DEFAULT
 from ..models.bundle import Bundle, load
 from ..synthesis.quality import training_range
+from ..volume import InputError
 from .data import Batches, DrawnAhead, RandomBatches, load_volumes, real_volume
 from .distributed import World
 from .initial import start_from
@@ -77,6 +79,8 @@ def train(
     ------
     ValueError
         Unknown preset, or a cohort without cases for training.
+    InputError
+        No case has all targets, where the recipe wants them; or the run was begun with another recipe.
     """
     preset = find_preset(preset) if isinstance(preset, str) else preset
     preset = preset if steps is None else preset.shortened(steps)
@@ -84,6 +88,7 @@ def train(
         preset=preset, cohort=cohort, output=output, predictions=predictions, seed=seed, device=device, report=report,
         initial=initial, real=real, painted=painted, workers=workers,
     )
+    run.check_recipe()
     return [run.train(stage) for stage in preset.stages][-1]
 
 
@@ -103,6 +108,14 @@ class _Run:
     painted: Path | None
     workers: int
     stages: list[dict[str, Any]] = field(default_factory=list)
+
+    def check_recipe(self) -> None:
+        """Refuse to go on from a run of another recipe."""
+        begun = self._earlier.get("recipe", DEFAULT)
+        if self._earlier and begun != self.preset.recipe:
+            raise InputError(
+                f"{self.output}: was begun with the {begun} recipe; give --recipe {begun}, or another output folder"
+            )
 
     def train(self, stage: Stage) -> torch.nn.Module:
         """Train a stage, in both phases where it has two, and return its averaged network."""
@@ -129,6 +142,13 @@ class _Run:
         if augment and self.painted is not None:
             folders = folders + read_index(self.painted, split)
         volumes = load_volumes(folders, partial(stage.load, predictions=predictions), self.workers)
+        if stage.recipe.complete:
+            volumes = [volume for volume in volumes if volume.complete]
+            if not volumes:
+                raise InputError(
+                    f"{self.cohort}: no case for {split} has {' and '.join(stage.outputs)}, and the published recipe "
+                    "learns from no others; leave --recipe out"
+                )
         real = load_volumes(self.real, partial(real_volume, spacing=stage.spacing), self.workers) if augment else []
         return stage.batches(volumes, seed=self.seed, augment=augment, real=real)
 
@@ -170,6 +190,7 @@ class _Run:
             return
         content = {
             "preset": self.preset.name,
+            "recipe": self.preset.recipe,
             "seed": self.seed,
             "initial": self.initial.title if self.initial else None,
             "predictions": self.predictions is not None,
@@ -183,13 +204,17 @@ class _Run:
         (self.output / RUN).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     @cached_property
+    def _earlier(self) -> dict[str, Any]:
+        """What a run that is there says of itself."""
+        try:
+            return json.loads((self.output / RUN).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    @cached_property
     def _about_cohort(self) -> dict[str, Any]:
         """What is known of the cohort, and how the ultrasound that is learned from looks, which is measured once."""
-        known = describe_index(self.cohort)
-        try:
-            earlier = json.loads((self.output / RUN).read_text(encoding="utf-8"))["cohort"]
-        except (OSError, ValueError, KeyError):
-            earlier = {}
+        known, earlier = describe_index(self.cohort), self._earlier.get("cohort", {})
         if {**earlier, **known} == earlier and "training_range" in earlier:
             return earlier
         volumes = (read_volume(folder / "ioUS.mha") for folder in read_index(self.cohort, "train"))

@@ -19,6 +19,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from ..generators.diffusion import Sampler
+from ..generators.recipe import PUBLISHED
 from ..volume import InputError
 from .preset import REFINER, Preset, Stage
 from .presets import PRESETS
@@ -38,6 +39,12 @@ def average_weights(folder: Path, network: torch.nn.Module) -> dict[str, torch.T
     average = AveragedModel(network, use_buffers=True)
     average.load_state_dict(torch.load(chosen_checkpoint(folder), map_location="cpu", weights_only=True)["average"])
     return average.module.state_dict()
+
+
+def _preset(record: dict[str, Any]) -> Preset:
+    """What a run says that it has trained."""
+    preset = PRESETS[record["preset"]]
+    return preset.published() if record.get("recipe") == PUBLISHED else preset
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class FinishedRun:
         """
         try:
             record = json.loads((folder / RUN).read_text(encoding="utf-8"))
-            preset = preset or PRESETS[record["preset"]]
+            preset = preset or _preset(record)
             known = len(record["stages"]) >= len(preset.stages)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(

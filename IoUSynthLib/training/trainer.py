@@ -182,7 +182,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         self.world.average_gradients(self.objective.parameters())
-        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
+        torch.nn.utils.clip_grad_norm_(self.trained, self.schedule.clip)
         self.optimizer.step()
         self.scheduler.step()
         self.world.average_buffers(self.network)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from IoUSynthLib.generators.recipe import Recipe, Schedule
@@ -19,6 +21,12 @@ def test_a_cosine_falls_from_the_peak_to_its_floor():
     schedule = Schedule(1100, rate=2e-4, warm_up=100, decay="cosine", floor=1e-5)
     rates = [2e-4 * schedule.factor(step) for step in (49, 100, 600, 1100, 2000)]
     assert rates == pytest.approx([1e-4, 2e-4, (2e-4 + 1e-5) / 2, 1e-5, 1e-5])
+
+
+def test_a_discriminator_falls_to_the_same_floor():
+    schedule = Schedule(1000, rate=1.6e-4, warm_up=0, decay="cosine", floor=1e-5)
+    assert [peak * schedule.factor(1000, peak) for peak in (1.6e-4, 1e-4)] == pytest.approx([1e-5, 1e-5])
+    assert schedule.factor(0, 1e-4) == schedule.factor(0) == 1
 
 
 def test_a_constant_rate_needs_no_warm_up():
@@ -46,6 +54,7 @@ def test_both_phases_are_shortened(recipe):
     assert (short.steps, short.pretraining, short.checkpoint_every) == (8, 8, 4)
     assert (short.earlier_phase().steps, short.earlier_phase().rate, short.earlier_phase().pretraining) == (8, 1e-3, 0)
     assert short.rate == recipe.rate
+    assert replace(recipe, discriminator_rate=2e-4).earlier_phase().discriminator_rate == pytest.approx(2e-3)
 
 
 def test_a_recipe_describes_what_it_weighs(recipe):

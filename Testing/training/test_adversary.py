@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from IoUSynthLib.generators.recipe import Schedule
 from IoUSynthLib.training.data import Batch
 from IoUSynthLib.training.discriminators import patch_discriminator
 from IoUSynthLib.training.distributed import World
 from IoUSynthLib.training.losses import feature_matching, least_squares
-from IoUSynthLib.training.objectives.adversary import PatchAdversary
+from IoUSynthLib.training.objectives.adversary import Adversary, PatchAdversary
 
 
 @pytest.fixture
@@ -24,8 +25,20 @@ def batch():
 def adversary():
     torch.manual_seed(0)
     adversary = PatchAdversary(patch_discriminator(5, width=8), rate=2e-3, condition=(0, 1, 2))
-    adversary.prepare(torch.device("cpu"), World(), lambda step: 1.0)
+    adversary.prepare(torch.device("cpu"), World(), lambda step, peak: 1.0)
     return adversary
+
+
+def test_the_rate_falls_to_the_floor_of_the_generators():
+    schedule = Schedule(4, rate=2e-4, warm_up=0, decay="cosine", floor=1e-6)
+    adversary = Adversary(torch.nn.Linear(1, 1), 1e-4, betas=(0.5, 0.999))
+    adversary.prepare(torch.device("cpu"), World(), schedule.factor)
+    rates = []
+    for _ in range(5):
+        rates.append(adversary.optimizer.param_groups[0]["lr"])
+        adversary.optimizer.step()
+        adversary.scheduler.step()
+    assert [rates[0], rates[2], rates[4]] == pytest.approx([1e-4, (1e-4 + 1e-6) / 2, 1e-6])
 
 
 def test_least_squares_by_hand():

@@ -1,11 +1,12 @@
 """``iousynth train`` on a cohort of tiny cases: what it writes, and one line for everything that is wrong."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from support.noise_cohort import write_noise_cohort
-from support.toy_presets import toy_unet
+from support.toy_presets import toy, toy_unet
 
 from IoUSynthLib import cli
 from IoUSynthLib.cases.case import Case, write_case
@@ -42,7 +43,8 @@ def test_a_run_leaves_checkpoint_curve_and_pictures(name, cohort, tmp_path, caps
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
     assert [line.split("  ")[0] for line in lines] == ["step 2/4", "step 4/4"]
     content = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert [content[key] for key in ("preset", "seed", "initial", "predictions")] == [name, 0, None, False]
+    kept = [content[key] for key in ("preset", "recipe", "seed", "initial", "predictions")]
+    assert kept == [name, "default", 0, None, False]
     measured = content["cohort"].pop("training_range")
     assert content["cohort"] == {"simulated": True, "seed": 0, "cases": {"train": 1, "validation": 1}, "heads": 1}
     assert set(measured) == {"brightness", "contrast", "grain", "fan_ml"}
@@ -66,6 +68,49 @@ def test_the_run_of_any_preset_becomes_a_bundle(name, cohort, tmp_path, monkeypa
     assert ("training_range" in bundle.details) == ("ioUS" in stage.inputs)
     card = (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
     assert f"Trained with the preset `{name}` of IoUSynth: batches of 2 x 32x32" in card
+
+
+@pytest.fixture
+def published(cohort, tmp_path, monkeypatch):
+    """Arguments of a training by the published recipe, of a family of toy size."""
+    name = "pix2pix-2d-t2w-flair"
+    monkeypatch.setitem(PRESETS, name, toy(PRESETS[name], 2))
+    return name, "--data", cohort, "-o", tmp_path / "run", "--device", "cpu", "--recipe", "published"
+
+
+def test_a_family_learns_by_the_published_recipe(published, tmp_path, monkeypatch, capsys):
+    """Run and model say so; the run goes on with no other recipe."""
+    assert run(*published) == 0
+    content = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert content["recipe"] == "published"
+    assert "slices along axis 0, ultrasound varied in gamma, turned by up to 15" in content["stages"][0]["recipe"]
+    assert not (tmp_path / "run" / "best.pt").exists(), "the last weights are kept"
+    for export in ("export_onnx", "export_torchscript"):
+        monkeypatch.setattr(release, export, lambda network, channels, path, **_: path.write_bytes(b"network") and 0.0)
+    assert cli.main(["models", "export", str(tmp_path / "run"), "-o", str(tmp_path / "own")]) == 0
+    bundle = load(tmp_path / "own")
+    assert (bundle.details["recipe"], bundle.slice_axes) == ("published", (0, 1, 2))
+    card = (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
+    assert "Trained with the preset `pix2pix-2d-t2w-flair` of IoUSynth, in the published recipe: batches of" in card
+    error = complaint(capsys, *published[:-2])
+    assert "was begun with the published recipe; give --recipe published, or another output folder" in error
+
+
+def test_the_published_recipe_wants_all_targets(published, cohort, tmp_path, capsys):
+    folder = shutil.copytree(cohort, tmp_path / "cohort")
+    case = folder / "case-0000" / "case.json"
+    case.write_text(json.dumps({**json.loads(case.read_text()), "targets": ["T2w"]}))
+    error = complaint(capsys, *published[:2], folder, *published[3:])
+    assert "cohort: no case for train has T2w and FLAIR, and the published recipe learns from no others" in error
+
+
+def test_presets_that_have_no_published_recipe(cohort, tmp_path, capsys):
+    error = complaint(capsys, "lesion-3d", "--data", cohort, "-o", tmp_path / "run", "--recipe", "published")
+    assert "--recipe: lesion-3d has no published recipe; leave the option out" in error
+    assert run("--list", "--recipe", "published") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 48
+    assert all("varied" in line for line in lines if "-3d-" not in line)
 
 
 def test_a_seed_gives_one_result(cohort, tmp_path):

@@ -8,8 +8,10 @@ pytest.importorskip("torch")
 import torch
 
 from IoUSynthLib.cases.case import Case, write_case
+from IoUSynthLib.generators.recipe import NOT_VARIED, PUBLISHED_SLICES
 from IoUSynthLib.training.data import (
     DrawnAhead,
+    PatchBatches,
     SliceBatches,
     TrainingVolume,
     load_volumes,
@@ -65,3 +67,50 @@ def test_damaged_predictions_are_named(tmp_path):
         ):
             with pytest.raises(InputError, match=rf"case-0000_T2w\.npy: is (of )?.*{message.removeprefix('is ')}"):
                 load()
+
+
+def ramp(axis) -> TrainingVolume:
+    """A cube whose values grow along an axis."""
+    image = (np.indices((24, 24, 24))[axis] / 100)[None].astype(np.float16)
+    return TrainingVolume(image, image, np.ones((24, 24, 24), bool), np.argwhere(image[0] >= 0)[::37])
+
+
+def test_published_slices_lie_along_one_axis_and_are_flipped_within_it():
+    flips = set()
+    for axis, step in ((0, (0.01, 0, 0)), (1, (0, 0.01, 0)), (2, (0, 0, 0.01))):
+        batches = SliceBatches(
+            [ramp(axis)], 8, 16, seed=0, augment=False, augmentation=PUBLISHED_SLICES, context=1, axes=(0,)
+        )
+        image = batches.draw(0).image[:, :, 2:-2, 2:-2]
+        for part in image:
+            if part[0].mean() != part[1].mean() or axis:  # not at the rim, where a slice is its own neighbour
+                found = [float(part.diff(dim=dim).mean()) for dim in range(3)]
+                assert np.abs(found) == pytest.approx(step, abs=0.006 if axis == 0 else 1e-3)
+                assert found[0] >= -1e-4, "the neighbours of a slice keep their order"
+                flips.add(tuple(np.sign(np.round(found, 3))))
+    assert {(0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)} <= flips
+
+
+def test_patches_from_anywhere_reach_the_corners_of_the_box_of_the_fan_and_are_mirrored_beyond():
+    place = np.indices((40, 40, 40))
+    fan = ((place > 5) & (place < 30)).all(0) & (np.abs(place - 17.5).sum(0) < 20)
+    image = np.where(fan, place[0] / 100, -1)[None].astype(np.float16)
+    volume = TrainingVolume(image, np.full_like(image, np.nan), fan, np.argwhere(fan)[::99])
+    batches = PatchBatches([volume], 64, (8, 8, 48), seed=0, augment=True, augmentation=NOT_VARIED, anywhere=True)
+    batch = batches.draw(0)
+    assert float(batch.image[batch.fan > 0].min()) == pytest.approx(0.06, abs=1e-3)
+    assert float(batch.image[batch.fan > 0].max()) == pytest.approx(0.29, abs=1e-3)
+    assert (batch.image[batch.fan == 0] == -1).all()
+    share = batch.fan.mean(dim=(0, 1, 2, 3))
+    assert float(share[36:].mean()) == pytest.approx(float(share[:12].mean()), rel=0.5), "beyond the box it is mirrored"
+    filled = batch.fan.flatten(1).mean(1)
+    assert float(filled.min()) < 0.4, "patches are not drawn to the fan"
+    assert float(filled.max()) > 0.9
+
+
+def test_a_case_is_complete_with_all_of_its_targets():
+    whole = volume(0)
+    both = np.concatenate([whole.target, whole.target])
+    assert TrainingVolume(whole.image, both, whole.fan, whole.centres).complete
+    both[1] = np.nan
+    assert not TrainingVolume(whole.image, both, whole.fan, whole.centres).complete

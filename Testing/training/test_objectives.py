@@ -35,7 +35,7 @@ def make_batch(*sizes, targets=1, inputs=1, seed=0):
 
 
 def prepared(objective):
-    objective.prepare(torch.device("cpu"), World(), lambda step: 1.0)
+    objective.prepare(torch.device("cpu"), World(), lambda step, peak: 1.0)
     return objective
 
 
@@ -62,6 +62,16 @@ def test_gaussian_similarity_of_a_volume_is_that_of_its_axial_slices():
         losses.gaussian_similarity(other[:, :1, z], batch.target[:, :1, z], batch.fan[:, :, z]) for z in range(4, 8)
     ]
     assert float(found) == pytest.approx(float(torch.stack(parts).mean()), abs=1e-6)
+
+
+def test_similarity_of_every_second_slice():
+    batch = make_batch(12, 20, 24)
+    other = (batch.target + 0.3 * torch.linspace(0, 1, 12).reshape(12, 1, 1)).clamp(-1, 1)
+    half = Batch(batch.image[:, :, ::2], batch.target[:, :, ::2], batch.fan[:, :, ::2])
+    all_of_half = losses.WeightedLoss(1, structure=1)(other[:, :, ::2], half)["structure"]
+    every_second = losses.WeightedLoss(1, structure=1, every=2)(other, batch)["structure"]
+    assert float(every_second) == pytest.approx(float(all_of_half), abs=1e-6)
+    assert float(every_second) != pytest.approx(float(losses.WeightedLoss(1, structure=1)(other, batch)["structure"]))
 
 
 def test_weighted_loss_by_hand():
@@ -212,6 +222,25 @@ def test_cycle_and_identity_by_hand(judge):
     assert 0 < float(objective.learn(objective.forward(Shift(0.2), batch), batch)["discriminator"]) < 3
 
 
+def test_nothing_is_hidden_outside_the_fan(judge):
+    """Round trips by networks that see far: no gradient of them falls where no other term looks."""
+    torch.manual_seed(0)
+    there, back = (torch.nn.Conv2d(*channels, 9, padding=4) for channels in ((1, 2), (2, 1)))
+    judges = PatchAdversary(gan_discriminator(2, 2, conditional=False, width=4), condition=()), PatchAdversary(
+        judge, condition=()
+    )
+    objective = prepared(Cycle(PLAIN, back, judges, cycle=10.0, identity=0.0))
+    batch = make_batch(32, 32, targets=2)
+    batch.target[1, 1] = torch.nan  # a missing contrast is no place to hide in, either
+    output = objective.forward(there, batch)
+    halfway = output["prediction"], output["ultrasound"]
+    seen = torch.autograd.grad(objective.terms(output, batch)["cycle"], halfway)
+    for gradient in seen:
+        assert float((gradient * (1 - batch.fan)).abs().max()) == 0
+        assert float((gradient * batch.fan).abs().max()) > 0
+    assert float(seen[0][1, 1].abs().max()) == 0
+
+
 def test_contrast_reaches_the_encoder_and_the_heads(judge):
     torch.manual_seed(0)
     network = build("cut", "2D", ("T2w",), width=4)
@@ -228,6 +257,36 @@ def test_contrast_reaches_the_encoder_and_the_heads(judge):
     terms["contrast"].backward()
     assert network.stem[0].weight.grad.abs().max() > 0
     assert all(parameter.grad is not None for parameter in objective.parameters())
+
+
+def test_contrast_of_the_synthetic_image(judge, monkeypatch):
+    """Equation 5: the query is of the image that was made, blank outside the fan; over all places, in any order."""
+    monkeypatch.setattr("IoUSynthLib.training.objectives.contrastive.PLACES", 10**6)
+    torch.manual_seed(0)
+    network = build("cut", "2D", ("T2w",), width=4).eval()
+    channels = {"channels": [4, 4, 8, 32], "contrast": 1.0, "identity": 0.5}
+    objective = prepared(Contrastive(PLAIN, PatchAdversary(judge, condition=()), **channels, generated=True))
+    batch = make_batch(32, 32)
+    output = objective.forward(network, batch)
+    for name, image in (("contrast", batch.image), ("identity", losses.visible(batch.target, batch))):
+        made, keys = network.forward_with_features(image)
+        queries = network.encode(torch.where(batch.fan > 0, made, torch.tensor(-1.0)))
+        expected = []
+        for head, query, key in zip(objective.heads, [*queries[:3], queries[-1]], keys, strict=True):
+            pair = [torch.nn.functional.normalize(head(one.flatten(2).mT), dim=2) for one in (query, key)]
+            expected.append(float(losses.patch_contrast(*pair).detach()))
+        assert float(output[name].detach()) == pytest.approx(np.mean(expected), rel=1e-4)
+    usual = prepared(Contrastive(PLAIN, PatchAdversary(judge, condition=()), **channels))
+    assert not torch.allclose(usual.forward(network, batch)["contrast"], output["contrast"])
+
+
+def test_contrast_of_two_synthetic_images_of_three_slices(judge):
+    network = build("cut", "2.5D", ("T2w", "FLAIR"), width=4)
+    adversary = PatchAdversary(judge, condition=())
+    objective = prepared(Contrastive(PLAIN, adversary, channels=[4, 4, 8, 32], contrast=1.0, generated=True))
+    output = objective.forward(network, make_batch(32, 32, inputs=3, targets=2))
+    output["contrast"].backward()
+    assert network.head[1].weight.grad.abs().amax((1, 2, 3)).min() > 0, "what makes either image learns from it"
 
 
 class Oracle(torch.nn.Module):

@@ -6,8 +6,9 @@ import torch
 
 from IoUSynthLib.cases.case import UNLABELLED
 from IoUSynthLib.evaluation import perceptual
-from IoUSynthLib.training.data import SliceBatches, TrainingVolume
-from IoUSynthLib.training.selection import overlap_score, perceptual_score
+from IoUSynthLib.training.data import PatchBatches, SliceBatches, TrainingVolume
+from IoUSynthLib.training.losses import WeightedLoss
+from IoUSynthLib.training.selection import loss_score, overlap_score, perceptual_score
 
 CUBE = (64, 64, 64)
 
@@ -67,6 +68,46 @@ def test_lpips_is_0_for_the_truth_and_grows_with_the_error(image: np.ndarray) ->
     score = perceptual_score(batches(np.stack([image, image]), image))
     assert score(Copy(3)) == pytest.approx(0, abs=1e-5)
     assert 0 < score(Copy(3, 0.9)) < score(Copy(3, 0.3))
+
+
+class Watching(torch.nn.Module):
+    """Gives the ultrasound, and keeps how much of each patch is in the fan."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(1.0))
+        self.filled: list[int] = []
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.filled += (image > -1).flatten(1).sum(1).tolist()
+        return self.scale * image
+
+
+@pytest.mark.parametrize("window", [(8, 16, 16), (48, 48, 48)])
+def test_patches_that_choose_are_many_and_well_filled(window: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of windows smaller and larger than the fan, a ball; the score is near the error over the whole of the case."""
+    error_in_fan = lambda found, true: np.abs(found - true).sum((1, 2)) / (true > -1).sum((1, 2)).mean()  # noqa: E731
+    monkeypatch.setattr(perceptual, "load", lambda: error_in_fan)
+    place = np.indices((40, 40, 40)) - 20
+    fan = (place**2).sum(0) < 14**2
+    image = np.where(fan, 0.0, -1)[None].astype(np.float16)
+    error = np.where(fan, np.abs(place).sum(0) / 40 + 0.1, 0)  # grows from the middle to the rim
+    volume = TrainingVolume(image, image + error[None].astype(np.float16), fan, np.argwhere(fan)[::7])
+    network = Watching()
+    score = perceptual_score(PatchBatches([volume], 2, window, seed=0, augment=False))(network)
+    assert len(network.filled) >= 64
+    assert min(network.filled) >= 0.5 * min(np.prod(window), fan.sum())
+    assert score == pytest.approx(error[fan].mean(), rel=0.15)
+
+
+def test_losses_of_known_networks(image: np.ndarray) -> None:
+    """The absolute difference by hand; SSIM says which copy is the better one, and 0 of the truth."""
+    source = batches(image[None], image)
+    fan = np.concatenate([np.abs(source.draw(number).target.numpy()).ravel() for number in range(6)])
+    assert loss_score(source, WeightedLoss(1.0))(Copy(1, 0.5)) == pytest.approx(0.5 * fan.mean(), rel=1e-3)
+    similarity = loss_score(source, WeightedLoss(0.0, structure=1.0))
+    assert similarity(Copy(1)) == pytest.approx(0, abs=1e-5)
+    assert 0 < similarity(Copy(1, 0.9)) < similarity(Copy(1, 0.3))
 
 
 def test_without_the_weights_of_lpips_nothing_is_chosen(image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:

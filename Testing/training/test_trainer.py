@@ -12,7 +12,8 @@ from torch.optim.swa_utils import AveragedModel
 from IoUSynthLib.generators import build
 from IoUSynthLib.generators.recipe import Schedule
 from IoUSynthLib.training import trainer
-from IoUSynthLib.training.data import SliceBatches, TrainingVolume, augment_ultrasound
+from IoUSynthLib.training.augmentation import vary_gain
+from IoUSynthLib.training.data import SliceBatches, TrainingVolume
 from IoUSynthLib.training.export import export_onnx
 from IoUSynthLib.training.losses import generator_loss
 from IoUSynthLib.training.objectives.objective import Objective
@@ -70,7 +71,7 @@ def test_augmentation_leaves_the_outside_and_the_mri_alone():
     image = rng.uniform(-0.9, 1, (9, 16, 16)).astype(np.float32)
     image[:3, :4] = -1
     for _ in range(10):
-        changed = augment_ultrasound(image, rng, 3)
+        changed = vary_gain(image, rng, 3)
         assert (changed[:3, :4] == -1).all()
         assert np.array_equal(changed[3:], image[3:])
         assert changed.min() >= -1
@@ -158,6 +159,18 @@ def test_a_checkpoint_of_another_network_is_refused(batches, tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
     with pytest.raises(InputError, match="it is damaged"):
         toy_trainer(batches, tmp_path, steps=4).run(lambda line: None)
+
+
+@pytest.mark.parametrize("clip", [1e-3, float("inf")])
+def test_gradients_are_clipped_as_the_schedule_says(clip, batches, tmp_path):
+    """Plain descent at rate 1: a step is as long as the gradient."""
+    network = torch.nn.Conv2d(3, 3, 1)
+    trainer = trainer_of(network, batches, Schedule(1, rate=1.0, warm_up=0, decay="constant", clip=clip), tmp_path)
+    trainer.optimizer = torch.optim.SGD(network.parameters(), 1.0)
+    before = torch.nn.utils.parameters_to_vector(network.parameters()).clone()
+    trainer._learn(batches.draw(0))
+    length = float((torch.nn.utils.parameters_to_vector(network.parameters()) - before).norm())
+    assert length == pytest.approx(clip, rel=1e-2) if clip < 1 else length > 1e-2
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_the_checkpoint(batches, tmp_path):

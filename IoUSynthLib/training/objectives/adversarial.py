@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from ..data import Batch
-from ..discriminators import MultiScale, PatchGAN, gan_discriminator, patch_discriminator, resvit_discriminator
+from ..discriminators import gan_discriminator, patch_discriminator, refiner_discriminator, resvit_discriminator
 from ..distributed import World
 from ..losses import WeightedLoss, generator_loss, known_targets, uncertainty_weighted
 from ..preset import Stage
 from .adversary import PatchAdversary
-from .objective import Loss, Objective, Output
+from .objective import Loss, Objective, Output, Rate
 
 #: Channels that the U-Net's discriminator sees beside the MRI: the three slices of the ultrasound.
 _NEIGHBOURS = (0, 1, 2)
@@ -58,8 +57,8 @@ def resvit(stage: Stage) -> Objective:
 
 def syndiff_refiner(stage: Stage) -> Objective:
     """The discriminator sees the ultrasound, which comes behind the images of the first stage."""
-    count, width = len(stage.targets), stage.size.get("filters", 24)
-    discriminator = MultiScale([PatchGAN(3, 1 + count, [width << number for number in range(4)], spectral=False)])
+    count = len(stage.targets)
+    discriminator = refiner_discriminator(count, **stage.size)
     return Adversarial(WeightedLoss.of(stage.recipe), PatchAdversary.of(stage.recipe, discriminator, [count]))
 
 
@@ -81,7 +80,7 @@ class Adversarial(Objective):
         self.adversary = adversary
         self.log_variances = torch.nn.Parameter(torch.zeros(targets)) if targets else None
 
-    def prepare(self, device: torch.device, world: World, rate: Callable[[int], float]) -> None:
+    def prepare(self, device: torch.device, world: World, rate: Rate) -> None:
         """Move to the device and join the other processes."""
         if self.log_variances is not None:
             self.log_variances.data = self.log_variances.data.to(device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,10 +13,11 @@ from ..discriminators import MultiScale, gan_discriminator
 from ..distributed import World, to_device
 from ..losses import feature_matching, gradient_penalty, known_targets, least_squares, visible
 from ..preset import Stage
+from .objective import Rate
 
 
 class Adversary:
-    """A discriminator with its optimizer, Adam, and its learning rate, which follows the generator's schedule.
+    """A discriminator with its optimizer, Adam, and its learning rate, which follows the generator's to its floor.
 
     Parameters
     ----------
@@ -36,9 +37,10 @@ class Adversary:
         self.discriminator = discriminator
         self.world = World()
         self.optimizer = torch.optim.Adam(discriminator.parameters(), rate, betas=betas)
+        self.peak = rate
         self.clip = clip
 
-    def prepare(self, device: torch.device, world: World, rate: Callable[[int], float]) -> None:
+    def prepare(self, device: torch.device, world: World, rate: Rate) -> None:
         """Move to the device and join the other processes.
 
         Parameters
@@ -46,11 +48,11 @@ class Adversary:
         device, world
             Where and with whom the generator trains.
         rate
-            Factor of the learning rate at a step.
+            Factor of the learning rate at a step, for its peak.
         """
         self.world = world
         to_device(self.discriminator, device)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: rate(step, self.peak))
 
     def step(self, loss: torch.Tensor) -> None:
         """Go down the gradient of a loss."""
@@ -78,7 +80,8 @@ class PatchAdversary(Adversary):
     """Scores a generator's images patch by patch and learns to tell them from the true ones.
 
     Images are blanked outside the fan, as are targets that the case lacks; a patch weighs as much as its part of the
-    fan, and a slice without any target not at all.
+    fan, and a slice without any target not at all. A slice with one of two targets weighs as much as one with both, as
+    in ResViT's released code, which counts the known targets in the absolute difference alone.
 
     Parameters
     ----------
@@ -122,7 +125,8 @@ class PatchAdversary(Adversary):
         layers = sum(len(scale.layers) - 1 for scale in discriminator.scales)
         return cls(
             discriminator, recipe.discriminator_rate, condition=condition, adversarial=recipe.adversarial,
-            matching=recipe.matching / layers, betas=recipe.betas, penalty=recipe.penalty, every=recipe.every, clip=1.0,
+            matching=recipe.matching / layers, betas=recipe.betas, penalty=recipe.penalty, every=recipe.every,
+            clip=recipe.clip,
         )
 
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from ..distributed import World, to_device
 from ..losses import WeightedLoss, masked_mean, visible
 from ..preset import Stage
 from .adversary import PatchAdversary
-from .objective import Loss, Objective, Output
+from .objective import Loss, Objective, Output, Rate
 
 
 def cyclegan(stage: Stage) -> Objective:
@@ -42,6 +41,10 @@ class Cycle(Objective):
     cycle, identity
         Weights of the absolute differences after a round trip, and of what a translation changes in an image that is of
         the wanted kind already; the latter only for one slice in and one target, else 0.
+
+    Images in the middle of a round trip are blanked outside the fan, and where the case has no such target, as true
+    ones are. There no other term looks, and the networks would hide the way back in what nobody sees (Chu et al. 2017).
+    The released code knows no fan.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class Cycle(Objective):
         self.adversaries = adversaries
         self.cycle, self.identity = cycle, identity
 
-    def prepare(self, device: torch.device, world: World, rate: Callable[[int], float]) -> None:
+    def prepare(self, device: torch.device, world: World, rate: Rate) -> None:
         """Move to the device and join the other processes."""
         to_device(self.inverse, device)
         for adversary in self.adversaries:
@@ -70,8 +73,8 @@ class Cycle(Objective):
         output = {
             "prediction": synthetic,
             "ultrasound": ultrasound,
-            "ultrasound again": self.inverse(synthetic),
-            "mri again": network(ultrasound),
+            "ultrasound again": self.inverse(visible(synthetic, batch)),
+            "mri again": network(visible(ultrasound, _of_ultrasound(batch))),
         }
         if self.identity:
             output |= {"same mri": network(mri), "same ultrasound": self.inverse(batch.image)}
@@ -103,7 +106,7 @@ class Cycle(Objective):
     @staticmethod
     def _discriminated(output: Output, batch: Batch) -> list[tuple[torch.Tensor, Batch]]:
         """What each discriminator sees: synthetic MRI beside the true one, synthetic ultrasound beside the true one."""
-        return [(output["prediction"], batch), (output["ultrasound"], Batch(batch.image, batch.image, batch.fan))]
+        return [(output["prediction"], batch), (output["ultrasound"], _of_ultrasound(batch))]
 
     def state_dict(self) -> dict[str, Any]:
         """Inverse generator and discriminators."""
@@ -115,6 +118,11 @@ class Cycle(Objective):
         self.inverse.load_state_dict(state["inverse"])
         for adversary, own in zip(self.adversaries, state["adversaries"], strict=True):
             adversary.load_state_dict(own)
+
+
+def _of_ultrasound(batch: Batch) -> Batch:
+    """The batch as one whose target is the ultrasound."""
+    return Batch(batch.image, batch.image, batch.fan)
 
 
 def _differences(mri: torch.Tensor, ultrasound: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -7,7 +7,6 @@ images, is left out there and here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from ..distributed import World
 from ..losses import WeightedLoss, gradient_penalty, known_targets, visible
 from ..preset import Stage
 from .adversary import Adversary
-from .objective import Loss, Objective, Output
+from .objective import Loss, Objective, Output, Rate
 
 
 def syndiff(stage: Stage) -> Objective:
@@ -52,7 +51,7 @@ class AdversarialDiffusion(Objective):
         self.adversary = adversary
         self.penalty, self.every = penalty, every
 
-    def prepare(self, device: torch.device, world: World, rate: Callable[[int], float]) -> None:
+    def prepare(self, device: torch.device, world: World, rate: Rate) -> None:
         """Move to the device and join the other processes."""
         self.adversary.prepare(device, world, rate)
 

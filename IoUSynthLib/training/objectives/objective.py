@@ -11,6 +11,8 @@ from ..data import Batch
 from ..distributed import World
 
 Loss = Callable[[torch.Tensor, Batch], dict[str, torch.Tensor]]
+#: Factor of a learning rate at a step, for its peak (:meth:`..recipe.Schedule.factor`).
+Rate = Callable[[int, float], float]
 #: What the networks gave for a batch, by name; "prediction" is among it.
 Output = dict[str, torch.Tensor]
 
@@ -27,8 +29,8 @@ class Objective:
     def __init__(self, loss: Loss) -> None:
         self.loss = loss
 
-    def prepare(self, device: torch.device, world: World, rate: Callable[[int], float]) -> None:
-        """Move to the device and join the other processes; ``rate`` is the factor of the learning rates at a step."""
+    def prepare(self, device: torch.device, world: World, rate: Rate) -> None:
+        """Move to the device and join the other processes; ``rate`` is the factor of the learning rates."""
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """What is trained with the generator, by its optimizer, and thrown away in the end."""
