@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..cases.case import Case, target_image
-from ..constants import LABELS
+from ..constants import LABELS, OUTSIDE
 from ..preprocessing import INTENSITY_RANGE
 from .fidelity import confidence_interval, dice, score
 
@@ -25,25 +25,28 @@ def predicted_image(intensities: np.ndarray) -> np.ndarray:
     return np.where(intensities > 0, intensities * (2 / INTENSITY_RANGE) - 1, np.nan)
 
 
-def fidelity_scores(case: Case, name: str, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
+def fidelity_scores(
+    case: Case, name: str, predictions: Mapping[str, np.ndarray], *, region: str = "fan"
+) -> dict[str, float]:
     """Scores of predictions of the MRI ``name``, as ``name/method/metric``.
 
     Parameters
     ----------
     case
-        The true case; only its fan counts.
+        The true case.
     name
         "T2w" or "FLAIR".
     predictions
         By method, on the case's grid, in [-1, 1]; NaN where there is no data, which is scored as -1.
+    region
+        "fan" or "crop"; see :func:`.fidelity.score`. On the crop, no data outside the fan is an error as any other.
     """
-    fan = case.fan.array > 0
-    target = np.where(fan, target_image(case, name), -1)
-    scores = {}
-    for method, prediction in predictions.items():
-        inside = np.where(fan, np.nan_to_num(prediction, nan=-1), -1)
-        scores |= {f"{name}/{method}/{metric}": value for metric, value in score(inside, target, fan).items()}
-    return scores
+    fan, target = case.fan.array > 0, target_image(case, name)
+    return {
+        f"{name}/{method}/{metric}": value
+        for method, prediction in predictions.items()
+        for metric, value in score(np.nan_to_num(prediction, nan=OUTSIDE), target, fan, region=region).items()
+    }
 
 
 def overlap_scores(case: Case, labels: Mapping[str, np.ndarray]) -> dict[str, float]:
