@@ -17,13 +17,12 @@ from skimage.metrics import structural_similarity
 
 from ..constants import OUTSIDE
 from . import perceptual
+from .protocol import REGIONS
 
 #: Intensity in [0, 1] above which a voxel of the target is foreground.
 FOREGROUND = 0.025
 #: Smallest fraction of foreground in a slice that counts.
 SLICE_FRACTION = 0.01
-#: Where images are compared: inside the fan, all else being blanked, or on all of the crop as published.
-REGIONS = ("fan", "crop")
 FEWEST_VOXELS = 100
 _HIGHEST_PSNR = 50.0
 _WINDOW, _GAUSSIAN_WINDOW = 7, 11
@@ -41,7 +40,8 @@ def score(
     fan
         (z, y, x) bool: adds SSIM inside the fan, which a constant background cannot inflate.
     region
-        One of :data:`REGIONS`. "fan" blanks both images outside ``fan``, where one is given; "crop" blanks nothing.
+        One of :data:`.protocol.REGIONS`. "fan" blanks both images outside ``fan``, where one is given; "crop" blanks
+        nothing.
 
     Returns
     -------

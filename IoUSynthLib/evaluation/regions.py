@@ -16,12 +16,11 @@ from skimage.transform import resize
 
 from . import perceptual
 from .fidelity import FEWEST_VOXELS, voxel_errors
+from .protocol import OUTSIDES
 from .surface import structure_masks
 
 #: Margins in mm that the structures are scored with.
 MARGINS_MM = (0, 5)
-#: What becomes of the crop outside the region: set to 0 as published, or left, SSIM being that of the region's voxels.
-OUTSIDES = ("zero", "masked")
 _FEWEST_PIXELS = 50
 _PADDING, _SMALLEST_SIDE = 2, 11
 _WINDOW = 7
@@ -63,7 +62,7 @@ def region_score(
     region
         (z, y, x) bool.
     outside
-        One of :data:`OUTSIDES`.
+        One of :data:`.protocol.OUTSIDES`.
 
     Returns
     -------

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from scipy import stats
 
+#: Number of values from which on an interval of their mean is given.
+FEWEST_FOR_INTERVAL = 3
 #: Fewest pairs that are tested.
 FEWEST_PAIRS = 5
 #: Score of the real MRI above which the ratio of a synthetic one to it is taken.

@@ -100,7 +100,7 @@ def test_two_cases_by_heart(cohort, tmp_path, monkeypatch, capsys):
     assert "| no |" in capsys.readouterr().out
     (row,) = json.loads((tmp_path / "short" / "overfit.json").read_text())["families"]
     assert row["T2w monotone map"] < 0.01 < row["T2w"]
-    poor = Baselines(0.0, np.full(200, 5.0))
+    poor = Baselines(0.0, np.full(200, 5.0), np.linspace(0, 1, 201))
     monkeypatch.setattr(overfit, "fit_baselines", lambda folders: {"T2w": poor, "FLAIR": poor})
     assert main([*arguments, str(tmp_path / "short")]) == 0
     assert "| yes |" in (tmp_path / "short" / "overfit.md").read_text()
