@@ -141,7 +141,7 @@ def _gaps(case: Case, files: Mapping[str, Path]) -> list[str]:
     """What a case and its predictions lack, and whether its MRI may lie elsewhere."""
     registration = case.parameters.get("registration") or {}
     gaps = {
-        "Nobody has outlined tumour and cavity, no Dice": (case.labels.array == UNLABELLED).any(),
+        "Nobody has outlined tumour and cavity, which are not scored": (case.labels.array == UNLABELLED).any(),
         "No segmentation is predicted, no Dice": SEGMENTATION not in files,
         "The registration is doubtful, the MRI may lie elsewhere": registration.get("warnings"),
     }

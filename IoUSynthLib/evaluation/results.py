@@ -63,7 +63,7 @@ def _is_nan(value: str | float) -> bool:
 def _table(evaluation: Mapping[str, Any], phases: Mapping[str, Sequence[Row]]) -> str:
     """Tables of each phase, and of all cases where there is more than one."""
     rows, missing = evaluation["cases"], evaluation["not_predicted"]
-    lines = [_heading(rows, evaluation["simulated"]), *_what_counts(evaluation["protocol"], evaluation["simulated"])]
+    lines = [_heading(rows, evaluation["simulated"]), *_what_counts(evaluation)]
     if missing:
         lines.append(missing_cases(missing, len(rows) + len(missing)))
     splits = sorted({str(row["split"]) for row in rows} - {"test"})
@@ -79,7 +79,7 @@ def _table(evaluation: Mapping[str, Any], phases: Mapping[str, Sequence[Row]]) -
         groups.append(("all phases", rows, evaluation["summary"]))
     for phase, found, summary in groups:
         heading = f"## {phase.capitalize()}, {_numbers(found, evaluation['simulated'])}"
-        lines += ["", heading, *_tables(found, summary, evaluation["protocol"])]
+        lines += ["", heading, *_tables(found, summary)]
     return "\n".join(lines) + "\n"
 
 
@@ -102,16 +102,17 @@ def _patients(rows: Sequence[Row]) -> int:
     return len({row["head"] for row in rows})
 
 
-def _what_counts(protocol: Protocol, simulated: bool) -> list[str]:
+def _what_counts(evaluation: Mapping[str, Any]) -> list[str]:
+    protocol: Protocol = evaluation["protocol"]
     lines = ["SSIM over whole slices is inflated by the background; compare inside the fan."]
     if protocol.region == "crop":
         lines = ["The whole crop is scored, as published: no data outside the fan counts as an error."]
-    if protocol.roi:
+    if _has_regions(evaluation["summary"]):
         words = {"zero": "is 0 in both images, as published", "masked": "does not count for SSIM"}[protocol.roi]
         lines.append(f"In and around the lesion: what lies in a crop outside its region {words}.")
     if protocol.as_released:
         lines.append("HD95 and NSD as released: of all voxels, and without structures that were not found.")
-    if not simulated:
+    if not evaluation["simulated"]:
         lines.append(
             "MRI has no scale of its own: a model that learned another than that of these patients, such as from "
             "simulated MRI, errs by that, too. What is left after the best straight line: "
@@ -120,14 +121,18 @@ def _what_counts(protocol: Protocol, simulated: bool) -> list[str]:
     return lines
 
 
-def _tables(rows: Sequence[Row], summary: Summary, protocol: Protocol) -> list[str]:
+def _has_regions(summary: Summary) -> bool:
+    return any(" mm/" in name for name in summary)
+
+
+def _tables(rows: Sequence[Row], summary: Summary) -> list[str]:
     """The tables of some cases, as far as there is anything in them."""
     lines = []
     if any(name.endswith("/PSNR") for name in summary):
         lines += ["", fidelity_table(summary, (*METRICS, NMSE))]
         if not any(name.endswith("/LPIPS") for name in summary):
             lines.append("\nLPIPS is absent: its weights are not installed, or the slices are too small.")
-    if protocol.roi and any(" mm/" in name for name in summary):
+    if _has_regions(summary):
         lines += ["", region_table(summary)]
     if any(name.startswith(("Dice/", "false ml/")) for name in summary):
         lines += ["", structure_table(summary)]

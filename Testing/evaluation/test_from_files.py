@@ -222,7 +222,7 @@ def test_patients_are_scored_as_far_as_they_are_known(evaluate, tmp_path):
     assert table.startswith("Accuracy on real patients, 2 studies of 2 patients: ")
     assert "imulated data" not in table
     for line in (
-        f"Nobody has outlined tumour and cavity, no Dice: {NAMES[0]} (1 of 2).",
+        f"Nobody has outlined tumour and cavity, which are not scored: {NAMES[0]} (1 of 2).",
         f"T2w is predicted, but was not acquired: {NAMES[0]} (1 of 2).",
         f"The registration is doubtful, the MRI may lie elsewhere: {NAMES[0]} (1 of 2).",
         "## Before resection, 1 study of 1 patient", "## After resection, 1 study of 1 patient",
@@ -252,6 +252,7 @@ def test_without_outlines_and_segmentations_fidelity_is_left(cohort, predictions
     assert "| FLAIR | ioUS as it is |" in table
     assert "| structure |" not in table
     assert "| region |" not in table
+    assert "In and around" not in table
 
 
 @pytest.mark.usefixtures("_no_lpips")
