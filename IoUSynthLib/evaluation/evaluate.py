@@ -92,14 +92,14 @@ def _read(folder: Path, stated: str, simulated: bool) -> tuple[Case, Row]:
     try:
         case = read_case(folder)
         phase = phase_of(case.parameters, stated, folder.name)
-        return case, {"phase": phase, "lesion": _lesion(case)}
+        return case, {"phase": phase, "lesion": lesion_of(case)}
     except (OSError, ValueError, KeyError, TypeError) as error:
         remedy = "simulate" if simulated else "prepare"
         raise InputError(f"{folder}: is not a complete case ({error}); {remedy} the cohort again") from error
 
 
-def _lesion(case: Case) -> str:
-    """Kind of a simulated lesion; of a patient's what was outlined."""
+def lesion_of(case: Case) -> str:
+    """Kind of a simulated lesion; of a patient's what was outlined, "unknown" where nobody has."""
     if case.parameters.get("simulated", True):
         return str(case.parameters["lesion"]["kind"])
     if (case.labels.array == UNLABELLED).any():

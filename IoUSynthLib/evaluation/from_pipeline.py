@@ -1,4 +1,4 @@
-"""The pipeline on simulated cases, beside baselines and other segmenters, as a source of the evaluation.
+"""The pipeline on the cases of a cohort, beside baselines and other segmenters, as a source of the evaluation.
 
 This is where the tables of the shipped models' cards come from.
 """
@@ -48,10 +48,11 @@ class Comparator:
 
 
 def choose_cases(folders: Sequence[Path], count: int) -> list[Path]:
-    """The first ``count`` cases, half of them after a resection, as far as there are so many; in their order."""
+    """The first ``count`` cases, half of them after a resection as far as there are so many; in their order."""
     after = [folder for folder in folders if phase_of(read_parameters(folder), folder.name) == AFTER]
     before = [folder for folder in folders if folder not in after]
-    return sorted([*before[: count - count // 2], *after[: count // 2]])
+    chosen = after[: count // 2]
+    return sorted([*before[: count - len(chosen)], *chosen])
 
 
 def evaluate_pipeline(
