@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import rankdata
 
 from ..cases.case import read_case, target_image
 from ..constants import TARGETS
@@ -14,6 +15,8 @@ from ..preprocessing import normalize_ultrasound
 
 #: Name of the best of them.
 MONOTONE_MAP = "monotone map"
+#: Name of the one that needs no training.
+AS_IT_IS = "ioUS as it is"
 
 _BINS = 200
 
@@ -29,26 +32,39 @@ class Baselines:
     levels
         Best monotone map of the ultrasound: the target's intensity for ultrasound at the centre of each of equally
         wide bins of [-1, 1].
+    cumulative
+        Share of the target's voxels, all cases together, up to each of the edges of as many bins: the histogram that
+        the ultrasound's is matched to, as in the benchmark's released floors.
     """
 
     mean: float
     levels: np.ndarray
+    cumulative: np.ndarray
 
     def predictions(self, ultrasound: np.ndarray, fan: np.ndarray) -> dict[str, np.ndarray]:
         """The baselines' predictions for a normalised ultrasound in [-1, 1]; -1 outside the fan."""
-        mapped = self.levels[_bin(ultrasound)]
-        raw = {"ioUS as it is": ultrasound, "mean of training": np.full(fan.shape, self.mean), MONOTONE_MAP: mapped}
+        matched = np.zeros(fan.shape)
+        shares = rankdata(ultrasound[fan]) / max(1, fan.sum())
+        matched[fan] = np.interp(shares, self.cumulative, np.linspace(-1, 1, _BINS + 1))
+        raw = {
+            AS_IT_IS: ultrasound, "ioUS, histogram matched": matched, "mean of training": np.full(fan.shape, self.mean),
+            MONOTONE_MAP: self.levels[_bin(ultrasound)],
+        }  # fmt: skip
         return {name: np.where(fan, array, -1).astype(np.float32) for name, array in raw.items()}
 
 
 def fit_baselines(folders: Sequence[Path]) -> dict[str, Baselines]:
-    """Baselines of both targets, fitted on cases for training."""
+    """Baselines of the targets that there are, fitted on cases for training."""
     cases = [(case, case.fan.array > 0) for case in map(read_case, folders)]
 
     def pairs(target: str) -> list[tuple[np.ndarray, np.ndarray]]:
-        return [(normalize_ultrasound(c.images["ioUS"].array)[f], target_image(c, target)[f]) for c, f in cases]
+        return [
+            (normalize_ultrasound(c.images["ioUS"].array)[f], target_image(c, target)[f])
+            for c, f in cases if target in c.images
+        ]  # fmt: skip
 
-    return {target: fit(pairs(target)) for target in TARGETS}
+    found = {target: pairs(target) for target in TARGETS}
+    return {target: fit(pairs) for target, pairs in found.items() if pairs}
 
 
 def fit(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Baselines:
@@ -59,16 +75,18 @@ def fit(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Baselines:
     pairs
         Ultrasound and target intensities inside the fan, both in [-1, 1], one pair of vectors a case.
     """
-    counts, sums = np.zeros(_BINS), np.zeros(_BINS)
+    counts, sums, targets = np.zeros(_BINS), np.zeros(_BINS), np.zeros(_BINS)
     for ultrasound, target in pairs:
         index = _bin(ultrasound)
         counts += np.bincount(index, minlength=_BINS)
         sums += np.bincount(index, weights=target, minlength=_BINS)
+        targets += np.bincount(_bin(target), minlength=_BINS)
     means = sums / np.maximum(counts, 1)
     # Ultrasound and MR may be related either way: take the direction that explains more.
     rising, falling = isotonic(means, counts), -isotonic(-means, counts)
     best = min((rising, falling), key=lambda levels: float((counts * (levels - means) ** 2).sum()))
-    return Baselines(float(sums.sum() / max(counts.sum(), 1)), best)
+    total = max(counts.sum(), 1)
+    return Baselines(float(sums.sum() / total), best, np.append(0, np.cumsum(targets)) / total)
 
 
 def isotonic(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -84,5 +102,5 @@ def isotonic(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return isotonic_regression(values, weights=np.maximum(weights, 1e-9)).x
 
 
-def _bin(ultrasound: np.ndarray) -> np.ndarray:
-    return np.clip(((ultrasound + 1) / 2 * _BINS).astype(int), 0, _BINS - 1)
+def _bin(image: np.ndarray) -> np.ndarray:
+    return np.clip(((image + 1) / 2 * _BINS).astype(int), 0, _BINS - 1)

@@ -7,20 +7,38 @@ import sys
 from pathlib import Path
 
 from ..outputs.case_files import staging_folder
+from .protocol import OUTSIDES, REGIONS, Protocol
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.description = (
-        "Writes scores.csv (a row a case), summary.json and table.md with means and 95 % intervals, and prints the "
-        "table."
+        "Writes scores.csv (a row a case), summary.json and table.md with means, SD and 95 % intervals by phase and "
+        "structure, and prints the table."
     )
     parser.epilog = "To predict a cohort: iousynth synthesize COHORT -o PREDICTIONS"
     parser.add_argument(
         "predictions", type=Path, metavar="PREDICTIONS", help="folder with what synthesize wrote, named by case"
     )
-    parser.add_argument("--reference", required=True, type=Path, metavar="DIR", help="folder of a simulated cohort")
+    parser.add_argument(
+        "--reference", required=True, type=Path, metavar="DIR", help="folder of a cohort, simulated or prepared"
+    )
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the results")
+    parser.add_argument(
+        "--region", choices=REGIONS, default="fan",
+        help="where images are compared: inside the fan, or on the whole crop as the benchmark does; default: fan",
+    )
+    parser.add_argument(
+        "--roi", nargs="?", choices=OUTSIDES, const="zero",
+        help="score in and around the lesion, too; outside it crops are 0 in both images as published, or do not count",
+    )
+    parser.add_argument(
+        "--as-released", action="store_true", help="HD95 and NSD as the benchmark's released code has them"
+    )
+    parser.add_argument(
+        "--baselines", action="store_true",
+        help="score the ultrasound itself, its histogram matched, the mean of training and an empty outline, too",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -38,6 +56,10 @@ def run(options: argparse.Namespace) -> int:
         print(line, file=sys.stderr, flush=True)
 
     with staging_folder(options.output) as staging:
-        table = write_results(evaluate_files(options.predictions, options.reference, report), staging)
+        evaluation = evaluate_files(
+            options.predictions, options.reference, report, baselines=options.baselines,
+            protocol=Protocol(region=options.region, roi=options.roi, as_released=options.as_released),
+        )  # fmt: skip
+        table = write_results(evaluation, staging)
     print(table, end="")
     return 0

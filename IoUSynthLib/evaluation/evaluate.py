@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ..cases.case import Case, read_case
+from ..cases.case import UNLABELLED, Case, read_case
 from ..volume import InputError
-from .scores import Row, by_phase, fidelity_scores, overlap_scores, summarize
+from .phase import phase_of
+from .protocol import Protocol
+from .scores import STRUCTURES, Row, by_phase, fidelity_scores, overlap_scores, region_scores, summarize
+from .surface import structure_masks
 
 #: Receives a line about the progress.
 Report = Callable[[str], None]
@@ -28,7 +31,7 @@ class Predicted:
     Attributes
     ----------
     images
-        MRI in [-1, 1], NaN where there is no data, by contrast and method.
+        MRI in [-1, 1], NaN where there is no data, by contrast and method; of contrasts that the case has.
     labels
         0 background, 1 tumour, 2 cavity, by method.
     further
@@ -41,23 +44,33 @@ class Predicted:
 
 
 def evaluate(
-    cases: Mapping[Path, Row], predict: Callable[[Path, Case], Predicted], report: Report = print
+    cases: Mapping[Path, Row],
+    predict: Callable[[Path, Case], Predicted],
+    report: Report = print,
+    *,
+    simulated: bool = True,
+    protocol: Protocol | None = None,
 ) -> dict[str, Any]:
-    """Score what a source makes of the cases of a simulated cohort.
+    """Score what a source makes of the cases of a cohort.
 
     Parameters
     ----------
     cases
-        What the rows of the result begin with, by the folder of the case.
+        What the rows of the result begin with, by the folder of the case; ``phase`` is what the index says of it.
     predict
         The source.
     report
         Receives a line a case.
+    simulated
+        Whether the cases are, which the result says.
+    protocol
+        How they are scored.
 
     Returns
     -------
     dict
-        ``simulated``: True; ``cases``: name, lesion and scores of each; ``summary``: of every score.
+        ``simulated``; ``cases``: name, phase, lesion, which is unknown of patients whom nobody has outlined, and scores
+        of each; ``summary``: of every score.
 
     Raises
     ------
@@ -66,24 +79,38 @@ def evaluate(
     """
     rows: list[Row] = []
     for folder, about in cases.items():
-        case, lesion = _read(folder)
-        row = {"case": folder.name, **about, "lesion": lesion} | _scores(case, predict(folder, case))
+        case, known = _read(folder, str(about.get("phase", "")), simulated)
+        row = {"case": folder.name, **about, **known}
+        row |= _scores(case, predict(folder, case), protocol or Protocol())
         rows.append(row | by_phase(row))
         report(f"{folder.name}: scored ({len(rows)} of {len(cases)})")
-    return {"simulated": True, "cases": rows, "summary": summarize(rows)}
+    return {"simulated": simulated, "cases": rows, "summary": summarize(rows)}
 
 
-def _read(folder: Path) -> tuple[Case, str]:
-    """A case and the kind of its lesion."""
+def _read(folder: Path, stated: str, simulated: bool) -> tuple[Case, Row]:
+    """A case, and its phase and lesion."""
     try:
         case = read_case(folder)
-        return case, str(case.parameters["lesion"]["kind"])
+        phase = phase_of(case.parameters, stated, folder.name)
+        return case, {"phase": phase, "lesion": lesion_of(case)}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder}: is not a complete case ({error}); simulate the cohort again") from error
+        remedy = "simulate" if simulated else "prepare"
+        raise InputError(f"{folder}: is not a complete case ({error}); {remedy} the cohort again") from error
 
 
-def _scores(case: Case, predicted: Predicted) -> Row:
+def lesion_of(case: Case) -> str:
+    """Kind of a simulated lesion; of a patient's what was outlined, "unknown" where nobody has."""
+    if case.parameters.get("simulated", True):
+        return str(case.parameters["lesion"]["kind"])
+    if (case.labels.array == UNLABELLED).any():
+        return "unknown"
+    masks = structure_masks(case.labels.array)
+    return " and ".join(name for name in STRUCTURES if masks[name].any()) or "none"
+
+
+def _scores(case: Case, predicted: Predicted, protocol: Protocol) -> Row:
     scores: Row = {}
     for name, images in predicted.images.items():
-        scores |= fidelity_scores(case, name, images)
-    return scores | overlap_scores(case, predicted.labels) | predicted.further
+        scores |= fidelity_scores(case, name, images, region=protocol.region)
+        scores |= region_scores(case, name, images, protocol) if protocol.roi else {}
+    return scores | overlap_scores(case, predicted.labels, protocol) | predicted.further

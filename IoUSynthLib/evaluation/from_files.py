@@ -9,24 +9,34 @@ from typing import Any
 
 import numpy as np
 
-from ..cases.case import Case
+from ..cases.case import UNLABELLED, Case
 from ..cases.index import INDEX
-from ..constants import TARGETS
+from ..constants import OUTSIDE, TARGETS
 from ..files.volumes import read_volume
+from ..preprocessing import normalize_ultrasound
 from ..volume import InputError, Volume
+from .baselines import AS_IT_IS, Baselines, fit_baselines
 from .evaluate import Predicted, Report, evaluate
-from .results import missing_cases
+from .protocol import Protocol
+from .results import METHOD, missing_cases, name_some
 from .scores import predicted_image
 
-#: Name of the evaluated method in columns and tables.
-METHOD = "prediction"
 SEGMENTATION = "segmentation"
 
 # Geometry in a NIfTI header is rounded to float32.
 _GRID_TOLERANCE = 1e-3
+#: Cases for training that the baselines are fitted on.
+_BASELINE_CASES = 20
 
 
-def evaluate_files(predictions: Path, reference: Path, report: Report = print) -> dict[str, Any]:
+def evaluate_files(
+    predictions: Path,
+    reference: Path,
+    report: Report = print,
+    *,
+    protocol: Protocol | None = None,
+    baselines: bool = False,
+) -> dict[str, Any]:
     """Score the predictions of all cases of a cohort for which there are any.
 
     Parameters
@@ -36,22 +46,28 @@ def evaluate_files(predictions: Path, reference: Path, report: Report = print) -
         for each case, named after it, that holds ``ioUS_T2w.nii.gz`` and so on: what ``synthesize`` makes of
         ``<case>/ioUS.mha``. What a model does not predict may be missing, but of all cases.
     reference
-        Folder of a simulated cohort; see :mod:`IoUSynthLib.cases.index`.
+        Folder of a cohort, simulated or of patients; see :mod:`IoUSynthLib.cases.index`.
     report
         Receives a line a case.
+    protocol
+        How cases are scored.
+    baselines
+        Score the trivial baselines, too; those that learn do so from the cohort's cases for training that are not
+        scored themselves.
 
     Returns
     -------
     dict
-        As of :func:`.evaluate.evaluate`, with head and split of each case, and ``not_predicted``: names of the cohort's
-        cases that have no prediction.
+        As of :func:`.evaluate.evaluate`, with head and split of each case, the ``protocol``, ``not_predicted``: names
+        of the cohort's cases that have no prediction, and ``missing``: what could not be scored, and why, in words.
 
     Raises
     ------
     InputError
         A folder or file is missing or does not fit; one line with cause and remedy.
     """
-    entries = _index(reference)
+    protocol = protocol or Protocol()
+    simulated, entries = _index(reference)
     alone = len(entries) == 1
     files = {name: found for name in entries if (found := _files(predictions, name, alone))}
     if not files:
@@ -63,29 +79,74 @@ def evaluate_files(predictions: Path, reference: Path, report: Report = print) -
     missing = [name for name in entries if name not in files]
     if missing:
         report(missing_cases(missing, len(entries)))
-    cases = {reference / name: {key: entries[name][key] for key in ("head", "split")} for name in files}
-    evaluation = evaluate(cases, lambda folder, case: _read_predictions(files[folder.name], case), report)
-    return {**evaluation, "not_predicted": missing}
+    fitted = _fit(reference, {name: entries[name] for name in missing}) if baselines else None
+    keys = ("head", "split", "phase")
+    cases = {reference / name: {key: entries[name][key] for key in keys if key in entries[name]} for name in files}
+    gaps: dict[str, list[str]] = {}
+
+    def predict(folder: Path, case: Case) -> Predicted:
+        for gap in _gaps(case, files[folder.name]):
+            gaps.setdefault(gap, []).append(folder.name)
+        predicted = _read_predictions(files[folder.name], case)
+        return predicted if fitted is None else _beside(predicted, case, fitted)
+
+    evaluation = evaluate(cases, predict, report, simulated=simulated, protocol=protocol)
+    words = [f"{gap}: {name_some(names)} ({len(names)} of {len(cases)})." for gap, names in gaps.items()]
+    if fitted is not None and len(fitted) < len(TARGETS):
+        unfitted = " and ".join(target for target in TARGETS if target not in fitted)
+        words.append(f"No baselines that learn of {unfitted}: no case for training has it that is not scored here.")
+    return {**evaluation, "protocol": protocol, "not_predicted": missing, "missing": words}
 
 
-def _index(reference: Path) -> dict[str, dict[str, str]]:
-    """The cohort's cases by name."""
+def _index(reference: Path) -> tuple[bool, dict[str, dict[str, str]]]:
+    """Whether the cohort is simulated, and its cases by name."""
     file = reference / INDEX
     try:
         index = json.loads(file.read_text(encoding="utf-8"))
-        simulated, entries = index["simulated"], {entry["name"]: entry for entry in index["cases"]}
+        simulated, entries = index.get("simulated"), {entry["name"]: entry for entry in index["cases"]}
         complete = all({"head", "split"} <= set(entry) for entry in entries.values())
     except OSError as error:
         raise InputError(
-            f"{file}: cannot be read ({error.strerror}); give the folder of a cohort, made with `iousynth simulate`"
+            f"{file}: cannot be read ({error.strerror}); give the folder of a cohort, made with `iousynth simulate` or "
+            "`iousynth prepare`"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file}: is not the index of a cohort; simulate the cohort again") from error
-    if simulated is not True:
-        raise InputError(f"{file}: does not say that it is simulated, so its MRI's scale is unknown; simulate a cohort")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{file}: is not the index of a cohort; simulate or prepare the cohort again") from error
+    if not isinstance(simulated, bool):
+        raise InputError(f"{file}: does not say whether it is simulated; simulate or prepare the cohort again")
     if not entries or not complete:
-        raise InputError(f"{file}: lists no cases with name, head and split; simulate the cohort again")
-    return entries
+        raise InputError(f"{file}: lists no cases with name, head and split; simulate or prepare the cohort again")
+    return simulated, entries
+
+
+def _fit(reference: Path, entries: Mapping[str, Mapping[str, str]]) -> dict[str, Baselines]:
+    """Baselines that learn from the first of some cases that are for training, of the targets that these have."""
+    training = [reference / name for name, entry in entries.items() if entry["split"] == "train"]
+    return fit_baselines(training[:_BASELINE_CASES])
+
+
+def _beside(predicted: Predicted, case: Case, fitted: Mapping[str, Baselines]) -> Predicted:
+    """The prediction and, behind it, the baselines of the same contrasts; an empty outline beside an outline."""
+    fan, ultrasound = case.fan.array > 0, normalize_ultrasound(case.images["ioUS"].array)
+    raw = {AS_IT_IS: np.where(fan, ultrasound, OUTSIDE)}
+    images = {
+        target: {**methods, **(fitted[target].predictions(ultrasound, fan) if target in fitted else raw)}
+        for target, methods in predicted.images.items()
+    }
+    labels = {**predicted.labels, "nothing": np.zeros_like(case.labels.array)} if predicted.labels else {}
+    return Predicted(images, labels)
+
+
+def _gaps(case: Case, files: Mapping[str, Path]) -> list[str]:
+    """What a case and its predictions lack, and whether its MRI may lie elsewhere."""
+    registration = case.parameters.get("registration") or {}
+    gaps = {
+        "Nobody has outlined tumour and cavity, which are not scored": (case.labels.array == UNLABELLED).any(),
+        "No segmentation is predicted, no Dice": SEGMENTATION not in files,
+        "The registration is doubtful, the MRI may lie elsewhere": registration.get("warnings"),
+    }
+    gaps |= {f"{t} is predicted, but was not acquired": t in files and t not in case.images for t in TARGETS}
+    return [gap for gap, there in gaps.items() if there]
 
 
 def _files(predictions: Path, case: str, alone: bool) -> dict[str, Path]:
@@ -106,7 +167,8 @@ def _check_complete(files: Mapping[str, Mapping[str, Path]]) -> None:
 
 
 def _read_predictions(files: Mapping[str, Path], case: Case) -> Predicted:
-    arrays = {kind: _read_prediction(file, kind, case).array for kind, file in files.items()}
+    known = {kind: file for kind, file in files.items() if kind == SEGMENTATION or kind in case.images}
+    arrays = {kind: _read_prediction(file, kind, case).array for kind, file in known.items()}
     labels = {METHOD: arrays.pop(SEGMENTATION)} if SEGMENTATION in arrays else {}
     return Predicted({target: {METHOD: predicted_image(array)} for target, array in arrays.items()}, labels)
 

@@ -1,4 +1,4 @@
-"""The pipeline on simulated cases, beside baselines and other segmenters, as a source of the evaluation.
+"""The pipeline on the cases of a cohort, beside baselines and other segmenters, as a source of the evaluation.
 
 This is where the tables of the shipped models' cards come from.
 """
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..cases.case import Case, case_grid, read_parameters, target_image
-from ..cases.index import read_index
+from ..cases.index import describe_index, read_index
 from ..constants import TARGETS
 from ..models.bundle import DEFAULT_SEGMENTER, Bundle, load
 from ..pipeline import SynthesisResult, synthesize
@@ -24,6 +24,7 @@ from ..synthesis.outlines import labels_from_probabilities
 from ..synthesis.segmentation import decide, outline
 from .baselines import Baselines, fit_baselines
 from .evaluate import Predicted, Report, evaluate
+from .phase import AFTER, BEFORE, phase_of
 from .scores import STRUCTURES, predicted_image
 
 #: What is added to the name of a segmenter that knows whether the resection has begun.
@@ -47,14 +48,11 @@ class Comparator:
 
 
 def choose_cases(folders: Sequence[Path], count: int) -> list[Path]:
-    """The first ``count`` cases, half of them after a resection, as far as there are so many; in their order."""
-    after = [folder for folder in folders if not _before_resection(read_parameters(folder))]
+    """The first ``count`` cases, half of them after a resection as far as there are so many; in their order."""
+    after = [folder for folder in folders if phase_of(read_parameters(folder), folder.name) == AFTER]
     before = [folder for folder in folders if folder not in after]
-    return sorted([*before[: count - count // 2], *after[: count // 2]])
-
-
-def _before_resection(parameters: Mapping[str, Any]) -> bool:
-    return "cavity" not in parameters["lesion"]["kind"]
+    chosen = after[: count // 2]
+    return sorted([*before[: count - len(chosen)], *chosen])
 
 
 def evaluate_pipeline(
@@ -90,7 +88,8 @@ def evaluate_pipeline(
     folders = choose_cases(read_index(cohort, "test"), count)
     cases = {folder: {"head": read_parameters(folder)["head"]} for folder in folders}
     source = partial(_predict, model=model, baselines=baselines, comparators=comparators)
-    return evaluate(cases, lambda _folder, case: source(case), report)
+    simulated = describe_index(cohort).get("simulated", True)
+    return evaluate(cases, lambda _folder, case: source(case), report, simulated=simulated)
 
 
 def _predict(
@@ -110,8 +109,8 @@ def _images(
             "generator": predicted_image(result.images[name].array),
             **baselines[name].predictions(ultrasound, fan),
         }
-        for name in TARGETS
-    }
+        for name in TARGETS if name in baselines and name in case.images
+    }  # fmt: skip
 
 
 def segmentations(
@@ -129,7 +128,7 @@ def segmentations(
     found = replace(case, fan=result.valid)
     true = {target: target_image(case, target) for target in TARGETS}
     synthetic = {target: np.nan_to_num(predicted_image(result.images[target].array), nan=-1) for target in TARGETS}
-    before_resection = _before_resection(case.parameters)
+    before_resection = phase_of(case.parameters) == BEFORE
     labels = {"overlay": result.segmentation.array}
     expected = {"overlay": result.report["expected_dice"]}
     for name, comparator in {"overlay": Comparator(load(DEFAULT_SEGMENTER)), **comparators}.items():

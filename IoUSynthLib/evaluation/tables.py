@@ -1,4 +1,4 @@
-"""Markdown tables of an evaluation on simulated cases."""
+"""Markdown tables of an evaluation."""
 
 from __future__ import annotations
 
@@ -11,29 +11,38 @@ from scipy import stats
 from ..constants import TARGETS
 from ..outputs.markdown import markdown_table
 from ..synthesis.segmentation import DOUBTFUL_BELOW
+from .statistics import FEWEST_FOR_INTERVAL, holm, patient_interval, signed_rank
 
 if TYPE_CHECKING:  # scores needs scikit-image
     from .scores import Row, Summary
 
 _STRUCTURES = ("tumour", "tumour before resection", "residual tumour", "cavity")
-# Columns of the fidelity table: metric, heading, decimals.
-_METRICS = (
+#: Columns of the fidelity table: metric, heading, decimals.
+METRICS = (
     ("PSNR", "PSNR dB", 2), ("LPIPS", "LPIPS", 3), ("SSIM fan", "SSIM in the fan", 3), ("SSIM", "SSIM whole slice", 3),
     ("MAE", "MAE", 3),
 )  # fmt: skip
+NMSE = ("NMSE", "NMSE", 3)
+#: Those that methods are compared by.
+_COMPARED = METRICS[:3]
+#: What is outlined and, both together, the lesion; columns of their table: metric, decimals.
+_OUTLINED = ("tumour", "cavity", "lesion")
+_OUTLINE_METRICS = (("Dice", 3), ("NSD", 3), ("HD95", 1))
 
 
-def fidelity_table(summary: Summary) -> str:
-    """Generator and baselines, a row each and target; mean and 95 % interval, a dash where a metric is absent."""
-    rows = []
-    for key in summary:
-        target, method, *_ = key.split("/")
-        if target in TARGETS and (target, method) not in rows:
-            rows.append((target, method))
-    headings = ["target", "method", *(heading for _, heading, _ in _METRICS)]
-    return markdown_table(headings, [
-        [target, method, *(_cell(summary, f"{target}/{method}/{metric}", digits) for metric, _, digits in _METRICS)]
-        for target, method in rows
+def methods_of(summary: Summary) -> dict[tuple[str, str], None]:
+    """Pairs of a target and a method whose images were scored, in order."""
+    pairs = (tuple(key.split("/")[:2]) for key in summary)
+    return dict.fromkeys(pair for pair in pairs if pair[0] in TARGETS)
+
+
+def fidelity_table(summary: Summary, metrics: Sequence[tuple[str, str, int]] = METRICS) -> str:
+    """Generator and baselines, a row each and target; mean, SD where it is known and 95 % interval, a dash where a
+    metric is absent.
+    """
+    return markdown_table(["target", "method", *(heading for _, heading, _ in metrics)], [
+        [target, method, *(_cell(summary, f"{target}/{method}/{metric}", digits) for metric, _, digits in metrics)]
+        for target, method in methods_of(summary)
     ])
 
 
@@ -52,6 +61,73 @@ def overlap_table(summary: Summary) -> str:
             cells.append("-" if entry is None else f"{entry['median']:.2f} (n={entry['n']})")
         rows.append(cells)
     return markdown_table(headings, rows)
+
+
+def region_table(summary: Summary) -> str:
+    """Fidelity in and around the lesion: a row for each region, target and method."""
+    rows = list(dict.fromkeys(tuple(key.split("/")[:3]) for key in summary if " mm/" in key))
+    headings = ["region", "target", "method", "PSNR dB", "LPIPS", "SSIM", "MAE", "NMSE"]
+    columns = (("PSNR", 2), ("LPIPS", 3), ("SSIM", 3), ("MAE", 3), ("NMSE", 3))
+    return markdown_table(headings, [
+        [*row, *(_cell(summary, f"{'/'.join(row)}/{metric}", digits) for metric, digits in columns)] for row in rows
+    ])
+
+
+def structure_table(summary: Summary) -> str:
+    """How well each structure is outlined where it is there, and what is outlined where it is not."""
+    outlines = ("Dice/", "false ml/")
+    pairs = list(dict.fromkeys(tuple(key.split("/")[1:]) for key in summary if key.startswith(outlines)))
+    rows = []
+    for method, structure in (pair for name in _OUTLINED for pair in pairs if pair[1] == name):
+        missed, false = (summary.get(f"{metric}/{method}/{structure}") for metric in ("missed", "false ml"))
+        rows.append([
+            structure, method,
+            *(_cell(summary, f"{metric}/{method}/{structure}", digits) for metric, digits in _OUTLINE_METRICS),
+            "-" if missed is None else f"{round(missed['mean'] * missed['n'])} of {missed['n']}",
+            "-" if false is None else f"{false['median']:.2f} (n={false['n']})",
+        ])  # fmt: skip
+    headings = ["structure", "segmented from", "Dice", "NSD at 2 mm", "HD95 mm", "not found", "false, median ml"]
+    return markdown_table(headings, rows)
+
+
+def comparison_table(rows: Sequence[Row], summary: Summary, method: str) -> str:
+    """A method against each of the others: mean difference, its interval by drawing patients, Wilcoxon's test.
+
+    Parameters
+    ----------
+    rows
+        Scores of the cases.
+    summary
+        Of the same.
+    method
+        The one whose scores the others' are taken from.
+    """
+    patients, lines, p_values = [str(row["head"]) for row in rows], [], []
+    for target, other in methods_of(summary):
+        for metric, heading, digits in _COMPARED if other != method else ():
+            keys = (f"{target}/{name}/{metric}" for name in (method, other))
+            pairs = np.array([[row.get(key, np.nan) for row in rows] for key in keys])
+            if np.isfinite(pairs).all(0).any():
+                difference, count, p = _compared(pairs, patients, digits)
+                lines.append([target, other, heading, difference, count])
+                p_values.append(p)
+    headings = ["target", "against", "metric", "difference (95 % interval, patients)", "n", "Wilcoxon p", "Holm p"]
+    return markdown_table(headings, [
+        [*line, *("-" if np.isnan(p) else f"{p:.2g}" for p in pair)]
+        for line, *pair in zip(lines, p_values, holm(p_values), strict=True)
+    ])
+
+
+def _compared(pairs: np.ndarray, patients: Sequence[str], digits: int) -> tuple[str, int, float]:
+    """Difference of two methods with its interval, in words, the number of pairs, and p."""
+    test = signed_rank(*pairs)
+    finite = np.flatnonzero(np.isfinite(pairs).all(0))
+    difference, chosen = (pairs[0] - pairs[1])[finite], [patients[index] for index in finite]
+    text = f"{test['difference']:+.{digits}f}"
+    if len(set(chosen)) >= FEWEST_FOR_INTERVAL:
+        low, high = patient_interval(lambda studies: float(difference[studies].mean()), chosen)
+        text += f" ({low:+.{digits}f} to {high:+.{digits}f})"
+    return text, len(finite), test["p"]
 
 
 def trust_table(rows: Sequence[Row]) -> str:
@@ -89,4 +165,5 @@ def _cell(summary: Summary, key: str, digits: int) -> str:
     entry = summary[key]
     if "low" not in entry:
         return f"{entry['mean']:.{digits}f} (n={entry['n']})"
-    return f"{entry['mean']:.{digits}f} ({entry['low']:.{digits}f} to {entry['high']:.{digits}f})"
+    spread = f" ± {entry['sd']:.{digits}f}" if "sd" in entry else ""
+    return f"{entry['mean']:.{digits}f}{spread} ({entry['low']:.{digits}f} to {entry['high']:.{digits}f})"

@@ -1,8 +1,9 @@
-"""The benchmark's families side by side on simulated cases: each is trained for the same number of steps and scored.
+"""The benchmark's families side by side on a cohort: each is trained for the same number of steps and scored.
 
     python -m IoUSynthLib.experiments families --data DIR -o DIR [--families NAME...] [--regime 2D] [--steps N]
 
-Every family is trained for T2w and FLAIR on the cohort's training cases, exported, and run on its test cases. Beside
+Every family is trained for T2w and FLAIR on the cohort's training cases, simulated or of patients, exported, and run on
+its test cases; a contrast that a patient lacks is not scored. Beside
 LPIPS, PSNR, SSIM and MAE of all and of the trivial baselines stand the numbers of parameters, the minutes of training
 and the seconds a volume takes. Written are ``comparison.md``, ``comparison.json`` and ``comparison.png``; what a family
 has finished is kept when the command is repeated.
@@ -19,12 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from ..cases.case import read_case, read_parameters, target_image
+from ..cases.case import Case, read_case, target_image
 from ..cases.index import read_index
 from ..commands import positive
-from ..constants import TARGETS
+from ..constants import OUTSIDE, TARGETS
 from ..evaluation.baselines import Baselines, fit_baselines
+from ..evaluation.evaluate import lesion_of
 from ..evaluation.from_pipeline import choose_cases
+from ..evaluation.phase import phase_of
 from ..evaluation.scores import Row, fidelity_scores, summarize
 from ..evaluation.tables import fidelity_table
 from ..models.bundle import Bundle, load
@@ -50,7 +53,7 @@ def compare(trial: Trial, count: int = 12) -> str:
     Parameters
     ----------
     trial
-        What is compared, on a cohort with training, validation and test cases.
+        What is compared, on a cohort with training, validation and test cases, simulated or prepared.
     count
         Number of test cases, half of them after a resection.
 
@@ -124,17 +127,18 @@ def _predict(bundle: Bundle, folder: Path, output: Path, *, device: str) -> tupl
 def _score(preset: Preset, folder: Path, images: Mapping[str, np.ndarray]) -> dict[str, float]:
     """The scores of both contrasts."""
     case, scores = read_case(folder), {}
-    for name, image in images.items():
-        scores |= fidelity_scores(case, name, {preset.last.family: image})
+    for name in (name for name in images if name in case.images):
+        scores |= fidelity_scores(case, name, {preset.last.family: images[name]})
     return scores
 
 
 def _row(folder: Path, baselines: dict[str, Baselines], found: Sequence[dict[str, dict[str, float]]]) -> Row:
     """All scores of a case, those of the baselines first."""
-    case, parameters = read_case(folder), read_parameters(folder)
-    row: Row = {"case": folder.name, "head": parameters["head"], "lesion": parameters["lesion"]["kind"]}
+    case = read_case(folder)
+    about = {"phase": phase_of(case.parameters, folder.name), "lesion": lesion_of(case)}
+    row: Row = {"case": folder.name, "head": case.parameters["head"], **about}
     ultrasound, fan = normalize_ultrasound(case.images["ioUS"].array), case.fan.array > 0
-    for name in TARGETS:
+    for name in (name for name in baselines if name in case.images):
         row |= fidelity_scores(case, name, baselines[name].predictions(ultrasound, fan))
     for cases in found:
         row |= cases[folder.name]
@@ -146,8 +150,9 @@ def _text(trial: Trial, content: Mapping[str, Any]) -> str:
         [family, f"{about['parameters']:,}", f"{about['minutes']:.0f}", f"{about['seconds']:.1f}"]
         for family, about in content["families"].items()
     ]
+    cases = "Simulated: {} cases of heads" if trial.simulated else "Real patients: {} studies of patients"
     lines = [
-        f"Simulated: {len(content['cases'])} cases of heads that training never saw; {trial.regime}, "
+        f"{cases.format(len(content['cases']))} that training never saw; {trial.regime}, "
         f"{trial.size}, {trial.steps} steps each. Mean and 95 % interval.",
         "",
         fidelity_table(content["summary"]),
@@ -158,9 +163,10 @@ def _text(trial: Trial, content: Mapping[str, Any]) -> str:
 
 
 def _picture(trial: Trial, tested: Sequence[Path]) -> np.ndarray:
-    """The middle slice of a few test cases: ultrasound, every family's T2w, and the true one."""
+    """The middle slice of a few test cases: ultrasound, every family's T2w, and the true one; FLAIR if none has T2w."""
     chosen = tested[:: max(1, len(tested) // _PICTURED)][:_PICTURED]
     cases = [read_case(folder) for folder in chosen]
+    name = next(target for target in TARGETS if any(target in case.images for case in cases))
     middles = [int(np.median(np.argwhere(case.fan.array > 0)[:, 0])) for case in cases]
 
     def column(title: str, volumes: Sequence[np.ndarray]) -> tuple[str, np.ndarray]:
@@ -168,11 +174,16 @@ def _picture(trial: Trial, tested: Sequence[Path]) -> np.ndarray:
 
     columns = [column("ioUS", [normalize_ultrasound(case.images["ioUS"].array) for case in cases])]
     for preset in trial.presets:
-        images = [np.load(trial.output / preset.name / f"{folder.name}.npz")["T2w"] for folder in chosen]
+        images = [np.load(trial.output / preset.name / f"{folder.name}.npz")[name] for folder in chosen]
         columns.append(column(preset.last.family, images))
-    columns.append(column("T2w true", [target_image(case, "T2w") for case in cases]))
+    columns.append(column(f"{name} true", [_acquired(case, name) for case in cases]))
     fans = np.stack([case.fan.array[z] > 0 for case, z in zip(cases, middles, strict=True)])
     return draw_grid(columns, fans)
+
+
+def _acquired(case: Case, name: str) -> np.ndarray:
+    """The true MRI, or black where there is none."""
+    return target_image(case, name) if name in case.images else np.full(case.fan.array.shape, OUTSIDE)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

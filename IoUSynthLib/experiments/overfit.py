@@ -2,11 +2,11 @@
 
     python -m IoUSynthLib.experiments overfit --data DIR -o DIR [--families NAME...] [--regime 2D] [--steps N]
 
-Takes the first two training cases of a simulated cohort, trains every family on both, predicts the same two cases
-through the exported bundle, and compares the mean absolute error inside the fan with that of the best monotone map from
-ultrasound to MRI, fitted on the same two cases (:mod:`..evaluation.baselines`). It shows that a family's networks,
-losses and inference fit together, and nothing of how it does on a new case. Written are ``overfit.md`` and
-``overfit.json``; trainings go on where they stopped when the command is repeated.
+Takes the first two training cases of a cohort that have T2w and FLAIR, trains every family on both, predicts the same
+two cases through the exported bundle, and compares the mean absolute error inside the fan with that of the best
+monotone map from ultrasound to MRI, fitted on the same two cases (:mod:`..evaluation.baselines`). It shows that a
+family's networks, losses and inference fit together, and nothing of how it does on a new case. Written are
+``overfit.md`` and ``overfit.json``; trainings go on where they stopped when the command is repeated.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from ..cases.case import read_case, target_image
-from ..cases.index import INDEX, read_index, write_index
+from ..cases.case import read_case, read_parameters, target_image
+from ..cases.index import INDEX, describe_index, read_index, write_index
 from ..constants import TARGETS
 from ..evaluation.baselines import MONOTONE_MAP, Baselines, fit_baselines
 from ..models.bundle import load
@@ -64,19 +64,26 @@ def overfit(trial: Trial) -> tuple[str, bool]:
 def _choose(cohort: Path, folder: Path) -> Path:
     """A cohort of two cases, which are for training and for validation alike."""
     try:
-        cases = read_index(cohort, "train")[:CASES]
+        cases = [case for case in read_index(cohort, "train") if _has_both(case)][:CASES]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{cohort / INDEX}: cannot be read ({error!r}); make a cohort with iousynth simulate"
         ) from error
     if len(cases) < CASES:
-        raise InputError(f"{cohort}: has fewer than {CASES} cases for training; make a cohort with more heads")
+        raise InputError(
+            f"{cohort}: has fewer than {CASES} cases for training with T2w and FLAIR; make a cohort with more heads"
+        )
     for case in cases:
         if not (folder / case.name).exists():
             shutil.copytree(case, folder / case.name)
     entries = [{"name": case.name, "split": split} for case in cases for split in ("train", "validation")]
-    write_index(folder, entries)
+    write_index(folder, entries, simulated=describe_index(cohort).get("simulated", True))
     return folder
+
+
+def _has_both(folder: Path) -> bool:
+    """Whether a case has both contrasts, of which a patient may lack one."""
+    return set(TARGETS) <= set(read_parameters(folder).get("targets", TARGETS))
 
 
 def _learn(
@@ -108,7 +115,8 @@ def _table(trial: Trial, rows: Sequence[Mapping[str, Any]]) -> str:
         pairs = [f"{row[name]:.4f} / {row[f'{name} {MONOTONE_MAP}']:.4f}" for name in TARGETS]
         cells.append([row["family"], *pairs, "yes" if row["beats the map"] else "no", row["seconds"]])
     heading = (
-        f"Two simulated cases learned by heart: {trial.regime}, {trial.size}, {trial.steps} steps each. "
+        f"Two {'simulated' if trial.simulated else 'real'} cases learned by heart: {trial.regime}, {trial.size}, "
+        f"{trial.steps} steps each. "
         f"Mean absolute error inside the fan, intensities in [0, 1], of the network / of the best {MONOTONE_MAP}."
     )
     table = markdown_table(["family", "T2w", "FLAIR", "both beaten", "seconds"], cells)

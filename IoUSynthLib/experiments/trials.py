@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ..cases.index import describe_index
 from ..commands import positive
 from ..constants import TARGETS
 from ..generators import FAMILIES, REGIMES, get_family
@@ -32,7 +33,7 @@ class Trial:
     Attributes
     ----------
     cohort
-        Folder of a simulated cohort.
+        Folder of a cohort, simulated or prepared.
     output
         Folder of all that is made; runs in it go on where they stopped.
     steps
@@ -72,6 +73,11 @@ class Trial:
         return [preset.shortened(self.steps) if self.published else reduced(preset, self.steps) for preset in chosen]
 
     @property
+    def simulated(self) -> bool:
+        """Whether the cohort is."""
+        return describe_index(self.cohort).get("simulated", True)
+
+    @property
     def size(self) -> str:
         """Of the networks, in words for a table's heading."""
         return "published sizes" if self.published else "narrow networks (a quarter to a third of the published widths)"
@@ -93,7 +99,7 @@ class Trial:
 
     def write(self, name: str, found: Mapping[str, Any], text: str) -> None:
         """Write what was found as JSON and as a text, each under the trial's name."""
-        setting = {"simulated": True, "regime": self.regime, "steps": self.steps, "published": self.published}
+        setting = {"simulated": self.simulated, "regime": self.regime, "steps": self.steps, "published": self.published}
         (self.output / f"{name}.json").write_text(json.dumps({**setting, **found}, indent=1) + "\n", encoding="utf-8")
         (self.output / f"{name}.md").write_text(text, encoding="utf-8")
 
@@ -108,7 +114,7 @@ def reduced(preset: Preset, steps: int) -> Preset:
 
 def add_trial_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
     """Add the common options, ``steps`` being the default length."""
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of a simulated cohort")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of a cohort")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--families", nargs="+", choices=BENCHMARK, default=BENCHMARK, help="default: all")
     parser.add_argument("--regime", choices=REGIMES, default="2D")

@@ -3,14 +3,16 @@
 import csv
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from IoUSynthLib import cli
-from IoUSynthLib.cases.case import Case, read_case, target_image, write_case
-from IoUSynthLib.evaluation import perceptual
+from IoUSynthLib.cases.case import UNLABELLED, Case, read_case, target_image, write_case
+from IoUSynthLib.evaluation import perceptual, results
 from IoUSynthLib.evaluation.fidelity import confidence_interval, score
+from IoUSynthLib.evaluation.regions import region_score
 from IoUSynthLib.files.volumes import read_volume, write_volume
 from IoUSynthLib.preprocessing import to_intensity
 from IoUSynthLib.volume import Volume
@@ -82,9 +84,16 @@ def predictions(cohort, tmp_path):
 
 
 @pytest.fixture
+def _no_lpips(monkeypatch):
+    """As where its weights are missing, which is quicker."""
+    monkeypatch.setattr(perceptual, "load", lambda: None)
+
+
+@pytest.fixture
 def evaluate(cohort, predictions, tmp_path):
     """Runs the command; returns its exit code."""
-    return lambda: cli.main(["evaluate", str(predictions), "--reference", str(cohort), "-o", str(tmp_path / "out")])
+    arguments = ["evaluate", str(predictions), "--reference", str(cohort), "-o", str(tmp_path / "out")]
+    return lambda *options: cli.main([*arguments, *options])
 
 
 def test_known_errors(evaluate, tmp_path, capsys):
@@ -118,10 +127,19 @@ def test_means_and_intervals(evaluate, tmp_path):
     values = psnr(tmp_path)
     assert "low" not in content["summary"]["T2w/prediction/PSNR"], "of two cases it reached from -47 to 79 dB"
     table = (tmp_path / "out" / "table.md").read_text()
-    assert table.startswith("Accuracy on simulated data, 2 cases: mean (95 % Student-t interval, of 3 cases or more).")
+    assert table.startswith("Accuracy on simulated data, 2 cases: mean ± SD (95 % Student-t interval), both of 3 or ")
     assert f"| T2w | prediction | {values.mean():.2f} (n=2) |" in table
-    assert "| prediction | 0.667 (n=2) | 0.667 (n=1) | 0.667 (n=1) | 0.000 (n=1) |" in table
+    before, after, both = table.split("\n## ")[1:]
+    for phase, title, value in ((before, "Before", values[0]), (after, "After", values[1])):
+        assert phase.startswith(f"{title} resection, 1 case\n")
+        assert f"| T2w | prediction | {value:.2f} (n=1) |" in phase
+        assert "| tumour | prediction | 0.667 (n=1) |" in phase
+    assert both.startswith("All phases, 2 cases\n")
+    assert "| cavity | prediction | - | - | - | - | 0.00 (n=1) |" in before
+    assert "| cavity | prediction | 0.000 (n=1) | 0.000 (n=1) | - | 1 of 1 | - |" in after
+    assert content["phases"]["after resection"]["Dice/prediction/cavity"]["mean"] == 0
     assert "held out" not in table
+    assert "| region |" not in table
 
 
 def psnr(tmp_path):
@@ -177,7 +195,103 @@ def test_heads_of_training_are_pointed_out(cohort, predictions, evaluate, tmp_pa
     assert "no prediction" not in table
     values = psnr(tmp_path)
     low, high = confidence_interval(values)
-    assert f"| T2w | prediction | {values.mean():.2f} ({low:.2f} to {high:.2f}) |" in table
+    assert f"| T2w | prediction | {values.mean():.2f} ± {values.std(ddof=1):.2f} ({low:.2f} to {high:.2f}) |" in table
+
+
+@pytest.fixture
+def patients(case, cohort, predictions):
+    """The cohort as one of two patients: the first without T2w and not outlined, the second after a resection."""
+    index(lambda content: content.update(simulated=False))(cohort, predictions)
+    index(lambda content: content["cases"][1].update(head="P2", phase="after resection"))(cohort, predictions)
+    about = {
+        "simulated": False, "targets": ["FLAIR"], "source": {"ultrasound": "P1/P1-US-before.nii"},
+        "registration": {"warnings": ["hardly any structure"]},
+    }  # fmt: skip
+    first = case(0)
+    labels = first.labels.with_array(np.full_like(first.labels.array, UNLABELLED))
+    images = {name: first.images[name] for name in ("ioUS", "FLAIR")}
+    write_case(replace(first, images=images, labels=labels, parameters=about), cohort / NAMES[0])
+    write_case(replace(case(1), parameters={"simulated": False, "registration": None}), cohort / NAMES[1])
+    return cohort
+
+
+@pytest.mark.usefixtures("patients", "_no_lpips")
+def test_patients_are_scored_as_far_as_they_are_known(evaluate, tmp_path):
+    assert evaluate() == 0
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert table.startswith("Accuracy on real patients, 2 studies of 2 patients: ")
+    assert "imulated data" not in table
+    for line in (
+        f"Nobody has outlined tumour and cavity, which are not scored: {NAMES[0]} (1 of 2).",
+        f"T2w is predicted, but was not acquired: {NAMES[0]} (1 of 2).",
+        f"The registration is doubtful, the MRI may lie elsewhere: {NAMES[0]} (1 of 2).",
+        "## Before resection, 1 study of 1 patient", "## After resection, 1 study of 1 patient",
+    ):  # fmt: skip
+        assert line in table.splitlines()
+    with (tmp_path / "out" / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["head"], row["phase"], row["lesion"]) for row in rows] == [
+        ("h", "before resection", "unknown"), ("P2", "after resection", "tumour and cavity"),
+    ]  # fmt: skip
+    assert (rows[0]["T2w/prediction/PSNR"], rows[0]["Dice/prediction/tumour"]) == ("", "")
+    assert float(rows[0]["FLAIR/prediction/MAE"]) == pytest.approx(0.05, abs=1e-4)
+    assert float(rows[1]["Dice/prediction/residual tumour"]) == pytest.approx(2 / 3)
+    content = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (content["simulated"], content["cases"], content["patients"]) == (False, 2, 2)
+
+
+@pytest.mark.usefixtures("patients", "_no_lpips")
+def test_without_outlines_and_segmentations_fidelity_is_left(cohort, predictions, evaluate, tmp_path):
+    index(lambda content: content.update(cases=content["cases"][:1]))(cohort, predictions)
+    index(lambda content: content["cases"][0].update(split="train"))(cohort, predictions)  # its answer is not learned
+    (predictions / NAMES[0] / "ioUS_segmentation.nii.gz").unlink()
+    assert evaluate("--baselines", "--roi") == 0
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "No segmentation is predicted, no Dice:" in table
+    assert "No baselines that learn of T2w and FLAIR: no case for training has it that is not scored here." in table
+    assert "| FLAIR | ioUS as it is |" in table
+    assert "| structure |" not in table
+    assert "| region |" not in table
+    assert "In and around" not in table
+
+
+@pytest.mark.usefixtures("_no_lpips")
+def test_baselines_stand_beside(evaluate, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "FEWEST_PAIRS", 2)
+    assert evaluate("--baselines") == 0
+    table = (tmp_path / "out" / "table.md").read_text()
+    for method in ("ioUS as it is", "ioUS, histogram matched", "mean of training", "monotone map"):
+        assert f"| FLAIR | {method} |" in table
+    assert "| tumour | nothing | 0.000 (n=2) | 0.000 (n=2) | - | 2 of 2 | - |" in table
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())["summary"]
+    # T2w is the ultrasound but for its scale, FLAIR the reverse of it: a map may fall, a matched histogram cannot.
+    assert summary["T2w/ioUS, histogram matched/MAE"]["mean"] < 0.01 < summary["T2w/ioUS as it is/MAE"]["mean"]
+    assert summary["FLAIR/monotone map/MAE"]["mean"] < 0.01 < summary["FLAIR/ioUS, histogram matched/MAE"]["mean"]
+    both = table.partition("## All phases")[2]
+    assert "| FLAIR | ioUS as it is | PSNR dB | +" in both
+    assert "less each baseline" not in table.partition("## All phases")[0], "a single case is not compared"
+
+
+@pytest.mark.usefixtures("_no_lpips")
+def test_the_crop_and_the_regions_are_scored_where_they_are_asked_for(cohort, predictions, evaluate, tmp_path):
+    case = read_case(cohort / NAMES[1])
+    written = read_volume(predictions / f"{NAMES[1]}_T2w.nii.gz").array
+    prediction = np.where(written > 0, written / 500 - 1, -1)
+    target = target_image(case, "T2w")
+    assert evaluate("--region", "crop", "--roi", "masked") == 0
+    with (tmp_path / "out" / "scores.csv").open(newline="") as file:
+        row = list(csv.DictReader(file))[1]
+    expected = score(prediction, target, region="crop")
+    assert float(row["T2w/prediction/SSIM"]) == pytest.approx(expected["SSIM"], abs=1e-5)
+    expected = region_score(prediction, target, case.labels.array == 2, outside="masked")
+    for metric in ("SSIM", "PSNR", "NMSE"):
+        assert float(row[f"cavity 0 mm/T2w/prediction/{metric}"]) == pytest.approx(expected[metric], abs=1e-5)
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "The whole crop is scored, as published" in table
+    assert "| lesion 5 mm | FLAIR | prediction |" in table
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["protocol"] == {
+        "region": "crop", "roi": "masked", "as_released": False,
+    }  # fmt: skip
 
 
 def index(change):
@@ -213,7 +327,7 @@ def shifted(volume):
     [
         (lambda c, p: (c / "dataset.json").unlink(), "dataset.json: cannot be read .* give the folder of a cohort"),
         (lambda c, p: (c / "dataset.json").write_text("{"), "dataset.json: is not the index of a cohort; simulate"),
-        (index(lambda content: content.update(simulated=False)), "does not say that it is simulated"),
+        (index(lambda content: content.pop("simulated")), "does not say whether it is simulated; simulate or prepare"),
         (index(lambda content: content.update(cases=[])), "lists no cases"),
         (index(lambda content: [entry.pop("head") for entry in content["cases"]]), "lists no cases with name, head"),
         (index(lambda content: content.update(cases=content["cases"][2:])), "predictions: holds no prediction of"),

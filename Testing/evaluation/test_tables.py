@@ -1,7 +1,14 @@
 """What stands in the tables of a summary."""
 
 from IoUSynthLib.evaluation.scores import summarize
-from IoUSynthLib.evaluation.tables import fidelity_table, overlap_table, trust_table
+from IoUSynthLib.evaluation.tables import (
+    comparison_table,
+    fidelity_table,
+    overlap_table,
+    region_table,
+    structure_table,
+    trust_table,
+)
 
 
 def test_tables_hold_the_summary():
@@ -16,8 +23,39 @@ def test_tables_hold_the_summary():
     summary = summarize(rows)
     assert summary["T2w/generator/PSNR"]["mean"] == 16.0
     assert summary["Dice/overlay/tumour"]["n"] == 2
-    assert "| T2w | generator | 16.00 (13.52 to 18.48) | - | 0.400 (0.400 to 0.400) |" in fidelity_table(summary)
+    cells = "16.00 ± 1.00 (13.52 to 18.48) | - | 0.400 ± 0.000 (0.400 to 0.400)"
+    assert f"| T2w | generator | {cells} |" in fidelity_table(summary)
     assert "| overlay | 0.600 (n=2) | - | - | - | 1.00 (n=3) | - |" in overlap_table(summary)
+
+
+def test_structures_and_regions():
+    rows = [
+        {
+            "Dice/a/tumour": value, "NSD/a/tumour": value, "HD95/a/tumour": 4.0 if value else float("nan"),
+            "missed/a/tumour": float(not value), "false ml/a/cavity": 0.5, "Dice/a/lesion": 0.5,
+            "lesion 5 mm/T2w/a/PSNR": 12.0,
+        }
+        for value in (0.0, 0.6)
+    ]  # fmt: skip
+    assert structure_table(summarize(rows)).splitlines()[2:] == [
+        "| tumour | a | 0.300 (n=2) | 0.300 (n=2) | 4.0 (n=1) | 1 of 2 | - |",
+        "| cavity | a | - | - | - | - | 0.50 (n=2) |",
+        "| lesion | a | 0.500 (n=2) | - | - | - | - |",
+    ]
+    line = "| lesion 5 mm | T2w | a | 12.00 (n=2) | - | - | - | - |"
+    assert region_table(summarize(rows)).splitlines()[2:] == [line]
+
+
+def test_methods_are_compared_pair_by_pair():
+    """Six patients, better by 1 dB in each: 2 of 64 signs; the study that one of the methods lacks does not count."""
+    rows = [
+        {"head": f"P{n}", "T2w/prediction/PSNR": 15.0 + n, "T2w/floor/PSNR": 14.0 + n + 1e-3 * n} for n in range(6)
+    ]
+    rows.append({"head": "P9", "T2w/prediction/PSNR": 15.0})
+    line = comparison_table(rows, summarize(rows), "prediction").splitlines()[-1]
+    assert line.startswith("| T2w | floor | PSNR dB | +1.00 (+1.00 to +1.00) | 6 | 0.031 | 0.031 |")
+    few = comparison_table(rows[:2], summarize(rows[:2]), "prediction").splitlines()[-1]
+    assert few == "| T2w | floor | PSNR dB | +1.00 | 2 | - | - |"
 
 
 def test_a_single_case_has_no_interval():

@@ -1,6 +1,7 @@
 """Families side by side, and on two cases by heart, on tiny cases: tables, picture, going on, and bad input."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ import SimpleITK as sitk
 from support.toy_presets import toy
 from support.training import NoBoard
 
-from IoUSynthLib.cases.case import Case, write_case
+from IoUSynthLib.cases.case import UNLABELLED, Case, write_case
 from IoUSynthLib.evaluation.baselines import Baselines
 from IoUSynthLib.experiments import overfit, trials
 from IoUSynthLib.experiments.__main__ import main
+from IoUSynthLib.files.volumes import read_volume, write_volume
 from IoUSynthLib.training import preset, trainer
 from IoUSynthLib.volume import Volume
 
@@ -82,6 +84,30 @@ def test_a_family_is_scored_beside_the_baselines_and_kept(cohort, tmp_path, caps
     assert "is of another setting (2 steps of batches" in capsys.readouterr().err
 
 
+def test_patients_are_called_real_and_scored_as_far_as_they_go(cohort, tmp_path):
+    """Nobody has outlined them, and the last one lacks T2w."""
+    patients = tmp_path / "patients"
+    shutil.copytree(cohort, patients)
+    index = json.loads((patients / "dataset.json").read_text())
+    (patients / "dataset.json").write_text(json.dumps({**index, "simulated": False}))
+    for folder in patients.glob("case-*"):
+        targets = ["FLAIR"] if folder.name == "case-0004" else ["T2w", "FLAIR"]
+        about = {"simulated": False, "head": folder.name, "targets": targets}
+        (folder / "case.json").write_text(json.dumps(about))
+        labels = read_volume(folder / "labels.mha")
+        write_volume(folder / "labels.mha", labels.with_array(np.full_like(labels.array, UNLABELLED)))
+    (patients / "case-0004" / "T2w.mha").unlink()
+    assert run(patients, tmp_path / "out") == 0
+    text = (tmp_path / "out" / "comparison.md").read_text()
+    assert text.startswith("Real patients: 2 studies of patients that training never saw; 2D")
+    content = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert content["simulated"] is False
+    assert [row["lesion"] for row in content["cases"]] == ["unknown", "unknown"]
+    numbers = [content["summary"][f"{target}/pix2pix/PSNR"]["n"] for target in ("T2w", "FLAIR")]
+    assert numbers == [1, 2]
+    assert (tmp_path / "out" / "comparison.png").exists()
+
+
 def test_bad_input(tmp_path, capsys):
     assert run(tmp_path, tmp_path / "out") == 2
     assert "no cohort can be read" in capsys.readouterr().err
@@ -100,7 +126,7 @@ def test_two_cases_by_heart(cohort, tmp_path, monkeypatch, capsys):
     assert "| no |" in capsys.readouterr().out
     (row,) = json.loads((tmp_path / "short" / "overfit.json").read_text())["families"]
     assert row["T2w monotone map"] < 0.01 < row["T2w"]
-    poor = Baselines(0.0, np.full(200, 5.0))
+    poor = Baselines(0.0, np.full(200, 5.0), np.linspace(0, 1, 201))
     monkeypatch.setattr(overfit, "fit_baselines", lambda folders: {"T2w": poor, "FLAIR": poor})
     assert main([*arguments, str(tmp_path / "short")]) == 0
     assert "| yes |" in (tmp_path / "short" / "overfit.md").read_text()

@@ -1,0 +1,30 @@
+"""What is chosen of the scoring, without what scoring needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Where images are compared: inside the fan, all else being blanked, or on all of the crop as published.
+REGIONS = ("fan", "crop")
+#: What becomes of a crop round the lesion outside its region: set to 0 as published, or left, SSIM being that of the
+#: region's voxels.
+OUTSIDES = ("zero", "masked")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How cases are scored.
+
+    Attributes
+    ----------
+    region
+        One of :data:`REGIONS`, see :func:`.fidelity.score`.
+    roi
+        One of :data:`OUTSIDES`, see :func:`.regions.region_score`: score in and around the lesion, too; None does not.
+    as_released
+        HD95 and NSD as the benchmark's released code has them, see :mod:`.surface`.
+    """
+
+    region: str = "fan"
+    roi: str | None = None
+    as_released: bool = False
