@@ -10,8 +10,8 @@ from typing import Any
 from ..files.names import is_before_resection
 
 BEFORE, AFTER, UNKNOWN = "before resection", "after resection", "unknown phase"
-_BEFORE = re.compile(r"(?<![a-z])pre([ _-]?(op|resection))?(?![a-z])")
-#: ReMIND's last sweep, "USpreimri", is that before the intraoperative MRI.
+_BEFORE = re.compile(r"(?<![a-z])pre(?![ _-]?imri)([ _-]?(op|resection))?(?![a-z])")
+#: ReMIND's last sweep, "US_pre_imri", is that before the intraoperative MRI.
 _AFTER = re.compile(r"(?<![a-z])(post([ _-]?(op|resection))?|after)(?![a-z])|pre[ _-]?imri")
 
 

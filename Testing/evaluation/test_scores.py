@@ -23,6 +23,7 @@ def test_residual_tumour_is_told_from_tumour_before_resection():
     ("names", "phase"),
     [
         (("", "ReMIND-003-pre"), BEFORE), (("", "ReMIND-003-post"), AFTER), (("", "P1-US_preimri"), AFTER),
+        (("", "US_pre_imri"), AFTER), (("", "US_post_dura"), BEFORE),
         (("", "P1-postdura"), BEFORE), (("", "P1-preop"), BEFORE), (("", "prepared1"), UNKNOWN),
         (("after resection", "P1-pre"), AFTER),  # what the index states counts more than a name
         ((), UNKNOWN),
