@@ -25,12 +25,11 @@ from ..input_checks import check_input, check_ultrasound
 from ..pipeline import synthesize
 from ..progress import StagePrinter
 from ..volume import InputError, Volume
+from .displacements import random_start
 from .landmarks import read_landmark_pairs, target_registration_errors
-from .rigid import about, to_sitk
+from .rigid import to_sitk
 from .workflow import register
 
-#: Range of the random starts: shift in mm, and largest rotation in degrees about the landmarks' middle.
-START_MM, START_DEG = (3.0, 10.0), 5.0
 #: The table in the output folder.
 FILE = "curious.csv"
 
@@ -111,14 +110,6 @@ def summary(rows: list[Row]) -> str:
             f"median {np.median([row.after_mm for row in chosen]):.2f} mm; {failed} of {len(chosen)} called failed"
         )
     return "\n".join(lines)
-
-
-def random_start(centre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """4x4 matrix of a random rotation about a point (LPS, mm) and a random shift, within the ranges above."""
-    axes = rng.standard_normal((2, 3))
-    axes /= np.linalg.norm(axes, axis=1)[:, None]
-    turn, shift = np.radians(rng.uniform(0, START_DEG)), rng.uniform(*START_MM)
-    return about(centre, np.concatenate([turn * axes[0], shift * axes[1]]))
 
 
 def _score(study: Study, options: argparse.Namespace) -> Iterator[Row]:
