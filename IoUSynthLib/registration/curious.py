@@ -8,7 +8,6 @@ show how far the registration can be trusted.
 from __future__ import annotations
 
 import argparse
-import csv
 import fnmatch
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ import numpy as np
 from ..cohort.readers import Study, find_studies
 from ..constants import DEVICES, NOTICE
 from ..files.names import role_of
+from ..files.tables import write_csv
 from ..files.volumes import read_volume
 from ..input_checks import check_input, check_ultrasound
 from ..pipeline import synthesize
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             for row in _score(study, options):
                 rows.append(row)
-                _write(options.output / FILE, rows)
+                write_csv(options.output / FILE, list(map(asdict, rows)))
                 print(f"{row.case}, start {row.start}: {row.before_mm:.2f} to {row.after_mm:.2f} mm, {row.verdict}")
         except InputError as error:
             print(f"left out: {error}", file=sys.stderr)
@@ -182,14 +182,3 @@ def read_mri(study: Study, patterns: Sequence[str] = ("*",)) -> dict[str, Volume
     if not moving:
         raise InputError(f"{study.name}: holds no MRI of the names asked for; put the contrast into its name")
     return moving
-
-
-def _write(path: Path, rows: list[Row]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(asdict(rows[0])))
-            writer.writeheader()
-            writer.writerows(map(asdict, rows))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
