@@ -34,6 +34,9 @@ COMMANDS = {
     "reconstruct": Command("reconstruction.command", "make a volume of a tracked 2D sweep"),
     "register": Command("registration.command", "register a preoperative MRI to the ultrasound"),
     "curious": Command("registration.curious", "register a cohort with landmarks, as the challenge CuRIOUS scores it"),
+    "capture-range": Command(
+        "registration.capture_range", "register displaced MRI, by ultrasound and by synthetic MRI, and score both"
+    ),
     "export-dicom": Command("outputs.dicom_command", "write synthetic images as DICOM series"),
     "models": Command("models.command", "list, describe, verify, install, remove, import or export models", "train"),
     "doctor": Command("doctor", "say what is installed, which device runs, and whether all is ready"),

@@ -1,4 +1,7 @@
-"""A case on disk: paired ioUS, T2w, FLAIR and labels of one field of view, simulated or prepared of a patient."""
+"""A case on disk: paired ioUS, T2w, FLAIR and labels of one field of view, simulated or prepared of a patient.
+
+A patient's MRI may take the place of the ultrasound (:mod:`IoUSynthLib.cohort.pairs`).
+"""
 
 from __future__ import annotations
 
@@ -32,20 +35,26 @@ class Case:
     ----------
     images
         "ioUS" (uint8 range 0 to 255; a patient's in its own units), "T2w" and "FLAIR" (signal relative to CSF in T2w,
-        times 1000; a patient's normalised, in the same range), of which a patient may lack one.
+        times 1000; a patient's normalised, in the same range), of which a patient may lack one. Where MRI is made of
+        MRI, another contrast, stored as these are, in the place of "ioUS".
     labels
         0 background, 1 tumour, 2 resection cavity; ``UNLABELLED`` where they are not known.
     fan
-        1 where a frame covers the voxel.
+        1 where a frame covers the voxel; without ultrasound, in the brain.
     parameters
-        Everything that was drawn, with the seed and the head's name; of a patient, what was done and which targets
-        there are.
+        Everything that was drawn, with the seed and the head's name; of a patient, what was done, which targets there
+        are and, where it is not "ioUS", the input.
     """
 
     images: dict[str, Volume]
     labels: Volume
     fan: Volume
     parameters: dict
+
+    @property
+    def input(self) -> str:
+        """The image that networks read: "ioUS", or a contrast of MRI."""
+        return self.parameters.get("input", "ioUS")
 
 
 def to_network_range(signal: np.ndarray) -> np.ndarray:
@@ -61,6 +70,11 @@ def from_network_range(image: np.ndarray) -> np.ndarray:
 def target_image(case: Case, name: str) -> np.ndarray:
     """The true MRI ``name`` of a case as the networks see it, float32 (z, y, x) in [-1, 1]."""
     return to_network_range(case.images[name].array.astype(np.float32) / 1000)
+
+
+def input_image(case: Case) -> np.ndarray:
+    """The input of a case as the networks see it, float32 (z, y, x) in [-1, 1]: ultrasound by eq. 1, MRI by eq. 2."""
+    return normalize_ultrasound(case.images["ioUS"].array) if case.input == "ioUS" else target_image(case, case.input)
 
 
 def case_grid(case: Case) -> NetworkGrid:
@@ -85,7 +99,8 @@ def write_case(case: Case, folder: Path) -> None:
 def read_case(folder: Path) -> Case:
     """Read back what :func:`write_case` wrote."""
     parameters = read_parameters(folder)
-    images = {name: read_volume(folder / f"{name}.mha") for name in ("ioUS", *parameters.get("targets", TARGETS))}
+    names = (parameters.get("input", "ioUS"), *parameters.get("targets", TARGETS))
+    images = {name: read_volume(folder / f"{name}.mha") for name in names}
     return Case(images, read_volume(folder / "labels.mha"), read_volume(folder / "fan.mha"), parameters)
 
 

@@ -3,7 +3,8 @@
 Layout of the folder: ``dataset.json`` (the seed and, for every case, its name, head or patient, and split; of a patient
 also ``phase``, pre or post of the resection, and ``clinical``, where these are known) and one folder a case with
 ``ioUS.mha``, ``T2w.mha``, ``FLAIR.mha``, ``labels.mha``, ``fan.mha`` and ``case.json`` (everything that was drawn; of a
-patient, what was done).
+patient, what was done). Where MRI is made of MRI, its contrast is in the place of ``ioUS``, and ``case.json`` names it
+as ``input``.
 """
 
 from __future__ import annotations

@@ -16,6 +16,9 @@ SPLITS = ("train", "validation", "test")
 #: (arXiv 2606.00630, section 2.1; its published code holds out 15 % of the training patients for validation).
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.15
 
+#: Patients of BraTS 2021 that this project tests on, and nothing is trained on or chosen by.
+ONLY_TESTED = frozenset(f"BraTS2021_0148{digit}" for digit in (1, 2, 3))
+
 _REMEDY = "give JSON with train_subjects and test_subjects"
 
 

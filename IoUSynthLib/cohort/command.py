@@ -6,20 +6,22 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..cases.case import PARAMETERS, is_complete, read_parameters, write_case
+from ..cases.case import PARAMETERS, Case, is_complete, read_parameters, write_case
 from ..cases.contact_sheet import CONTACT_SHEET
 from ..cases.index import INDEX, write_index
-from ..cases.splits import SPLITS, published_split, read_split, split_patients
+from ..cases.splits import ONLY_TESTED, SPLITS, published_split, read_split, split_patients
 from ..commands import BAD_INPUT, seed
 from ..volume import InputError
 from .clinical import read_clinical
-from .contact_sheet import write_sheets
+from .contact_sheet import COLUMNS, write_sheets
 from .exclusions import EXCLUSIONS, FOREGROUND, READER, SPLIT, UNUSABLE, Exclusion, write_exclusions
+from .pairs import choose_pair, pair, prepare_pair
 from .preparation import GRIDS, prepare_case
 from .readers import Study, choose_files, find_studies
 from .review import REVIEW, read_review, write_review
@@ -48,6 +50,8 @@ class Choices:
         Reader's verdicts (:mod:`.review`): cases with a no are left out.
     clinical
         Table that is joined to the index (:mod:`.clinical`).
+    pair
+        Input and target of a cohort without ultrasound (:mod:`.pairs`): on the grid of its MRI, not registered.
     """
 
     table: Path | None = None
@@ -58,6 +62,7 @@ class Choices:
     least_ml: float = 0.0
     accepted: Path | None = None
     clinical: Path | None = None
+    pair: tuple[str, str] | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +80,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--table", type=Path, metavar="FILE", help="what is what in COHORT, as cohort-table wrote it and you edited it"
     )
+    parser.add_argument(
+        "--pairs", dest="pair", type=pair, metavar="INPUT:TARGET",
+        help="MRI alone, named and aligned as in BraTS: T1w:T2w makes T1w the input in place of the ultrasound",
+    )  # fmt: skip
     parser.add_argument(
         "--grid", choices=GRIDS, default="ultrasound",
         help="voxels of 0.8 mm along the ultrasound (default), or the MRI's, as in the benchmark",
@@ -105,8 +114,11 @@ def run(options: argparse.Namespace) -> int:
     InputError
         The cohort holds no patients, a table is wrong, the folder cannot be written, or not one case could be prepared.
     """
+    if options.pair and options.table:
+        raise InputError("--pairs: goes by the names of files, --table by the table; choose one of them")
     choices = Choices(
-        table=options.table, grid=options.grid, register=options.register, split=options.split, seed=options.seed,
+        table=options.table, grid="mri" if options.pair else options.grid,
+        register=options.register and not options.pair, pair=options.pair, split=options.split, seed=options.seed,
         least_ml=options.least_ml, accepted=options.accepted, clinical=options.clinical,
     )  # fmt: skip
     text, excluded = prepare_cohort(options.cohort, options.output, choices)
@@ -168,7 +180,9 @@ def prepare_cohort(
     failed = {row["study"]: row["detail"] for row in excluded}
     write_index(output, entries, simulated=False, seed=choices.seed, split=Path(choices.split).name, failed=failed)
     write_exclusions(output / EXCLUSIONS, excluded)
-    _write_for_reader(studies, entries, output, verdicts)
+    columns = choices.pair or COLUMNS
+    write_sheets([output / entry["name"] for entry in entries], output / CONTACT_SHEET, columns)
+    _write_review(studies, output, verdicts)
     return _summary(entries, excluded, output), excluded
 
 
@@ -176,12 +190,18 @@ def prepare_cohort(
 
 
 def _splits(patients: Sequence[str], choices: Choices) -> tuple[dict[str, str], list[str]]:
-    """The split of each patient, and who a file puts into several."""
+    """The split of each patient, and who a file puts into several; those of ``ONLY_TESTED`` are for testing."""
+    tested = {patient: "test" for patient in patients if patient in ONLY_TESTED}
+    others = [patient for patient in patients if patient not in tested]
     if choices.split == "random":
-        return split_patients(patients, choices.seed), []
+        return {**split_patients(others, choices.seed), **tested}, []
     if choices.split == "published":
-        return published_split(patients), []
-    return read_split(Path(choices.split))
+        return {**published_split(others), **tested}, []
+    splits, several = read_split(Path(choices.split))
+    overruled = [patient for patient in tested if splits.get(patient) in ("train", "validation")]
+    if overruled:
+        print(f"prepare: for testing only, whatever {choices.split} says: {', '.join(overruled)}", file=sys.stderr)
+    return {**splits, **tested}, [patient for patient in several if patient not in tested]
 
 
 def _check_split(study: Study, splits: Mapping[str, str], several: Sequence[str]) -> None:
@@ -225,12 +245,13 @@ def _entry(study: Study, splits: Mapping[str, str], clinical: Mapping[str, Mappi
 
 def _prepare(study: Study, cohort: Path, output: Path, choices: Choices) -> str:
     """Prepare a study unless it is there, and return a line about it."""
-    files, folder = choose_files(study), output / study.name
-    source = {role: _within(path, cohort) for role, path in files.named().items()}
+    folder = output / study.name
+    named, unused, make = _planned(study, choices)
+    source = {role: _within(path, cohort) for role, path in named.items()}
     if is_complete(folder):
         _check_finished(folder / PARAMETERS, source, choices)
         return "kept"
-    case = prepare_case(files, register=choices.register, grid=choices.grid)
+    case = make()
     case = replace(case, parameters={"head": study.patient, "phase": study.phase, "source": source, **case.parameters})
     try:
         write_case(case, folder)
@@ -243,10 +264,19 @@ def _prepare(study: Study, cohort: Path, output: Path, choices: Choices) -> str:
         before, after = (done["similarity"][when] for when in ("before", "after"))
         line = f"LC2 {before:.3f} to {after:.3f}, MRI moved {done['moved_mm']:.1f} mm, {line}"
         line = " ".join([line, *(f"DOUBTFUL: {warning}" for warning in done["warnings"])])
-    if files.unused:
-        names = ", ".join(path.name for path in files.unused)
+    if unused:
+        names = ", ".join(path.name for path in unused)
         line = f"{line}; not used, neither T2w nor FLAIR by its name: {names}"
     return " ".join([line, *(f"WARNING: {warning}" for warning in parameters["warnings"])])
+
+
+def _planned(study: Study, choices: Choices) -> tuple[Mapping[str, Path], Sequence[Path], Callable[[], Case]]:
+    """The files of a study by what they are, those that are not used, and what makes the case of them."""
+    if choices.pair:
+        named = choose_pair(study, choices.pair)
+        return named, (), partial(prepare_pair, named, choices.pair)
+    files = choose_files(study)
+    return files.named(), files.unused, partial(prepare_case, files, register=choices.register, grid=choices.grid)
 
 
 def _within(path: Path, cohort: Path) -> str:
@@ -260,6 +290,7 @@ def _check_finished(path: Path, source: dict[str, str], choices: Choices) -> Non
         parameters = json.loads(path.read_text(encoding="utf-8"))
         same = parameters["source"] == source and (parameters["registration"] is not None) == choices.register
         same = same and parameters.get("grid", "ultrasound") == choices.grid
+        same = same and (not choices.pair or (parameters["input"], *parameters["targets"]) == choices.pair)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is damaged ({error!r}); remove its folder and repeat the command") from error
     if not same:
@@ -268,11 +299,8 @@ def _check_finished(path: Path, source: dict[str, str], choices: Choices) -> Non
         )
 
 
-def _write_for_reader(
-    studies: Sequence[Study], entries: Sequence[Mapping[str, Any]], output: Path, verdicts: Mapping[str, bool | None]
-) -> None:
-    """Write the contact sheets of the cases that are taken, and the table of all that were prepared."""
-    write_sheets([output / entry["name"] for entry in entries], output / CONTACT_SHEET)
+def _write_review(studies: Sequence[Study], output: Path, verdicts: Mapping[str, bool | None]) -> None:
+    """Write the table for the reader, of all that were prepared."""
     written = [study for study in studies if is_complete(output / study.name)]
     names = ({"name": study.name, "head": study.patient, "phase": study.phase} for study in written)
     cases = ((entry, read_parameters(output / entry["name"])) for entry in names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,11 @@ from ..constants import TARGETS
 from ..outputs.drawing import Text, checkerboard, grey, limits, resized
 from ..preprocessing import bounding_box
 
-TITLES = ("ioUS", *TARGETS, "ioUS / MRI, squares of 10 mm")
+#: What is shown of each case, the input first.
+COLUMNS = ("ioUS", *TARGETS)
+
+#: Largest number of cases in a picture.
+MOST = 24
 
 _PANEL = 200  # pixels along the longer side
 #: Percentiles of the slice that are shown black and white.
@@ -29,8 +34,9 @@ def caption(name: str, case: Case) -> str:
     return f"{name}   LC2 {before:.2f} to {after:.2f}, moved {done['moved_mm']:.1f} mm   {' '.join(done['warnings'])}"
 
 
-def panels(case: Case) -> list[np.ndarray | None]:
-    """The columns in the slice in which the fan is largest, (rows, columns, 3) uint8; None for a missing target."""
+def panels(case: Case, columns: Sequence[str] = COLUMNS) -> list[np.ndarray | None]:
+    """The columns, and a checkerboard of input and MRI, in the slice in which the fan is largest, (rows, columns, 3)
+    uint8; None for a missing target."""
     fan = case.fan.array > 0
     areas = [fan.sum(tuple(other for other in range(3) if other != axis)) for axis in range(3)]
     axis = int(np.argmax([area.max() for area in areas]))
@@ -38,10 +44,10 @@ def panels(case: Case) -> list[np.ndarray | None]:
     inside = fan.take(index, axis)
     box = bounding_box(inside, margin=2)
     images = {name: _grey(volume.array.take(index, axis), inside)[box] for name, volume in case.images.items()}
-    mri = next(images[name] for name in TARGETS if name in images)
+    mri = next(images[name] for name in columns[1:] if name in images)
     squares = checkerboard(case.fan.size, case.fan.spacing).take(index, axis)[box][..., None]
-    mixed = np.where(squares, images["ioUS"], np.where(inside[box][..., None], mri, 0))
-    return [None if image is None else _scaled(image) for image in (*map(images.get, ("ioUS", *TARGETS)), mixed)]
+    mixed = np.where(squares, images[columns[0]], np.where(inside[box][..., None], mri, 0))
+    return [None if image is None else _scaled(image) for image in (*map(images.get, columns), mixed)]
 
 
 def _grey(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -54,11 +60,13 @@ def _scaled(image: np.ndarray) -> np.ndarray:
     return resized(image, (max(1, round(factor * height)), max(1, round(factor * width))))
 
 
-#: Ultrasound, T2w, FLAIR, and a checkerboard of ultrasound and MRI.
-SHEET = ContactSheet(titles=[Text(title) for title in TITLES], caption=caption, panels=panels, most=24)
+def sheet(columns: Sequence[str] = COLUMNS) -> ContactSheet:
+    """The columns and a checkerboard of input and MRI."""
+    titles = [Text(title) for title in (*columns, f"{columns[0]} / MRI, squares of 10 mm")]
+    return ContactSheet(titles=titles, caption=caption, panels=partial(panels, columns=columns), most=MOST)
 
 
-def write_sheets(folders: Sequence[Path], path: Path) -> list[Path]:
+def write_sheets(folders: Sequence[Path], path: Path, columns: Sequence[str] = COLUMNS) -> list[Path]:
     """Draw all cases, with a number at the name of every further picture that this takes; return the pictures.
 
     Further pictures of an earlier run are removed.
@@ -68,10 +76,10 @@ def write_sheets(folders: Sequence[Path], path: Path) -> list[Path]:
     InputError
         There is no case, or a file cannot be written.
     """
-    pages = [folders[first : first + SHEET.most] for first in range(0, max(len(folders), 1), SHEET.most)]
+    pages = [folders[first : first + MOST] for first in range(0, max(len(folders), 1), MOST)]
     paths = [path, *(path.with_stem(f"{path.stem}_{number}") for number in range(2, len(pages) + 1))]
     for earlier in set(path.parent.glob(f"{path.stem}_*{path.suffix}")) - set(paths):
         earlier.unlink()
     for page, file in zip(pages, paths, strict=True):
-        SHEET.write(page, file)
+        sheet(columns).write(page, file)
     return paths

@@ -45,6 +45,11 @@ _NEITHER = re.compile(
     r"|(?<![a-z])([a-z]*map(s|ping)?|r[12](star|\*|s)?|tirm|stir|ir|hemo|medic|me[23]d|gre|gradient|ffe|swi|swan|qsm"
     r"|tof|pd|dwi|adc|dti|diff|perf|dsc|asl|bold|fmri|fl2d|ep2d|epi|ci3d|ciss|fiesta)(?![a-z])"
 )
+#: What a file of BraTS is by the end of its name, as the challenges of 2020 and 2021 or of 2023 wrote it.
+BRATS_ROLES = {
+    "t1": "T1w", "t1n": "T1w", "t1ce": "T1ce", "t1c": "T1ce", "t2": "T2w", "t2w": "T2w", "flair": "FLAIR",
+    "t2f": "FLAIR", "seg": "tumour",
+}  # fmt: skip
 _MRI = re.compile(r"(?<![a-z])mr(i|head|brain[a-z]*)?(?![a-z])")
 
 
@@ -103,6 +108,17 @@ def is_before_resection(name: str) -> bool:
     [True, True, False, False]
     """
     return bool(_BEFORE_RESECTION.search(name.lower()))
+
+
+def brats_role_of_name(name: str) -> str:
+    """What an image of BraTS is by the end of its name: T1w, T1ce (with contrast agent), T2w, FLAIR, tumour, or none.
+
+    Examples
+    --------
+    >>> [brats_role_of_name(name) for name in ("BraTS2021_00000_t1", "BraTS-GLI-00000-000-t1c", "flair", "t1_mask")]
+    ['T1w', 'T1ce', 'FLAIR', 'none']
+    """
+    return BRATS_ROLES.get(re.split("[_-]", name.lower())[-1], "none")
 
 
 def contrast_of_name(name: str) -> str:

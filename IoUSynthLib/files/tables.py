@@ -1,10 +1,11 @@
-"""Tables that people edit, as spreadsheets save them."""
+"""Tables as spreadsheets save and read them."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..volume import InputError
 
@@ -34,3 +35,21 @@ def read_csv(path: Path, required: Sequence[str] = ()) -> list[dict[str, str]]:
         columns = f" with {', '.join(required)}" if required else ""
         raise InputError(f"{path}: has no row, or no column {missing[0] if missing else ''}; give a CSV{columns}")
     return [{name: (text or "").strip() for name, text in row.items() if name is not None} for row in rows]
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of the same columns, at least one, as CSV, into a folder that is made where it is missing.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error

@@ -8,7 +8,6 @@ show how far the registration can be trusted.
 from __future__ import annotations
 
 import argparse
-import csv
 import fnmatch
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,17 +19,17 @@ import numpy as np
 from ..cohort.readers import Study, find_studies
 from ..constants import DEVICES, NOTICE
 from ..files.names import role_of
+from ..files.tables import write_csv
 from ..files.volumes import read_volume
 from ..input_checks import check_input, check_ultrasound
 from ..pipeline import synthesize
 from ..progress import StagePrinter
 from ..volume import InputError, Volume
+from .displacements import random_start
 from .landmarks import read_landmark_pairs, target_registration_errors
-from .rigid import about, to_sitk
+from .rigid import to_sitk
 from .workflow import register
 
-#: Range of the random starts: shift in mm, and largest rotation in degrees about the landmarks' middle.
-START_MM, START_DEG = (3.0, 10.0), 5.0
 #: The table in the output folder.
 FILE = "curious.csv"
 
@@ -85,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             for row in _score(study, options):
                 rows.append(row)
-                _write(options.output / FILE, rows)
+                write_csv(options.output / FILE, list(map(asdict, rows)))
                 print(f"{row.case}, start {row.start}: {row.before_mm:.2f} to {row.after_mm:.2f} mm, {row.verdict}")
         except InputError as error:
             print(f"left out: {error}", file=sys.stderr)
@@ -111,14 +110,6 @@ def summary(rows: list[Row]) -> str:
             f"median {np.median([row.after_mm for row in chosen]):.2f} mm; {failed} of {len(chosen)} called failed"
         )
     return "\n".join(lines)
-
-
-def random_start(centre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """4x4 matrix of a random rotation about a point (LPS, mm) and a random shift, within the ranges above."""
-    axes = rng.standard_normal((2, 3))
-    axes /= np.linalg.norm(axes, axis=1)[:, None]
-    turn, shift = np.radians(rng.uniform(0, START_DEG)), rng.uniform(*START_MM)
-    return about(centre, np.concatenate([turn * axes[0], shift * axes[1]]))
 
 
 def _score(study: Study, options: argparse.Namespace) -> Iterator[Row]:
@@ -191,14 +182,3 @@ def read_mri(study: Study, patterns: Sequence[str] = ("*",)) -> dict[str, Volume
     if not moving:
         raise InputError(f"{study.name}: holds no MRI of the names asked for; put the contrast into its name")
     return moving
-
-
-def _write(path: Path, rows: list[Row]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(asdict(rows[0])))
-            writer.writeheader()
-            writer.writerows(map(asdict, rows))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..cases.case import UNLABELLED, Case, case_grid, read_case, target_image
+from ..cases.case import UNLABELLED, Case, case_grid, input_image, read_case, target_image
 from ..constants import LABELS, OUTSIDE, TARGETS, VOXEL_MM
 from ..files.volumes import read_volume
 from ..generators.recipe import Augmentation
@@ -70,11 +70,17 @@ class Batches(Protocol):
         """Batch number ``step``."""
 
 
-def generator_volume(folder: Path, targets: Sequence[str] = TARGETS) -> TrainingVolume:
-    """Ultrasound in, MR out; NaN for a target that a patient lacks."""
-    case = read_case(folder)
+def generator_volume(folder: Path, targets: Sequence[str] = TARGETS, *, source: str = "ioUS") -> TrainingVolume:
+    """Ultrasound, or MRI of the contrast ``source``, in, MR out; NaN for a target that a patient lacks.
+
+    Raises
+    ------
+    InputError
+        The cohort has another input.
+    """
+    case = _read_case(folder, source)
     fan = case.fan.array > 0
-    image = normalize_ultrasound(case.images["ioUS"].array)[None]
+    image = input_image(case)[None]
     target = np.stack([
         target_image(case, name) if name in case.images else np.full(fan.shape, np.nan) for name in targets
     ])
@@ -102,9 +108,9 @@ def segmenter_volume(
     Raises
     ------
     InputError
-        Nobody has outlined the case, or it lacks an MRI that is read.
+        Nobody has outlined the case, it lacks an MRI that is read, or it has no ultrasound.
     """
-    case = read_case(folder)
+    case = _read_case(folder, "ioUS")
     if (case.labels.array == UNLABELLED).any():
         raise InputError(f"{folder}: its tumour and cavity are not outlined; prepare it with labels, or without it")
     images = {}
@@ -138,6 +144,14 @@ def real_volume(path: Path, *, spacing: float = VOXEL_MM) -> TrainingVolume:
     image, fan = FieldOfView.of(check_ultrasound(read_volume(path), str(path))).resampled(spacing)
     seen = np.where(fan, normalize_ultrasound(image.array), OUTSIDE)[None].astype(np.float16)
     return TrainingVolume(seen, np.zeros((0, *fan.shape), np.float16), fan, _some(fan))
+
+
+def _read_case(folder: Path, source: str) -> Case:
+    """A case whose input is that one."""
+    case = read_case(folder)
+    if case.input != source:
+        raise InputError(f"{folder}: its input is {case.input}, and {source} is learned from; choose another cohort")
+    return case
 
 
 def _synthetic(predictions: Path, case: str, target: str, *, shape: tuple[int, ...]) -> np.ndarray:

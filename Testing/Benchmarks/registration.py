@@ -42,6 +42,7 @@ from IoUSynthLib.cases.case import Case
 from IoUSynthLib.cases.splits import split_heads
 from IoUSynthLib.pipeline import SynthesisResult, synthesize
 from IoUSynthLib.preprocessing import crop_to_mask, resample_like
+from IoUSynthLib.registration.displacements import RANGES_MM, SUCCESS_MM, random_direction, random_displacement
 from IoUSynthLib.registration.level import Pair
 from IoUSynthLib.registration.rigid import about, rotation_matrix, to_sitk
 from IoUSynthLib.registration.search import Search
@@ -50,8 +51,7 @@ from IoUSynthLib.simulation.case import draw_lesion, draw_pose, simulate_case
 from IoUSynthLib.simulation.cohort import head_paths, label_map_heads, load_head
 from IoUSynthLib.volume import Volume
 
-BINS = {"0": (0.0, 0.0), "0-4": (0.0, 4.0), "4-8": (4.0, 8.0), "8-12": (8.0, 12.0), "12-16": (12.0, 16.0)}
-SUCCESS_MM = 2.0
+BINS = {"0": (0.0, 0.0), **RANGES_MM}
 SHIFT_MM = 7.0
 _SIZE = 192
 _SEED = 9_000_000
@@ -102,30 +102,15 @@ def as_float(volume: Volume) -> Volume:
     return volume.with_array(volume.array.astype(np.float32))
 
 
-def draw_displacement(points: np.ndarray, median: float, rng: np.random.Generator) -> np.ndarray:
-    """4x4 matrix of a rotation up to 9 degrees and a shift that displace the points by a median in mm."""
-    centre, rotation = points.mean(axis=0), unit(rng) * np.radians(rng.uniform(0, 9))
-    direction = unit(rng)
-
-    def moved(length: float) -> float:
-        matrix = about(centre, np.concatenate([rotation, length * direction]))
-        return float(np.median(np.linalg.norm(apply(matrix, points) - points, axis=1)))
-
-    while moved(0.0) > 0.9 * median:
-        if median == 0:
-            return np.eye(4)
-        rotation = 0.7 * rotation
-    low, high = 0.0, 60.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if moved(middle) < median else (low, middle)
-    return about(centre, np.concatenate([rotation, low * direction]))
+def displaced(subject: Subject, median: float, rng: np.random.Generator) -> np.ndarray:
+    """4x4 matrix that displaces the landmarks by a median in mm."""
+    return random_displacement(subject.landmarks, median, rng, mean=np.median)
 
 
 def draw_scale(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """4x4 matrix with singular values as in ReMIND, about the middle of the points."""
     values = rng.triangular((1.005, 0.968, 0.907), (1.032, 1.000, 0.945), (1.104, 1.023, 0.968))
-    turn = rotation_matrix(unit(rng) * rng.uniform(0, np.pi))
+    turn = rotation_matrix(random_direction(rng) * rng.uniform(0, np.pi))
     stretch = turn @ np.diag(values) @ turn.T - np.eye(3)
     return about(points.mean(axis=0), np.concatenate([stretch.ravel(), np.zeros(3)]))
 
@@ -135,7 +120,10 @@ def draw_shift(subject: Subject, rng: np.random.Generator) -> Point:
     face = np.array(subject.case.parameters["face"])
     down = np.array(subject.case.parameters["axes"])[:, 1]
     reach = rng.uniform(18, 28)
-    waves = [(unit(rng) * 2 * np.pi / rng.uniform(50, 80), rng.uniform(0, 2 * np.pi), unit(rng)) for _ in range(8)]
+    waves = [
+        (random_direction(rng) * 2 * np.pi / rng.uniform(50, 80), rng.uniform(0, 2 * np.pi), random_direction(rng))
+        for _ in range(8)
+    ]
 
     def shift(points: np.ndarray) -> np.ndarray:
         near = np.exp(-((points - face) ** 2).sum(-1) / (2 * reach**2))
@@ -143,11 +131,6 @@ def draw_shift(subject: Subject, rng: np.random.Generator) -> Point:
         return SHIFT_MM * near[..., None] * down + 0.8 * field / 2.0  # eight waves of unit length: rms 2
 
     return shift
-
-
-def unit(rng: np.random.Generator) -> np.ndarray:
-    vector = rng.standard_normal(3)
-    return vector / np.linalg.norm(vector)
 
 
 def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -286,19 +269,19 @@ def run_case(subject: Subject, parts: list[str], bins: list[str], methods: list[
         return lambda: register(moving, ultrasound, synthesis.images, fan=synthesis.valid, cavity=cavity, **options)
 
     for bin_, limits in BINS.items():
-        matrix = draw_displacement(subject.landmarks, rng.uniform(*limits), rng)
+        matrix = displaced(subject, rng.uniform(*limits), rng)
         if "rigid" in parts and bin_ in bins:
             for method, call in rigid_methods(subject, preoperative(subject, matrix)):
                 if not method.startswith(tuple(methods)):
                     continue
                 rows.run("rigid", bin_, subject, method, call, lambda points, m=matrix: apply(m, points))
     if "scale" in parts:
-        matrix = draw_displacement(subject.landmarks, 8.0, rng) @ draw_scale(subject.landmarks, rng)
+        matrix = displaced(subject, 8.0, rng) @ draw_scale(subject.landmarks, rng)
         moving = preoperative(subject, matrix)
         for method, options in (("rigid", {}), ("affine", {"affine": True})):
             rows.run("scale", "8", subject, method, whole(moving, **options), lambda points: apply(matrix, points))
     if "shift" in parts:
-        matrix, shift = draw_displacement(subject.landmarks, 4.0, rng), draw_shift(subject, rng)
+        matrix, shift = displaced(subject, 4.0, rng), draw_shift(subject, rng)
         moving = preoperative(subject, matrix, shift)
 
         def before(points: np.ndarray) -> np.ndarray:
@@ -309,7 +292,7 @@ def run_case(subject: Subject, parts: list[str], bins: list[str], methods: list[
         for method, call in deformable_rivals(subject, moving["T2w"], rigid.matrix):
             rows.run("shift", "4+7", subject, method, call, before)
     if "beyond" in parts:
-        matrix = draw_displacement(subject.landmarks, rng.uniform(24, 40), rng)
+        matrix = displaced(subject, rng.uniform(24, 40), rng)
         moving = preoperative(subject, matrix)
         rows.run("beyond", "24-40", subject, "register", whole(moving), lambda points: apply(matrix, points))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from IoUSynthLib.cases.contact_sheet import ContactSheet
-from IoUSynthLib.cohort.contact_sheet import SHEET, write_sheets
+from IoUSynthLib.cohort.contact_sheet import MOST, write_sheets
 
 
 def test_many_cases_take_several_sheets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,10 +18,10 @@ def test_many_cases_take_several_sheets(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(ContactSheet, "write", write)
     (tmp_path / "contact_sheet_3.png").touch()  # of an earlier run with more cases
-    folders = [Path(f"case-{number}") for number in range(SHEET.most + 1)]
+    folders = [Path(f"case-{number}") for number in range(MOST + 1)]
     assert write_sheets(folders, tmp_path / "contact_sheet.png") == [
         tmp_path / "contact_sheet.png", tmp_path / "contact_sheet_2.png",
     ]  # fmt: skip
-    assert [len(names) for names in drawn.values()] == [SHEET.most, 1]
-    assert drawn["contact_sheet_2.png"] == [f"case-{SHEET.most}"]
+    assert [len(names) for names in drawn.values()] == [MOST, 1]
+    assert drawn["contact_sheet_2.png"] == [f"case-{MOST}"]
     assert not (tmp_path / "contact_sheet_3.png").exists()

@@ -19,9 +19,9 @@ from IoUSynthLib.evaluation import perceptual
 from IoUSynthLib.experiments.__main__ import main
 from IoUSynthLib.experiments.real import command, measures, starts, tables
 from IoUSynthLib.experiments.real.models import Model
-from IoUSynthLib.experiments.real.parts import Parts
 from IoUSynthLib.experiments.real.patients import find_patients
 from IoUSynthLib.experiments.real.report import BEGIN, END, Report
+from IoUSynthLib.files.parts import Parts
 from IoUSynthLib.files.volumes import read_volume, write_volume
 from IoUSynthLib.preprocessing import field_of_view, normalize_ultrasound, resample_to_spacing
 from IoUSynthLib.registration.landmarks import fit_rigid

@@ -4,39 +4,11 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from support.phantom import displaced, displacement, field_of_view, head, points_of
 
 from IoUSynthLib.cli import main
-from IoUSynthLib.files.volumes import write_volume
 from IoUSynthLib.registration import curious
-from IoUSynthLib.registration.rigid import rotation_degrees
-
-
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SimpleNamespace]:
-    """Two patients of one phantom, the second without landmarks; and its synthetic images."""
-    folder, images = tmp_path_factory.mktemp("cohort"), head()
-    ultrasound, synthetic, fan = field_of_view(images)
-    truth = displacement(3, 5)
-    fixed = points_of(fan, 10)
-    moving = fixed @ truth[:3, :3].T + truth[:3, 3]
-    for patient in ("P1", "P2"):
-        (folder / patient).mkdir()
-        write_volume(folder / patient / "ious.nii.gz", ultrasound)
-        write_volume(folder / patient / "T2w.nii.gz", displaced(images, truth)["T2w"])
-    rows = (" ".join(f"{value:.4f}" for value in (*a, *b)) for a, b in zip(*map(to_ras, (moving, fixed)), strict=True))
-    points = "\n".join(f' {row} ""' for row in rows)
-    tag = f"MNI Tag Point File\nVolumes = 2;\n\nPoints =\n{points};\n"
-    (folder / "P1" / "P1-MRI-beforeUS.tag").write_text(tag, encoding="utf-8")
-    return folder, SimpleNamespace(images=synthetic, valid=fan)
-
-
-def to_ras(points: np.ndarray) -> np.ndarray:
-    return points * (-1, -1, 1)
 
 
 @pytest.mark.usefixtures("few_voxels")
@@ -68,13 +40,3 @@ def test_a_cohort_without_a_case_is_refused(
     assert "P1: holds no MRI of the names asked for" in err
     assert "not one case could be registered" in err
     assert not (tmp_path / "out").exists()
-
-
-def test_random_starts_lie_in_their_range() -> None:
-    rng, centre = np.random.default_rng(5), np.array([10.0, -20.0, 30.0])
-    for _ in range(50):
-        start = curious.random_start(centre, rng)
-        assert 3 <= np.linalg.norm(start[:3, :3] @ centre + start[:3, 3] - centre) <= 10
-        assert rotation_degrees(start) <= 5
-    again = curious.random_start(centre, np.random.default_rng(5))
-    np.testing.assert_array_equal(again, curious.random_start(centre, np.random.default_rng(5)))

@@ -24,6 +24,7 @@ from ...commands import seed, whole_number
 from ...constants import DEVICES
 from ...evaluation import perceptual
 from ...files.integrity import replace_file
+from ...files.parts import Parts
 from ...outputs.drawing import save
 from ...pipeline import SynthesisResult
 from ...volume import InputError
@@ -31,7 +32,6 @@ from ..agreement import measure_result
 from ..reporting import say
 from . import measures
 from .models import Model
-from .parts import Parts
 from .patients import Patient, find_patients
 from .picture import draw_row, read_row
 from .report import Report

@@ -1,6 +1,6 @@
 """Registration from the given start and from random ones, by three measures, scored at the landmarks.
 
-Starts and score are those of ``iousynth curious`` (:mod:`IoUSynthLib.registration.curious`).
+Starts and score are those of ``iousynth curious`` (:mod:`IoUSynthLib.registration.displacements`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from ...pipeline import SynthesisResult
 from ...registration import register, target_registration_errors
-from ...registration.curious import random_start
+from ...registration.displacements import random_start
 from ...registration.level import Pair
 from ...registration.rigid import to_sitk
 from ...registration.search import Search

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ...files.integrity import replace_file
-from ...volume import InputError
+from ..volume import InputError
+from .integrity import replace_file
 
 
 class Parts:

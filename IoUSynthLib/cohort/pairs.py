@@ -1,0 +1,136 @@
+"""MRI of two contrasts, of which networks learn to make one of the other: BraTS and folders like it.
+
+The images of a patient lie on one grid already (BraTS: 1 mm, skull-stripped), so nothing is registered or interpolated;
+their slices are made axial, and the case is the box of the brain, which takes the place of the fan. Both are normalised
+by eq. 2 of the ioUS-to-MR benchmark (arXiv 2606.00630). The study of T1 to T2 that this serves splits by slice, so that
+neighbours of its test slices are trained on; here patients are split, as everywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ..cases.case import UNLABELLED, Case, from_network_range
+from ..constants import TARGETS
+from ..files.names import BRATS_ROLES, brats_role_of_name
+from ..files.paths import case_name
+from ..outputs.case_files import read_acquired
+from ..preprocessing import axial, crop_to_mask, field_of_view, mri_statistics, normalize_mri
+from ..synthesis.report import versions
+from ..volume import Volume
+from .exclusions import FOREGROUND, GRIDS_DIFFER, IN_DOUBT, NO_MRI, Exclusion
+from .labels import read_labels
+from .readers import Study
+
+#: The outline among a patient's files: all of its labels are of the tumour.
+OUTLINE = "tumour"
+
+_CONTRASTS = tuple(dict.fromkeys(role for role in BRATS_ROLES.values() if role != OUTLINE))
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Input and target, of an argument like ``T1w:T2w``."""
+    source, colon, target = text.partition(":")
+    if not colon or source not in _CONTRASTS or target not in TARGETS or source == target:
+        raise argparse.ArgumentTypeError(
+            f"{text} is no pair; write INPUT:TARGET, one of {', '.join(_CONTRASTS)}, another of {', '.join(TARGETS)}"
+        )
+    return source, target
+
+
+def choose_pair(study: Study, contrasts: tuple[str, str]) -> dict[str, Path]:
+    """The files of two contrasts and, where it is there, of the outline, by what they are.
+
+    Raises
+    ------
+    Exclusion
+        A contrast is missing, or there are several files of one.
+    """
+    found: dict[str, Path] = {}
+    for path in study.images:
+        role = brats_role_of_name(case_name(path))
+        if role in found:
+            names = f"{found[role].name} and {path.name}"
+            raise Exclusion(IN_DOUBT, f"{study.name}: {names} could both be {role}; keep one")
+        if role in (*contrasts, OUTLINE):
+            found[role] = path
+    missing = [name for name in contrasts if name not in found]
+    if missing:
+        raise Exclusion(
+            NO_MRI, f"{study.name}: holds no {' and no '.join(missing)}; end file names as BraTS does: _t1, _t2, _flair"
+        )
+    return found
+
+
+def prepare_pair(files: Mapping[str, Path], contrasts: tuple[str, str]) -> Case:
+    """Make a case of two contrasts.
+
+    Parameters
+    ----------
+    files
+        Of :func:`choose_pair`.
+    contrasts
+        Input and target.
+
+    Returns
+    -------
+    Case
+        On the grid of the files with axial slices, cropped to the brain with a margin of one voxel. Both images are
+        int16 from 0 to 1100, the scale in which :func:`IoUSynthLib.cases.case.target_image` gives eq. 2; the fan is
+        the brain of the input; labels are ``UNLABELLED`` throughout where there is no outline. The parameters name the
+        input.
+
+    Raises
+    ------
+    InputError
+        An image cannot be used; as an :class:`.Exclusion`, it is empty, or the grids differ.
+    """
+    started = time.perf_counter()
+    source = contrasts[0]
+    images = {name: axial(read_acquired(files[name])) for name in contrasts}
+    statistics = {name: _statistics(image, files[name]) for name, image in images.items()}
+    brain = field_of_view(images[source].array)
+    fan, box = crop_to_mask(images[source].with_array(brain.astype(np.uint8)), brain, margin=1)
+    stored = {}
+    for name, image in images.items():
+        _check_grid(image, images[source], files[name], files[source])
+        normalised = from_network_range(normalize_mri(image.array)[box])
+        stored[name] = fan.with_array((1000 * normalised).round().astype(np.int16))
+    labels = np.full(fan.array.shape, UNLABELLED, np.uint8)
+    if OUTLINE in files:
+        outline = axial(read_labels(files[OUTLINE], OUTLINE))
+        _check_grid(outline, images[source], files[OUTLINE], files[source])
+        labels = outline.array[box].astype(np.uint8)
+    parameters = {
+        "simulated": False,
+        "input": source,
+        "targets": list(contrasts[1:]),
+        "labelled": OUTLINE in files,
+        "grid": "mri",
+        "spacing_mm": list(fan.spacing),
+        "fan_ml": round(float(fan.array.sum()) * fan.voxel_volume_ml, 2),
+        "covered": 1.0,
+        "normalisation": {"rule": "eq. 2 of arXiv 2606.00630; -1 to 1 stored as 0 to 1100", **statistics},
+        "registration": None,
+        "warnings": [f"{name}: {text}" for name, image in images.items() for text in image.warnings],
+        "seconds": round(time.perf_counter() - started, 2),
+        "versions": versions(),
+    }
+    return Case(stored, fan.with_array(labels), fan, parameters)
+
+
+def _statistics(image: Volume, path: Path) -> dict[str, float]:
+    found = mri_statistics(image.array)
+    if found is None:
+        raise Exclusion(FOREGROUND, f"{path}: holds no image; give one with a brain in it")
+    return dict(zip(("mean", "standard_deviation"), found, strict=True))
+
+
+def _check_grid(image: Volume, other: Volume, path: Path, reference: Path) -> None:
+    if not image.same_grid(other, 1e-3):
+        raise Exclusion(GRIDS_DIFFER, f"{path}: lies on another grid than {reference.name}; resample both onto one")
