@@ -13,13 +13,13 @@ from .report_tables import (
     FEWEST_EXPERIMENTS,
     OUTLINED,
     STRATA,
+    Table,
     by_utility,
     group_of,
     interval,
     means,
     metrics_of,
     scored,
-    strata,
 )
 from .scores import Row, group_by_phase, summarize
 from .statistics import holm, ranked, signed_rank
@@ -50,15 +50,15 @@ def measured(results: Results) -> list[str]:
     return words
 
 
-def findings(results: Results) -> list[str]:
-    """The few sentences that the figures allow."""
+def findings(results: Results, tables: Sequence[Table]) -> list[str]:
+    """The few sentences that the figures allow; ``tables`` are those of the report."""
     words = []
     for target in TARGETS:
         for metric, heading, digits in metrics_of(results):
             words += _leader(results, f"{target}/{metric}", f"{heading} of the synthetic {target}", digits=digits)
     words += [sentence for structure in OUTLINED for sentence in _outlined(results, structure)]
-    words += [sentence for key in STRATA for sentence in _groups(results, key)]
-    return words
+    known = {table.name: table for table in tables}
+    return words + [_groups(known[f"strata_{key}"], names) for key, names in STRATA.items() if f"strata_{key}" in known]
 
 
 def _leader(results: Results, key: str, heading: str, *, digits: int) -> list[str]:
@@ -101,15 +101,12 @@ def _outlined(results: Results, structure: str) -> list[str]:
     return [f"Dice of the {structure} on the images of {known[0].name}: {'; '.join(parts)}."]
 
 
-def _groups(results: Results, key: str) -> list[str]:
-    table = strata(results, key)
-    if not table.rows:
-        return []
+def _groups(table: Table, names: Sequence[str]) -> str:
     raw, corrected = (sum(float(row[at]) < _SIGNIFICANT for row in table.rows if row[at] != "-") for at in (-2, -1))
-    return [
-        f"{' against '.join(STRATA[key]).capitalize()}: {raw} of {len(table.rows)} comparisons have p below 0.05, "
+    return (
+        f"{' against '.join(names).capitalize()}: {raw} of {len(table.rows)} comparisons have p below 0.05, "
         f"{corrected} after Holm's correction."
-    ]
+    )
 
 
 def missing(results: Results) -> list[str]:

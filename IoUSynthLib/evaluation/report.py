@@ -54,7 +54,7 @@ def write_report(results: Results, folder: Path) -> str:
     for name, figure in figures.items():
         (folder / f"{name}.svg").write_text(figure, encoding="utf-8")
     _write_csv(folder / "means.csv", [_COLUMNS, *_all_means(results)])
-    words = "\n".join([*_bullets("Measured", measured(results)), *_bullets("Findings", findings(results)),
+    words = "\n".join([*_bullets("Measured", measured(results)), *_bullets("Findings", findings(results, tables)),
                        *_bullets("Missing", missing(results))])  # fmt: skip
     (folder / "report.md").write_text(_markdown(words, tables), encoding="utf-8")
     (folder / "report.html").write_text(page(results, tables, figures), encoding="utf-8")
@@ -130,7 +130,7 @@ def page(results: Results, tables: Sequence[Table], figures: Mapping[str, str]) 
         f'<p class="note">{MARK}. Research use only, never for clinical decisions.</p>',
         '<nav><a href="#findings">Findings</a><a href="#figures">Figures</a><a href="#tables">Tables</a>'
         '<a href="#missing">What is missing</a></nav>',
-        '<h2 id="findings">What the figures allow to say</h2>', _list(findings(results)),
+        '<h2 id="findings">What the figures allow to say</h2>', _list(findings(results, tables)),
         '<h2 id="figures">Figures</h2>', *_figures(figures),
         '<h2 id="tables">Tables</h2>', *map(_table, tables),
         '<h2 id="missing">What is missing</h2>', _list(missing(results)),

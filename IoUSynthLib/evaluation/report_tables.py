@@ -233,7 +233,7 @@ def outlines(results: Results) -> Table:
 
 
 def _outline(rows: Sequence[Row], structure: str) -> list[str]:
-    summary = summarize(rows)
+    summary = summarize([{key: value for key, value in row.items() if key.endswith(f"/{structure}")} for row in rows])
     dice, false = summary.get(f"Dice/{structure}"), summary.get(f"false ml/{structure}")
     if dice is None and false is None:
         return []
