@@ -10,7 +10,7 @@ import numpy as np
 
 #: Okabe and Ito's colours, which the colour-blind tell apart.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
-_LABELS, _PLOT, _LINE, _MARGIN = 250, 330, 15, 22
+_LABELS, _PLOT, _LINE, _MARGIN = 250, 290, 15, 22
 _FONT = 'font-family="sans-serif" font-size="11"'
 
 
@@ -105,7 +105,8 @@ def heat_map(title: str, cells: Mapping[tuple[str, str], float], *, digits: int,
         )
         colour = "#fff" if share > 0.55 else "#111"
         body.append(_text(x + wide / 2, y + 0.6 * tall, f"{value:.{digits}f}", anchor="middle", colour=colour))
-    return _svg(title, body, width=left + wide * len(columns) + 10, height=top + tall * len(rows) + 10)
+    width = max(left + wide * len(columns), 8 * len(title)) + 10  # the title must not be cut
+    return _svg(title, body, width=width, height=top + tall * len(rows) + 10)
 
 
 def scatter(title: str, points: Mapping[str, tuple[str, float, float]], *, axes: tuple[str, str]) -> str:

@@ -177,10 +177,10 @@ def test_bad_folders_are_named(folders, tmp_path, capsys):
 
 
 def test_charts_put_marks_to_scale():
-    """From 0 to 1 over 330 pixels; the better is the darker, also where less is better."""
+    """From 0 to 1 over 290 pixels; the better is the darker, also where less is better."""
     drawn = marks("Dice", {"a": [Mark("before", 0.5, 0.0, 1.0)]}, reference=0.0)
-    assert re.search(r'<circle cx="415.0"', drawn)
-    assert re.search(r'<line x1="250.0" y1="[\d.]+" x2="580.0"', drawn)
+    assert re.search(r'<circle cx="395.0"', drawn)
+    assert re.search(r'<line x1="250.0" y1="[\d.]+" x2="540.0"', drawn)
     cells = {("a", "2D"): 0.1, ("a", "3D"): 0.2}
     fills = re.findall(r'fill="(rgb[^"]+)"', heat_map("LPIPS", cells, digits=1, lower_is_better=True))
     assert fills == ["rgb(8,81,156)", "rgb(255,255,255)"]
