@@ -35,7 +35,8 @@ nav a{margin-right:1rem}.table{overflow:auto;max-height:34rem;border:1px solid #
 table{border-collapse:collapse;font-size:.82rem;font-variant-numeric:tabular-nums;width:100%}
 th,td{padding:.25rem .6rem;text-align:left;border-bottom:1px solid #e4e8ec;white-space:nowrap}
 th{position:sticky;top:0;background:#f3f5f7}.note{color:#57606a;font-size:.85rem;margin:.3rem 0}
-.figures{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}.figures svg{max-width:100%;height:auto;border:1px solid #e4e8ec}
+.figures{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}
+.figures svg{max-width:100%;height:auto;border:1px solid #e4e8ec}
 summary{cursor:pointer;margin:.8rem 0;font-weight:600}
 @media print{.table{max-height:none;overflow:visible}table{font-size:.6rem}svg,tr{break-inside:avoid}}
 """
