@@ -58,8 +58,9 @@ def evaluate_files(
     Returns
     -------
     dict
-        As of :func:`.evaluate.evaluate`, with head and split of each case, the ``protocol``, ``not_predicted``: names
-        of the cohort's cases that have no prediction, and ``missing``: what could not be scored, and why, in words.
+        As of :func:`.evaluate.evaluate`, with head and split of each case and what a clinical table said of the
+        patient, the ``protocol``, ``not_predicted``: names of the cohort's cases that have no prediction, and
+        ``missing``: what could not be scored, and why, in words.
 
     Raises
     ------
@@ -81,7 +82,11 @@ def evaluate_files(
         report(missing_cases(missing, len(entries)))
     fitted = _fit(reference, {name: entries[name] for name in missing}) if baselines else None
     keys = ("head", "split", "phase")
-    cases = {reference / name: {key: entries[name][key] for key in keys if key in entries[name]} for name in files}
+    cases = {
+        reference / name: {key: entries[name][key] for key in keys if key in entries[name]}
+        | entries[name].get("clinical", {})
+        for name in files
+    }
     gaps: dict[str, list[str]] = {}
 
     def predict(folder: Path, case: Case) -> Predicted:

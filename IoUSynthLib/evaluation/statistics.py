@@ -8,6 +8,7 @@ intervals come from drawing patients, and correlations are also those within fam
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -171,14 +172,20 @@ def patient_interval(
     >>> round(low, 3), round(high, 3)
     (0.3, 0.6)
     """
-    members = [np.flatnonzero(np.asarray(patients) == patient) for patient in dict.fromkeys(patients)]
-    rng = np.random.default_rng(seed)
-    drawn = [
-        statistic(np.concatenate([members[number] for number in rng.integers(len(members), size=len(members))]))
-        for _ in range(DRAWS)
-    ]
+    drawn = [statistic(studies) for studies in _draws(tuple(patients), seed)]
     low, high = np.nanpercentile(drawn, (50 - 50 * level, 50 + 50 * level))
     return float(low), float(high)
+
+
+@functools.lru_cache(maxsize=8)
+def _draws(patients: tuple[str, ...], seed: int) -> list[np.ndarray]:
+    """Studies of the patients of each draw; kept, because many intervals are of the same patients."""
+    members = [np.flatnonzero(np.asarray(patients) == patient) for patient in dict.fromkeys(patients)]
+    rng = np.random.default_rng(seed)
+    return [
+        np.concatenate([members[number] for number in rng.integers(len(members), size=len(members))])
+        for _ in range(DRAWS)
+    ]
 
 
 def utility_ratio(synthetic: Sequence[float], real: Sequence[float]) -> float:

@@ -26,7 +26,7 @@ NMSE = ("NMSE", "NMSE", 3)
 #: Those that methods are compared by.
 _COMPARED = METRICS[:3]
 #: What is outlined and, both together, the lesion; columns of their table: metric, decimals.
-_OUTLINED = ("tumour", "cavity", "lesion")
+OUTLINED = ("tumour", "cavity", "lesion")
 _OUTLINE_METRICS = (("Dice", 3), ("NSD", 3), ("HD95", 1))
 
 
@@ -78,7 +78,7 @@ def structure_table(summary: Summary) -> str:
     outlines = ("Dice/", "false ml/")
     pairs = list(dict.fromkeys(tuple(key.split("/")[1:]) for key in summary if key.startswith(outlines)))
     rows = []
-    for method, structure in (pair for name in _OUTLINED for pair in pairs if pair[1] == name):
+    for method, structure in (pair for name in OUTLINED for pair in pairs if pair[1] == name):
         missed, false = (summary.get(f"{metric}/{method}/{structure}") for metric in ("missed", "false ml"))
         rows.append([
             structure, method,
@@ -108,7 +108,7 @@ def comparison_table(rows: Sequence[Row], summary: Summary, method: str) -> str:
             keys = (f"{target}/{name}/{metric}" for name in (method, other))
             pairs = np.array([[row.get(key, np.nan) for row in rows] for key in keys])
             if np.isfinite(pairs).all(0).any():
-                difference, count, p = _compared(pairs, patients, digits)
+                difference, count, p = compared(pairs, patients, digits)
                 lines.append([target, other, heading, difference, count])
                 p_values.append(p)
     headings = ["target", "against", "metric", "difference (95 % interval, patients)", "n", "Wilcoxon p", "Holm p"]
@@ -118,7 +118,7 @@ def comparison_table(rows: Sequence[Row], summary: Summary, method: str) -> str:
     ])
 
 
-def _compared(pairs: np.ndarray, patients: Sequence[str], digits: int) -> tuple[str, int, float]:
+def compared(pairs: np.ndarray, patients: Sequence[str], digits: int) -> tuple[str, int, float]:
     """Difference of two methods with its interval, in words, the number of pairs, and p."""
     test = signed_rank(*pairs)
     finite = np.flatnonzero(np.isfinite(pairs).all(0))

@@ -202,7 +202,8 @@ def test_heads_of_training_are_pointed_out(cohort, predictions, evaluate, tmp_pa
 def patients(case, cohort, predictions):
     """The cohort as one of two patients: the first without T2w and not outlined, the second after a resection."""
     index(lambda content: content.update(simulated=False))(cohort, predictions)
-    index(lambda content: content["cases"][1].update(head="P2", phase="after resection"))(cohort, predictions)
+    about = {"head": "P2", "phase": "after resection", "clinical": {"grade": "4"}}
+    index(lambda content: content["cases"][1].update(about))(cohort, predictions)
     about = {
         "simulated": False, "targets": ["FLAIR"], "source": {"ultrasound": "P1/P1-US-before.nii"},
         "registration": {"warnings": ["hardly any structure"]},
@@ -230,8 +231,8 @@ def test_patients_are_scored_as_far_as_they_are_known(evaluate, tmp_path):
         assert line in table.splitlines()
     with (tmp_path / "out" / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["head"], row["phase"], row["lesion"]) for row in rows] == [
-        ("h", "before resection", "unknown"), ("P2", "after resection", "tumour and cavity"),
+    assert [(row["head"], row["phase"], row["grade"], row["lesion"]) for row in rows] == [
+        ("h", "before resection", "", "unknown"), ("P2", "after resection", "4", "tumour and cavity"),
     ]  # fmt: skip
     assert (rows[0]["T2w/prediction/PSNR"], rows[0]["Dice/prediction/tumour"]) == ("", "")
     assert float(rows[0]["FLAIR/prediction/MAE"]) == pytest.approx(0.05, abs=1e-4)

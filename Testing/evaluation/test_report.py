@@ -1,0 +1,245 @@
+"""``iousynth report``: from the results of several evaluations to tables, figures and a page."""
+
+from __future__ import annotations
+
+import csv
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.tiny_models import SHARED
+
+from IoUSynthLib import cli
+from IoUSynthLib.evaluation.charts import Mark, heat_map, marks
+from IoUSynthLib.evaluation.from_scores import read_scores
+from IoUSynthLib.evaluation.protocol import Protocol
+from IoUSynthLib.evaluation.report_tables import by_utility, comparisons, fidelity, leaderboards, outlines, strata
+from IoUSynthLib.evaluation.results import write_results
+from IoUSynthLib.evaluation.scores import Row, summarize
+from IoUSynthLib.evaluation.statistics import retention, utility_ratio
+
+RESULTS = SHARED / "oracles" / "results"
+TABLES = SHARED / "data" / "benchmark_tables"
+PHASES = {"pre": "before resection", "post": "after resection"}
+REGIMES = {"2D": "2d", "2.5D": "2.5d", "2D + 3D-refine": "2d+3d-refine", "Full-3D": "3d"}
+COLUMNS = {"SSIM": "ssim", "PSNR": "psnr_db", "LPIPS": "lpips"}
+DICE = np.array([[0.5, 0.3], [0.7, 0.0], [0.6, 0.4], [0.9, 0.1]])
+
+
+def published(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        pytest.skip("the published results are not here")
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write(folder: Path, rows: list[Row], *, simulated: bool = False, region: str = "crop") -> Path:
+    """What ``iousynth evaluate`` leaves."""
+    folder.mkdir(parents=True)
+    write_results({
+        "simulated": simulated, "protocol": Protocol(region=region), "cases": rows, "not_predicted": [], "missing": [],
+        "summary": summarize(rows),
+    }, folder)  # fmt: skip
+    return folder
+
+
+def study(patient: str, phase: str, **further: str | float) -> Row:
+    case = {"case": f"{patient}-{phase}", "head": patient, "split": "test", "phase": PHASES[phase], "lesion": "tumour"}
+    return {**case, **further}
+
+
+def rows_of(better: float) -> list[Row]:
+    """Four patients before and after; tumour before, cavity after; two of low grade."""
+    rows = []
+    for number in range(4):
+        for at, phase in enumerate(PHASES):
+            outline, other = ("tumour", "cavity") if phase == "pre" else ("cavity", "tumour")
+            about = {"grade": "WHO 2" if number < 2 else "4", "reoperation": "No"}
+            scores = {
+                "T2w/prediction/PSNR": 15.0 + number + better, "T2w/prediction/SSIM": 0.7 + 0.01 * number,
+                "T2w/ioUS as it is/PSNR": 12.0 + number, f"Dice/prediction/{outline}": DICE[number, at] * better,
+                f"NSD/prediction/{outline}": DICE[number, at], f"false ml/prediction/{other}": 0.5,
+            }  # fmt: skip
+            rows.append(study(f"P{number}", phase, **about, **scores))
+    return rows
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, Path]:
+    return {
+        name: write(tmp_path / name, rows_of(better)) for name, better in (("a-2d-t2w", 0.5), ("b-3d-t2w", 0.75))
+    }
+
+
+class Parsed(HTMLParser):
+    """Which tags stand open at the end, and what a page asks the network for."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open, self.asked, self.tables = [], [], 0
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tables += tag == "table"
+        self.asked += [value for name, value in attrs if name in ("src", "href") and not (value or "").startswith("#")]
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Opens nothing."""
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_report_from_folders_to_page(folders, tmp_path, capsys):
+    """Who was measured comes first; the page asks nobody for anything; each table is there in three formats."""
+    real = write(tmp_path / "real", rows_of(1.0))
+    names = [f"first-2d-t2w={folders['a-2d-t2w']}", str(folders["b-3d-t2w"])]
+    output = tmp_path / "report"
+    assert cli.main(["report", *names, "--real", str(real), "-o", str(output)]) == 0
+    printed = capsys.readouterr().out
+    page = (output / "report.html").read_text(encoding="utf-8")
+    parsed = Parsed(page)
+    assert (parsed.open, parsed.asked) == ([], [])
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    whom, tables = page.index("8 studies of 4 patients (4 before resection, 4 after resection)"), page.index("<table")
+    assert page.index("These figures are of real patients") < whom < tables
+    csvs = {path.stem for path in output.glob("*.csv")} - {"means"}
+    assert {path.stem for path in output.glob("*.tex")} == csvs
+    assert parsed.tables == len(csvs) >= 6
+    assert "By PSNR dB of the synthetic T2w, b-3d-t2w leads with 17.25 (16.25 to 18.25)" in printed
+    assert "The ultrasound as it is has 13.50" in printed
+    assert "Regions (table 8): `iousynth evaluate --roi`" in printed
+    assert "Utility ratio and retention" not in printed
+    assert "## Image quality of the synthetic T2w" in (output / "report.md").read_text(encoding="utf-8")
+
+
+def test_outlines_by_phase_and_structure_with_utility_and_retention(folders, tmp_path):
+    """The cavity of which the real Dice is 0 has no ratio, but counts for the retention."""
+    results = read_scores(folders, real=write(tmp_path / "real", rows_of(1.0)))
+    table = outlines(results)
+    kept = [row for row in table.rows if row[:2] == ["a", "2D"]]
+    assert [(row[3], row[4], row[5]) for row in kept] == [
+        ("tumour", "all phases", "4"), ("tumour", "before resection", "4"), ("tumour", "after resection", "0"),
+        ("cavity", "all phases", "4"), ("cavity", "before resection", "0"), ("cavity", "after resection", "4"),
+    ]  # fmt: skip
+    by_heading = dict(zip(table.headings, kept[5], strict=True))
+    assert by_heading["utility ratio, Dice"] == "0.50"  # of two: 0.1 is not above 0.1
+    real = DICE[:, 1]
+    assert utility_ratio(real / 2, real) == 0.5 == retention(real / 2, real) == float(by_heading["retention, Dice"])
+    assert table.rows[0][0] == "acquired MRI"
+    assert [e.name for e in by_utility(results.experiments)] == ["b-3d-t2w", "a-2d-t2w"]
+
+
+def test_patients_are_compared_not_studies(folders):
+    """Two patients a group, four studies each: the smallest p of two against two is 1/3; nobody was operated twice."""
+    results = read_scores(folders)
+    row = next(row for row in strata(results, "grade").rows if row[:2] == ["a", "2D"] and row[3] == "T2w PSNR dB")
+    assert row[4:7] == ["all phases", "16.00 (2)", "18.00 (2)"]
+    assert float(row[7]) == pytest.approx(1 / 3, abs=0.005)
+    assert strata(results, "reoperation").rows == []
+
+
+def test_baselines_stand_in_tables_and_lead_no_ranking(folders):
+    results = read_scores(folders)
+    assert [row[1] for row in fidelity(results, "T2w").rows[-3:]] == ["ioUS as it is"] * 3
+    best = next(table for table in leaderboards(results) if table.name == "top_T2w_PSNR")
+    assert [row[2] for row in best.rows if row[0] == "all phases"] == ["b", "a"]
+    against = [row for row in comparisons(results).rows if row[0] == "T2w PSNR dB"]
+    assert [row[2:5] for row in against] == [
+        ["a-2d-t2w", "-0.25 (-0.25 to -0.25)", "8"], ["ioUS as it is", "-3.75 (-3.75 to -3.75)", "8"],
+    ]  # fmt: skip
+    assert [float(row[5]) for row in against] == [0.0078, 0.0078]  # the smallest p of eight pairs: 2 / 2^8
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [({"simulated": True}, "other terms than a-2d-t2w (simulated); report simulated and real cases apart"),
+     ({"region": "fan"}, "other terms than a-2d-t2w (protocol); evaluate it again")],
+)  # fmt: skip
+def test_what_does_not_compare_is_refused(folders, tmp_path, capsys, other, message):
+    strange = write(tmp_path / "strange", rows_of(0.5), **other)
+    assert cli.main(["report", str(folders["a-2d-t2w"]), str(strange), "-o", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_folders_are_named(folders, tmp_path, capsys):
+    first = str(folders["a-2d-t2w"])
+    (tmp_path / "empty").mkdir()
+    for given, message in (([str(tmp_path / "empty")], "give a folder that `iousynth evaluate` has written"),
+                           ([first, first], "a-2d-t2w: is the name of two experiments")):  # fmt: skip
+        assert cli.main(["report", *given, "-o", str(tmp_path / "out")]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_charts_put_marks_to_scale():
+    """From 0 to 1 over 290 pixels; the better is the darker, also where less is better."""
+    drawn = marks("Dice", {"a": [Mark("before", 0.5, 0.0, 1.0)]}, reference=0.0)
+    assert re.search(r'<circle cx="395.0"', drawn)
+    assert re.search(r'<line x1="250.0" y1="[\d.]+" x2="540.0"', drawn)
+    cells = {("a", "2D"): 0.1, ("a", "3D"): 0.2}
+    fills = re.findall(r'fill="(rgb[^"]+)"', heat_map("LPIPS", cells, digits=1, lower_is_better=True))
+    assert fills == ["rgb(8,81,156)", "rgb(255,255,255)"]
+
+
+# Published results ----------------------------------------------------------------------------------------------------
+
+
+def test_published_leaderboards_come_out(tmp_path):
+    """Tables 5 to 7 from the means of the 48 experiments; those that are equal as printed may change places."""
+    folders = {}
+    for name, targets in (("table02_t2w_single_target.csv", ""), ("table03_t2w_multi_task.csv", "-flair")):
+        for row in published(TABLES / name):
+            scores = {f"T2w/prediction/{m}": float(row[c]) for m, c in COLUMNS.items()}
+            scores |= {"FLAIR/prediction/PSNR": 15.0} if targets else {}
+            experiment = f"{row['family']}-{REGIMES[row['regime']]}-t2w{targets}"
+            folders[experiment] = write(tmp_path / experiment, [study("P1", "pre", **scores)])
+    found = {table.name: table for table in leaderboards(read_scores(folders))}
+    for table, metric in (("05_top10_ssim", "SSIM"), ("06_top10_psnr", "PSNR"), ("07_top10_lpips", "LPIPS")):
+        expected = published(TABLES / f"table{table}.csv")
+        rows = found[f"top_T2w_{metric}"].rows
+        assert [row[-1] for row in rows] == [row[COLUMNS[metric]] for row in expected]
+        names = {(row["family"], row["regime"].replace("Full-", ""), row["target"]) for row in expected}
+        assert {tuple(row[2:5]) for row in rows} == names
+
+
+def test_published_order_of_utility_comes_out(tmp_path):
+    """Table 11: a mean of ratios of its printed figures; on real MRI every Dice and NSD is 1 here."""
+    folders: dict[str, list[Row]] = {}
+    for row in published(TABLES / "table11_downstream_utility.csv"):
+        phase = "pre" if row["class"] == "tumour" else "post"
+        scores = {f"{m}/prediction/{row['class']}": float(row[c]) for m, c in (("Dice", "u_dice"), ("NSD", "u_nsd2mm"))}
+        name = f"{row['family']}-{REGIMES[row['regime']]}-t2w{'-flair' * bool(row['target_note'])}"
+        folders.setdefault(name, []).append(study("P1", phase, **scores))
+    real = [study("P1", phase, **{f"{m}/prediction/{s}": 1.0 for m in ("Dice", "NSD")})
+            for phase, s in (("pre", "tumour"), ("post", "cavity"))]  # fmt: skip
+    written = {name: write(tmp_path / name, rows) for name, rows in reversed(folders.items())}
+    results = read_scores(written, real=write(tmp_path / "real", real))
+    assert [e.name for e in by_utility(results.experiments)] == list(folders)
+
+
+def test_published_scores_of_studies_give_the_printed_rows(tmp_path):
+    """Four methods of table 2 from their 30 studies, by patient and phase, and grades of table 12."""
+    grades = {row["id"]: row["grade"] for row in published(TABLES / "table12_test_cohort.csv")}
+    studies: dict[str, list[Row]] = {}
+    for row in published(RESULTS / "per_subject_metrics_subset_T2.csv"):
+        patient, phase = row["subject"].rsplit("-", 1)
+        scores = {f"T2w/prediction/{m}": float(row[m.lower()]) for m in ("SSIM", "PSNR", "MAE", "LPIPS")}
+        studies.setdefault(row["method"], []).append(study(patient, phase, grade=grades[patient], **scores))
+    results = read_scores({name: write(tmp_path / name, rows) for name, rows in studies.items()})
+    rows = {(row[0].lower(), row[1]): row for row in fidelity(results, "T2w").rows if row[3] == "all phases"}
+    printed = {(r["family"].lower(), r["regime"].replace("Full-", "")): r
+               for r in published(TABLES / "table02_t2w_single_target.csv")}  # fmt: skip
+    assert len(rows) == 4
+    for key, row in rows.items():
+        expected = [
+            "{} ({} to {})".format(*(printed[key][f"{c}{end}"] for end in ("", "_ci_low", "_ci_high")))
+            for c in ("psnr_db", "lpips", "ssim", "mae")
+        ]
+        assert row[5:7] == expected[:2] or key[0] == "pix2pix", row  # LPIPS of that one is of another run
+        assert (row[5], *row[7:]) == (expected[0], *expected[2:])
+    assert all(float(row[-2]) > 0.05 for row in strata(results, "grade").rows if row[4] == "all phases")
