@@ -14,6 +14,7 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -77,6 +78,19 @@ def test_the_experiments_are_the_presets_of_the_benchmark():
         for family, regimes in config["hours"].items() for regime in regimes for targets in config["targets"]
     }  # fmt: skip
     assert names == set(BENCHMARK)
+
+
+def test_the_2d_run_is_the_first_stage_of_a_refinement():
+    """Which takes it over: the same network, cases, rates and length, by either recipe."""
+    pytest.importorskip("torch")
+    from support.toy_presets import BENCHMARK
+
+    refined = [name for name in BENCHMARK if "2d+3d-refine" in name]
+    assert len(refined) == 12
+    for name in refined:
+        first, alone = BENCHMARK[name], BENCHMARK[name.replace("2d+3d-refine", "2d")]
+        for one, other in ((first, alone), (first.published(), alone.published())):
+            assert replace(one.first, name=other.last.name) == other.last
 
 
 @needs_snakemake
