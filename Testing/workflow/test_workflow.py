@@ -21,6 +21,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from IoUSynthLib import cli
+from IoUSynthLib.cases.case import Case, write_case
+from IoUSynthLib.cases.index import write_index
 from IoUSynthLib.cli import COMMANDS
 from IoUSynthLib.volume import Volume
 
@@ -181,6 +184,26 @@ def test_what_is_outlined_is_the_synthetic_mri_that_is_given(script, tiny_models
     assert labels.same_grid(ultrasound)
     cavity = labels.array == 2
     assert 2 * (cavity & ball).sum() / (cavity.sum() + ball.sum()) > 0.7
+
+
+def test_outlines_on_acquired_mri_are_scored_alone(script, tiny_models, ultrasound, tmp_path, monkeypatch):
+    fan = (ultrasound.array > 0).astype(np.uint8)
+    z, y, x = np.indices(fan.shape)
+    ball = (np.hypot(np.hypot(x - 36, y - 40), z - 20) < 6) & (fan > 0)
+    texture = np.random.default_rng(0).uniform(190, 210, fan.shape)
+    mri = ultrasound.with_array(np.where(ball, 900, texture).astype(np.int16))
+    images = {"ioUS": ultrasound, "T2w": mri, "FLAIR": mri}
+    parameters = {"simulated": True, "head": "x", "lesion": {"kind": "cavity"}}
+    labels, valid = (ultrasound.with_array(array) for array in ((2 * ball).astype(np.uint8), fan))
+    write_case(Case(images, labels, valid, parameters), tmp_path / "cohort" / "case-0000")
+    write_index(tmp_path / "cohort", [{"name": "case-0000", "head": "x", "split": "test"}], seed=0)
+    monkeypatch.setattr(sys, "argv", ["outline.py", str(tmp_path / "cohort"), "-o", str(tmp_path / "out")])
+    assert script("outline").main() == 0
+    scores = ["--reference", str(tmp_path / "cohort"), "-o", str(tmp_path / "scores")]
+    assert cli.main(["evaluate", str(tmp_path / "out"), *scores, "--baselines"]) == 0
+    summary = json.loads((tmp_path / "scores" / "summary.json").read_text())
+    assert "T2w" not in json.dumps(summary["summary"])
+    assert any("cavity" in name for name in summary["summary"])
 
 
 @pytest.mark.long
