@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..constants import TARGETS
 from .recipe import Recipe
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Family:
         (B, targets, D, H, W), with the ultrasound behind them where ``refiner_sees_ultrasound``, to (B, targets, ...).
     regimes
         Those of :data:`REGIMES` in which it can be built.
+    targets
+        What it makes: it has presets for each of these.
     recipes
         How it is trained, by what goes through the network: "slices" (2D, 2.5D, and the first stage of 2D+3D-refine),
         "volumes" (3D) and "refiner" (the second stage). A family has presets for the regimes that it has recipes for.
@@ -80,6 +83,7 @@ class Family:
     build: Callable[..., torch.nn.Module]
     build_refiner: Callable[..., torch.nn.Module] | None = None
     regimes: tuple[str, ...] = REGIMES
+    targets: tuple[tuple[str, ...], ...] = (TARGETS[:1], TARGETS)
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     objective: str = "training.objectives.adversarial:supervised"

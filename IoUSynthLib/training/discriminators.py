@@ -81,18 +81,22 @@ class PatchGAN(nn.Module):
         "spectral" as the benchmark's GAN families have it (``src/gan`` of smcch/ious2mr-benchmark): spectral
         normalisation, layer normalisation over the channels of a voxel, and a bias in the last layer alone. "instance"
         as ResViT has it (``src/resvit``): biases, and instance normalisation without weights. "affine": instance
-        normalisation with weights, and biases where there is none. The first and the last layer have no such norm.
+        normalisation with weights, and biases where there is none; "batch": the same with batch normalisation, as
+        Isola et al. have it. The first and the last layer have no such norm.
     """
 
     def __init__(self, dimensions: int, inputs: int, widths: Sequence[int], *, norm: str) -> None:
         super().__init__()
         kind = nn.Conv3d if dimensions == 3 else nn.Conv2d
         instance = nn.InstanceNorm3d if dimensions == 3 else nn.InstanceNorm2d
-        norms = {"spectral": ChannelNorm, "instance": instance, "affine": partial(instance, affine=True)}
+        batch = nn.BatchNorm3d if dimensions == 3 else nn.BatchNorm2d
+        norms = {
+            "spectral": ChannelNorm, "instance": instance, "affine": partial(instance, affine=True), "batch": batch,
+        }  # fmt: skip
 
         def layer(before: int, after: int, number: int) -> nn.Module:
             first, last = number == 0, number == len(widths)
-            bias = last or norm == "instance" or (norm == "affine" and first)
+            bias = last or norm == "instance" or (norm in ("affine", "batch") and first)
             conv = kind(before, after, 4, 2 if number < 3 else 1, padding=1, bias=bias)
             nn.init.normal_(conv.weight, std=0.02)
             conv = spectral_norm(conv) if norm == "spectral" else conv
@@ -121,6 +125,11 @@ def gan_discriminator(dimensions: int, inputs: int, *, conditional: bool, width:
     widths = [width << number for number in range(4 if conditional else 3)]
     scales = 1 if dimensions == 3 else 2
     return MultiScale([PatchGAN(dimensions, inputs, widths, norm="spectral") for _ in range(scales)])
+
+
+def batch_discriminator(dimensions: int, inputs: int, width: int = 64) -> MultiScale:
+    """The discriminator of the T1-to-T2 study (section 3.3.1): 2,768,705 parameters of 6 channels."""
+    return MultiScale([PatchGAN(dimensions, inputs, [width << number for number in range(4)], norm="batch")])
 
 
 def resvit_discriminator(dimensions: int, inputs: int, width: int | None = None) -> MultiScale:

@@ -29,11 +29,12 @@ def _segmenter(*images: str) -> Segmentation:
 
 
 def family_presets(family: str) -> Iterator[Preset]:
-    """A family's presets, for T2w alone and for T2w and FLAIR, in the regimes that it has recipes for."""
-    recipes = get_family(family).recipes
+    """A family's presets, for each of the targets that it makes, in the regimes that it has recipes for."""
+    traits = get_family(family)
+    recipes = traits.recipes
     needed = {"3D": {"volumes"}, REFINED: {"slices", "refiner"}}
-    for regime in REGIMES:
-        for targets in (TARGETS[:1], TARGETS):
+    for regime in (regime for regime in REGIMES if regime in traits.regimes):
+        for targets in traits.targets:
             if needed.get(regime, {"slices"}) <= set(recipes):
                 yield _family_preset(family, regime, targets)
 

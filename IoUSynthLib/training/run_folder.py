@@ -44,7 +44,9 @@ def average_weights(folder: Path, network: torch.nn.Module) -> dict[str, torch.T
 def _preset(record: dict[str, Any]) -> Preset:
     """What a run says that it has trained."""
     preset = PRESETS[record["preset"]]
-    return preset.published() if record.get("recipe") == PUBLISHED else preset
+    preset = preset.published() if record.get("recipe") == PUBLISHED else preset
+    source = record.get("input", preset.first.inputs[0])
+    return preset if source == preset.first.inputs[0] else preset.reading(source, record["voxels_mm"])
 
 
 @dataclass(frozen=True)
