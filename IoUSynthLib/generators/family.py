@@ -28,6 +28,22 @@ class Size:
     discriminator: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Variant:
+    """What one of a family's further presets has otherwise, such as what its paper leaves out to see what that does.
+
+    Attributes
+    ----------
+    size
+        Of its networks.
+    figures
+        Of its recipe.
+    """
+
+    size: Size = field(default_factory=Size)
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """How the networks of a family are built, trained and run.
@@ -47,6 +63,8 @@ class Family:
     recipes
         How it is trained, by what goes through the network: "slices" (2D, 2.5D, and the first stage of 2D+3D-refine),
         "volumes" (3D) and "refiner" (the second stage). A family has presets for the regimes that it has recipes for.
+    variants
+        Its further presets, by what is added to the name; of families of one stage.
     published
         What differs in those recipes from the one that was published (:mod:`.recipe`), by the same names; none where
         nothing was.
@@ -85,6 +103,7 @@ class Family:
     regimes: tuple[str, ...] = REGIMES
     targets: tuple[tuple[str, ...], ...] = (TARGETS[:1], TARGETS)
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    variants: Mapping[str, Variant] = field(default_factory=dict)
     published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     objective: str = "training.objectives.adversarial:supervised"
     refiner_objective: str = "training.objectives.adversarial:supervised"

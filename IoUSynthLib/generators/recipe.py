@@ -163,8 +163,10 @@ class Recipe(Schedule):
     adversarial, matching
         Weights of the discriminator's term, and of feature matching, mean over the layers.
     scores
-        What is demanded of the discriminator's scores: "least squares" (half the mean squared distance from 0 or 1) or
-        "cross entropy" (the binary one, of logits); SynDiff has a term of its own.
+        What is demanded of the discriminator's scores: "least squares" (half the mean squared distance from 0 or 1),
+        "cross entropy" (the binary one, of logits), or of 3D-mDAUNet "relativistic"; SynDiff has a term of its own.
+    perception, features
+        Weight of the difference in the features of a network of photographs, and which: "alexnet" or "vgg19".
     unpaired
         Whether inputs and targets that are learned from are of different cases, so that nothing can be compared with
         the true MRI.
@@ -207,6 +209,8 @@ class Recipe(Schedule):
     adversarial: float = 0.0
     matching: float = 0.0
     scores: str = "least squares"
+    perception: float = 0.0
+    features: str = "alexnet"
     unpaired: bool = False
     penalty: float = 0.0
     every: int = 16
@@ -253,6 +257,8 @@ class Recipe(Schedule):
             "identity", "contrast",
         )  # fmt: skip
         weights = [f"{name} {getattr(self, name):g}" for name in names if getattr(self, name)]
+        if self.perception:
+            weights.append(f"perception {self.perception:g} by {self.features}")
         if self.penalty:
             weights.append(f"R1 {self.penalty:g} every {self.every}")
         if self.weighed:

@@ -151,6 +151,25 @@ def cross_entropy(score: torch.Tensor, goal: float, mask: torch.Tensor) -> torch
 SCORES = {"least squares": least_squares, "cross entropy": cross_entropy}
 
 
+def relativistic(leading: torch.Tensor, other: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Relativistic average loss (Jolicoeur-Martineau 2018), voxel by voxel (3D-mDAUNet, eq. 1 and 5); log 2 at chance.
+
+    Half of ``softplus(-(leading - E[other])) + softplus(other - E[leading])``, E being the mean over batch and voxels.
+    The discriminator learns with the acquired image leading, the generator with the synthetic one, and gradients flow
+    through both terms to whatever has one.
+
+    Parameters
+    ----------
+    leading, other
+        Logits (B, 1, ...).
+    mask
+        (B, 1, ...) of the same size: where they count.
+    """
+    ahead = functional.softplus(masked_mean(other, mask) - leading)
+    behind = functional.softplus(other - masked_mean(leading, mask))
+    return 0.5 * masked_mean(ahead + behind, mask)
+
+
 def divergence(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
     """Divergence of normal distributions from the standard one (Kingma and Welling 2014, appendix B).
 

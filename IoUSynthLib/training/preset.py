@@ -402,7 +402,8 @@ class Preset:
             rate = {"rate": 1e-4} if stage.name == REFINER else {}
             network = size.refiner if stage.name == REFINER else size.generator
             recipe = replace(stage.recipe, window=window, **{**figures, **rate})
-            return replace(stage, recipe=recipe, size=network, discriminator=size.discriminator)
+            network, discriminator = {**stage.size, **network}, {**stage.discriminator, **size.discriminator}
+            return replace(stage, recipe=recipe, size=network, discriminator=discriminator)
 
         return self._each(small)
 

@@ -9,6 +9,7 @@ import torch
 
 from ..data import Batch
 from ..discriminators import (
+    DenseDiscriminator,
     MultiScale,
     batch_discriminator,
     gan_discriminator,
@@ -62,6 +63,15 @@ def resvit(stage: Stage) -> Objective:
 def unet_pix2pix(stage: Stage) -> Objective:
     """The discriminator of the T1-to-T2 study sees the input beside the MRI."""
     return _conditional(stage, batch_discriminator)
+
+
+def brainvoxgen(stage: Stage) -> Objective:
+    """The discriminator sees a whole block of ultrasound and MRI."""
+    channels = stage.channels + len(stage.targets)
+    discriminator = DenseDiscriminator(channels, stage.recipe.window, **stage.discriminator)
+    return Adversarial(
+        WeightedLoss.of(stage.recipe), PatchAdversary.of(stage.recipe, discriminator, range(stage.channels))
+    )
 
 
 def _conditional(stage: Stage, build: Callable[..., MultiScale]) -> Adversarial:

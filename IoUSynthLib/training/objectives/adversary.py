@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...generators.recipe import Recipe
 from ..data import Batch
-from ..discriminators import MultiScale, gan_discriminator
+from ..discriminators import gan_discriminator
 from ..distributed import World, to_device
 from ..losses import SCORES, feature_matching, gradient_penalty, known_targets, visible
 from ..preset import Stage
@@ -129,8 +129,11 @@ class PatchAdversary(Adversary):
         self.penalty, self.every = penalty, every
 
     @classmethod
-    def of(cls, recipe: Recipe, discriminator: MultiScale, condition: Sequence[int]) -> PatchAdversary:
-        """With the figures of a recipe, whose weight of feature matching is for the mean over the layers."""
+    def of(cls, recipe: Recipe, discriminator: torch.nn.Module, condition: Sequence[int]) -> PatchAdversary:
+        """With the figures of a recipe, whose weight of feature matching is for the mean over the layers.
+
+        Features are matched of a :class:`..discriminators.MultiScale` alone.
+        """
         layers = sum(len(scale.layers) - 1 for scale in discriminator.scales) if recipe.matching else 1
         return cls(
             discriminator, recipe.discriminator_rate, condition=condition, adversarial=recipe.adversarial,
