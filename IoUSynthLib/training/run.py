@@ -14,6 +14,7 @@ import torch
 
 from ..cases.case import read_parameters
 from ..cases.index import describe_index, read_index
+from ..constants import VOXEL_MM
 from ..files.volumes import read_volume
 from ..generators.recipe import DEFAULT
 from ..models.bundle import Bundle, load
@@ -99,10 +100,9 @@ def train(
 def _for_cohort(preset: Preset, cohort: Path) -> Preset:
     """The preset as it reads the cohort, whose input may be a contrast of MRI."""
     known = [read_parameters(folder) for folder in read_index(cohort, "train")]
-    inputs = {(case.get("input", "ioUS"), *case.get("spacing_mm", ())) for case in known}
-    sources = {source for source, *_ in inputs}
-    if sources <= {"ioUS"}:
+    if {case.get("input", "ioUS") for case in known} <= {"ioUS"}:
         return preset
+    inputs = {(case.get("input", "ioUS"), *np.ravel(case.get("spacing_mm", VOXEL_MM))) for case in known}
     if len(inputs) > 1:
         raise InputError(f"{cohort}: its cases differ in input or voxel size; prepare those that are alike")
     ((source, *grid),) = inputs

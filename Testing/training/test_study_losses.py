@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -9,11 +10,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from support.pair_cohort import write_pair_cohort  # noqa: E402
+from support.pair_cohort import SPACING, write_pair_cohort  # noqa: E402
 
 from IoUSynthLib.cases.index import read_index  # noqa: E402
 from IoUSynthLib.generators.recipe import NOT_AUGMENTED, Schedule  # noqa: E402
-from IoUSynthLib.training import losses  # noqa: E402
+from IoUSynthLib.training import losses, run  # noqa: E402
 from IoUSynthLib.training.data import Batch, PatchBatches, SliceBatches, TrainingVolume, generator_volume  # noqa: E402
 from IoUSynthLib.training.discriminators import batch_discriminator  # noqa: E402
 from IoUSynthLib.training.distributed import World  # noqa: E402
@@ -139,6 +140,26 @@ def test_a_preset_reads_the_contrast_that_is_the_cohorts_input(tmp_path):
     np.testing.assert_array_equal(loaded.image, expected.image)
     batches = stage.batches([loaded], seed=0, augment=True)
     assert not batches.augment, "MRI is not varied as ultrasound is"
+
+
+def change(folder, **parameters):
+    file = folder / "case.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | parameters))
+
+
+def test_a_cohort_of_patients_ultrasound_is_read_as_it_was(tmp_path):
+    write_pair_cohort(tmp_path, ("train",))
+    change(tmp_path / "P0", input="ioUS", spacing_mm=0.8)
+    preset = PRESETS["resvit-2d-t2w"]
+    assert run._for_cohort(preset, tmp_path) is preset
+
+
+def test_cases_of_one_cohort_must_be_alike(tmp_path):
+    write_pair_cohort(tmp_path, ("train", "train"))
+    assert run._for_cohort(PRESETS["resvit-2d-t2w"], tmp_path).last.voxels == SPACING
+    change(tmp_path / "P1", spacing_mm=[1.0, 1.0, 2.0])
+    with pytest.raises(InputError, match="its cases differ in input or voxel size"):
+        run._for_cohort(PRESETS["resvit-2d-t2w"], tmp_path)
 
 
 @pytest.mark.parametrize("name", ["cut-2d+3d-refine-t2w", "lesion-3d"])
