@@ -33,8 +33,8 @@ from .clinical import read_clinical
 from .contact_sheet import COLUMNS, write_sheets
 from .exclusions import EXCLUSIONS, FOREGROUND, READER, SPLIT, UNUSABLE, Exclusion, write_exclusions
 from .pairs import choose_pair, pair, prepare_pair, split_slices
-from .preparation import GRIDS, agreement, prepare_case
-from .readers import Study, choose_files, find_studies, landmark_file
+from .preparation import GRIDS, prepare_case
+from .readers import Study, choose_files, find_studies
 from .review import REVIEW, read_review, write_review
 from .table import read_table, studies_of
 
@@ -55,8 +55,6 @@ class Choices:
         One of :data:`.preparation.GRIDS`.
     register
         See :func:`.preparation.prepare_case`.
-    landmarks
-        Whether the MRI is registered by each patient's landmarks (:func:`.readers.landmark_file`).
     split
         ``random``, ``published`` (:func:`.cases.splits.published_split`), a file (:func:`.cases.splits.read_split`),
         or, of pairs, ``slices``: each slice by itself, so that patients are in several splits.
@@ -79,7 +77,6 @@ class Choices:
     table: Path | None = None
     grid: str = "ultrasound"
     register: bool = True
-    landmarks: bool = False
     split: str = "random"
     shares: tuple[float, float] = (TEST_SHARE, VALIDATION_SHARE)
     seed: int = 0
@@ -112,10 +109,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--grid", choices=GRIDS, default="ultrasound",
         help="voxels of 0.8 mm along the ultrasound (default), or the MRI's, as in the benchmark",
-    )  # fmt: skip
-    parser.add_argument(
-        "--landmarks", action="store_true",
-        help="register by each patient's .tag of landmarks, as RESECT has them, in place of the images",
     )  # fmt: skip
     parser.add_argument("--no-registration", dest="register", action="store_false", help="the images fit already")
     parser.add_argument(
@@ -154,15 +147,13 @@ def run(options: argparse.Namespace) -> int:
     """
     if not options.pair and (options.split == SLICES or options.scaling != "z-score"):
         raise InputError("--split slices and --scaling: are for MRI alone; give --pairs, or leave them out")
-    if options.landmarks and (options.pair or not options.register):
-        raise InputError("--landmarks: registers; leave it, or --pairs and --no-registration, out")
     if options.pair and options.table:
         raise InputError("--pairs: goes by the names of files, --table by the table; choose one of them")
     choices = Choices(
         table=options.table, grid="mri" if options.pair else options.grid,
         register=options.register and not options.pair, pair=options.pair, split=options.split, seed=options.seed,
         least_ml=options.least_ml, accepted=options.accepted, clinical=options.clinical, shares=tuple(options.shares),
-        scaling=options.scaling, landmarks=options.landmarks,
+        scaling=options.scaling,
     )  # fmt: skip
     text, excluded = prepare_cohort(options.cohort, options.output, choices)
     print(text)
@@ -308,7 +299,7 @@ def _entry(study: Study, splits: Mapping[str, str], clinical: Mapping[str, Mappi
 def _prepare(study: Study, cohort: Path, output: Path, choices: Choices) -> str:
     """Prepare a study unless it is there, and return a line about it."""
     folder = output / study.name
-    named, unused, make = _planned(study, cohort, choices)
+    named, unused, make = _planned(study, choices)
     source = {role: _within(path, cohort) for role, path in named.items()}
     if is_complete(folder):
         _check_finished(folder / PARAMETERS, source, choices)
@@ -323,7 +314,8 @@ def _prepare(study: Study, cohort: Path, output: Path, choices: Choices) -> str:
     line = f"{', '.join(parameters['targets'])}, {parameters['covered']:.0%} covered, {parameters['seconds']:.0f} s"
     if choices.register:
         done = parameters["registration"]
-        line = f"{agreement(done)}, {line}"
+        before, after = (done["similarity"][when] for when in ("before", "after"))
+        line = f"LC2 {before:.3f} to {after:.3f}, MRI moved {done['moved_mm']:.1f} mm, {line}"
         line = " ".join([line, *(f"DOUBTFUL: {warning}" for warning in done["warnings"])])
     if unused:
         names = ", ".join(path.name for path in unused)
@@ -331,17 +323,13 @@ def _prepare(study: Study, cohort: Path, output: Path, choices: Choices) -> str:
     return " ".join([line, *(f"WARNING: {warning}" for warning in parameters["warnings"])])
 
 
-def _planned(
-    study: Study, cohort: Path, choices: Choices
-) -> tuple[Mapping[str, Path], Sequence[Path], Callable[[], Case]]:
+def _planned(study: Study, choices: Choices) -> tuple[Mapping[str, Path], Sequence[Path], Callable[[], Case]]:
     """The files of a study by what they are, those that are not used, and what makes the case of them."""
     if choices.pair:
         named = choose_pair(study, choices.pair)
         return named, (), partial(prepare_pair, named, choices.pair, scaling=choices.scaling)
     files = choose_files(study)
-    points = {"landmarks": landmark_file(study, cohort)} if choices.landmarks else {}
-    make = partial(prepare_case, files, register=choices.register, grid=choices.grid, **points)
-    return {**files.named(), **points}, files.unused, make
+    return files.named(), files.unused, partial(prepare_case, files, register=choices.register, grid=choices.grid)
 
 
 def _within(path: Path, cohort: Path) -> str:

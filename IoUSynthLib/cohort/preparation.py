@@ -15,10 +15,9 @@ closed fan with a margin of one voxel. In both, the ultrasound is 0 outside the 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,8 +28,7 @@ from ..input_checks import check_ultrasound
 from ..outputs.case_files import read_acquired
 from ..preprocessing import axial, crop_to_mask, resample_like
 from ..registration import register_by_lc2
-from ..registration.landmarks import fit_rigid, read_landmark_pairs
-from ..registration.rigid import rotation_degrees, to_sitk
+from ..registration.rigid import to_sitk
 from ..synthesis.acquired import check_is_mri, on_ultrasound
 from ..synthesis.grid import FieldOfView
 from ..synthesis.quality import looks_like_ultrasound
@@ -49,9 +47,7 @@ GRIDS = ("ultrasound", "mri")
 FOREGROUND_SHARE = 0.01
 
 
-def prepare_case(
-    files: Files, *, register: bool = True, grid: str = "ultrasound", landmarks: Path | None = None
-) -> Case:
+def prepare_case(files: Files, *, register: bool = True, grid: str = "ultrasound") -> Case:
     """Bring the images of a study onto one grid.
 
     Parameters
@@ -62,8 +58,6 @@ def prepare_case(
         Whether the MRI is registered to the ultrasound; otherwise both are taken to be in one frame.
     grid
         One of :data:`GRIDS`.
-    landmarks
-        File of corresponding points by which the MRI is registered instead of by LC2, as BrainVoxGen does.
 
     Returns
     -------
@@ -88,9 +82,7 @@ def prepare_case(
     for name, path in files.mri.items():
         check_is_mri(mri[name], ultrasound, str(path))
     matrix, registration = np.eye(4), None
-    if landmarks is not None:
-        matrix, registration = _by_landmarks(landmarks)
-    elif register:
+    if register:
         try:
             matrix, registration = register_by_lc2(mri, image, fan)
         except InputError as error:
@@ -125,34 +117,6 @@ def prepare_case(
     }
     seen = fan.with_array(found.seen.astype(np.uint8))
     return Case(images, _labels(files, fan, transform), seen, parameters)
-
-
-def _by_landmarks(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
-    """The matrix by which an MRI is taken to its ultrasound's landmarks, and what is known of it."""
-    warnings: list[str] = []
-    moving, fixed = read_landmark_pairs([path], warnings.append)
-    matrix = fit_rigid(moving, fixed)
-    moved = fixed @ matrix[:3, :3].T + matrix[:3, 3]
-    distances = {"before": moving - fixed, "after": moving - moved}
-    return matrix, {
-        "method": "rigid, landmarks, least squares",
-        "landmarks": len(fixed),
-        "residual_mm": {when: round(float(np.linalg.norm(by, axis=1).mean()), 3) for when, by in distances.items()},
-        "moved_mm": round(float(np.linalg.norm(moved - fixed, axis=1).mean()), 3),
-        "rotation_degrees": round(rotation_degrees(matrix), 3),
-        "matrix_lps": matrix.tolist(),
-        "warnings": warnings,
-    }
-
-
-def agreement(registration: Mapping[str, Any]) -> str:
-    """How well images of a case agree before and after their registration, in words, and how far the MRI was moved."""
-    moved = f"moved {registration['moved_mm']:.1f} mm"
-    if "residual_mm" in registration:
-        before, after = (registration["residual_mm"][when] for when in ("before", "after"))
-        return f"landmarks {before:.1f} to {after:.1f} mm, {moved}"
-    before, after = (registration["similarity"][when] for when in ("before", "after"))
-    return f"LC2 {before:.2f} to {after:.2f}, {moved}"
 
 
 def _doubts(images: dict[str, Volume]) -> list[str]:

@@ -178,24 +178,6 @@ def choose_files(study: Study) -> Files:
     return Files(found["ultrasound"][0], mri, labels, tuple(found["MRI"]), study.on_ultrasound)
 
 
-def landmark_file(study: Study, cohort: Path) -> Path:
-    """The .tag of MRI and ultrasound before resection, by its name or beside the images.
-
-    Raises
-    ------
-    InputError
-        There is none, or more than one.
-    """
-    folders = {path.parent for path in study.images}
-    tags = [path for path in cohort.rglob("*.tag") if path.stem.startswith(f"{study.patient}-MRI-before")]
-    tags = tags or sorted(path for folder in folders for path in folder.glob("*.tag"))
-    tags = list({path.read_bytes(): path for path in tags}.values())  # RESECT comes as NIfTI and as MINC, with both
-    if len(tags) != 1:
-        found = ", ".join(path.name for path in tags) or "none"
-        raise InputError(f"{study.name}: one .tag of MRI and ultrasound landmarks is needed, found {found}")
-    return tags[0]
-
-
 def _refuse(study: Study, missing: Sequence[str], message: str, *, remedy: str) -> NoReturn:
     """Say that images are missing, or that all that there are are in doubt."""
     doubts = [text for contrast, text in study.doubts if contrast in missing]

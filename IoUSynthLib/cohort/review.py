@@ -66,8 +66,7 @@ def write_review(
 
 
 def _row(entry: Mapping[str, str], parameters: Mapping[str, Any], verdict: bool | None) -> dict[str, Any]:
-    done = {"similarity": {"before": "", "after": ""}, "moved_mm": "", "warnings": []}
-    done |= parameters.get("registration") or {}
+    done = parameters.get("registration") or {"similarity": {"before": "", "after": ""}, "moved_mm": "", "warnings": []}
     return {
         "study": entry["name"],
         "accepted": {True: "yes", False: "no", None: ""}[verdict],

@@ -90,29 +90,6 @@ def test_a_known_displacement_is_undone(prepared: Path, scene: dict) -> None:
         assert done["warnings"] == []
 
 
-def test_landmarks_in_place_of_the_images(
-    write_patient: Callable, tmp_path: Path, scene: dict, capsys: pytest.CaptureFixture
-) -> None:
-    folder = write_patient(tmp_path / "patients" / "P1", "FLAIR")
-    command = ["prepare", str(tmp_path / "patients"), "-o", str(tmp_path / "out"), "--landmarks"]
-    assert main(command) == 2
-    assert "P1: one .tag of MRI and ultrasound landmarks is needed, found none" in capsys.readouterr().err
-    fixed = phantom.points_of(scene["fan"])[::10]
-    moving = fixed @ TRUTH[:3, :3].T + TRUTH[:3, 3]
-    points = np.concatenate([moving, fixed], 1) * [-1, -1, 1, -1, -1, 1]  # the file is RAS
-    rows = "\n".join(" ".join(f"{value:.4f}" for value in row) + ' "1"' for row in points)
-    text = f"MNI Tag Point File\nVolumes = 2;\n\nPoints =\n{rows};\n"
-    (folder / "P1-MRI-beforeUS.tag").write_text(text)
-    assert main(command) == 0
-    done = read_case(tmp_path / "out" / "P1").parameters["registration"]
-    np.testing.assert_allclose(done["matrix_lps"], TRUTH, atol=1e-3)
-    assert done["residual_mm"]["before"] > 5
-    assert done["residual_mm"]["after"] < 0.01
-    assert f"landmarks {done['residual_mm']['before']:.1f} to 0.0 mm" in capsys.readouterr().err
-    assert main([*command, "--no-registration"]) == 2
-    assert "--landmarks: registers; leave it" in capsys.readouterr().err
-
-
 def test_the_written_mri_is_that_of_the_ultrasound_voxel_by_voxel(prepared: Path, scene: dict) -> None:
     """Against the head before it was displaced, which the preparation never saw."""
     case = read_case(prepared / "P1")
