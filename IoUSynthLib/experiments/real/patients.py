@@ -27,7 +27,7 @@ from ...constants import LABELS, TARGETS
 from ...files.names import VOLUME_SUFFIXES, is_before_resection, is_ultrasound_outline, role_of
 from ...files.paths import case_name
 from ...files.volumes import read_volume
-from ...preprocessing import resample_like, resample_to_spacing
+from ...preprocessing import resample_inside, resample_like
 from ...registration.curious import landmark_file, read_mri, read_ultrasound
 from ...registration.landmarks import fit_rigid, read_landmark_pairs, target_registration_errors
 from ...registration.rigid import to_sitk
@@ -210,10 +210,10 @@ def _read_study(study: Study, data: Path, patterns: Sequence[str]) -> Patient:
 def _cubic(volume: Volume) -> Volume:
     """The volume on cubic voxels no finer than :data:`FINEST_MM`, as it is where it lies on such ones."""
     edge = float(np.prod(volume.spacing)) ** (1 / 3)
-    cubic = np.ptp(volume.spacing) <= _CUBIC * edge
-    if cubic and edge >= (1 - _CUBIC) * FINEST_MM:
+    if np.ptp(volume.spacing) <= _CUBIC * edge and edge >= (1 - _CUBIC) * FINEST_MM:
         return volume
-    return resample_to_spacing(volume, (max(edge, FINEST_MM),) * 3, FieldOfView.of(volume).fan)
+    (cubic,), _ = resample_inside([volume], (max(edge, FINEST_MM),) * 3, FieldOfView.of(volume).fan)
+    return cubic
 
 
 def _fan(ultrasound: Volume) -> Volume:
