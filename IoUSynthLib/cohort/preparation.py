@@ -157,7 +157,7 @@ def _labelled(files: Files) -> bool | list[str]:
 
 def _not_outlined(files: Files) -> list[str]:
     """A word about an outline of one structure: nobody knows where the other one is."""
-    return [f"only the {name} is outlined, so that the rest counts as background" for name in files.labels
+    return [f"only the {name} is outlined: nothing else of the lesion is learned or scored" for name in files.labels
             if isinstance(_labelled(files), list)]  # fmt: skip
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ..cases.case import UNLABELLED, Case, read_case
+from ..cases.case import Case, read_case
 from ..volume import InputError
 from .phase import phase_of
 from .protocol import Protocol
-from .scores import STRUCTURES, Row, by_phase, fidelity_scores, overlap_scores, region_scores, summarize
+from .scores import STRUCTURES, Row, by_phase, fidelity_scores, outlined, overlap_scores, region_scores, summarize
 from .surface import structure_masks
 
 #: Receives a line about the progress.
@@ -102,7 +102,7 @@ def lesion_of(case: Case) -> str:
     """Kind of a simulated lesion; of a patient's what was outlined, "unknown" where nobody has."""
     if case.parameters.get("simulated", True):
         return str(case.parameters["lesion"]["kind"])
-    if (case.labels.array == UNLABELLED).any():
+    if not outlined(case):
         return "unknown"
     masks = structure_masks(case.labels.array)
     return " and ".join(name for name in STRUCTURES if masks[name].any()) or "none"

@@ -19,7 +19,7 @@ from .baselines import AS_IT_IS, Baselines, fit_baselines
 from .evaluate import Predicted, Report, evaluate
 from .protocol import Protocol
 from .results import METHOD, missing_cases, name_some
-from .scores import predicted_image
+from .scores import STRUCTURES, outlined, predicted_image
 
 SEGMENTATION = "segmentation"
 
@@ -150,6 +150,10 @@ def _gaps(case: Case, files: Mapping[str, Path]) -> list[str]:
         "No segmentation is predicted, no Dice": SEGMENTATION not in files,
         "The registration is doubtful, the MRI may lie elsewhere": registration.get("warnings"),
     }
+    gaps |= {
+        f"Only the {name} is outlined; the other structure, and both together as the lesion, are not scored":
+            outlined(case) == (name,) for name in STRUCTURES
+    }  # fmt: skip
     gaps |= {f"{t} is predicted, but was not acquired": t in files and t not in case.images for t in TARGETS}
     return [gap for gap, there in gaps.items() if there]
 

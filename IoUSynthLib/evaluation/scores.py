@@ -23,6 +23,14 @@ Summary = dict[str, dict[str, float]]
 STRUCTURES = {name: value for name, value in LABELS.items() if name != "background"}
 
 
+def outlined(case: Case) -> tuple[str, ...]:
+    """Which of tumour, cavity and lesion, which is both, somebody has looked for and outlined where they are."""
+    if (case.labels.array == UNLABELLED).any():
+        return ()
+    labelled = case.parameters.get("labelled")
+    return tuple(labelled) if isinstance(labelled, list) else (*STRUCTURES, "lesion")
+
+
 def predicted_image(intensities: np.ndarray) -> np.ndarray:
     """An image as the pipeline writes it, 0 or 1 to 1000, in the networks' range; voxels without data are NaN."""
     return np.where(intensities > 0, intensities * (2 / INTENSITY_RANGE) - 1, np.nan)
@@ -55,13 +63,14 @@ def fidelity_scores(
 def region_scores(
     case: Case, name: str, predictions: Mapping[str, np.ndarray], protocol: Protocol
 ) -> dict[str, float]:
-    """Scores in and around the lesion, as ``region/name/method/metric``; none where nobody has outlined it.
+    """Scores in and around the lesion, as ``region/name/method/metric``; of structures that somebody has outlined.
 
     The parameters are those of :func:`fidelity_scores`. In the region "fan" nothing outside the fan counts.
     """
-    fan, target = case.fan.array > 0, target_image(case, name)
+    fan, target, known = case.fan.array > 0, target_image(case, name), outlined(case)
+    masks = region_masks(case.labels.array, case.labels.spacing[::-1])
     scores = {}
-    for place, mask in region_masks(case.labels.array, case.labels.spacing[::-1]).items():
+    for place, mask in ((place, mask) for place, mask in masks.items() if place.split()[0] in known):
         counted = mask & fan if protocol.region == "fan" else mask
         for method, prediction in predictions.items():
             image = np.nan_to_num(prediction, nan=OUTSIDE)
@@ -88,16 +97,16 @@ def overlap_scores(
     -------
     dict
         Of tumour, cavity and lesion ``Dice/method/structure`` and so on, see :func:`.surface.outline_scores`, and
-        ``false ml/method/structure``. Empty where nobody has outlined the truth.
+        ``false ml/method/structure``; without structures that nobody has outlined.
     """
     protocol = protocol or Protocol()
-    if (case.labels.array == UNLABELLED).any():
-        return {}
+    known = outlined(case)
     counted = case.fan.array > 0 if protocol.region == "fan" else np.ones(case.fan.array.shape, bool)
     true = structure_masks(np.where(counted, case.labels.array, 0))
     scores = {}
     for method, predicted in labels.items():
-        for structure, found in structure_masks(np.where(counted, predicted, 0)).items():
+        masks = structure_masks(np.where(counted, predicted, 0))
+        for structure, found in ((name, masks[name]) for name in known):
             values = outline_scores(
                 found, true[structure], case.labels.spacing[::-1], as_released=protocol.as_released
             )

@@ -242,6 +242,25 @@ def test_patients_are_scored_as_far_as_they_are_known(evaluate, tmp_path):
 
 
 @pytest.mark.usefixtures("patients", "_no_lpips")
+def test_of_a_structure_that_nobody_has_outlined_nothing_is_an_error(cohort, predictions, evaluate, tmp_path):
+    """The tumour of the second patient alone, and a cavity that the segmenter finds where the first has none."""
+    case = read_case(cohort / NAMES[1])
+    tumour = case.labels.with_array(np.where(case.labels.array == 1, 1, 0).astype(np.uint8))
+    write_case(replace(case, labels=tumour, parameters={**case.parameters, "labelled": ["tumour"]}), cohort / NAMES[1])
+    file = predictions / f"{NAMES[1]}_segmentation.nii.gz"
+    write_volume(file, case.labels)  # a cavity is found, too
+    assert evaluate("--roi", "--baselines") == 0
+    with (tmp_path / "out" / "scores.csv").open(newline="") as written:
+        row = list(csv.DictReader(written))[1]
+    assert (row["lesion"], float(row["Dice/prediction/tumour"])) == ("tumour", 1)
+    scored = {name for name, value in row.items() if name.count("/") > 1 and value}
+    assert "tumour 5 mm/FLAIR/prediction/PSNR" in scored
+    assert not [name for name in scored if name.endswith(("/cavity", "/lesion")) or name.startswith(("cav", "lesion "))]
+    said = "Only the tumour is outlined; the other structure, and both together as the lesion, are not scored"
+    assert f"{said}: {NAMES[1]} (1 of 2)." in (tmp_path / "out" / "table.md").read_text()
+
+
+@pytest.mark.usefixtures("patients", "_no_lpips")
 def test_without_outlines_and_segmentations_fidelity_is_left(cohort, predictions, evaluate, tmp_path):
     index(lambda content: content.update(cases=content["cases"][:1]))(cohort, predictions)
     index(lambda content: content["cases"][0].update(split="train"))(cohort, predictions)  # its answer is not learned
