@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..constants import TARGETS
 from ..files.tables import read_csv
 from ..volume import InputError
+from .protocol import PRESENT
 from .results import METHOD
-from .scores import STRUCTURES, Row
+from .scores import STRUCTURES, Row, mean_of_known
 from .statistics import LEAST_REAL
 
 _SCORES, _SUMMARY = "scores.csv", "summary.json"
@@ -169,8 +172,12 @@ def _beside(rows: Sequence[Row], real: Experiment | None) -> list[Row]:
 
 def _ratios(row: Row, real: Row) -> Row:
     found: Row = {}
-    for key in (f"{metric}/{structure}" for metric in ("Dice", "NSD") for structure in (*STRUCTURES, "lesion")):
-        if key in row and key in real:
-            found[f"real {key}"] = real[key]
-            found[f"utility {key}"] = row[key] / real[key] if real[key] > LEAST_REAL else float("nan")
+    for metric in ("Dice", "NSD"):
+        for key in (f"{metric}/{structure}" for structure in (*STRUCTURES, "lesion", PRESENT)):
+            if key in row and key in real:
+                found[f"real {key}"] = real[key]
+                found[f"utility {key}"] = row[key] / real[key] if real[key] > LEAST_REAL else float("nan")
+        if f"utility {metric}/{PRESENT}" in found:  # ratios are taken class by class
+            ratios = [found.get(f"utility {metric}/{structure}", np.nan) for structure in STRUCTURES]
+            found[f"utility {metric}/{PRESENT}"] = mean_of_known(ratios)
     return found

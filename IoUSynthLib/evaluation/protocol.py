@@ -10,6 +10,9 @@ REGIONS = ("fan", "crop")
 #: region's voxels.
 OUTSIDES = ("zero", "masked")
 
+#: Mean over tumour and cavity, as far as they are there: the benchmark's aggregation within a study (2.7).
+PRESENT = "present classes"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:

@@ -11,7 +11,7 @@ from ..constants import LABELS, OUTSIDE
 from ..preprocessing import INTENSITY_RANGE
 from .fidelity import confidence_interval, score
 from .phase import AFTER, BEFORE, UNKNOWN
-from .protocol import Protocol
+from .protocol import PRESENT, Protocol
 from .regions import region_masks, region_score
 from .statistics import FEWEST_FOR_INTERVAL
 from .surface import outline_scores, structure_masks
@@ -21,6 +21,10 @@ Summary = dict[str, dict[str, float]]
 
 #: What is outlined, with its label.
 STRUCTURES = {name: value for name, value in LABELS.items() if name != "background"}
+
+
+#: What is averaged over present classes.
+_AVERAGED = ("Dice", "HD95", "NSD")
 
 
 def outlined(case: Case) -> tuple[str, ...]:
@@ -97,7 +101,8 @@ def overlap_scores(
     -------
     dict
         Of tumour, cavity and lesion ``Dice/method/structure`` and so on, see :func:`.surface.outline_scores`, and
-        ``false ml/method/structure``; without structures that nobody has outlined.
+        ``false ml/method/structure``; without structures that nobody has outlined. Dice, HD95 and NSD also as
+        ``Dice/method/present classes``.
     """
     protocol = protocol or Protocol()
     known = outlined(case)
@@ -113,7 +118,22 @@ def overlap_scores(
             false_ml = float(found.sum() * case.labels.voxel_volume_ml)
             values["false ml"] = float("nan") if true[structure].any() else false_ml
             scores |= {f"{metric}/{method}/{structure}": value for metric, value in values.items()}
+        for metric in _AVERAGED if known else ():
+            found = [scores.get(f"{metric}/{method}/{structure}", np.nan) for structure in STRUCTURES]
+            scores[f"{metric}/{method}/{PRESENT}"] = mean_of_known(found)
     return scores
+
+
+def mean_of_known(values: Sequence[float]) -> float:
+    """Mean of the finite values, NaN where there is none.
+
+    Examples
+    --------
+    >>> mean_of_known([0.5, float("nan")])
+    0.5
+    """
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else float("nan")
 
 
 def by_phase(row: Row) -> dict[str, float]:

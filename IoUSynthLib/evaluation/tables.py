@@ -11,6 +11,7 @@ from scipy import stats
 from ..constants import TARGETS
 from ..outputs.markdown import markdown_table
 from ..synthesis.segmentation import DOUBTFUL_BELOW
+from .protocol import PRESENT
 from .statistics import FEWEST_FOR_INTERVAL, holm, patient_interval, signed_rank
 
 if TYPE_CHECKING:  # scores needs scikit-image
@@ -25,8 +26,8 @@ METRICS = (
 NMSE = ("NMSE", "NMSE", 3)
 #: Those that methods are compared by.
 _COMPARED = METRICS[:3]
-#: What is outlined and, both together, the lesion; columns of their table: metric, decimals.
-OUTLINED = ("tumour", "cavity", "lesion")
+#: What is outlined; both together, the lesion; the mean of those that are there; columns of their table with decimals.
+OUTLINED = ("tumour", "cavity", "lesion", PRESENT)
 _OUTLINE_METRICS = (("Dice", 3), ("NSD", 3), ("HD95", 1))
 
 
