@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--baselines", action="store_true",
-        help="score the ultrasound itself, its histogram matched, the mean of training and an empty outline, too",
+        help="score the ultrasound itself, its histogram matched, and the mean of training, too; where outlines are "
+        "scored, those of the segmenter that ships on these, and an empty one",
     )
 
 

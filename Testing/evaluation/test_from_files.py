@@ -241,7 +241,7 @@ def test_patients_are_scored_as_far_as_they_are_known(evaluate, tmp_path):
     assert (content["simulated"], content["cases"], content["patients"]) == (False, 2, 2)
 
 
-@pytest.mark.usefixtures("patients", "_no_lpips")
+@pytest.mark.usefixtures("patients", "_no_lpips", "tiny_models")
 def test_of_a_structure_that_nobody_has_outlined_nothing_is_an_error(cohort, predictions, evaluate, tmp_path):
     """The tumour of the second patient alone, and a cavity that the segmenter finds where the first has none."""
     case = read_case(cohort / NAMES[1])
@@ -275,7 +275,7 @@ def test_without_outlines_and_segmentations_fidelity_is_left(cohort, predictions
     assert "In and around" not in table
 
 
-@pytest.mark.usefixtures("_no_lpips")
+@pytest.mark.usefixtures("_no_lpips", "tiny_models")
 def test_baselines_stand_beside(evaluate, tmp_path, monkeypatch):
     monkeypatch.setattr(results, "FEWEST_PAIRS", 2)
     assert evaluate("--baselines") == 0
@@ -283,6 +283,8 @@ def test_baselines_stand_beside(evaluate, tmp_path, monkeypatch):
     for method in ("ioUS as it is", "ioUS, histogram matched", "mean of training", "monotone map"):
         assert f"| FLAIR | {method} |" in table
     assert "| tumour | nothing | 0.000 (n=2) | 0.000 (n=2) | - | 2 of 2 | - |" in table
+    for method in ("ioUS as it is", "ioUS, histogram matched", "mean of training"):
+        assert f"| lesion | {method} |" in table
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())["summary"]
     # T2w is the ultrasound but for its scale, FLAIR the reverse of it: a map may fall, a matched histogram cannot.
     assert summary["T2w/ioUS, histogram matched/MAE"]["mean"] < 0.01 < summary["T2w/ioUS as it is/MAE"]["mean"]
