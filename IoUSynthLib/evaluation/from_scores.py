@@ -67,7 +67,7 @@ class Results:
     real
         The outlines on the acquired MRI, where they were given.
     simulated
-        Whether the cases are.
+        Whether the cases are; None where nobody said it.
     protocol
         How they were scored, the fields of :class:`.protocol.Protocol`.
     missing
@@ -77,7 +77,7 @@ class Results:
     experiments: Sequence[Experiment]
     baselines: Sequence[Experiment]
     real: Experiment | None
-    simulated: bool
+    simulated: bool | None
     protocol: dict[str, Any]
     missing: Sequence[str]
 
@@ -123,7 +123,9 @@ def read_scores(folders: dict[str, Path], *, real: Path | None = None) -> Result
 def _summary(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
-        return {"simulated": bool(content["simulated"]), "protocol": dict(content["protocol"]), **content}
+        if content["simulated"] not in (True, False, None):
+            raise ValueError(f"simulated is {content['simulated']}")
+        return {**content, "protocol": dict(content["protocol"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / _SUMMARY}: cannot be read ({error}); {_REMEDY}") from error
 
