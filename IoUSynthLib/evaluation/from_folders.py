@@ -39,6 +39,8 @@ _SCORED = (*CONTRASTS, _OUTLINE)
 _GRID_TOLERANCE = 1e-3
 #: How far networks may lead beyond [-1, 1] or [0, 1], and interpolation below 0, as a part of the maximum.
 _BEYOND, _BELOW = 0.5, 0.1
+#: What stands before the last part of a name, and that.
+_LAST = re.compile(r"(?:(.*)[-_/])?([^-_/]*)", re.DOTALL)
 _PHASE = re.compile(r"[-_/ ](pre|post)([-_ ]?op)?$", re.IGNORECASE)
 
 #: A file by its case and what it is.
@@ -149,12 +151,12 @@ def meaning(name: str) -> Key:
     >>> meaning("P1-pre_T2w"), meaning("P1/ioUS_FLAIR"), meaning("P1-post-seg"), meaning("P1-post")
     (('P1-pre', 'T2w'), ('P1', 'FLAIR'), ('P1-post', 'segmentation'), ('P1-post', 'MRI'))
     """
-    case, last = re.fullmatch(r"(?:(.*)[-_/])?([^-_/]*)", name).groups()
+    case, last = _LAST.fullmatch(name).groups()
     role = role_of_name(last)
     kind = {"labels": _OUTLINE, "none": _MASK if last.lower() in ("mask", "fan") else ""}.get(role, role)
     if not kind:
         return name, _OTHER
-    before = re.fullmatch(r"(?:(.*)[-_/])?([^-_/]*)", case or "")
+    before = _LAST.fullmatch(case or "")
     if kind != _ULTRASOUND and role_of_name(before[2]) == _ULTRASOUND:  # as synthesize names what it makes of it
         case = before[1]
     return case or "case", kind
