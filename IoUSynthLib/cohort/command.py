@@ -22,8 +22,8 @@ from .clinical import read_clinical
 from .contact_sheet import COLUMNS, write_sheets
 from .exclusions import EXCLUSIONS, FOREGROUND, READER, SPLIT, UNUSABLE, Exclusion, write_exclusions
 from .pairs import choose_pair, pair, prepare_pair
-from .preparation import GRIDS, prepare_case
-from .readers import Study, choose_files, find_studies
+from .preparation import GRIDS, REGISTRATIONS, prepare_case, registration_in_words
+from .readers import Study, choose_files, find_studies, landmark_file
 from .review import REVIEW, read_review, write_review
 from .table import read_table, studies_of
 
@@ -39,7 +39,7 @@ class Choices:
     grid
         One of :data:`.preparation.GRIDS`.
     register
-        See :func:`.preparation.prepare_case`.
+        One of :data:`.preparation.REGISTRATIONS`.
     split
         ``random``, ``published`` (:func:`.cases.splits.published_split`), or a file (:func:`.cases.splits.read_split`).
     seed
@@ -56,7 +56,7 @@ class Choices:
 
     table: Path | None = None
     grid: str = "ultrasound"
-    register: bool = True
+    register: str = "lc2"
     split: str = "random"
     seed: int = 0
     least_ml: float = 0.0
@@ -88,7 +88,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--grid", choices=GRIDS, default="ultrasound",
         help="voxels of 0.8 mm along the ultrasound (default), or the MRI's, as in the benchmark",
     )  # fmt: skip
-    parser.add_argument("--no-registration", dest="register", action="store_false", help="the images fit already")
+    parser.add_argument(
+        "--register", choices=REGISTRATIONS, default="lc2",
+        help="each MRI to its ultrasound by LC2 (default), by the landmarks of a .tag beside them, or not at all",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-registration", dest="register", action="store_const", const="none", help="short for --register none"
+    )
     parser.add_argument(
         "--split", default="random", metavar="random|published|FILE",
         help="who is for training, validation, testing: drawn (default), by the benchmark's rule, or as a file says",
@@ -116,10 +122,12 @@ def run(options: argparse.Namespace) -> int:
     """
     if options.pair and options.table:
         raise InputError("--pairs: goes by the names of files, --table by the table; choose one of them")
+    if options.pair and options.register == "landmarks":
+        raise InputError("--register landmarks: is of MRI and ultrasound, and --pairs has none; leave out one of them")
     choices = Choices(
         table=options.table, grid="mri" if options.pair else options.grid,
-        register=options.register and not options.pair, pair=options.pair, split=options.split, seed=options.seed,
-        least_ml=options.least_ml, accepted=options.accepted, clinical=options.clinical,
+        register="none" if options.pair else options.register, pair=options.pair, split=options.split,
+        seed=options.seed, least_ml=options.least_ml, accepted=options.accepted, clinical=options.clinical,
     )  # fmt: skip
     text, excluded = prepare_cohort(options.cohort, options.output, choices)
     print(text)
@@ -246,7 +254,7 @@ def _entry(study: Study, splits: Mapping[str, str], clinical: Mapping[str, Mappi
 def _prepare(study: Study, cohort: Path, output: Path, choices: Choices) -> str:
     """Prepare a study unless it is there, and return a line about it."""
     folder = output / study.name
-    named, unused, make = _planned(study, choices)
+    named, unused, make = _planned(study, cohort, choices)
     source = {role: _within(path, cohort) for role, path in named.items()}
     if is_complete(folder):
         _check_finished(folder / PARAMETERS, source, choices)
@@ -259,23 +267,25 @@ def _prepare(study: Study, cohort: Path, output: Path, choices: Choices) -> str:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another output folder") from error
     parameters = case.parameters
     line = f"{', '.join(parameters['targets'])}, {parameters['covered']:.0%} covered, {parameters['seconds']:.0f} s"
-    if choices.register:
-        done = parameters["registration"]
-        before, after = (done["similarity"][when] for when in ("before", "after"))
-        line = f"LC2 {before:.3f} to {after:.3f}, MRI moved {done['moved_mm']:.1f} mm, {line}"
-        line = " ".join([line, *(f"DOUBTFUL: {warning}" for warning in done["warnings"])])
+    if done := parameters["registration"]:
+        doubts = (f"DOUBTFUL: {warning}" for warning in done["warnings"])
+        line = " ".join([f"{registration_in_words(done)}, {line}", *doubts])
     if unused:
         names = ", ".join(path.name for path in unused)
         line = f"{line}; not used, neither T2w nor FLAIR by its name: {names}"
     return " ".join([line, *(f"WARNING: {warning}" for warning in parameters["warnings"])])
 
 
-def _planned(study: Study, choices: Choices) -> tuple[Mapping[str, Path], Sequence[Path], Callable[[], Case]]:
+def _planned(
+    study: Study, cohort: Path, choices: Choices
+) -> tuple[Mapping[str, Path], Sequence[Path], Callable[[], Case]]:
     """The files of a study by what they are, those that are not used, and what makes the case of them."""
     if choices.pair:
         named = choose_pair(study, choices.pair)
         return named, (), partial(prepare_pair, named, choices.pair)
     files = choose_files(study)
+    if choices.register == "landmarks":
+        files = replace(files, landmarks=landmark_file(study, cohort))
     return files.named(), files.unused, partial(prepare_case, files, register=choices.register, grid=choices.grid)
 
 
@@ -288,7 +298,8 @@ def _check_finished(path: Path, source: dict[str, str], choices: Choices) -> Non
     """Refuse to mix cases of other files, on another grid or without registration with these."""
     try:
         parameters = json.loads(path.read_text(encoding="utf-8"))
-        same = parameters["source"] == source and (parameters["registration"] is not None) == choices.register
+        registered = parameters["registration"] is not None
+        same = parameters["source"] == source and registered == (choices.register != "none")
         same = same and parameters.get("grid", "ultrasound") == choices.grid
         same = same and (not choices.pair or (parameters["input"], *parameters["targets"]) == choices.pair)
     except (ValueError, KeyError, TypeError) as error:

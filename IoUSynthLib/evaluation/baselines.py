@@ -17,6 +17,7 @@ from ..preprocessing import normalize_ultrasound
 MONOTONE_MAP = "monotone map"
 #: Name of the one that needs no training.
 AS_IT_IS = "ioUS as it is"
+MATCHED, MEAN = "ioUS, histogram matched", "mean of training"
 
 _BINS = 200
 
@@ -47,7 +48,7 @@ class Baselines:
         shares = rankdata(ultrasound[fan]) / max(1, fan.sum())
         matched[fan] = np.interp(shares, self.cumulative, np.linspace(-1, 1, _BINS + 1))
         raw = {
-            AS_IT_IS: ultrasound, "ioUS, histogram matched": matched, "mean of training": np.full(fan.shape, self.mean),
+            AS_IT_IS: ultrasound, MATCHED: matched, MEAN: np.full(fan.shape, self.mean),
             MONOTONE_MAP: self.levels[_bin(ultrasound)],
         }  # fmt: skip
         return {name: np.where(fan, array, -1).astype(np.float32) for name, array in raw.items()}

@@ -21,8 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "predictions", type=Path, metavar="PREDICTIONS", help="folder with what synthesize wrote, named by case"
     )
     parser.add_argument(
-        "--reference", required=True, type=Path, metavar="DIR", help="folder of a cohort, simulated or prepared"
-    )
+        "--reference", required=True, type=Path, metavar="DIR",
+        help="folder of a cohort, simulated or prepared, or of plain images and outlines that are named as the "
+        "predictions are: CASE_T2w, CASE_FLAIR, CASE_seg; beside them CASE_mask and CASE_us",
+    )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--region", choices=REGIONS, default="fan",
@@ -37,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--baselines", action="store_true",
-        help="score the ultrasound itself, its histogram matched, the mean of training and an empty outline, too",
+        help="score the ultrasound itself, its histogram matched, and the mean of training, too; where outlines are "
+        "scored, those of the segmenter that ships on these, and an empty one",
     )
 
 
@@ -47,16 +50,17 @@ def run(options: argparse.Namespace) -> int:
     Raises
     ------
     InputError
-        Predictions or cohort are missing, damaged or do not fit; nothing is written then.
+        Predictions or references are missing, damaged or do not fit; nothing is written then.
     """
     from .from_files import evaluate_files
+    from .from_folders import evaluate_folders, is_plain
     from .results import write_results
 
     def report(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
     with staging_folder(options.output) as staging:
-        evaluation = evaluate_files(
+        evaluation = (evaluate_folders if is_plain(options.reference) else evaluate_files)(
             options.predictions, options.reference, report, baselines=options.baselines,
             protocol=Protocol(region=options.region, roi=options.roi, as_released=options.as_released),
         )  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 from ..constants import TARGETS
 from .baselines import AS_IT_IS
 from .from_scores import Results
+from .protocol import ORIGINS
 from .report_tables import (
     FEWEST_EXPERIMENTS,
     OUTLINED,
@@ -29,10 +30,8 @@ _SIGNIFICANT = 0.05
 
 def measured(results: Results) -> list[str]:
     """Sentences on what was measured on whom."""
-    studies, words = results.studies, [
-        "These figures are of simulated data. They say nothing about patients." if results.simulated
-        else "These figures are of real patients."
-    ]  # fmt: skip
+    studies, words = results.studies, [f"These figures are of {ORIGINS[results.simulated]}."]
+    words[0] += " They say nothing about patients." * bool(results.simulated)
     patients = _patients(studies)
     words.append(
         f"{len(studies)} case{'s' * (len(studies) != 1)} of {patients} simulated head{'s' * (patients != 1)}"

@@ -13,13 +13,15 @@ from ..cases.case import UNLABELLED, Case
 from ..cases.index import INDEX
 from ..constants import OUTSIDE, TARGETS
 from ..files.volumes import read_volume
+from ..models.bundle import DEFAULT_SEGMENTER, load
 from ..preprocessing import normalize_ultrasound
 from ..volume import InputError, Volume
 from .baselines import AS_IT_IS, Baselines, fit_baselines
 from .evaluate import Predicted, Report, evaluate
+from .outlining import outline_baselines
 from .protocol import Protocol
 from .results import METHOD, missing_cases, name_some
-from .scores import predicted_image
+from .scores import STRUCTURES, outlined, predicted_image
 
 SEGMENTATION = "segmentation"
 
@@ -131,15 +133,16 @@ def _fit(reference: Path, entries: Mapping[str, Mapping[str, str]]) -> dict[str,
 
 
 def _beside(predicted: Predicted, case: Case, fitted: Mapping[str, Baselines]) -> Predicted:
-    """The prediction and, behind it, the baselines of the same contrasts; an empty outline beside an outline."""
+    """The prediction and, behind it, the baselines of the same contrasts; beside an outline, those on them."""
     fan, ultrasound = case.fan.array > 0, normalize_ultrasound(case.images["ioUS"].array)
     raw = {AS_IT_IS: np.where(fan, ultrasound, OUTSIDE)}
     images = {
         target: {**methods, **(fitted[target].predictions(ultrasound, fan) if target in fitted else raw)}
         for target, methods in predicted.images.items()
     }
-    labels = {**predicted.labels, "nothing": np.zeros_like(case.labels.array)} if predicted.labels else {}
-    return Predicted(images, labels)
+    scored = bool(predicted.labels and outlined(case))
+    baselines = outline_baselines(load(DEFAULT_SEGMENTER), case, fitted) if scored else {}
+    return Predicted(images, {**predicted.labels, **baselines})
 
 
 def _gaps(case: Case, files: Mapping[str, Path]) -> list[str]:
@@ -150,6 +153,10 @@ def _gaps(case: Case, files: Mapping[str, Path]) -> list[str]:
         "No segmentation is predicted, no Dice": SEGMENTATION not in files,
         "The registration is doubtful, the MRI may lie elsewhere": registration.get("warnings"),
     }
+    gaps |= {
+        f"Only the {name} is outlined; the other structure, and both together as the lesion, are not scored":
+            outlined(case) == (name,) for name in STRUCTURES
+    }  # fmt: skip
     gaps |= {f"{t} is predicted, but was not acquired": t in files and t not in case.images for t in TARGETS}
     return [gap for gap, there in gaps.items() if there]
 

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..constants import TARGETS
 from ..files.tables import read_csv
 from ..volume import InputError
+from .protocol import PRESENT
 from .results import METHOD
-from .scores import STRUCTURES, Row
+from .scores import STRUCTURES, Row, mean_of_known
 from .statistics import LEAST_REAL
 
 _SCORES, _SUMMARY = "scores.csv", "summary.json"
@@ -64,7 +67,7 @@ class Results:
     real
         The outlines on the acquired MRI, where they were given.
     simulated
-        Whether the cases are.
+        Whether the cases are; None where nobody said it.
     protocol
         How they were scored, the fields of :class:`.protocol.Protocol`.
     missing
@@ -74,7 +77,7 @@ class Results:
     experiments: Sequence[Experiment]
     baselines: Sequence[Experiment]
     real: Experiment | None
-    simulated: bool
+    simulated: bool | None
     protocol: dict[str, Any]
     missing: Sequence[str]
 
@@ -120,7 +123,9 @@ def read_scores(folders: dict[str, Path], *, real: Path | None = None) -> Result
 def _summary(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
-        return {"simulated": bool(content["simulated"]), "protocol": dict(content["protocol"]), **content}
+        if content["simulated"] not in (True, False, None):
+            raise ValueError(f"simulated is {content['simulated']}")
+        return {**content, "protocol": dict(content["protocol"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / _SUMMARY}: cannot be read ({error}); {_REMEDY}") from error
 
@@ -169,8 +174,12 @@ def _beside(rows: Sequence[Row], real: Experiment | None) -> list[Row]:
 
 def _ratios(row: Row, real: Row) -> Row:
     found: Row = {}
-    for key in (f"{metric}/{structure}" for metric in ("Dice", "NSD") for structure in (*STRUCTURES, "lesion")):
-        if key in row and key in real:
-            found[f"real {key}"] = real[key]
-            found[f"utility {key}"] = row[key] / real[key] if real[key] > LEAST_REAL else float("nan")
+    for metric in ("Dice", "NSD"):
+        for key in (f"{metric}/{structure}" for structure in (*STRUCTURES, "lesion", PRESENT)):
+            if key in row and key in real:
+                found[f"real {key}"] = real[key]
+                found[f"utility {key}"] = row[key] / real[key] if real[key] > LEAST_REAL else float("nan")
+        if f"utility {metric}/{PRESENT}" in found:  # ratios are taken class by class
+            ratios = [found.get(f"utility {metric}/{structure}", np.nan) for structure in STRUCTURES]
+            found[f"utility {metric}/{PRESENT}"] = mean_of_known(ratios)
     return found

@@ -11,6 +11,7 @@ from ..constants import MARK
 from ..outputs.markdown import markdown_table
 from .findings import findings, measured, missing
 from .from_scores import Results
+from .protocol import ORIGINS
 from .report_figures import all_figures
 from .report_tables import Table, all_tables, phases_of
 from .scores import summarize
@@ -123,11 +124,10 @@ def _escaped(text: str) -> str:
 
 def page(results: Results, tables: Sequence[Table], figures: Mapping[str, str]) -> str:
     """All of the report as HTML that needs no other file."""
-    kind = "simulated data" if results.simulated else "real patients"
-    title = f"Synthetic MRI from ultrasound: report on {kind}"
+    title = f"Synthetic MRI from ultrasound: report on {ORIGINS[results.simulated]}"
     body = [
         f"<h1>{title}</h1>",
-        f'<section class="whom{" simulated" * results.simulated}">{_paragraphs(measured(results))}</section>',
+        f'<section class="whom{" simulated" * bool(results.simulated)}">{_paragraphs(measured(results))}</section>',
         f'<p class="note">{MARK}. Research use only, never for clinical decisions.</p>',
         '<nav><a href="#findings">Findings</a><a href="#figures">Figures</a><a href="#tables">Tables</a>'
         '<a href="#missing">What is missing</a></nav>',

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..constants import TARGETS
 from .from_scores import Experiment, Results
+from .protocol import PRESENT
 from .scores import Row, group_by_phase, summarize
 from .statistics import correlation, holm, mann_whitney, patient_interval, ranked, retention
 from .tables import METRICS, OUTLINED, compared
@@ -211,7 +212,7 @@ def by_utility(experiments: Sequence[Experiment]) -> list[Experiment]:
 
 
 def outlines(results: Results) -> Table:
-    """How well tumour, cavity and lesion are outlined on the synthetic MRI, as table 11."""
+    """How well tumour, cavity, lesion and present classes are outlined on the synthetic MRI, as table 11."""
     known = [*([results.real] if results.real else []), *by_utility(results.experiments), *results.baselines]
     rows = [
         [*model(experiment), structure, phase, *cells]
@@ -227,7 +228,8 @@ def outlines(results: Results) -> Table:
     note = (
         "Utility ratio: mean over studies of the score on the synthetic by that on the acquired MRI, where the latter "
         "is above 0.1. Retention: mean score on the synthetic by mean score on the acquired MRI, another figure. A "
-        "structure that is there and was not found has Dice 0 and no HD95."
+        "structure that is there and was not found has Dice 0 and no HD95. Present classes: mean over tumour and "
+        "cavity, as far as they are there, within a study; their ratios are those of each, averaged."
     )
     return Table("outlines", "Outlines of tumour, cavity and lesion", headings, rows, note)
 
@@ -359,7 +361,7 @@ def correlations(results: Results) -> Table:
 def outcomes(results: Results) -> list[tuple[str, str]]:
     """Scores of outlines that fidelity is held against, and their names: utility ratios where they are known."""
     kinds = ("utility Dice", "utility NSD") if results.real else ("Dice", "NSD")
-    keys = [f"{kind}/{structure}" for kind in kinds for structure in OUTLINED[:2]]
+    keys = [f"{kind}/{structure}" for kind in kinds for structure in (*OUTLINED[:2], PRESENT)]
     return [(key, key.replace("/", " ")) for key in keys if scored(results.experiments, key)]
 
 

@@ -134,6 +134,19 @@ def test_outlines_by_phase_and_structure_with_utility_and_retention(folders, tmp
     assert [e.name for e in by_utility(results.experiments)] == ["b-3d-t2w", "a-2d-t2w"]
 
 
+def test_the_utility_of_present_classes_is_the_mean_of_each_ones(tmp_path):
+    """Tumour 0.4 of 0.8 and cavity 0.3 of 0.4; the ratio of the means would be 0.58."""
+    keys = ("Dice/prediction/tumour", "Dice/prediction/cavity", "Dice/prediction/present classes")
+    rows = [
+        [study("a", "pre", **dict(zip(keys, values, strict=True)))]
+        for values in ((0.4, 0.3, 0.35), (0.8, 0.4, 0.6))
+    ]
+    folders = [write(tmp_path / name, own) for name, own in zip(("a-2d-t2w", "real"), rows, strict=True)]
+    row = read_scores({"a": folders[0]}, real=folders[1]).experiments[0].rows[0]
+    assert row["utility Dice/present classes"] == pytest.approx((0.5 + 0.75) / 2)
+    assert row["real Dice/present classes"] == 0.6
+
+
 def test_patients_are_compared_not_studies(folders):
     """Two patients a group, four studies each: the smallest p of two against two is 1/3; nobody was operated twice."""
     results = read_scores(folders)
