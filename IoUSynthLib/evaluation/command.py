@@ -18,7 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = "To predict a cohort: iousynth synthesize COHORT -o PREDICTIONS"
     parser.add_argument(
-        "predictions", type=Path, metavar="PREDICTIONS", help="folder with what synthesize wrote, named by case"
+        "predictions", type=Path, metavar="PREDICTIONS",
+        help="folder with what synthesize wrote, named by case, or with outlines of nnU-Net, CASE.nii.gz",
+    )
+    parser.add_argument(
+        "--outlines", type=Path, metavar="DIR",
+        help="score the outlines in this folder in the place of those in PREDICTIONS; see downstream",
     )
     parser.add_argument(
         "--reference", required=True, type=Path, metavar="DIR", help="folder of a cohort, simulated or prepared"
@@ -57,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 
     with staging_folder(options.output) as staging:
         evaluation = evaluate_files(
-            options.predictions, options.reference, report, baselines=options.baselines,
+            options.predictions, options.reference, report, outlines=options.outlines, baselines=options.baselines,
             protocol=Protocol(region=options.region, roi=options.roi, as_released=options.as_released),
         )  # fmt: skip
         table = write_results(evaluation, staging)
