@@ -15,9 +15,11 @@ from ..preprocessing import normalize_ultrasound
 
 #: Name of the best of them.
 MONOTONE_MAP = "monotone map"
-#: Name of the one that needs no training.
-AS_IT_IS = "ioUS as it is"
-MATCHED, MEAN = "ioUS, histogram matched", "mean of training"
+#: Names of the ones that are the ultrasound: without training, and with the histogram of the MRI for training.
+AS_IT_IS, MATCHED = "ioUS as it is", "ioUS, histogram matched"
+MEAN = "mean of training"
+#: Cases for training that are fitted on.
+FITTED_ON = 20
 
 _BINS = 200
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from ..outputs.case_files import staging_folder
+from ..volume import InputError
 from .protocol import OUTSIDES, REGIONS, Protocol
 
 
@@ -18,7 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = "To predict a cohort: iousynth synthesize COHORT -o PREDICTIONS"
     parser.add_argument(
-        "predictions", type=Path, metavar="PREDICTIONS", help="folder with what synthesize wrote, named by case"
+        "predictions", type=Path, metavar="PREDICTIONS",
+        help="folder with what synthesize wrote, named by case, or with outlines of nnU-Net, CASE.nii.gz",
+    )
+    parser.add_argument(
+        "--outlines", type=Path, metavar="DIR",
+        help="score the outlines in this folder in the place of those in PREDICTIONS; see downstream",
     )
     parser.add_argument(
         "--reference", required=True, type=Path, metavar="DIR",
@@ -59,8 +66,12 @@ def run(options: argparse.Namespace) -> int:
     def report(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
+    plain = is_plain(options.reference)
+    if plain and options.outlines:
+        raise InputError("--outlines: goes with a cohort; put the outlines beside the images, named CASE_seg")
     with staging_folder(options.output) as staging:
-        evaluation = (evaluate_folders if is_plain(options.reference) else evaluate_files)(
+        score = evaluate_folders if plain else partial(evaluate_files, outlines=options.outlines)
+        evaluation = score(
             options.predictions, options.reference, report, baselines=options.baselines,
             protocol=Protocol(region=options.region, roi=options.roi, as_released=options.as_released),
         )  # fmt: skip

@@ -1,9 +1,9 @@
-"""Predictions on disk, as ``iousynth synthesize`` writes them, as a source of the evaluation."""
+"""Predictions on disk, of ``iousynth synthesize`` or outlines of nnU-Net, as a source of the evaluation."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..files.volumes import read_volume
 from ..models.bundle import DEFAULT_SEGMENTER, load
 from ..preprocessing import normalize_ultrasound
 from ..volume import InputError, Volume
-from .baselines import AS_IT_IS, Baselines, fit_baselines
+from .baselines import AS_IT_IS, FITTED_ON, Baselines, fit_baselines
 from .evaluate import Predicted, Report, evaluate
 from .outlining import outline_baselines
 from .protocol import Protocol
@@ -27,8 +27,6 @@ SEGMENTATION = "segmentation"
 
 # Geometry in a NIfTI header is rounded to float32.
 _GRID_TOLERANCE = 1e-3
-#: Cases for training that the baselines are fitted on.
-_BASELINE_CASES = 20
 
 
 def evaluate_files(
@@ -36,6 +34,7 @@ def evaluate_files(
     reference: Path,
     report: Report = print,
     *,
+    outlines: Path | None = None,
     protocol: Protocol | None = None,
     baselines: bool = False,
 ) -> dict[str, Any]:
@@ -46,11 +45,14 @@ def evaluate_files(
     predictions
         Folder with ``<case>_T2w.nii.gz``, ``<case>_FLAIR.nii.gz`` and ``<case>_segmentation.nii.gz``, or with a folder
         for each case, named after it, that holds ``ioUS_T2w.nii.gz`` and so on: what ``synthesize`` makes of
-        ``<case>/ioUS.mha``. What a model does not predict may be missing, but of all cases.
+        ``<case>/ioUS.mha``. What a model does not predict may be missing, but of all cases. Or one with
+        ``<case>.nii.gz``, as nnU-Net names outlines.
     reference
         Folder of a cohort, simulated or of patients; see :mod:`IoUSynthLib.cases.index`.
     report
         Receives a line a case.
+    outlines
+        Folder of outlines that are scored in the place of those among the predictions; not every case need have one.
     protocol
         How cases are scored.
     baselines
@@ -70,15 +72,8 @@ def evaluate_files(
         A folder or file is missing or does not fit; one line with cause and remedy.
     """
     protocol = protocol or Protocol()
-    simulated, entries = _index(reference)
-    alone = len(entries) == 1
-    files = {name: found for name in entries if (found := _files(predictions, name, alone))}
-    if not files:
-        raise InputError(
-            f"{predictions}: holds no prediction of a case of {reference}, such as {next(iter(entries))}_T2w.nii.gz; "
-            "synthesize the cohort's ioUS.mha files, one output folder with the case's name for each"
-        )
-    _check_complete(files)
+    simulated, entries = read_entries(reference)
+    files = _find(predictions, outlines, entries)
     missing = [name for name in entries if name not in files]
     if missing:
         report(missing_cases(missing, len(entries)))
@@ -105,8 +100,14 @@ def evaluate_files(
     return {**evaluation, "protocol": protocol, "not_predicted": missing, "missing": words}
 
 
-def _index(reference: Path) -> tuple[bool, dict[str, dict[str, str]]]:
-    """Whether the cohort is simulated, and its cases by name."""
+def read_entries(reference: Path) -> tuple[bool, dict[str, dict[str, str]]]:
+    """Whether a cohort is simulated, and its cases by name: head, split, and what else the index has.
+
+    Raises
+    ------
+    InputError
+        The folder has no index, or a damaged one.
+    """
     file = reference / INDEX
     try:
         index = json.loads(file.read_text(encoding="utf-8"))
@@ -129,7 +130,7 @@ def _index(reference: Path) -> tuple[bool, dict[str, dict[str, str]]]:
 def _fit(reference: Path, entries: Mapping[str, Mapping[str, str]]) -> dict[str, Baselines]:
     """Baselines that learn from the first of some cases that are for training, of the targets that these have."""
     training = [reference / name for name, entry in entries.items() if entry["split"] == "train"]
-    return fit_baselines(training[:_BASELINE_CASES])
+    return fit_baselines(training[:FITTED_ON])
 
 
 def _beside(predicted: Predicted, case: Case, fitted: Mapping[str, Baselines]) -> Predicted:
@@ -161,11 +162,41 @@ def _gaps(case: Case, files: Mapping[str, Path]) -> list[str]:
     return [gap for gap, there in gaps.items() if there]
 
 
-def _files(predictions: Path, case: str, alone: bool) -> dict[str, Path]:
-    """The case's files that are there, by kind; those of the only case of a cohort need not name it."""
+def _find(predictions: Path, outlines: Path | None, entries: Collection[str]) -> dict[str, dict[str, Path]]:
+    """The files of the cases that have any, by case and kind."""
+    alone, first = len(entries) == 1, next(iter(entries))
+    found = {name: files for name in entries if (files := find_files(predictions, name, alone))}
+    if not found:
+        raise InputError(
+            f"{predictions}: holds no prediction of a case of the cohort, such as {first}_T2w.nii.gz; synthesize the "
+            "cohort's ioUS.mha files, one output folder with the case's name for each"
+        )
+    if outlines is None:
+        _check_complete(found)
+        return found
+    drawn = {name: file for name in entries if (file := find_files(outlines, name, alone).get(SEGMENTATION))}
+    if not drawn:
+        raise InputError(
+            f"{outlines}: holds no outline of a case of the cohort, such as {first}.nii.gz; give the folder that "
+            "nnU-Net has written"
+        )
+    images = {name: {kind: files[kind] for kind in TARGETS if kind in files} for name, files in found.items()}
+    _check_complete(images)
+    both = {name: files | ({SEGMENTATION: drawn[name]} if name in drawn else {}) for name, files in images.items()}
+    return {name: files for name, files in both.items() if files}
+
+
+def find_files(predictions: Path, case: str, alone: bool = False) -> dict[str, Path]:
+    """The files of a case that are there, by kind: "T2w", "FLAIR" and :data:`SEGMENTATION`.
+
+    Those of the only case of a cohort (``alone``) need not name it.
+    """
     stems = (case, f"{case}/ioUS", *(["ioUS"] if alone else []))
     places = {kind: [predictions / f"{stem}_{kind}.nii.gz" for stem in stems] for kind in (*TARGETS, SEGMENTATION)}
     found = {kind: next((file for file in files if file.is_file()), None) for kind, files in places.items()}
+    outline = predictions / f"{case}.nii.gz"  # beside images of the case it would be what they were made of
+    if not any(found.values()) and outline.is_file():
+        return {SEGMENTATION: outline}
     return {kind: file for kind, file in found.items() if file is not None}
 
 
@@ -180,12 +211,19 @@ def _check_complete(files: Mapping[str, Mapping[str, Path]]) -> None:
 
 def _read_predictions(files: Mapping[str, Path], case: Case) -> Predicted:
     known = {kind: file for kind, file in files.items() if kind == SEGMENTATION or kind in case.images}
-    arrays = {kind: _read_prediction(file, kind, case).array for kind, file in known.items()}
+    arrays = {kind: read_prediction(file, kind, case).array for kind, file in known.items()}
     labels = {METHOD: arrays.pop(SEGMENTATION)} if SEGMENTATION in arrays else {}
     return Predicted({target: {METHOD: predicted_image(array)} for target, array in arrays.items()}, labels)
 
 
-def _read_prediction(file: Path, kind: str, case: Case) -> Volume:
+def read_prediction(file: Path, kind: str, case: Case) -> Volume:
+    """Read what was predicted of a case: MRI, 0 (no data) or 1 to 1000, or labels 0, 1 and 2.
+
+    Raises
+    ------
+    InputError
+        It is damaged, lies on another grid or holds other values.
+    """
     volume = read_volume(file)
     if not volume.same_grid(case.fan, _GRID_TOLERANCE):
         raise InputError(f"{file}: lies on another grid than the reference; synthesize the cohort's own ioUS.mha")
