@@ -21,7 +21,7 @@ from .report_tables import (
     metrics_of,
     scored,
 )
-from .scores import Row, group_by_phase, summarize
+from .scores import Row, group_by_phase
 from .statistics import holm, ranked, signed_rank
 
 _SIGNIFICANT = 0.05
@@ -45,6 +45,8 @@ def measured(results: Results) -> list[str]:
     splits = sorted({str(row.get("split") or "test") for row in studies} - {"test"})
     if splits:
         words.append(f"Not all were held out from training (split {', '.join(splits)}).")
+    if results.left_out:
+        words.append(f"{len(results.left_out)} series, studies or predictions were left out, each named below.")
     where = {"crop": "on the whole crop, as published", "fan": "inside the ultrasound's fan"}
     words.append(f"Images were compared {where.get(results.protocol.get('region', ''), 'as the evaluation says')}.")
     return words
@@ -92,8 +94,8 @@ def _outlined(results: Results, structure: str) -> list[str]:
     if not known:
         return []
     parts = []
-    for phase, rows in group_by_phase(known[0].rows).items():
-        entry = summarize([{key: row.get(key, np.nan)} for row in rows]).get(key)
+    for phase in group_by_phase(known[0].rows):
+        entry = known[0].summaries[phase].get(key)
         real = means([results.real], key, phase).get(results.real.name) if results.real else None
         if entry:
             beside = f", {interval(real, 2)} on the acquired MRI" if real else ""

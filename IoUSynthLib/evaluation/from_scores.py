@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..constants import TARGETS
 from ..files.tables import read_csv
 from ..volume import InputError
 from .results import METHOD
-from .scores import STRUCTURES, Row
+from .scores import STRUCTURES, Row, Summary, group_by_phase, summarize
 from .statistics import LEAST_REAL
 
 _SCORES, _SUMMARY = "scores.csv", "summary.json"
@@ -23,6 +24,7 @@ _NAME = re.compile(r"(?P<family>.+?)-(?P<regime>2d\+3d(-refine|-post)?|2\.5d|2d|
 _REGIMES = {"2d": "2D", "2.5d": "2.5D", "3d": "3D", "2d+3d": "2D + 3D-refine"}
 #: Family of the trivial baselines, which stand in every table and in no ranking or correlation.
 BASELINE = "baseline"
+ALL = "all phases"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +48,17 @@ class Experiment:
     regime: str
     rows: Sequence[Row]
 
-    @property
+    @cached_property
     def targets(self) -> str:
         """Which contrasts it predicts."""
         found = [target for target in TARGETS if any(key.startswith(f"{target}/") for row in self.rows for key in row)]
         return " + ".join(found) + " only" * (len(found) == 1) or "-"
+
+    @cached_property
+    def summaries(self) -> dict[str, Summary]:
+        """The summary of :data:`ALL` studies and of those of each phase."""
+        phases = group_by_phase(self.rows)
+        return {ALL: summarize(self.rows), **{phase: summarize(rows) for phase, rows in phases.items()}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +77,8 @@ class Results:
         How they were scored, the fields of :class:`.protocol.Protocol`.
     missing
         What the evaluations had no data for, in words.
+    left_out
+        What was meant to be scored and was not, and why.
     """
 
     experiments: Sequence[Experiment]
@@ -77,6 +87,7 @@ class Results:
     simulated: bool
     protocol: dict[str, Any]
     missing: Sequence[str]
+    left_out: Sequence[tuple[str, str]] = ()
 
     @property
     def studies(self) -> list[Row]:

@@ -13,7 +13,6 @@ from .findings import findings, measured, missing
 from .from_scores import Results
 from .report_figures import all_figures
 from .report_tables import Table, all_tables, phases_of
-from .scores import summarize
 
 _LATEX = {"\\": r"\textbackslash{}", "<": r"$<$", ">": r"$>$", **{letter: f"\\{letter}" for letter in "&%$#_{}"}}
 _COLUMNS = ("experiment", "family", "regime", "contrasts", "phase", "score", "n", "mean", "sd", "low", "high", "median")
@@ -73,8 +72,8 @@ def _all_means(results: Results) -> list[list[object]]:
     return [
         [e.name, e.family, e.regime, e.targets, phase, score, *(entry.get(key, "") for key in _COLUMNS[6:])]
         for e in (*real, *results.experiments, *results.baselines)
-        for phase, rows in phases_of(e.rows).items()
-        for score, entry in summarize(rows).items()
+        for phase in phases_of(e.rows)
+        for score, entry in e.summaries[phase].items()
     ]
 
 

@@ -9,12 +9,21 @@ import numpy as np
 from ..constants import TARGETS
 from .charts import Mark, heat_map, marks, scatter
 from .from_scores import Experiment, Results
-from .report_tables import ALL, OUTLINED, STRATA, group_of, means, measures, metrics_of, outcomes, phases_of, scored
+from .report_tables import (
+    ALL,
+    OUTLINED,
+    STRATA,
+    best_by,
+    group_of,
+    means,
+    measures,
+    metrics_of,
+    outcomes,
+    phases_of,
+    scored,
+)
 from .scores import Row, summarize
-from .statistics import LOWER_IS_BETTER, ranked
-
-#: So many experiments are drawn by phase and by group of patients, the best by the score that is drawn.
-_DRAWN = 8
+from .statistics import LOWER_IS_BETTER
 
 
 def all_figures(results: Results) -> dict[str, str]:
@@ -74,18 +83,11 @@ def _mean(experiment: Experiment | None, key: str) -> float | None:
     return means([experiment], key)[experiment.name]["mean"] if experiment and scored([experiment], key) else None
 
 
-def _best(results: Results, key: str) -> list[Experiment]:
-    found = {name: entry["mean"] for name, entry in means(results.experiments, key).items()}
-    known = {experiment.name: experiment for experiment in results.experiments}
-    return [known[name] for name in ranked(found, key.split("/")[-1])[:_DRAWN]]
-
-
 def _by_phase(results: Results, key: str, title: str, *, reference: float | None = None) -> str:
     rows = {}
-    for experiment in (*_best(results, key), *results.baselines):
-        phases = phases_of(experiment.rows)
-        own = {phase: summarize([{key: row.get(key, np.nan)} for row in found]) for phase, found in phases.items()}
-        found = [_as_mark(phase, entry[key]) for phase, entry in own.items() if key in entry and phase != ALL]
+    for experiment in (*best_by(results, key), *results.baselines):
+        own = {phase: entries for phase, entries in experiment.summaries.items() if phase != ALL}
+        found = [_as_mark(phase, entries[key]) for phase, entries in own.items() if key in entries]
         if found:
             rows[label(experiment)] = found
     return marks(f"{title}, by phase", rows, bars=True, reference=reference)
@@ -114,7 +116,7 @@ def _strata(results: Results) -> dict[str, str]:
     figures = {}
     for key, names in STRATA.items():
         for score, heading, _ in measures(results):
-            rows = {label(e): _group_marks(e.rows, key, score, names) for e in _best(results, score)}
+            rows = {label(e): _group_marks(e.rows, key, score, names) for e in best_by(results, score)}
             if any(len(row) == len(names) for row in rows.values()):
                 name = f"strata_{key}_{score}".replace("/", "_").replace(" ", "_")
                 figures[name] = marks(f"{heading}, {' and '.join(names)}", rows, bars=True)

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..constants import TARGETS
-from .from_scores import Experiment, Results
-from .scores import Row, group_by_phase, summarize
+from .from_scores import ALL, Experiment, Results
+from .scores import Row, Summary, group_by_phase
 from .statistics import correlation, holm, mann_whitney, patient_interval, ranked, retention
 from .tables import METRICS, OUTLINED, compared
 
-ALL = "all phases"
 #: Rows of a leaderboard, and of that of a region.
 _TOP, _TOP_OF_REGION = 10, 5
+#: So many experiments are shown by phase and by group of patients, the best by the score that is shown.
+_SHOWN = 8
 #: Fewest experiments over which figures are correlated, and fewest patients of a group that is compared.
 FEWEST_EXPERIMENTS, _FEWEST_OF_GROUP = 5, 2
 _GROUPS = {
@@ -59,9 +60,9 @@ class Table:
 def all_tables(results: Results) -> list[Table]:
     """The tables that there are data for."""
     tables = [
-        cohort_table(results), *(fidelity(results, target) for target in TARGETS), *leaderboards(results),
-        regions(results), outlines(results), *(strata(results, key) for key in _GROUPS), comparisons(results),
-        correlations(results),
+        left_out(results), cohort_table(results), *(fidelity(results, target) for target in TARGETS),
+        *leaderboards(results), regions(results), outlines(results), *(strata(results, key) for key in _GROUPS),
+        comparisons(results), correlations(results),
     ]  # fmt: skip
     return [table for table in tables if table.rows]
 
@@ -72,16 +73,22 @@ def phases_of(rows: Sequence[Row]) -> dict[str, Sequence[Row]]:
     return {ALL: rows, **groups} if len(groups) > 1 else groups
 
 
-def means(experiments: Sequence[Experiment], key: str, phase: str | None = None) -> dict[str, dict[str, float]]:
+def means(experiments: Sequence[Experiment], key: str, phase: str = ALL) -> dict[str, dict[str, float]]:
     """Summary of a score of each experiment that has it, by name; of all studies, or of those of a phase."""
-    rows = {e.name: [row for row in e.rows if phase in (None, ALL, row["phase"])] for e in experiments}
-    found = {name: summarize([{key: row.get(key, np.nan)} for row in own]) for name, own in rows.items()}
+    found = {experiment.name: experiment.summaries.get(phase, {}) for experiment in experiments}
     return {name: summary[key] for name, summary in found.items() if key in summary}
 
 
 def scored(experiments: Sequence[Experiment], key: str) -> bool:
     """Whether any study has a score."""
     return any(np.isfinite(row.get(key, np.nan)) for experiment in experiments for row in experiment.rows)
+
+
+def best_by(results: Results, key: str) -> list[Experiment]:
+    """The experiments that are the best by a score, the best first."""
+    found = {name: entry["mean"] for name, entry in means(results.experiments, key).items()}
+    known = {experiment.name: experiment for experiment in results.experiments}
+    return [known[name] for name in ranked(found, key.split("/")[-1])[:_SHOWN]]
 
 
 def metrics_of(results: Results) -> list[tuple[str, str, int]]:
@@ -112,6 +119,11 @@ def group_of(row: Row, key: str) -> str:
 # Tables ---------------------------------------------------------------------------------------------------------------
 
 
+def left_out(results: Results) -> Table:
+    """What was meant to be scored and was not."""
+    return Table("left_out", "What was left out, and why", ["what", "why"], results.left_out)
+
+
 def cohort_table(results: Results) -> Table:
     """The patients, as table 12."""
     patients: dict[str, list[Row]] = {}
@@ -131,9 +143,8 @@ def fidelity(results: Results, target: str) -> Table:
     metrics = [metric for metric in metrics_of(results) if scored(experiments, f"{target}/{metric[0]}")]
     rows = []
     for experiment in experiments if metrics else ():
-        for phase, own in phases_of(experiment.rows).items():
-            summary = summarize(own)
-            entries = [summary.get(f"{target}/{metric}") for metric, *_ in metrics]
+        for phase in phases_of(experiment.rows):
+            entries = [experiment.summaries[phase].get(f"{target}/{metric}") for metric, *_ in metrics]
             if any(entries):
                 cells = [interval(entry, digits) for entry, (*_, digits) in zip(entries, metrics, strict=True)]
                 rows.append([*model(experiment), phase, str(max(e["n"] for e in entries if e)), *cells])
@@ -218,7 +229,7 @@ def outlines(results: Results) -> Table:
         for experiment in known
         for structure in OUTLINED
         for phase, own in phases_of(experiment.rows).items()
-        if (cells := _outline(own, structure))
+        if (cells := _outline(own, experiment.summaries[phase], structure))
     ]
     headings = [
         *_MODEL, "structure", "phase", "studies", "utility ratio, Dice", "utility ratio, NSD", "retention, Dice",
@@ -232,8 +243,7 @@ def outlines(results: Results) -> Table:
     return Table("outlines", "Outlines of tumour, cavity and lesion", headings, rows, note)
 
 
-def _outline(rows: Sequence[Row], structure: str) -> list[str]:
-    summary = summarize([{key: value for key, value in row.items() if key.endswith(f"/{structure}")} for row in rows])
+def _outline(rows: Sequence[Row], summary: Summary, structure: str) -> list[str]:
     dice, false = summary.get(f"Dice/{structure}"), summary.get(f"false ml/{structure}")
     if dice is None and false is None:
         return []
@@ -264,8 +274,8 @@ def measures(results: Results) -> list[tuple[str, str, int]]:
 def strata(results: Results, key: str) -> Table:
     """Two groups of patients compared, by phase, as tables 13 and 14."""
     names, rows, p_values = STRATA[key], [], []
-    for experiment in results.experiments:
-        for score, heading, digits in measures(results):
+    for score, heading, digits in measures(results):
+        for experiment in best_by(results, score):
             for phase, own in phases_of(experiment.rows).items():
                 found = _two_groups(own, key, score)
                 if found:
@@ -275,8 +285,8 @@ def strata(results: Results, key: str) -> Table:
     headings = [*_MODEL, "score", "phase", *(f"{name} (patients)" for name in names), "Mann-Whitney p", "Holm p"]
     return Table(
         f"strata_{key}", f"Patients compared: {' and '.join(names)}", headings, _with_p(rows, p_values),
-        "Means of patients' means; two-sided tests on patients, not on studies. Holm corrects for all rows of this "
-        "table.",
+        f"Of each score the best {_SHOWN} at most. Means of patients' means; two-sided tests on patients, not on "
+        "studies. Holm corrects for all rows of this table.",
     )  # fmt: skip
 
 
@@ -374,7 +384,7 @@ def _correlated(experiments: Sequence[Experiment], first: str, second: str, name
         found = {str(row["case"]): row for row in experiment.rows}
         for at, key in enumerate((first, second)):
             scores[at, number] = [found.get(case, {}).get(key, np.nan) for case in patients]
-    low, high = patient_interval(lambda studies: _pearson(scores[:, :, studies]), list(patients.values()))
+    low, high = patient_interval(lambda drawn: _pearson(scores, drawn), list(patients.values()))
     pooled, families = _coefficients(correlation(*np.nanmean(scores, 2))), [e.family for e in both]
     pooled[0] += f" ({low:.2f} to {high:.2f})"
     enough = len(both) - len(set(families)) >= 2
@@ -389,10 +399,12 @@ def _coefficients(found: Mapping[str, float]) -> list[str]:
     ]
 
 
-def _pearson(scores: np.ndarray) -> float:
-    """Of the means over studies of two scores, (2, experiments, studies); NaN where an experiment has none of them."""
-    counts = np.isfinite(scores).sum(2)
-    if not counts.all():
-        return float("nan")
-    first, second = np.nansum(scores, 2) / counts
-    return float(np.corrcoef(first, second)[0, 1]) if first.std() and second.std() else float("nan")
+def _pearson(scores: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Of the means over the studies of each draw, (draws,), of two scores, (2, experiments, studies); NaN where an
+    experiment has none of them.
+    """
+    known = np.isfinite(scores)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = (np.where(known, scores, 0) @ drawn.T) / (known @ drawn.T)
+        first, second = means - means.mean(1, keepdims=True)
+        return (first * second).sum(0) / np.sqrt((first**2).sum(0) * (second**2).sum(0))
