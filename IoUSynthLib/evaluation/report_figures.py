@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from ..constants import TARGETS
+from .calibration import EDGES, EXPECTED_ERROR, bin_name
 from .charts import Mark, heat_map, marks, scatter
 from .from_scores import Experiment, Results
 from .report_tables import (
     ALL,
+    MOST_SHOWN,
     OUTLINED,
     STRATA,
     best_by,
     group_of,
+    label,
     means,
     measures,
     metrics_of,
@@ -41,7 +45,27 @@ def all_figures(results: Results) -> dict[str, str]:
                 line = 1.0 if kind != "Dice" else _mean(results.real, key)
                 name = f"{kind}_{structure}".replace(" ", "_")
                 figures[name] = _by_phase(results, key, f"{kind}, {structure}", reference=line)
-    return {**figures, **_scatters(results), **_strata(results)}
+    return {**figures, **_scatters(results), **_strata(results), **_calibrations(results)}
+
+
+def _calibrations(results: Results) -> dict[str, str]:
+    """Expected against true error in bins of the expected one, by phase."""
+    figures = {}
+    for experiment in results.experiments[:MOST_SHOWN]:
+        points = {}
+        for phase, summary in experiment.summaries.items():
+            for low, high in pairwise(EDGES):
+                name = f"{EXPECTED_ERROR}/{bin_name(low, high)}"
+                told, true = (summary.get(f"{name} {kind}") for kind in ("expected", "true"))
+                if told and true and phase != ALL:
+                    share = summary[f"{name} share"]["mean"]
+                    label = f"{phase}: {bin_name(low, high)} expected, {share:.0%} of the voxels, n={true['n']}"
+                    points[label] = (phase, 100 * told["mean"], 100 * true["mean"])
+        if points:
+            axes = ("expected error, % of the range", "true error, % of the range")
+            name = f"calibration_{experiment.name}"
+            figures[name] = scatter(f"Expected error of {experiment.name}", points, axes=axes, diagonal=True)
+    return figures
 
 
 def _of_score(results: Results, key: str, title: str, *, name: str, digits: int) -> dict[str, str]:
@@ -50,9 +74,11 @@ def _of_score(results: Results, key: str, title: str, *, name: str, digits: int)
     known = [*results.experiments, *results.baselines]
     found = means(known, key)
     rows = {label(e): [_as_mark(e.family, found[e.name])] for e in known if e.name in found}
-    figures = {**_heat_maps(results, key, title, name=name, digits=digits)}
-    figures[f"forest_{name}"] = marks(f"{title} ({better}), mean and 95 % interval", rows)
-    if len(phases_of(results.studies)) > 1:
+    several = len(phases_of(results.studies)) > 1
+    pooled = f"{title}, {ALL}" if several else title
+    figures = {**_heat_maps(results, key, pooled, name=name, digits=digits)}
+    figures[f"forest_{name}"] = marks(f"{pooled} ({better}), mean and 95 % interval", rows)
+    if several:
         figures[f"phases_{name}"] = _by_phase(results, key, f"{title} ({better})")
     return figures
 
@@ -68,11 +94,6 @@ def _heat_maps(results: Results, key: str, title: str, *, name: str, digits: int
             words = f"{title}, {targets}: the darker, the better"
             figures[f"heat_{name}_{number + 1}"] = heat_map(words, cells, digits=digits, lower_is_better=lower)
     return figures
-
-
-def label(experiment: Experiment) -> str:
-    """Family, regime and contrasts in a line."""
-    return ", ".join(part for part in (experiment.family, experiment.regime, experiment.targets) if part != "-")
 
 
 def _as_mark(series: str, entry: dict[str, float]) -> Mark:
