@@ -45,6 +45,9 @@ COMMANDS = {
         "evaluation.downstream_command", "write what nnU-Net needs to outline synthetic and acquired MRI", "evaluate"
     ),
     "report": Command("evaluation.report_command", "make one report of the scores of several methods", "evaluate"),
+    "benchmark": Command(
+        "evaluation.benchmark_command", "go from ReMIND's folder, or a cohort, to the report at once", "evaluate"
+    ),
     "train": Command("training.command", "train a generator or a segmenter", "train"),
     "simulate": Command(
         "simulation.command", "make a cohort of simulated ultrasound, MRI and labels to train and test on", "train"

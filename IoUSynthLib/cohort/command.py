@@ -84,6 +84,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pairs", dest="pair", type=pair, metavar="INPUT:TARGET",
         help="MRI alone, named and aligned as in BraTS: T1w:T2w makes T1w the input in place of the ultrasound",
     )  # fmt: skip
+    add_choices(parser)
+
+
+def add_choices(parser: argparse.ArgumentParser) -> None:
+    """Declare how a cohort is prepared; :func:`choices_of` reads it."""
     parser.add_argument(
         "--grid", choices=GRIDS, default="ultrasound",
         help="voxels of 0.8 mm along the ultrasound (default), or the MRI's, as in the benchmark",
@@ -124,14 +129,20 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("--pairs: goes by the names of files, --table by the table; choose one of them")
     if options.pair and options.register == "landmarks":
         raise InputError("--register landmarks: is of MRI and ultrasound, and --pairs has none; leave out one of them")
-    choices = Choices(
-        table=options.table, grid="mri" if options.pair else options.grid,
-        register="none" if options.pair else options.register, pair=options.pair, split=options.split,
-        seed=options.seed, least_ml=options.least_ml, accepted=options.accepted, clinical=options.clinical,
-    )  # fmt: skip
+    choices = replace(choices_of(options), table=options.table)
+    if options.pair:
+        choices = replace(choices, grid="mri", register="none", pair=options.pair)
     text, excluded = prepare_cohort(options.cohort, options.output, choices)
     print(text)
     return BAD_INPUT if any(row["reason"] != READER for row in excluded) else 0
+
+
+def choices_of(options: argparse.Namespace) -> Choices:
+    """What :func:`add_choices` declares."""
+    return Choices(
+        grid=options.grid, register=options.register, split=options.split, seed=options.seed,
+        least_ml=options.least_ml, accepted=options.accepted, clinical=options.clinical,
+    )  # fmt: skip
 
 
 def prepare_cohort(

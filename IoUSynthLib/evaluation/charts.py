@@ -109,7 +109,9 @@ def heat_map(title: str, cells: Mapping[tuple[str, str], float], *, digits: int,
     return _svg(title, body, width=width, height=top + tall * len(rows) + 10)
 
 
-def scatter(title: str, points: Mapping[str, tuple[str, float, float]], *, axes: tuple[str, str]) -> str:
+def scatter(
+    title: str, points: Mapping[str, tuple[str, float, float]], *, axes: tuple[str, str], diagonal: bool = False
+) -> str:
     """Points in a plane, coloured by their series.
 
     Parameters
@@ -120,9 +122,12 @@ def scatter(title: str, points: Mapping[str, tuple[str, float, float]], *, axes:
         Series, x and y of each, by name, which is shown where the pointer rests.
     axes
         Names of x and y.
+    diagonal
+        Whether both axes have the same scale, and a dashed line shows where x and y are equal.
     """
     series = list(dict.fromkeys(name for name, *_ in points.values()))
-    across, up = (_ticks([point[at] for point in points.values()]) for at in (1, 2))
+    values = [[point[at] for point in points.values()] for at in (1, 2)]
+    across, up = (_ticks([*values[0], *values[1]] if diagonal else own) for own in values)
     top = 2 * _MARGIN + _LINE * ((len(series) + 2) // 3)
     bottom = top + 230
     x, y = _scale(across, start=70, length=_PLOT), _scale(up, start=bottom, length=-230)
@@ -131,6 +136,8 @@ def scatter(title: str, points: Mapping[str, tuple[str, float, float]], *, axes:
     body += [_text(x(tick), bottom + 14, f"{tick:g}", anchor="middle") for tick in across]
     body += [_line(70, y(tick), 70 + _PLOT, y(tick), colour="#ddd") for tick in up]
     body += [_text(64, y(tick) + 4, f"{tick:g}", anchor="end") for tick in up]
+    if diagonal:
+        body.append(_line(x(across[0]), y(up[0]), x(across[-1]), y(up[-1]), colour="#444", dashed=True))
     for label, (name, first, second) in points.items():
         colour = COLOURS[series.index(name) % len(COLOURS)]
         body.append(

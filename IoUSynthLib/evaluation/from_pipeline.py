@@ -21,6 +21,7 @@ from ..pipeline import SynthesisResult, synthesize
 from ..preprocessing import normalize_ultrasound
 from ..synthesis.segmentation import decide, outline
 from .baselines import Baselines, fit_baselines
+from .calibration import error_scores
 from .evaluate import Predicted, Report, evaluate
 from .outlining import labels_on, outline_baselines
 from .phase import AFTER, BEFORE, phase_of
@@ -150,16 +151,9 @@ def segmentations(
 
 
 def _uncertainty(case: Case, result: SynthesisResult) -> dict[str, float]:
-    """Rank correlation of the expected with the true error, and what dropping the worst fifth of voxels gains."""
-    from scipy.stats import spearmanr
-
+    """What the expected error is worth, over both contrasts."""
     inside = (case.fan.array > 0) & (result.valid.array > 0)
     images = {name: predicted_image(volume.array) for name, volume in result.images.items()}
     error = np.mean([np.abs(images[t] - target_image(case, t))[inside] for t in TARGETS], axis=0) / 2
-    expected = result.uncertainty.array[inside]
-    kept = expected <= np.quantile(expected, 0.8)
-    return {
-        "uncertainty/rank correlation": float(spearmanr(expected[::7], error[::7]).statistic),
-        "uncertainty/error saved by dropping a fifth": float(1 - error[kept].mean() / error.mean()),
-        "uncertainty/expected over true error": float(expected.mean() / error.mean()),
-    }
+    scores = error_scores(result.uncertainty.array[inside], error)
+    return {f"uncertainty/{name}": value for name, value in scores.items()}

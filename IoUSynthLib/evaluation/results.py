@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from .pictures import PICTURES, write_pictures
 from .protocol import ORIGINS, Protocol
 from .scores import Row, Summary, columns_of, group_by_phase, summarize
 from .statistics import FEWEST_FOR_INTERVAL, FEWEST_PAIRS
@@ -30,7 +31,8 @@ _NAMED = 5
 
 
 def write_results(evaluation: Mapping[str, Any], folder: Path) -> str:
-    """Write ``scores.csv`` (a row a case), ``summary.json`` and ``table.md`` into a folder; return the table.
+    """Write ``scores.csv`` (a row a case), ``summary.json``, ``table.md`` and, where there are any, ``pictures.npz``;
+    return the table.
 
     Parameters
     ----------
@@ -51,6 +53,8 @@ def write_results(evaluation: Mapping[str, Any], folder: Path) -> str:
         "summary": evaluation["summary"], "phases": {phase: summarize(found) for phase, found in phases.items()},
     }  # fmt: skip
     (folder / "summary.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    if evaluation.get("pictures"):
+        write_pictures(folder / PICTURES, evaluation["pictures"])
     text = _table(evaluation, phases)
     (folder / "table.md").write_text(text, encoding="utf-8")
     return text

@@ -125,7 +125,7 @@ def compared(pairs: np.ndarray, patients: Sequence[str], digits: int) -> tuple[s
     difference, chosen = (pairs[0] - pairs[1])[finite], [patients[index] for index in finite]
     text = f"{test['difference']:+.{digits}f}"
     if len(set(chosen)) >= FEWEST_FOR_INTERVAL:
-        low, high = patient_interval(lambda studies: float(difference[studies].mean()), chosen)
+        low, high = patient_interval(lambda drawn: drawn @ difference / drawn.sum(1), chosen)
         text += f" ({low:+.{digits}f} to {high:+.{digits}f})"
     return text, len(finite), test["p"]
 

@@ -120,7 +120,9 @@ def test_known_errors(evaluate, tmp_path, capsys):
 
 def test_means_and_intervals(evaluate, tmp_path):
     assert evaluate() == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"scores.csv", "summary.json", "table.md"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "scores.csv", "summary.json", "table.md", "pictures.npz",
+    }  # fmt: skip
     content = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert content["simulated"] is True
     assert content["cases"] == 2
