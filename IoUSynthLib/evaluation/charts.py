@@ -25,7 +25,8 @@ class Mark:
 
 
 def marks(
-    title: str, rows: Mapping[str, Sequence[Mark]], *, bars: bool = False, reference: float | None = None
+    title: str, rows: Mapping[str, Sequence[Mark]], *, bars: bool = False, reference: float | None = None,
+    order: Sequence[str] = (),
 ) -> str:
     """A chart of means: a label on the left, and beside it a mark for each series.
 
@@ -39,9 +40,11 @@ def marks(
         Draw bars from 0, not points.
     reference
         Where a dashed line is drawn.
+    order
+        Series that have the same colours in all charts, whether they are in this one or not.
     """
     every = [mark for row in rows.values() for mark in row]
-    series = list(dict.fromkeys(mark.series for mark in every))
+    series = list(dict.fromkeys([*order, *(mark.series for mark in every)]))
     values = [v for m in every for v in (m.mean, m.low, m.high) if v is not None and np.isfinite(v)]
     ticks = _ticks([*values, *([0.0] if bars else []), *([] if reference is None else [reference])])
     scale = _scale(ticks, start=_LABELS, length=_PLOT)

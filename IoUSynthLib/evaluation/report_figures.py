@@ -111,7 +111,10 @@ def _by_phase(results: Results, key: str, title: str, *, reference: float | None
         found = [_as_mark(phase, entries[key]) for phase, entries in own.items() if key in entries]
         if found:
             rows[label(experiment)] = found
-    return marks(f"{title}, by phase", rows, bars=True, reference=reference)
+    if reference is not None:
+        title += " (dashed: on real MRI)" if not results.simulated else " (dashed: on simulated MRI)"
+    phases = [phase for phase in phases_of(results.studies) if phase != ALL]
+    return marks(f"{title}, by phase", rows, bars=True, reference=reference, order=phases)
 
 
 def _scatters(results: Results) -> dict[str, str]:
@@ -140,7 +143,7 @@ def _strata(results: Results) -> dict[str, str]:
             rows = {label(e): _group_marks(e.rows, key, score, names) for e in best_by(results, score)}
             if any(len(row) == len(names) for row in rows.values()):
                 name = f"strata_{key}_{score}".replace("/", "_").replace(" ", "_")
-                figures[name] = marks(f"{heading}, {' and '.join(names)}", rows, bars=True)
+                figures[name] = marks(f"{heading}, {' and '.join(names)}", rows, bars=True, order=names)
     return figures
 
 

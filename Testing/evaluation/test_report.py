@@ -236,6 +236,8 @@ def test_charts_put_marks_to_scale():
     drawn = marks("Dice", {"a": [Mark("before", 0.5, 0.0, 1.0)]}, reference=0.0)
     assert re.search(r'<circle cx="395.0"', drawn)
     assert re.search(r'<line x1="250.0" y1="[\d.]+" x2="540.0"', drawn)
+    late = marks("Dice", {"a": [Mark("after", 0.5)]}, bars=True, order=("before", "after"))
+    assert re.search(r'height="10" fill="#d55e00" fill-opacity', late), "a phase has its colour also where it is alone"
     cells = {("a", "2D"): 0.1, ("a", "3D"): 0.2}
     fills = re.findall(r'fill="(rgb[^"]+)"', heat_map("LPIPS", cells, digits=1, lower_is_better=True))
     assert fills == ["rgb(8,81,156)", "rgb(255,255,255)"]
