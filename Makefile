@@ -31,7 +31,7 @@ test: $(ENVIRONMENT)/everything lint
 test-all: $(ENVIRONMENT)/everything lint
 	$(ONE_THREAD) $(RUN) -m pytest --numprocesses 2 --dist loadgroup -m "long or not long"
 
-# All tests of the workflow, the toy run among them: about three minutes. Snakemake (Python 3.11 or newer, 0.3 GB) gets an
+# All tests of the workflow, the toy run among them: about five minutes of one core. Snakemake (Python 3.11 or newer, 0.3 GB) gets an
 # environment of its own, because it wants an older `packaging`; once it is there, `make test` plans the 48 with it, too.
 workflow: $(ENVIRONMENT)/everything $(ENVIRONMENT)/workflow/bin/snakemake
 	$(ONE_THREAD) $(RUN) -m pytest Testing/workflow -m "long or not long"
