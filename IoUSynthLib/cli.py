@@ -42,7 +42,13 @@ COMMANDS = {
     "models": Command("models.command", "list, describe, verify, install, remove, import or export models", "train"),
     "doctor": Command("doctor", "say what is installed, which device runs, and whether all is ready"),
     "evaluate": Command("evaluation.command", "score predictions against a cohort that knows the truth", "evaluate"),
+    "downstream": Command(
+        "evaluation.downstream_command", "write what nnU-Net needs to outline synthetic and acquired MRI", "evaluate"
+    ),
     "report": Command("evaluation.report_command", "make one report of the scores of several methods", "evaluate"),
+    "benchmark": Command(
+        "evaluation.benchmark_command", "go from ReMIND's folder, or a cohort, to the report at once", "evaluate"
+    ),
     "train": Command("training.command", "train a generator or a segmenter", "train"),
     "simulate": Command(
         "simulation.command", "make a cohort of simulated ultrasound, MRI and labels to train and test on", "train"

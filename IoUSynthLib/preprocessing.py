@@ -355,11 +355,7 @@ def axial(volume: Volume) -> Volume:
 
 
 def resample_to_spacing(
-    volume: Volume,
-    spacing: Sequence[float],
-    mask: np.ndarray | None = None,
-    *,
-    direction: np.ndarray | None = None,
+    volume: Volume, spacing: Sequence[float], *, direction: np.ndarray | None = None
 ) -> Volume:
     """Resample a volume linearly to another spacing round the same middle.
 
@@ -371,9 +367,6 @@ def resample_to_spacing(
         Image ``[z, y, x]``.
     spacing
         (x, y, z) in mm.
-    mask
-        Where the volume has data. Voxels without data then do not darken their neighbours, and the result is 0
-        wherever less than half of a voxel has data.
     direction
         3x3 matrix of other axes to lay the grid along, as ``Volume.direction``; it is then large enough to hold the
         whole volume.
@@ -383,18 +376,36 @@ def resample_to_spacing(
     Volume
         float32.
     """
-    import SimpleITK as sitk
+    image = _onto_spacing(volume.with_array(volume.array.astype(np.float32)), spacing, direction)
+    return Volume.from_sitk(image, volume.notes)
 
-    if mask is None:
-        image = _onto_spacing(volume.with_array(volume.array.astype(np.float32)), spacing, direction)
-        return Volume.from_sitk(image, volume.notes)
-    weight = volume.with_array(mask.astype(np.float32))
-    share = sitk.GetArrayFromImage(_onto_spacing(weight, spacing, direction))
-    image = _onto_spacing(volume.with_array(volume.array.astype(np.float32) * weight.array), spacing, direction)
-    array = sitk.GetArrayFromImage(image)
-    array = np.where(share >= 0.5, array / np.maximum(share, 0.5), 0.0).astype(np.float32)
-    resampled = Volume.from_sitk(image, volume.notes)
-    return resampled.with_array(array)
+
+def resample_inside(
+    volumes: Sequence[Volume], spacing: Sequence[float], mask: np.ndarray, *, direction: np.ndarray | None = None
+) -> tuple[list[Volume], np.ndarray]:
+    """Resample as :func:`resample_to_spacing` does, so that voxels without data do not darken their neighbours.
+
+    Parameters
+    ----------
+    volumes
+        Images on one grid.
+    spacing, direction
+        As there.
+    mask
+        (z, y, x) bool: where they have data.
+
+    Returns
+    -------
+    tuple of list of Volume and numpy.ndarray
+        The images, float32, 0 wherever less than half of a voxel has data; and where half of a voxel or more has, bool.
+    """
+    share = resample_to_spacing(volumes[0].with_array(mask), spacing, direction=direction).array
+    inside, weight = share >= 0.5, np.maximum(share, 0.5)
+    resampled = []
+    for volume in volumes:
+        image = resample_to_spacing(volume.with_array(volume.array * mask), spacing, direction=direction)
+        resampled.append(image.with_array(np.where(inside, image.array / weight, np.float32(0))))
+    return resampled, inside
 
 
 def _onto_spacing(volume: Volume, spacing: Sequence[float], direction: np.ndarray | None) -> sitk.Image:

@@ -68,6 +68,15 @@ def wide_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def flawed_tree(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A tree like ReMIND's, with a flaw each, which is only read, and what the table says of the flaws, by patient."""
+    from support import remind  # needs pydicom
+
+    folder = tmp_path_factory.mktemp("download") / "ReMIND"
+    return folder, remind.flawed_tree(folder)
+
+
+@pytest.fixture(scope="session")
 def ultrasound() -> Volume:
     """A fan of 64x60x56 voxels of 0.7x0.6x0.65 mm with speckle, a bright lesion and a black ventricle, oblique."""
     rng = np.random.default_rng(3)

@@ -160,7 +160,7 @@ def test_resampling_onto_the_patients_axes():
     volume = Volume(np.zeros((20, 24, 28)), (0.5, 0.6, 0.7), (5.0, 6.0, 7.0), oblique_direction())
     volume = volume.with_array(ramp(volume))
     everywhere = np.ones(volume.array.shape, dtype=bool)
-    grid = pre.resample_to_spacing(volume, (0.6, 0.6, 0.9), everywhere, direction=np.eye(3))
+    (grid,), _ = pre.resample_inside([volume], (0.6, 0.6, 0.9), everywhere, direction=np.eye(3))
     assert np.array_equal(grid.direction, np.eye(3))
     middle = [(np.array(v.ijk_to_lps) @ [*(np.array(v.size) - 1) / 2, 1]) for v in (grid, volume)]
     assert np.allclose(*middle)
@@ -181,8 +181,10 @@ def test_resampling_does_not_darken_the_rim():
     mask = np.zeros((24, 24, 24), dtype=bool)
     mask[5:17, 6:19, 4:20] = True
     volume = Volume(np.where(mask, 50.0, 0.0), (0.4, 0.4, 0.4))
-    coarse = pre.resample_to_spacing(volume, (0.8, 0.8, 0.8), mask)
-    assert set(np.round(np.unique(coarse.array), 3)) == {0.0, 50.0}
+    images, inside = pre.resample_inside([volume, volume.with_array(2 * volume.array)], (0.8, 0.8, 0.8), mask)
+    for image, value in zip(images, (50.0, 100.0), strict=True):
+        assert set(np.round(np.unique(image.array), 3)) == {0.0, value}
+        assert np.array_equal(image.array > 0, inside)
 
 
 def test_nearest_keeps_labels():

@@ -20,6 +20,9 @@ from ..volume import InputError, Volume
 #: Label of all voxels of a patient whose tumour and cavity nobody has outlined.
 UNLABELLED = 255
 
+#: In training, label of voxels of which all that is known is that they are no tumour: that alone was outlined.
+NO_TUMOUR = 254
+
 #: File of a case's parameters; a folder that holds it is complete.
 PARAMETERS = "case.json"
 

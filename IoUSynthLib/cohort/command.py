@@ -33,8 +33,8 @@ from .clinical import read_clinical
 from .contact_sheet import COLUMNS, write_sheets
 from .exclusions import EXCLUSIONS, FOREGROUND, READER, SPLIT, UNUSABLE, Exclusion, write_exclusions
 from .pairs import choose_pair, pair, prepare_pair, split_slices
-from .preparation import GRIDS, prepare_case
-from .readers import Study, choose_files, find_studies
+from .preparation import GRIDS, REGISTRATIONS, prepare_case, registration_in_words
+from .readers import Study, choose_files, find_studies, landmark_file
 from .review import REVIEW, read_review, write_review
 from .table import read_table, studies_of
 
@@ -54,7 +54,7 @@ class Choices:
     grid
         One of :data:`.preparation.GRIDS`.
     register
-        See :func:`.preparation.prepare_case`.
+        One of :data:`.preparation.REGISTRATIONS`.
     split
         ``random``, ``published`` (:func:`.cases.splits.published_split`), a file (:func:`.cases.splits.read_split`),
         or, of pairs, ``slices``: each slice by itself, so that patients are in several splits.
@@ -76,7 +76,7 @@ class Choices:
 
     table: Path | None = None
     grid: str = "ultrasound"
-    register: bool = True
+    register: str = "lc2"
     split: str = "random"
     shares: tuple[float, float] = (TEST_SHARE, VALIDATION_SHARE)
     seed: int = 0
@@ -107,10 +107,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="MRI alone, named and aligned as in BraTS: T1w:T2w makes T1w the input in place of the ultrasound",
     )  # fmt: skip
     parser.add_argument(
+        "--scaling", choices=SCALINGS, default="z-score",
+        help="with --pairs, how MRI is brought to one range: by mean and deviation, or lowest and highest value",
+    )  # fmt: skip
+    add_choices(parser)
+
+
+def add_choices(parser: argparse.ArgumentParser) -> None:
+    """Declare how a cohort is prepared; :func:`choices_of` reads it."""
+    parser.add_argument(
         "--grid", choices=GRIDS, default="ultrasound",
         help="voxels of 0.8 mm along the ultrasound (default), or the MRI's, as in the benchmark",
     )  # fmt: skip
-    parser.add_argument("--no-registration", dest="register", action="store_false", help="the images fit already")
+    parser.add_argument(
+        "--register", choices=REGISTRATIONS, default="lc2",
+        help="each MRI to its ultrasound by LC2 (default), by the landmarks of a .tag beside them, or not at all",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-registration", dest="register", action="store_const", const="none", help="short for --register none"
+    )
     parser.add_argument(
         "--split", default="random", metavar="random|published|slices|FILE",
         help="who is for training, validation, testing: drawn (default), by the benchmark's rule, or as a file says; "
@@ -119,10 +134,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shares", nargs=2, type=share, default=(TEST_SHARE, VALIDATION_SHARE), metavar=("TEST", "VALIDATION"),
         help="what is drawn for testing, and of the others for validation; default: 0.2 0.15",
-    )  # fmt: skip
-    parser.add_argument(
-        "--scaling", choices=SCALINGS, default="z-score",
-        help="with --pairs, how MRI is brought to one range: by mean and deviation, or lowest and highest value",
     )  # fmt: skip
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of the random split; default: 0")
     parser.add_argument(
@@ -149,15 +160,22 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("--split slices and --scaling: are for MRI alone; give --pairs, or leave them out")
     if options.pair and options.table:
         raise InputError("--pairs: goes by the names of files, --table by the table; choose one of them")
-    choices = Choices(
-        table=options.table, grid="mri" if options.pair else options.grid,
-        register=options.register and not options.pair, pair=options.pair, split=options.split, seed=options.seed,
-        least_ml=options.least_ml, accepted=options.accepted, clinical=options.clinical, shares=tuple(options.shares),
-        scaling=options.scaling,
-    )  # fmt: skip
+    if options.pair and options.register == "landmarks":
+        raise InputError("--register landmarks: is of MRI and ultrasound, and --pairs has none; leave out one of them")
+    choices = replace(choices_of(options), table=options.table, scaling=options.scaling)
+    if options.pair:
+        choices = replace(choices, grid="mri", register="none", pair=options.pair)
     text, excluded = prepare_cohort(options.cohort, options.output, choices)
     print(text)
     return BAD_INPUT if any(row["reason"] != READER for row in excluded) else 0
+
+
+def choices_of(options: argparse.Namespace) -> Choices:
+    """What :func:`add_choices` declares."""
+    return Choices(
+        grid=options.grid, register=options.register, split=options.split, seed=options.seed,
+        least_ml=options.least_ml, accepted=options.accepted, clinical=options.clinical, shares=tuple(options.shares),
+    )  # fmt: skip
 
 
 def prepare_cohort(
@@ -299,7 +317,7 @@ def _entry(study: Study, splits: Mapping[str, str], clinical: Mapping[str, Mappi
 def _prepare(study: Study, cohort: Path, output: Path, choices: Choices) -> str:
     """Prepare a study unless it is there, and return a line about it."""
     folder = output / study.name
-    named, unused, make = _planned(study, choices)
+    named, unused, make = _planned(study, cohort, choices)
     source = {role: _within(path, cohort) for role, path in named.items()}
     if is_complete(folder):
         _check_finished(folder / PARAMETERS, source, choices)
@@ -312,23 +330,25 @@ def _prepare(study: Study, cohort: Path, output: Path, choices: Choices) -> str:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another output folder") from error
     parameters = case.parameters
     line = f"{', '.join(parameters['targets'])}, {parameters['covered']:.0%} covered, {parameters['seconds']:.0f} s"
-    if choices.register:
-        done = parameters["registration"]
-        before, after = (done["similarity"][when] for when in ("before", "after"))
-        line = f"LC2 {before:.3f} to {after:.3f}, MRI moved {done['moved_mm']:.1f} mm, {line}"
-        line = " ".join([line, *(f"DOUBTFUL: {warning}" for warning in done["warnings"])])
+    if done := parameters["registration"]:
+        doubts = (f"DOUBTFUL: {warning}" for warning in done["warnings"])
+        line = " ".join([f"{registration_in_words(done)}, {line}", *doubts])
     if unused:
         names = ", ".join(path.name for path in unused)
         line = f"{line}; not used, neither T2w nor FLAIR by its name: {names}"
     return " ".join([line, *(f"WARNING: {warning}" for warning in parameters["warnings"])])
 
 
-def _planned(study: Study, choices: Choices) -> tuple[Mapping[str, Path], Sequence[Path], Callable[[], Case]]:
+def _planned(
+    study: Study, cohort: Path, choices: Choices
+) -> tuple[Mapping[str, Path], Sequence[Path], Callable[[], Case]]:
     """The files of a study by what they are, those that are not used, and what makes the case of them."""
     if choices.pair:
         named = choose_pair(study, choices.pair)
         return named, (), partial(prepare_pair, named, choices.pair, scaling=choices.scaling)
     files = choose_files(study)
+    if choices.register == "landmarks":
+        files = replace(files, landmarks=landmark_file(study, cohort))
     return files.named(), files.unused, partial(prepare_case, files, register=choices.register, grid=choices.grid)
 
 
@@ -341,7 +361,8 @@ def _check_finished(path: Path, source: dict[str, str], choices: Choices) -> Non
     """Refuse to mix cases of other files, on another grid or without registration with these."""
     try:
         parameters = json.loads(path.read_text(encoding="utf-8"))
-        same = parameters["source"] == source and (parameters["registration"] is not None) == choices.register
+        registered = parameters["registration"] is not None
+        same = parameters["source"] == source and registered == (choices.register != "none")
         same = same and parameters.get("grid", "ultrasound") == choices.grid
         same = same and (not choices.pair or (parameters["input"], *parameters["targets"]) == choices.pair)
         same = same and parameters.get("scaling", "z-score") == choices.scaling

@@ -13,6 +13,7 @@ from ..cases.contact_sheet import ContactSheet
 from ..constants import TARGETS
 from ..outputs.drawing import Text, checkerboard, grey, limits, resized
 from ..preprocessing import bounding_box
+from .preparation import registration_in_words
 
 #: What is shown of each case, the input first.
 COLUMNS = ("ioUS", *TARGETS)
@@ -30,8 +31,7 @@ def caption(name: str, case: Case) -> str:
     done = case.parameters["registration"]
     if done is None:
         return f"{name}   not registered"
-    before, after = (done["similarity"][when] for when in ("before", "after"))
-    return f"{name}   LC2 {before:.2f} to {after:.2f}, moved {done['moved_mm']:.1f} mm   {' '.join(done['warnings'])}"
+    return f"{name}   {registration_in_words(done)}   {' '.join(done['warnings'])}"
 
 
 def panels(case: Case, columns: Sequence[str] = COLUMNS) -> list[np.ndarray | None]:

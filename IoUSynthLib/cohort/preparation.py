@@ -15,9 +15,10 @@ closed fan with a margin of one voxel. In both, the ultrasound is 0 outside the 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from ..files.volumes import read_volume
 from ..input_checks import check_ultrasound
 from ..outputs.case_files import read_acquired
 from ..preprocessing import axial, crop_to_mask, resample_like
-from ..registration import register_by_lc2
+from ..registration import read_landmark_pairs, register_by_landmarks, register_by_lc2
 from ..registration.rigid import to_sitk
 from ..synthesis.acquired import check_is_mri, on_ultrasound
 from ..synthesis.grid import FieldOfView
@@ -43,19 +44,21 @@ if TYPE_CHECKING:
 
 #: Whose voxels a case is in.
 GRIDS = ("ultrasound", "mri")
+#: What brings the MRI onto the ultrasound: LC2, landmarks of both, or nothing, where they are in one frame.
+REGISTRATIONS = ("lc2", "landmarks", "none")
 #: What is above this share of the ultrasound's maximum is its foreground, by step (4) of the benchmark.
 FOREGROUND_SHARE = 0.01
 
 
-def prepare_case(files: Files, *, register: bool = True, grid: str = "ultrasound") -> Case:
+def prepare_case(files: Files, *, register: str = "lc2", grid: str = "ultrasound") -> Case:
     """Bring the images of a study onto one grid.
 
     Parameters
     ----------
     files
-        Ultrasound, MRI in one frame, and the outline on it if there is one.
+        Ultrasound, MRI in one frame, and the outline on it if there is one; landmarks, where they register.
     register
-        Whether the MRI is registered to the ultrasound; otherwise both are taken to be in one frame.
+        One of :data:`REGISTRATIONS`.
     grid
         One of :data:`GRIDS`.
 
@@ -71,7 +74,7 @@ def prepare_case(files: Files, *, register: bool = True, grid: str = "ultrasound
     Raises
     ------
     InputError
-        An image cannot be used; as an :class:`.Exclusion`, the registration failed, or the MRI is empty where the
+        A file cannot be used; as an :class:`.Exclusion`, the registration failed, or the MRI is empty where the
         ultrasound is or does not cover it.
     """
     started = time.perf_counter()
@@ -81,12 +84,7 @@ def prepare_case(files: Files, *, register: bool = True, grid: str = "ultrasound
     image, fan = _on_own_grid(field)
     for name, path in files.mri.items():
         check_is_mri(mri[name], ultrasound, str(path))
-    matrix, registration = np.eye(4), None
-    if register:
-        try:
-            matrix, registration = register_by_lc2(mri, image, fan)
-        except InputError as error:
-            raise Exclusion(REGISTRATION, f"{files.ultrasound}: {error}") from error
+    matrix, registration = _registered(files, mri, image, fan=fan, register=register)
     transform = to_sitk(matrix)
     targets = {name: mri[name] for name in TARGETS if name in mri}
     names = {name: str(path) for name, path in files.mri.items()}
@@ -119,6 +117,35 @@ def prepare_case(files: Files, *, register: bool = True, grid: str = "ultrasound
     return Case(images, _labels(files, fan, transform), seen, parameters)
 
 
+def _registered(
+    files: Files, mri: Mapping[str, Volume], image: Volume, *, fan: Volume, register: str
+) -> tuple[np.ndarray, dict[str, Any] | None]:
+    """4x4 matrix from the ultrasound's LPS points to the MRI's, and a report; the identity where nothing registers."""
+    if register == "none":
+        return np.eye(4), None
+    said: list[str] = []
+    landmarks = read_landmark_pairs([files.landmarks], said.append) if register == "landmarks" else None
+    try:
+        matrix, done = register_by_lc2(mri, image, fan) if landmarks is None else register_by_landmarks(*landmarks)
+    except InputError as error:
+        raise Exclusion(REGISTRATION, f"{files.landmarks or files.ultrasound}: {error}") from error
+    return matrix, {**done, "warnings": [*done["warnings"], *said]}
+
+
+def registration_in_words(done: Mapping[str, Any]) -> str:
+    """How a registration went, from its report in the parameters of a case, without its warnings."""
+    moved = f"MRI moved {done['moved_mm']:.1f} mm"
+    if "similarity" in done:
+        before, after = (done["similarity"][when] for when in ("before", "after"))
+        return f"LC2 {before:.3f} to {after:.3f}, {moved}"
+    before, after = (done[when]["mean_mm"] for when in ("before", "after"))
+    tre = f", TRE of each by the others {done['TRE']['mean_mm']:.2f} mm" if "TRE" in done else ""
+    return (
+        f"{done['landmarks']} landmarks {before:.2f} to {after:.2f} mm apart (FLE {done['FLE_rms_mm']:.2f} mm){tre}, "
+        f"{moved}"
+    )
+
+
 def _doubts(images: dict[str, Volume]) -> list[str]:
     return [f"{name}: {text}" for name, image in images.items() for text in image.warnings]
 
@@ -130,7 +157,7 @@ def _labelled(files: Files) -> bool | list[str]:
 
 def _not_outlined(files: Files) -> list[str]:
     """A word about an outline of one structure: nobody knows where the other one is."""
-    return [f"only the {name} is outlined, so that the rest counts as background" for name in files.labels
+    return [f"only the {name} is outlined: nothing else of the lesion is learned or scored" for name in files.labels
             if isinstance(_labelled(files), list)]  # fmt: skip
 
 

@@ -73,6 +73,8 @@ class Files:
         MRI whose names tell another contrast, or more than one.
     on_ultrasound
         Those of the outlines that lie in the frame of the ultrasound, not of the MRI.
+    landmarks
+        Of MRI and ultrasound, where they are to bring one onto the other.
     """
 
     ultrasound: Path
@@ -80,10 +82,12 @@ class Files:
     labels: Mapping[str, Path] = field(default_factory=dict)
     unused: tuple[Path, ...] = ()
     on_ultrasound: frozenset[Path] = frozenset()
+    landmarks: Path | None = None
 
     def named(self) -> dict[str, Path]:
         """All of them."""
-        return {"ultrasound": self.ultrasound, **self.mri, **self.labels}
+        landmarks = {} if self.landmarks is None else {"landmarks": self.landmarks}
+        return {"ultrasound": self.ultrasound, **self.mri, **self.labels, **landmarks}
 
 
 def find_studies(cohort: Path) -> list[Study]:
@@ -150,6 +154,24 @@ def _images(folder: Path) -> tuple[Path, ...]:
 def _is_series(folder: Path) -> bool:
     files = (path for path in folder.iterdir() if path.is_file())
     return any(path.suffix.lower() == ".dcm" or is_dicom(path) for path in files)
+
+
+def landmark_file(study: Study, cohort: Path) -> Path:
+    """The .tag of MRI and ultrasound before resection, by its name or beside the images.
+
+    Raises
+    ------
+    InputError
+        There is none, or more than one.
+    """
+    folders = {path.parent for path in study.images}
+    tags = [path for path in cohort.rglob("*.tag") if path.stem.startswith(f"{study.patient}-MRI-before")]
+    tags = tags or sorted(path for folder in folders for path in folder.glob("*.tag"))
+    tags = list({path.read_bytes(): path for path in tags}.values())  # RESECT comes as NIfTI and as MINC, with both
+    if len(tags) != 1:
+        found = ", ".join(path.name for path in tags) or "none"
+        raise InputError(f"{study.name}: one .tag of MRI and ultrasound landmarks is needed, found {found}")
+    return tags[0]
 
 
 def choose_files(study: Study) -> Files:

@@ -15,7 +15,8 @@ REVIEW = "review.csv"
 
 _VERDICTS = {"yes": True, "y": True, "no": False, "n": False, "": None}
 _COLUMNS = (
-    "study", "accepted", "patient", "phase", "lc2_before", "lc2_after", "moved_mm", "covered", "fan_ml", "warnings",
+    "study", "accepted", "patient", "phase", "lc2_before", "lc2_after", "tre_mm", "moved_mm", "covered",
+    "fan_ml", "warnings",
 )  # fmt: skip
 
 
@@ -66,14 +67,15 @@ def write_review(
 
 
 def _row(entry: Mapping[str, str], parameters: Mapping[str, Any], verdict: bool | None) -> dict[str, Any]:
-    done = parameters.get("registration") or {"similarity": {"before": "", "after": ""}, "moved_mm": "", "warnings": []}
+    done = {"similarity": {}, "TRE": {}, "moved_mm": "", "warnings": [], **(parameters.get("registration") or {})}
     return {
         "study": entry["name"],
         "accepted": {True: "yes", False: "no", None: ""}[verdict],
         "patient": entry["head"],
         "phase": entry.get("phase", ""),
-        "lc2_before": done["similarity"]["before"],
-        "lc2_after": done["similarity"]["after"],
+        "lc2_before": done["similarity"].get("before", ""),
+        "lc2_after": done["similarity"].get("after", ""),
+        "tre_mm": done["TRE"].get("mean_mm", ""),
         "moved_mm": done["moved_mm"],
         "covered": parameters["covered"],
         "fan_ml": parameters["fan_ml"],

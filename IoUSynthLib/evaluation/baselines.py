@@ -15,8 +15,11 @@ from ..preprocessing import normalize_ultrasound
 
 #: Name of the best of them.
 MONOTONE_MAP = "monotone map"
-#: Name of the one that needs no training.
-AS_IT_IS = "ioUS as it is"
+#: Names of the ones that are the ultrasound: without training, and with the histogram of the MRI for training.
+AS_IT_IS, MATCHED = "ioUS as it is", "ioUS, histogram matched"
+MEAN = "mean of training"
+#: Cases for training that are fitted on.
+FITTED_ON = 20
 
 _BINS = 200
 
@@ -47,7 +50,7 @@ class Baselines:
         shares = rankdata(ultrasound[fan]) / max(1, fan.sum())
         matched[fan] = np.interp(shares, self.cumulative, np.linspace(-1, 1, _BINS + 1))
         raw = {
-            AS_IT_IS: ultrasound, "ioUS, histogram matched": matched, "mean of training": np.full(fan.shape, self.mean),
+            AS_IT_IS: ultrasound, MATCHED: matched, MEAN: np.full(fan.shape, self.mean),
             MONOTONE_MAP: self.levels[_bin(ultrasound)],
         }  # fmt: skip
         return {name: np.where(fan, array, -1).astype(np.float32) for name, array in raw.items()}

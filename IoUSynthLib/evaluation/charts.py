@@ -25,7 +25,8 @@ class Mark:
 
 
 def marks(
-    title: str, rows: Mapping[str, Sequence[Mark]], *, bars: bool = False, reference: float | None = None
+    title: str, rows: Mapping[str, Sequence[Mark]], *, bars: bool = False, reference: float | None = None,
+    order: Sequence[str] = (),
 ) -> str:
     """A chart of means: a label on the left, and beside it a mark for each series.
 
@@ -39,9 +40,11 @@ def marks(
         Draw bars from 0, not points.
     reference
         Where a dashed line is drawn.
+    order
+        Series that have the same colours in all charts, whether they are in this one or not.
     """
     every = [mark for row in rows.values() for mark in row]
-    series = list(dict.fromkeys(mark.series for mark in every))
+    series = list(dict.fromkeys([*order, *(mark.series for mark in every)]))
     values = [v for m in every for v in (m.mean, m.low, m.high) if v is not None and np.isfinite(v)]
     ticks = _ticks([*values, *([0.0] if bars else []), *([] if reference is None else [reference])])
     scale = _scale(ticks, start=_LABELS, length=_PLOT)
@@ -109,7 +112,9 @@ def heat_map(title: str, cells: Mapping[tuple[str, str], float], *, digits: int,
     return _svg(title, body, width=width, height=top + tall * len(rows) + 10)
 
 
-def scatter(title: str, points: Mapping[str, tuple[str, float, float]], *, axes: tuple[str, str]) -> str:
+def scatter(
+    title: str, points: Mapping[str, tuple[str, float, float]], *, axes: tuple[str, str], diagonal: bool = False
+) -> str:
     """Points in a plane, coloured by their series.
 
     Parameters
@@ -120,9 +125,12 @@ def scatter(title: str, points: Mapping[str, tuple[str, float, float]], *, axes:
         Series, x and y of each, by name, which is shown where the pointer rests.
     axes
         Names of x and y.
+    diagonal
+        Whether both axes have the same scale, and a dashed line shows where x and y are equal.
     """
     series = list(dict.fromkeys(name for name, *_ in points.values()))
-    across, up = (_ticks([point[at] for point in points.values()]) for at in (1, 2))
+    values = [[point[at] for point in points.values()] for at in (1, 2)]
+    across, up = (_ticks([*values[0], *values[1]] if diagonal else own) for own in values)
     top = 2 * _MARGIN + _LINE * ((len(series) + 2) // 3)
     bottom = top + 230
     x, y = _scale(across, start=70, length=_PLOT), _scale(up, start=bottom, length=-230)
@@ -131,6 +139,8 @@ def scatter(title: str, points: Mapping[str, tuple[str, float, float]], *, axes:
     body += [_text(x(tick), bottom + 14, f"{tick:g}", anchor="middle") for tick in across]
     body += [_line(70, y(tick), 70 + _PLOT, y(tick), colour="#ddd") for tick in up]
     body += [_text(64, y(tick) + 4, f"{tick:g}", anchor="end") for tick in up]
+    if diagonal:
+        body.append(_line(x(across[0]), y(up[0]), x(across[-1]), y(up[-1]), colour="#444", dashed=True))
     for label, (name, first, second) in points.items():
         colour = COLOURS[series.index(name) % len(COLOURS)]
         body.append(

@@ -1,7 +1,7 @@
 """One evaluation for all methods: what they make of the cases of a cohort, against the truth.
 
 Where it comes from is a source's business: :mod:`.from_files` reads what ``iousynth synthesize`` wrote,
-:mod:`.from_pipeline` runs the pipeline.
+:mod:`.from_folders` plain files that are named alike, :mod:`.from_pipeline` runs the pipeline.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ..cases.case import UNLABELLED, Case, read_case
+from ..cases.case import Case, read_case
 from ..volume import InputError
 from .phase import phase_of
 from .protocol import Protocol
-from .scores import STRUCTURES, Row, by_phase, fidelity_scores, overlap_scores, region_scores, summarize
+from .scores import STRUCTURES, Row, by_phase, fidelity_scores, outlined, overlap_scores, region_scores, summarize
 from .surface import structure_masks
 
 #: Receives a line about the progress.
@@ -81,7 +81,7 @@ def evaluate(
     for folder, about in cases.items():
         case, known = _read(folder, str(about.get("phase", "")), simulated)
         row = {"case": folder.name, **about, **known}
-        row |= _scores(case, predict(folder, case), protocol or Protocol())
+        row |= score_case(case, predict(folder, case), protocol or Protocol())
         rows.append(row | by_phase(row))
         report(f"{folder.name}: scored ({len(rows)} of {len(cases)})")
     return {"simulated": simulated, "cases": rows, "summary": summarize(rows)}
@@ -102,13 +102,14 @@ def lesion_of(case: Case) -> str:
     """Kind of a simulated lesion; of a patient's what was outlined, "unknown" where nobody has."""
     if case.parameters.get("simulated", True):
         return str(case.parameters["lesion"]["kind"])
-    if (case.labels.array == UNLABELLED).any():
+    if not outlined(case):
         return "unknown"
     masks = structure_masks(case.labels.array)
     return " and ".join(name for name in STRUCTURES if masks[name].any()) or "none"
 
 
-def _scores(case: Case, predicted: Predicted, protocol: Protocol) -> Row:
+def score_case(case: Case, predicted: Predicted, protocol: Protocol) -> Row:
+    """All scores of what the methods make of a case."""
     scores: Row = {}
     for name, images in predicted.images.items():
         scores |= fidelity_scores(case, name, images, region=protocol.region)

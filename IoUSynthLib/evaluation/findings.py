@@ -8,7 +8,9 @@ import numpy as np
 
 from ..constants import TARGETS
 from .baselines import AS_IT_IS
+from .calibration import EXPECTED_ERROR
 from .from_scores import Results
+from .protocol import ORIGINS
 from .report_tables import (
     FEWEST_EXPERIMENTS,
     OUTLINED,
@@ -21,18 +23,18 @@ from .report_tables import (
     metrics_of,
     scored,
 )
-from .scores import Row, group_by_phase, summarize
+from .scores import Row, group_by_phase
 from .statistics import holm, ranked, signed_rank
 
 _SIGNIFICANT = 0.05
+#: Cases of a head, in the mean, from which on it is said that they are not independent.
+_MANY = 3
 
 
 def measured(results: Results) -> list[str]:
     """Sentences on what was measured on whom."""
-    studies, words = results.studies, [
-        "These figures are of simulated data. They say nothing about patients." if results.simulated
-        else "These figures are of real patients."
-    ]  # fmt: skip
+    studies, words = results.studies, [f"These figures are of {ORIGINS[results.simulated]}."]
+    words[0] += " They say nothing about patients." * bool(results.simulated)
     patients = _patients(studies)
     words.append(
         f"{len(studies)} case{'s' * (len(studies) != 1)} of {patients} simulated head{'s' * (patients != 1)}"
@@ -42,9 +44,13 @@ def measured(results: Results) -> list[str]:
     phases = ", ".join(f"{len(rows)} {phase}" for phase, rows in group_by_phase(studies).items())
     count = len(results.experiments)
     words[-1] += f" ({phases}); {count} experiment{'s' * (count != 1)} on synthetic MRI."
+    if results.simulated and len(studies) > _MANY * patients:
+        words.append("Intervals of means take studies for independent, so that those of so few heads are too narrow.")
     splits = sorted({str(row.get("split") or "test") for row in studies} - {"test"})
     if splits:
         words.append(f"Not all were held out from training (split {', '.join(splits)}).")
+    if results.left_out:
+        words.append(f"{len(results.left_out)} series, studies or predictions were left out, each named below.")
     where = {"crop": "on the whole crop, as published", "fan": "inside the ultrasound's fan"}
     words.append(f"Images were compared {where.get(results.protocol.get('region', ''), 'as the evaluation says')}.")
     return words
@@ -52,11 +58,10 @@ def measured(results: Results) -> list[str]:
 
 def findings(results: Results, tables: Sequence[Table]) -> list[str]:
     """The few sentences that the figures allow; ``tables`` are those of the report."""
-    words = []
+    words = [sentence for structure in OUTLINED for sentence in _outlined(results, structure)]
     for target in TARGETS:
         for metric, heading, digits in metrics_of(results):
             words += _leader(results, f"{target}/{metric}", f"{heading} of the synthetic {target}", digits=digits)
-    words += [sentence for structure in OUTLINED for sentence in _outlined(results, structure)]
     known = {table.name: table for table in tables}
     return words + [_groups(known[f"strata_{key}"], names) for key, names in STRATA.items() if f"strata_{key}" in known]
 
@@ -67,7 +72,12 @@ def _leader(results: Results, key: str, heading: str, *, digits: int) -> list[st
     if not found:
         return []
     best = ranked({name: entry["mean"] for name, entry in found.items()}, metric)[0]
-    words = f"By {heading}, {best} leads with {interval(found[best], digits)}"
+    verb = "leads with" if len(found) > 1 else "has"
+    words = f"By {heading}, {best} {verb} {interval(found[best], digits)}"
+    phases = [(phase, means(results.experiments, key, phase).get(best)) for phase in group_by_phase(results.studies)]
+    if len(phases) > 1:
+        parts = (f"{entry['mean']:.{digits}f} {phase}" for phase, entry in phases if entry)
+        words += f": {', '.join(parts)}"
     others = [name for name in found if name != best]
     p = holm([_p(results, key, best, name) for name in others])
     tested = [value for value in p if np.isfinite(value)]
@@ -92,11 +102,12 @@ def _outlined(results: Results, structure: str) -> list[str]:
     if not known:
         return []
     parts = []
-    for phase, rows in group_by_phase(known[0].rows).items():
-        entry = summarize([{key: row.get(key, np.nan)} for row in rows]).get(key)
+    for phase in group_by_phase(known[0].rows):
+        entry = known[0].summaries[phase].get(key)
         real = means([results.real], key, phase).get(results.real.name) if results.real else None
         if entry:
-            beside = f", {interval(real, 2)} on the acquired MRI" if real else ""
+            kind = "simulated" if results.simulated else "acquired"
+            beside = f", {interval(real, 2)} on the {kind} MRI" if real else ""
             parts.append(f"{interval(entry, 2)} {phase} (n={entry['n']}{beside})")
     return [f"Dice of the {structure} on the images of {known[0].name}: {'; '.join(parts)}."]
 
@@ -124,14 +135,17 @@ def missing(results: Results) -> list[str]:
             not any(scored(every, f"{target}/LPIPS") for target in TARGETS),
         f"Correlations (figure 7): they take {FEWEST_EXPERIMENTS} experiments, or there are no outlines":
             len(results.experiments) < FEWEST_EXPERIMENTS,
-        "Latency and memory (table 10): not measured by `iousynth evaluate`": True,
-        "Pictures (figure 3) and calibration of the expected error: scores hold neither; see "
-        "`python -m IoUSynthLib.experiments real`": True,
+        "Time and memory of the networks alone (table 10): `iousynth evaluate --timing MODEL`":
+            not any(experiment.timing for experiment in results.experiments),
+        "Pictures (figure 3) and contact sheet: the scores are of an earlier version; evaluate again":
+            not any(experiment.pictures and experiment.pictures.is_file() for experiment in results.experiments),
+        "Calibration of the expected error: no model predicts one, or the scores are of an earlier version":
+            not any(key.startswith(EXPECTED_ERROR) for key in columns),
     }  # fmt: skip
     lacks |= {
         f"Synthetic {target}: not predicted, or not acquired": not scored(every, f"{target}/PSNR") for target in TARGETS
     }
-    for key, names in STRATA.items():
+    for key, names in STRATA.items() if not results.simulated else ():
         unknown = sorted({str(row["head"]) for row in studies if not group_of(row, key)})
         found = {group_of(row, key) for row in studies}
         text = f"{' and '.join(names)} (tables 13 and 14)".capitalize()

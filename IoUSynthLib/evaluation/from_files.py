@@ -1,32 +1,38 @@
-"""Predictions on disk, as ``iousynth synthesize`` writes them, as a source of the evaluation."""
+"""Predictions on disk, of ``iousynth synthesize`` or outlines of nnU-Net, as a source of the evaluation."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..cases.case import UNLABELLED, Case
+from ..cases.case import UNLABELLED, Case, target_image
 from ..cases.index import INDEX
 from ..constants import OUTSIDE, TARGETS
 from ..files.volumes import read_volume
+from ..models.bundle import DEFAULT_SEGMENTER, load
 from ..preprocessing import normalize_ultrasound
 from ..volume import InputError, Volume
-from .baselines import AS_IT_IS, Baselines, fit_baselines
+from .baselines import AS_IT_IS, FITTED_ON, Baselines, fit_baselines
+from .calibration import EXPECTED_ERROR, bin_scores, error_scores
 from .evaluate import Predicted, Report, evaluate
+from .outlining import outline_baselines
+from .pictures import chosen, panels
 from .protocol import Protocol
 from .results import METHOD, missing_cases, name_some
-from .scores import predicted_image
+from .scores import STRUCTURES, outlined, predicted_image
 
-SEGMENTATION = "segmentation"
+SEGMENTATION, UNCERTAINTY = "segmentation", "uncertainty"
+#: Of no image, but of the run that made them: its report.
+_REPORT = "report"
 
 # Geometry in a NIfTI header is rounded to float32.
 _GRID_TOLERANCE = 1e-3
-#: Cases for training that the baselines are fitted on.
-_BASELINE_CASES = 20
+#: Of which an expected error is held against the true one.
+_FEWEST_VOXELS = 100
 
 
 def evaluate_files(
@@ -34,6 +40,7 @@ def evaluate_files(
     reference: Path,
     report: Report = print,
     *,
+    outlines: Path | None = None,
     protocol: Protocol | None = None,
     baselines: bool = False,
 ) -> dict[str, Any]:
@@ -44,11 +51,15 @@ def evaluate_files(
     predictions
         Folder with ``<case>_T2w.nii.gz``, ``<case>_FLAIR.nii.gz`` and ``<case>_segmentation.nii.gz``, or with a folder
         for each case, named after it, that holds ``ioUS_T2w.nii.gz`` and so on: what ``synthesize`` makes of
-        ``<case>/ioUS.mha``. What a model does not predict may be missing, but of all cases.
+        ``<case>/ioUS.mha``. What a model does not predict may be missing, but of all cases. The expected error
+        (``_uncertainty.nii.gz``) and what ``_report.json`` tells of outlines, time and memory are scored where they are
+        there. Or one with ``<case>.nii.gz``, as nnU-Net names outlines.
     reference
         Folder of a cohort, simulated or of patients; see :mod:`IoUSynthLib.cases.index`.
     report
         Receives a line a case.
+    outlines
+        Folder of outlines that are scored in the place of those among the predictions; not every case need have one.
     protocol
         How cases are scored.
     baselines
@@ -59,8 +70,8 @@ def evaluate_files(
     -------
     dict
         As of :func:`.evaluate.evaluate`, with head and split of each case and what a clinical table said of the
-        patient, the ``protocol``, ``not_predicted``: names of the cohort's cases that have no prediction, and
-        ``missing``: what could not be scored, and why, in words.
+        patient, the ``protocol``, ``not_predicted``: names of the cohort's cases that have no prediction, ``missing``:
+        what could not be scored, and why, in words, and ``pictures`` of some cases (:mod:`.pictures`).
 
     Raises
     ------
@@ -68,15 +79,8 @@ def evaluate_files(
         A folder or file is missing or does not fit; one line with cause and remedy.
     """
     protocol = protocol or Protocol()
-    simulated, entries = _index(reference)
-    alone = len(entries) == 1
-    files = {name: found for name in entries if (found := _files(predictions, name, alone))}
-    if not files:
-        raise InputError(
-            f"{predictions}: holds no prediction of a case of {reference}, such as {next(iter(entries))}_T2w.nii.gz; "
-            "synthesize the cohort's ioUS.mha files, one output folder with the case's name for each"
-        )
-    _check_complete(files)
+    simulated, entries = read_entries(reference)
+    files = _find(predictions, outlines, entries)
     missing = [name for name in entries if name not in files]
     if missing:
         report(missing_cases(missing, len(entries)))
@@ -88,11 +92,15 @@ def evaluate_files(
         for name in files
     }
     gaps: dict[str, list[str]] = {}
+    pictured, pictures = chosen(files), {}
 
     def predict(folder: Path, case: Case) -> Predicted:
         for gap in _gaps(case, files[folder.name]):
             gaps.setdefault(gap, []).append(folder.name)
         predicted = _read_predictions(files[folder.name], case)
+        if folder.name in pictured and predicted.images:
+            images = {target: methods[METHOD] for target, methods in predicted.images.items()}
+            pictures[folder.name] = panels(case, images, predicted.labels.get(METHOD))
         return predicted if fitted is None else _beside(predicted, case, fitted)
 
     evaluation = evaluate(cases, predict, report, simulated=simulated, protocol=protocol)
@@ -100,11 +108,17 @@ def evaluate_files(
     if fitted is not None and len(fitted) < len(TARGETS):
         unfitted = " and ".join(target for target in TARGETS if target not in fitted)
         words.append(f"No baselines that learn of {unfitted}: no case for training has it that is not scored here.")
-    return {**evaluation, "protocol": protocol, "not_predicted": missing, "missing": words}
+    return {**evaluation, "protocol": protocol, "not_predicted": missing, "missing": words, "pictures": pictures}
 
 
-def _index(reference: Path) -> tuple[bool, dict[str, dict[str, str]]]:
-    """Whether the cohort is simulated, and its cases by name."""
+def read_entries(reference: Path) -> tuple[bool, dict[str, dict[str, str]]]:
+    """Whether a cohort is simulated, and its cases by name: head, split, and what else the index has.
+
+    Raises
+    ------
+    InputError
+        The folder has no index, or a damaged one.
+    """
     file = reference / INDEX
     try:
         index = json.loads(file.read_text(encoding="utf-8"))
@@ -127,19 +141,20 @@ def _index(reference: Path) -> tuple[bool, dict[str, dict[str, str]]]:
 def _fit(reference: Path, entries: Mapping[str, Mapping[str, str]]) -> dict[str, Baselines]:
     """Baselines that learn from the first of some cases that are for training, of the targets that these have."""
     training = [reference / name for name, entry in entries.items() if entry["split"] == "train"]
-    return fit_baselines(training[:_BASELINE_CASES])
+    return fit_baselines(training[:FITTED_ON])
 
 
 def _beside(predicted: Predicted, case: Case, fitted: Mapping[str, Baselines]) -> Predicted:
-    """The prediction and, behind it, the baselines of the same contrasts; an empty outline beside an outline."""
+    """The prediction and, behind it, the baselines of the same contrasts; beside an outline, those on them."""
     fan, ultrasound = case.fan.array > 0, normalize_ultrasound(case.images["ioUS"].array)
     raw = {AS_IT_IS: np.where(fan, ultrasound, OUTSIDE)}
     images = {
         target: {**methods, **(fitted[target].predictions(ultrasound, fan) if target in fitted else raw)}
         for target, methods in predicted.images.items()
     }
-    labels = {**predicted.labels, "nothing": np.zeros_like(case.labels.array)} if predicted.labels else {}
-    return Predicted(images, labels)
+    scored = bool(predicted.labels and outlined(case))
+    baselines = outline_baselines(load(DEFAULT_SEGMENTER), case, fitted) if scored else {}
+    return Predicted(images, {**predicted.labels, **baselines}, predicted.further)
 
 
 def _gaps(case: Case, files: Mapping[str, Path]) -> list[str]:
@@ -150,20 +165,56 @@ def _gaps(case: Case, files: Mapping[str, Path]) -> list[str]:
         "No segmentation is predicted, no Dice": SEGMENTATION not in files,
         "The registration is doubtful, the MRI may lie elsewhere": registration.get("warnings"),
     }
+    gaps |= {
+        f"Only the {name} is outlined; the other structure, and both together as the lesion, are not scored":
+            outlined(case) == (name,) for name in STRUCTURES
+    }  # fmt: skip
     gaps |= {f"{t} is predicted, but was not acquired": t in files and t not in case.images for t in TARGETS}
     return [gap for gap, there in gaps.items() if there]
 
 
-def _files(predictions: Path, case: str, alone: bool) -> dict[str, Path]:
-    """The case's files that are there, by kind; those of the only case of a cohort need not name it."""
+def _find(predictions: Path, outlines: Path | None, entries: Collection[str]) -> dict[str, dict[str, Path]]:
+    """The files of the cases that have any, by case and kind."""
+    alone, first = len(entries) == 1, next(iter(entries))
+    found = {name: files for name in entries if (files := find_files(predictions, name, alone))}
+    if not found:
+        raise InputError(
+            f"{predictions}: holds no prediction of a case of the cohort, such as {first}_T2w.nii.gz; synthesize the "
+            "cohort's ioUS.mha files, one output folder with the case's name for each"
+        )
+    if outlines is None:
+        _check_complete(found)
+        return found
+    drawn = {name: file for name in entries if (file := find_files(outlines, name, alone).get(SEGMENTATION))}
+    if not drawn:
+        raise InputError(
+            f"{outlines}: holds no outline of a case of the cohort, such as {first}.nii.gz; give the folder that "
+            "nnU-Net has written"
+        )
+    images = {name: {kind: files[kind] for kind in TARGETS if kind in files} for name, files in found.items()}
+    _check_complete(images)
+    both = {name: files | ({SEGMENTATION: drawn[name]} if name in drawn else {}) for name, files in images.items()}
+    return {name: files for name, files in both.items() if files}
+
+
+def find_files(predictions: Path, case: str, alone: bool = False) -> dict[str, Path]:
+    """The files of a case that are there, by kind: "T2w", "FLAIR" and :data:`SEGMENTATION`.
+
+    Those of the only case of a cohort (``alone``) need not name it.
+    """
     stems = (case, f"{case}/ioUS", *(["ioUS"] if alone else []))
-    places = {kind: [predictions / f"{stem}_{kind}.nii.gz" for stem in stems] for kind in (*TARGETS, SEGMENTATION)}
-    found = {kind: next((file for file in files if file.is_file()), None) for kind, files in places.items()}
-    return {kind: file for kind, file in found.items() if file is not None}
+    kinds = {**dict.fromkeys((*TARGETS, SEGMENTATION, UNCERTAINTY), "nii.gz"), _REPORT: "json"}
+    places = {kind: [predictions / f"{stem}_{kind}.{end}" for stem in stems] for kind, end in kinds.items()}
+    found = {kind: [file for file in files if file.is_file()][:1] for kind, files in places.items()}
+    there = {kind: file for kind, files in found.items() for file in files}
+    outline = predictions / f"{case}.nii.gz"  # beside images of the case it would be what they were made of
+    if not set(there) - {_REPORT}:
+        return {SEGMENTATION: outline} if outline.is_file() else {}
+    return there
 
 
 def _check_complete(files: Mapping[str, Mapping[str, Path]]) -> None:
-    kinds = {kind for found in files.values() for kind in found}
+    kinds = {kind for found in files.values() for kind in found} - {_REPORT}
     for case, found in files.items():
         missing = ", ".join(sorted(kinds - set(found)))
         if missing:
@@ -172,13 +223,48 @@ def _check_complete(files: Mapping[str, Mapping[str, Path]]) -> None:
 
 
 def _read_predictions(files: Mapping[str, Path], case: Case) -> Predicted:
-    known = {kind: file for kind, file in files.items() if kind == SEGMENTATION or kind in case.images}
-    arrays = {kind: _read_prediction(file, kind, case).array for kind, file in known.items()}
+    known = {kind: file for kind, file in files.items() if kind in (SEGMENTATION, UNCERTAINTY, *case.images)}
+    arrays = {kind: read_prediction(file, kind, case).array for kind, file in known.items()}
     labels = {METHOD: arrays.pop(SEGMENTATION)} if SEGMENTATION in arrays else {}
-    return Predicted({target: {METHOD: predicted_image(array)} for target, array in arrays.items()}, labels)
+    expected = arrays.pop(UNCERTAINTY, None)
+    images = {target: predicted_image(array) for target, array in arrays.items()}
+    further = {} if expected is None or not images else _expected_error(case, images, expected)
+    if _REPORT in files:
+        further |= _told(files[_REPORT])
+    return Predicted({target: {METHOD: image} for target, image in images.items()}, labels, further)
 
 
-def _read_prediction(file: Path, kind: str, case: Case) -> Volume:
+def _expected_error(case: Case, images: Mapping[str, np.ndarray], expected: np.ndarray) -> dict[str, float]:
+    """What the expected error is worth, over all contrasts that were acquired."""
+    errors = np.mean([np.abs(image - target_image(case, target)) for target, image in images.items()], axis=0) / 2
+    inside = (case.fan.array > 0) & (expected > 0) & np.isfinite(errors)
+    if inside.sum() < _FEWEST_VOXELS:
+        return {}
+    scores = error_scores(expected[inside], errors[inside]) | bin_scores(expected[inside], errors[inside])
+    return {f"{EXPECTED_ERROR}/{METHOD}/{name}": value for name, value in scores.items()}
+
+
+def _told(file: Path) -> dict[str, float]:
+    """What the report of a prediction tells: the Dice to be expected, seconds, and peak memory in MiB."""
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        found = {f"expected Dice/{METHOD}/{name}": value for name, value in told.get("expected_dice", {}).items()}
+        found[f"run/{METHOD}/seconds"] = told["seconds"]["total"]
+        if told.get("peak_memory_mib"):
+            found[f"run/{METHOD}/MiB"] = told["peak_memory_mib"]
+        return {name: float(value) for name, value in found.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{file}: is damaged ({error!r}); synthesize this case again") from error
+
+
+def read_prediction(file: Path, kind: str, case: Case) -> Volume:
+    """Read what was predicted of a case: MRI, 0 (no data) or 1 to 1000, or labels 0, 1 and 2.
+
+    Raises
+    ------
+    InputError
+        It is damaged, lies on another grid or holds other values.
+    """
     volume = read_volume(file)
     if not volume.same_grid(case.fan, _GRID_TOLERANCE):
         raise InputError(f"{file}: lies on another grid than the reference; synthesize the cohort's own ioUS.mha")
@@ -186,6 +272,12 @@ def _read_prediction(file: Path, kind: str, case: Case) -> Volume:
     if kind == SEGMENTATION:
         if not np.isin(volume.array, (0, 1, 2)).all():
             raise InputError(f"{file}: holds other values than 0, 1 and 2; give what `iousynth synthesize` wrote")
+    elif kind == UNCERTAINTY:
+        if not (low >= 0 and high <= 1):
+            raise InputError(
+                f"{file}: ranges from {low:g} to {high:g}, but an expected error is a fraction from 0 to 1; "
+                "give what `iousynth synthesize` wrote"
+            )
     elif not (low >= 0 and 1 < high <= 1000):
         raise InputError(
             f"{file}: ranges from {low:g} to {high:g}, but an image is 0 (no data) or 1 to 1000; "

@@ -19,11 +19,11 @@ from ..constants import TARGETS
 from ..models.bundle import DEFAULT_SEGMENTER, Bundle, load
 from ..pipeline import SynthesisResult, synthesize
 from ..preprocessing import normalize_ultrasound
-from ..synthesis.grid import NetworkGrid, from_network_grid
-from ..synthesis.outlines import labels_from_probabilities
 from ..synthesis.segmentation import decide, outline
 from .baselines import Baselines, fit_baselines
+from .calibration import error_scores
 from .evaluate import Predicted, Report, evaluate
+from .outlining import labels_on, outline_baselines
 from .phase import AFTER, BEFORE, phase_of
 from .scores import STRUCTURES, predicted_image
 
@@ -97,6 +97,7 @@ def _predict(
 ) -> Predicted:
     result = synthesize(case.images["ioUS"], model)
     labels, expected_dice = segmentations(case, result, comparators)
+    labels |= outline_baselines(load(DEFAULT_SEGMENTER), replace(case, fan=result.valid), baselines)
     return Predicted(_images(case, result, baselines), labels, expected_dice | _uncertainty(case, result))
 
 
@@ -136,12 +137,12 @@ def segmentations(
         grid, probabilities = outline(bundle, case_grid(seen), images)
         if name not in labels:
             decision = decide(bundle, grid, probabilities, before_resection=False)
-            labels[name] = _labels(seen, grid, decision.probabilities)
+            labels[name] = labels_on(seen, grid, decision.probabilities)
         known = f"{name}, {PHASE_KNOWN}"
         labels[known], expected[known] = labels[name], expected.get(name, {})
         if before_resection:
             decision = decide(bundle, grid, probabilities, before_resection=True)
-            labels[known], expected[known] = _labels(seen, grid, decision.probabilities), decision.expected_dice
+            labels[known], expected[known] = labels_on(seen, grid, decision.probabilities), decision.expected_dice
     return labels, {
         f"expected Dice/{name}/{structure}": expected[name].get(structure, float("nan"))
         for name in ("overlay", f"overlay, {PHASE_KNOWN}")
@@ -149,23 +150,10 @@ def segmentations(
     }
 
 
-def _labels(case: Case, grid: NetworkGrid, probabilities: np.ndarray) -> np.ndarray:
-    """Outlines within the field of view, on a case's grid."""
-    returned = np.stack([from_network_grid(probability, grid, case.labels) for probability in probabilities])
-    return labels_from_probabilities(returned, case.fan.array > 0, case.labels.voxel_volume_ml)
-
-
 def _uncertainty(case: Case, result: SynthesisResult) -> dict[str, float]:
-    """Rank correlation of the expected with the true error, and what dropping the worst fifth of voxels gains."""
-    from scipy.stats import spearmanr
-
+    """What the expected error is worth, over both contrasts."""
     inside = (case.fan.array > 0) & (result.valid.array > 0)
     images = {name: predicted_image(volume.array) for name, volume in result.images.items()}
     error = np.mean([np.abs(images[t] - target_image(case, t))[inside] for t in TARGETS], axis=0) / 2
-    expected = result.uncertainty.array[inside]
-    kept = expected <= np.quantile(expected, 0.8)
-    return {
-        "uncertainty/rank correlation": float(spearmanr(expected[::7], error[::7]).statistic),
-        "uncertainty/error saved by dropping a fifth": float(1 - error[kept].mean() / error.mean()),
-        "uncertainty/expected over true error": float(expected.mean() / error.mean()),
-    }
+    scores = error_scores(result.uncertainty.array[inside], error)
+    return {f"uncertainty/{name}": value for name, value in scores.items()}

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..constants import TARGETS
 from ..files.tables import read_csv
 from ..volume import InputError
+from .pictures import PICTURES
+from .protocol import PRESENT
 from .results import METHOD
-from .scores import STRUCTURES, Row
+from .scores import STRUCTURES, Row, Summary, group_by_phase, mean_of_known, summarize
 from .statistics import LEAST_REAL
+from .timing import TIMING, read_timing
 
 _SCORES, _SUMMARY = "scores.csv", "summary.json"
 _REMEDY = "give a folder that `iousynth evaluate` has written"
@@ -23,6 +29,7 @@ _NAME = re.compile(r"(?P<family>.+?)-(?P<regime>2d\+3d(-refine|-post)?|2\.5d|2d|
 _REGIMES = {"2d": "2D", "2.5d": "2.5D", "3d": "3D", "2d+3d": "2D + 3D-refine"}
 #: Family of the trivial baselines, which stand in every table and in no ranking or correlation.
 BASELINE = "baseline"
+ALL = "all phases"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,18 +46,30 @@ class Experiment:
         A row a study: ``case``, ``head``, ``phase``, what is known of the patient, and scores as
         ``contrast/metric``, ``region/contrast/metric`` and ``metric/structure``; where the real MRI was outlined also
         ``real Dice/structure`` and, where that is above 0.1, ``utility Dice/structure``, the same of NSD.
+    timing
+        What :func:`.timing.time_model` found, or nothing.
+    pictures
+        Where :mod:`.pictures` of its cases are, if there are any.
     """
 
     name: str
     family: str
     regime: str
     rows: Sequence[Row]
+    timing: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Path | None = None
 
-    @property
+    @cached_property
     def targets(self) -> str:
         """Which contrasts it predicts."""
         found = [target for target in TARGETS if any(key.startswith(f"{target}/") for row in self.rows for key in row)]
         return " + ".join(found) + " only" * (len(found) == 1) or "-"
+
+    @cached_property
+    def summaries(self) -> dict[str, Summary]:
+        """The summary of :data:`ALL` studies and of those of each phase."""
+        phases = group_by_phase(self.rows)
+        return {ALL: summarize(self.rows), **{phase: summarize(rows) for phase, rows in phases.items()}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,19 +83,22 @@ class Results:
     real
         The outlines on the acquired MRI, where they were given.
     simulated
-        Whether the cases are.
+        Whether the cases are; None where nobody said it.
     protocol
         How they were scored, the fields of :class:`.protocol.Protocol`.
     missing
         What the evaluations had no data for, in words.
+    left_out
+        What was meant to be scored and was not, and why.
     """
 
     experiments: Sequence[Experiment]
     baselines: Sequence[Experiment]
     real: Experiment | None
-    simulated: bool
+    simulated: bool | None
     protocol: dict[str, Any]
     missing: Sequence[str]
+    left_out: Sequence[tuple[str, str]] = ()
 
     @property
     def studies(self) -> list[Row]:
@@ -109,10 +131,16 @@ def read_scores(folders: dict[str, Path], *, real: Path | None = None) -> Result
     outlined = None if real is None else Experiment("acquired MRI", "acquired MRI", "-", _methods(real)[METHOD])
     found = {name: _methods(folder) for name, folder in folders.items()}
     baselines = {key: rows for methods in found.values() for key, rows in methods.items() if key != METHOD}
-    experiments = [Experiment(name, *_family(name), _beside(found[name][METHOD], outlined)) for name in found]
+    experiments = [
+        Experiment(
+            name, *_family(name), beside(found[name][METHOD], outlined),
+            timing=read_timing(folder / TIMING), pictures=folder / PICTURES,
+        )
+        for name, folder in folders.items()
+    ]  # fmt: skip
     missing = [f"{name}: {line}" for name in about for line in about[name].get("missing", ())]
     return Results(
-        experiments, [Experiment(name, BASELINE, name, _beside(rows, outlined)) for name, rows in baselines.items()],
+        experiments, [Experiment(name, BASELINE, name, beside(rows, outlined)) for name, rows in baselines.items()],
         outlined, about[first]["simulated"], about[first]["protocol"], missing,
     )  # fmt: skip
 
@@ -120,7 +148,9 @@ def read_scores(folders: dict[str, Path], *, real: Path | None = None) -> Result
 def _summary(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
-        return {"simulated": bool(content["simulated"]), "protocol": dict(content["protocol"]), **content}
+        if content["simulated"] not in (True, False, None):
+            raise ValueError(f"simulated is {content['simulated']}")
+        return {**content, "protocol": dict(content["protocol"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / _SUMMARY}: cannot be read ({error}); {_REMEDY}") from error
 
@@ -161,7 +191,7 @@ def _methods(folder: Path) -> dict[str, list[Row]]:
         raise InputError(f"{path}: holds a score that is no number ({error}); {_REMEDY}") from error
 
 
-def _beside(rows: Sequence[Row], real: Experiment | None) -> list[Row]:
+def beside(rows: Sequence[Row], real: Experiment | None) -> list[Row]:
     """Rows with the scores of the outline on the real MRI of each study, and the ratio to them (2.7)."""
     truth = {} if real is None else {row["case"]: row for row in real.rows}
     return [row | _ratios(row, truth[row["case"]]) if row["case"] in truth else row for row in rows]
@@ -169,8 +199,12 @@ def _beside(rows: Sequence[Row], real: Experiment | None) -> list[Row]:
 
 def _ratios(row: Row, real: Row) -> Row:
     found: Row = {}
-    for key in (f"{metric}/{structure}" for metric in ("Dice", "NSD") for structure in (*STRUCTURES, "lesion")):
-        if key in row and key in real:
-            found[f"real {key}"] = real[key]
-            found[f"utility {key}"] = row[key] / real[key] if real[key] > LEAST_REAL else float("nan")
+    for metric in ("Dice", "NSD"):
+        for key in (f"{metric}/{structure}" for structure in (*STRUCTURES, "lesion", PRESENT)):
+            if key in row and key in real:
+                found[f"real {key}"] = real[key]
+                found[f"utility {key}"] = row[key] / real[key] if real[key] > LEAST_REAL else float("nan")
+        if f"utility {metric}/{PRESENT}" in found:  # ratios are taken class by class
+            ratios = [found.get(f"utility {metric}/{structure}", np.nan) for structure in STRUCTURES]
+            found[f"utility {metric}/{PRESENT}"] = mean_of_known(ratios)
     return found

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from ..constants import TARGETS
+from .calibration import EDGES, EXPECTED_ERROR, bin_name
 from .charts import Mark, heat_map, marks, scatter
 from .from_scores import Experiment, Results
-from .report_tables import ALL, OUTLINED, STRATA, group_of, means, measures, metrics_of, outcomes, phases_of, scored
+from .report_tables import (
+    ALL,
+    MOST_SHOWN,
+    OUTLINED,
+    STRATA,
+    best_by,
+    group_of,
+    label,
+    means,
+    measures,
+    metrics_of,
+    outcomes,
+    phases_of,
+    scored,
+)
 from .scores import Row, summarize
-from .statistics import LOWER_IS_BETTER, ranked
-
-#: So many experiments are drawn by phase and by group of patients, the best by the score that is drawn.
-_DRAWN = 8
+from .statistics import LOWER_IS_BETTER
 
 
 def all_figures(results: Results) -> dict[str, str]:
@@ -32,7 +45,27 @@ def all_figures(results: Results) -> dict[str, str]:
                 line = 1.0 if kind != "Dice" else _mean(results.real, key)
                 name = f"{kind}_{structure}".replace(" ", "_")
                 figures[name] = _by_phase(results, key, f"{kind}, {structure}", reference=line)
-    return {**figures, **_scatters(results), **_strata(results)}
+    return {**figures, **_scatters(results), **_strata(results), **_calibrations(results)}
+
+
+def _calibrations(results: Results) -> dict[str, str]:
+    """Expected against true error in bins of the expected one, by phase."""
+    figures = {}
+    for experiment in results.experiments[:MOST_SHOWN]:
+        points = {}
+        for phase, summary in experiment.summaries.items():
+            for low, high in pairwise(EDGES):
+                name = f"{EXPECTED_ERROR}/{bin_name(low, high)}"
+                told, true = (summary.get(f"{name} {kind}") for kind in ("expected", "true"))
+                if told and true and phase != ALL:
+                    share = summary[f"{name} share"]["mean"]
+                    label = f"{phase}: {bin_name(low, high)} expected, {share:.0%} of the voxels, n={true['n']}"
+                    points[label] = (phase, 100 * told["mean"], 100 * true["mean"])
+        if points:
+            axes = ("expected error, % of the range", "true error, % of the range")
+            name = f"calibration_{experiment.name}"
+            figures[name] = scatter(f"Expected error of {experiment.name}", points, axes=axes, diagonal=True)
+    return figures
 
 
 def _of_score(results: Results, key: str, title: str, *, name: str, digits: int) -> dict[str, str]:
@@ -41,9 +74,11 @@ def _of_score(results: Results, key: str, title: str, *, name: str, digits: int)
     known = [*results.experiments, *results.baselines]
     found = means(known, key)
     rows = {label(e): [_as_mark(e.family, found[e.name])] for e in known if e.name in found}
-    figures = {**_heat_maps(results, key, title, name=name, digits=digits)}
-    figures[f"forest_{name}"] = marks(f"{title} ({better}), mean and 95 % interval", rows)
-    if len(phases_of(results.studies)) > 1:
+    several = len(phases_of(results.studies)) > 1
+    pooled = f"{title}, {ALL}" if several else title
+    figures = {**_heat_maps(results, key, pooled, name=name, digits=digits)}
+    figures[f"forest_{name}"] = marks(f"{pooled} ({better}), mean and 95 % interval", rows)
+    if several:
         figures[f"phases_{name}"] = _by_phase(results, key, f"{title} ({better})")
     return figures
 
@@ -61,11 +96,6 @@ def _heat_maps(results: Results, key: str, title: str, *, name: str, digits: int
     return figures
 
 
-def label(experiment: Experiment) -> str:
-    """Family, regime and contrasts in a line."""
-    return ", ".join(part for part in (experiment.family, experiment.regime, experiment.targets) if part != "-")
-
-
 def _as_mark(series: str, entry: dict[str, float]) -> Mark:
     return Mark(series, entry["mean"], entry.get("low"), entry.get("high"))
 
@@ -74,21 +104,17 @@ def _mean(experiment: Experiment | None, key: str) -> float | None:
     return means([experiment], key)[experiment.name]["mean"] if experiment and scored([experiment], key) else None
 
 
-def _best(results: Results, key: str) -> list[Experiment]:
-    found = {name: entry["mean"] for name, entry in means(results.experiments, key).items()}
-    known = {experiment.name: experiment for experiment in results.experiments}
-    return [known[name] for name in ranked(found, key.split("/")[-1])[:_DRAWN]]
-
-
 def _by_phase(results: Results, key: str, title: str, *, reference: float | None = None) -> str:
     rows = {}
-    for experiment in (*_best(results, key), *results.baselines):
-        phases = phases_of(experiment.rows)
-        own = {phase: summarize([{key: row.get(key, np.nan)} for row in found]) for phase, found in phases.items()}
-        found = [_as_mark(phase, entry[key]) for phase, entry in own.items() if key in entry and phase != ALL]
+    for experiment in (*best_by(results, key), *results.baselines):
+        own = {phase: entries for phase, entries in experiment.summaries.items() if phase != ALL}
+        found = [_as_mark(phase, entries[key]) for phase, entries in own.items() if key in entries]
         if found:
             rows[label(experiment)] = found
-    return marks(f"{title}, by phase", rows, bars=True, reference=reference)
+    if reference is not None:
+        title += " (dashed: on real MRI)" if not results.simulated else " (dashed: on simulated MRI)"
+    phases = [phase for phase in phases_of(results.studies) if phase != ALL]
+    return marks(f"{title}, by phase", rows, bars=True, reference=reference, order=phases)
 
 
 def _scatters(results: Results) -> dict[str, str]:
@@ -114,10 +140,10 @@ def _strata(results: Results) -> dict[str, str]:
     figures = {}
     for key, names in STRATA.items():
         for score, heading, _ in measures(results):
-            rows = {label(e): _group_marks(e.rows, key, score, names) for e in _best(results, score)}
+            rows = {label(e): _group_marks(e.rows, key, score, names) for e in best_by(results, score)}
             if any(len(row) == len(names) for row in rows.values()):
                 name = f"strata_{key}_{score}".replace("/", "_").replace(" ", "_")
-                figures[name] = marks(f"{heading}, {' and '.join(names)}", rows, bars=True)
+                figures[name] = marks(f"{heading}, {' and '.join(names)}", rows, bars=True, order=names)
     return figures
 
 

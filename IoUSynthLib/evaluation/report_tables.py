@@ -1,5 +1,5 @@
-"""The tables of a report on several experiments, as those of the ioUS-to-MR benchmark (arXiv 2606.00630): of 2 to 9 and
-11 to 14 what the results allow, by phase and structure throughout.
+"""The tables of a report on several experiments, as those of the ioUS-to-MR benchmark (arXiv 2606.00630): of 2 to 14
+what the results allow, by phase and structure throughout.
 """
 
 from __future__ import annotations
@@ -11,14 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..constants import TARGETS
-from .from_scores import Experiment, Results
-from .scores import Row, group_by_phase, summarize
+from .calibration import EXPECTED_ERROR
+from .from_scores import ALL, BASELINE, Experiment, Results
+from .protocol import PRESENT
+from .scores import Row, Summary, group_by_phase
 from .statistics import correlation, holm, mann_whitney, patient_interval, ranked, retention
 from .tables import METRICS, OUTLINED, compared
+from .timing import SIDE, SLICES, TIMED, WARM_UP
 
-ALL = "all phases"
+#: Name of the table of what is not in a report.
+LEFT_OUT = "left_out"
 #: Rows of a leaderboard, and of that of a region.
 _TOP, _TOP_OF_REGION = 10, 5
+#: So many experiments are shown by phase and by group of patients, the best by the score that is shown.
+MOST_SHOWN = 8
 #: Fewest experiments over which figures are correlated, and fewest patients of a group that is compared.
 FEWEST_EXPERIMENTS, _FEWEST_OF_GROUP = 5, 2
 _GROUPS = {
@@ -59,9 +65,9 @@ class Table:
 def all_tables(results: Results) -> list[Table]:
     """The tables that there are data for."""
     tables = [
-        cohort_table(results), *(fidelity(results, target) for target in TARGETS), *leaderboards(results),
-        regions(results), outlines(results), *(strata(results, key) for key in _GROUPS), comparisons(results),
-        correlations(results),
+        left_out(results), cohort_table(results), *(fidelity(results, target) for target in TARGETS),
+        *leaderboards(results), regions(results), outlines(results), *(strata(results, key) for key in _GROUPS),
+        comparisons(results), correlations(results), calibration(results), expected_dice(results), footprint(results),
     ]  # fmt: skip
     return [table for table in tables if table.rows]
 
@@ -72,16 +78,22 @@ def phases_of(rows: Sequence[Row]) -> dict[str, Sequence[Row]]:
     return {ALL: rows, **groups} if len(groups) > 1 else groups
 
 
-def means(experiments: Sequence[Experiment], key: str, phase: str | None = None) -> dict[str, dict[str, float]]:
+def means(experiments: Sequence[Experiment], key: str, phase: str = ALL) -> dict[str, dict[str, float]]:
     """Summary of a score of each experiment that has it, by name; of all studies, or of those of a phase."""
-    rows = {e.name: [row for row in e.rows if phase in (None, ALL, row["phase"])] for e in experiments}
-    found = {name: summarize([{key: row.get(key, np.nan)} for row in own]) for name, own in rows.items()}
+    found = {experiment.name: experiment.summaries.get(phase, {}) for experiment in experiments}
     return {name: summary[key] for name, summary in found.items() if key in summary}
 
 
 def scored(experiments: Sequence[Experiment], key: str) -> bool:
     """Whether any study has a score."""
     return any(np.isfinite(row.get(key, np.nan)) for experiment in experiments for row in experiment.rows)
+
+
+def best_by(results: Results, key: str) -> list[Experiment]:
+    """The experiments that are the best by a score, the best first."""
+    found = {name: entry["mean"] for name, entry in means(results.experiments, key).items()}
+    known = {experiment.name: experiment for experiment in results.experiments}
+    return [known[name] for name in ranked(found, key.split("/")[-1])[:MOST_SHOWN]]
 
 
 def metrics_of(results: Results) -> list[tuple[str, str, int]]:
@@ -103,6 +115,12 @@ def model(experiment: Experiment) -> list[str]:
     return [experiment.family, experiment.regime, experiment.targets]
 
 
+def label(experiment: Experiment) -> str:
+    """Family, regime and contrasts in a line; of a baseline its name alone."""
+    parts = [experiment.regime] if experiment.family == BASELINE else model(experiment)
+    return ", ".join(part for part in parts if part != "-")
+
+
 def group_of(row: Row, key: str) -> str:
     """Low or high grade, first operation or reoperation; empty where it is not known."""
     text = str(row.get(key) or "").strip()
@@ -110,6 +128,11 @@ def group_of(row: Row, key: str) -> str:
 
 
 # Tables ---------------------------------------------------------------------------------------------------------------
+
+
+def left_out(results: Results) -> Table:
+    """What was meant to be scored and was not."""
+    return Table(LEFT_OUT, "What was left out, and why", ["what", "why"], results.left_out)
 
 
 def cohort_table(results: Results) -> Table:
@@ -131,9 +154,8 @@ def fidelity(results: Results, target: str) -> Table:
     metrics = [metric for metric in metrics_of(results) if scored(experiments, f"{target}/{metric[0]}")]
     rows = []
     for experiment in experiments if metrics else ():
-        for phase, own in phases_of(experiment.rows).items():
-            summary = summarize(own)
-            entries = [summary.get(f"{target}/{metric}") for metric, *_ in metrics]
+        for phase in phases_of(experiment.rows):
+            entries = [experiment.summaries[phase].get(f"{target}/{metric}") for metric, *_ in metrics]
             if any(entries):
                 cells = [interval(entry, digits) for entry, (*_, digits) in zip(entries, metrics, strict=True)]
                 rows.append([*model(experiment), phase, str(max(e["n"] for e in entries if e)), *cells])
@@ -145,9 +167,9 @@ def fidelity(results: Results, target: str) -> Table:
 
 
 def leaderboards(results: Results) -> list[Table]:
-    """The ten best by a metric, all studies and each phase apart, as tables 5 to 7."""
+    """The ten best by a metric, all studies and each phase apart, as tables 5 to 7; none of a single experiment."""
     tables = []
-    for target in TARGETS:
+    for target in TARGETS if len(results.experiments) > 1 else ():
         for metric, heading, digits in metrics_of(results):
             rows = [
                 row for phase in phases_of(results.studies)
@@ -211,14 +233,14 @@ def by_utility(experiments: Sequence[Experiment]) -> list[Experiment]:
 
 
 def outlines(results: Results) -> Table:
-    """How well tumour, cavity and lesion are outlined on the synthetic MRI, as table 11."""
+    """How well tumour, cavity, lesion and present classes are outlined on the synthetic MRI, as table 11."""
     known = [*([results.real] if results.real else []), *by_utility(results.experiments), *results.baselines]
     rows = [
         [*model(experiment), structure, phase, *cells]
         for experiment in known
         for structure in OUTLINED
         for phase, own in phases_of(experiment.rows).items()
-        if (cells := _outline(own, structure))
+        if (cells := _outline(own, experiment.summaries[phase], structure))
     ]
     headings = [
         *_MODEL, "structure", "phase", "studies", "utility ratio, Dice", "utility ratio, NSD", "retention, Dice",
@@ -227,13 +249,13 @@ def outlines(results: Results) -> Table:
     note = (
         "Utility ratio: mean over studies of the score on the synthetic by that on the acquired MRI, where the latter "
         "is above 0.1. Retention: mean score on the synthetic by mean score on the acquired MRI, another figure. A "
-        "structure that is there and was not found has Dice 0 and no HD95."
+        "structure that is there and was not found has Dice 0 and no HD95. Present classes: mean over tumour and "
+        "cavity, as far as they are there, within a study; their ratios are those of each, averaged."
     )
     return Table("outlines", "Outlines of tumour, cavity and lesion", headings, rows, note)
 
 
-def _outline(rows: Sequence[Row], structure: str) -> list[str]:
-    summary = summarize([{key: value for key, value in row.items() if key.endswith(f"/{structure}")} for row in rows])
+def _outline(rows: Sequence[Row], summary: Summary, structure: str) -> list[str]:
     dice, false = summary.get(f"Dice/{structure}"), summary.get(f"false ml/{structure}")
     if dice is None and false is None:
         return []
@@ -264,8 +286,8 @@ def measures(results: Results) -> list[tuple[str, str, int]]:
 def strata(results: Results, key: str) -> Table:
     """Two groups of patients compared, by phase, as tables 13 and 14."""
     names, rows, p_values = STRATA[key], [], []
-    for experiment in results.experiments:
-        for score, heading, digits in measures(results):
+    for score, heading, digits in measures(results):
+        for experiment in best_by(results, score):
             for phase, own in phases_of(experiment.rows).items():
                 found = _two_groups(own, key, score)
                 if found:
@@ -275,8 +297,8 @@ def strata(results: Results, key: str) -> Table:
     headings = [*_MODEL, "score", "phase", *(f"{name} (patients)" for name in names), "Mann-Whitney p", "Holm p"]
     return Table(
         f"strata_{key}", f"Patients compared: {' and '.join(names)}", headings, _with_p(rows, p_values),
-        "Means of patients' means; two-sided tests on patients, not on studies. Holm corrects for all rows of this "
-        "table.",
+        f"Of each score the best {MOST_SHOWN} at most. Means of patients' means; two-sided tests on patients, not on "
+        "studies. Holm corrects for all rows of this table.",
     )  # fmt: skip
 
 
@@ -335,6 +357,76 @@ def _with_p(rows: Sequence[Sequence[str]], p_values: Sequence[float]) -> list[li
     ]
 
 
+# What models know of themselves, and what they cost -------------------------------------------------------------------
+
+
+def calibration(results: Results) -> Table:
+    """The expected error of images against the true one, by phase."""
+    prefix, rows = f"{EXPECTED_ERROR}/", []
+    columns = (("expected over true error", 2), ("rank correlation", 2), ("error saved by dropping a fifth", 2))
+    for experiment in results.experiments:
+        for phase in phases_of(experiment.rows):
+            entries = [experiment.summaries[phase].get(prefix + name) for name, _ in columns]
+            if any(entries):
+                cells = [interval(entry, digits) for entry, (_, digits) in zip(entries, columns, strict=True)]
+                rows.append([*model(experiment), phase, str(max(e["n"] for e in entries if e)), *cells])
+    headings = [*_MODEL, "phase", "studies", *(name for name, _ in columns)]
+    return Table(
+        "calibration", "Does the expected error tell the true one?", headings, rows,
+        "Within the ultrasound's fan, mean over studies. Expected over true error: 1 where it is right in the mean, "
+        "below 1 where a model thinks too well of its images. Rank correlation: of voxels.",
+    )  # fmt: skip
+
+
+def expected_dice(results: Results) -> Table:
+    """The Dice that is told with outlines against the true one, by structure and phase."""
+    rows = [
+        [*model(experiment), structure, phase, *cells]
+        for experiment in results.experiments
+        for structure in OUTLINED[:2]
+        for phase, own in phases_of(experiment.rows).items()
+        if (cells := _told_and_true(own, structure))
+    ]
+    headings = [*_MODEL, "structure", "phase", "studies", "expected Dice", "true Dice", "mean absolute difference"]
+    return Table(
+        "expected_dice", "Does the expected Dice of outlines tell the true one?", headings, rows,
+        "Of studies in which the structure is there and something was outlined as such.",
+    )  # fmt: skip
+
+
+def _told_and_true(rows: Sequence[Row], structure: str) -> list[str]:
+    pairs = np.array([[row.get(f"{kind}/{structure}", np.nan) for kind in ("expected Dice", "Dice")] for row in rows])
+    pairs = pairs[np.isfinite(pairs).all(1)]
+    if not len(pairs):
+        return []
+    return [str(len(pairs)), *(f"{value:.2f}" for value in (*pairs.mean(0), np.abs(pairs[:, 0] - pairs[:, 1]).mean()))]
+
+
+def footprint(results: Results) -> Table:
+    """Parameters, time and memory, as table 10."""
+    rows = []
+    for experiment in results.experiments:
+        timing, cases = experiment.timing, experiment.summaries[ALL]
+        seconds, memory = cases.get("run/seconds"), cases.get("run/MiB")
+        if timing or seconds:
+            count, gpu = timing.get("parameters"), timing.get("gpu_mib")
+            rows.append([
+                *model(experiment), f"{count / 1e6:.2f}" if count else "-", timing.get("device", "-"),
+                f"{timing['seconds']:.2f}" if timing else "-", f"{gpu / 1024:.2f}" if gpu else "-",
+                interval(seconds, 1), f"{memory['mean'] / 1024:.2f}" if memory else "-",
+            ])  # fmt: skip
+    headings = [
+        *_MODEL, "parameters, millions", "device", "networks: s / volume", "GPU memory, GiB", "pipeline: s / case",
+        "peak memory of the program, GiB",
+    ]  # fmt: skip
+    return Table(
+        "footprint", "Parameters, time and memory", headings, rows,
+        f"Networks: the median of {TIMED} runs after {WARM_UP} to warm up, times {SLICES} axial slices or the windows "
+        f"of {SIDE} voxels along each axis, as published. Pipeline: all that was done for a case of this cohort, with "
+        "all slice axes, outlines and files. A judge (D) takes no part in it and is not in a model's files.",
+    )  # fmt: skip
+
+
 # Correlations over experiments ----------------------------------------------------------------------------------------
 
 
@@ -359,7 +451,7 @@ def correlations(results: Results) -> Table:
 def outcomes(results: Results) -> list[tuple[str, str]]:
     """Scores of outlines that fidelity is held against, and their names: utility ratios where they are known."""
     kinds = ("utility Dice", "utility NSD") if results.real else ("Dice", "NSD")
-    keys = [f"{kind}/{structure}" for kind in kinds for structure in OUTLINED[:2]]
+    keys = [f"{kind}/{structure}" for kind in kinds for structure in (*OUTLINED[:2], PRESENT)]
     return [(key, key.replace("/", " ")) for key in keys if scored(results.experiments, key)]
 
 
@@ -374,7 +466,7 @@ def _correlated(experiments: Sequence[Experiment], first: str, second: str, name
         found = {str(row["case"]): row for row in experiment.rows}
         for at, key in enumerate((first, second)):
             scores[at, number] = [found.get(case, {}).get(key, np.nan) for case in patients]
-    low, high = patient_interval(lambda studies: _pearson(scores[:, :, studies]), list(patients.values()))
+    low, high = patient_interval(lambda drawn: _pearson(scores, drawn), list(patients.values()))
     pooled, families = _coefficients(correlation(*np.nanmean(scores, 2))), [e.family for e in both]
     pooled[0] += f" ({low:.2f} to {high:.2f})"
     enough = len(both) - len(set(families)) >= 2
@@ -389,10 +481,12 @@ def _coefficients(found: Mapping[str, float]) -> list[str]:
     ]
 
 
-def _pearson(scores: np.ndarray) -> float:
-    """Of the means over studies of two scores, (2, experiments, studies); NaN where an experiment has none of them."""
-    counts = np.isfinite(scores).sum(2)
-    if not counts.all():
-        return float("nan")
-    first, second = np.nansum(scores, 2) / counts
-    return float(np.corrcoef(first, second)[0, 1]) if first.std() and second.std() else float("nan")
+def _pearson(scores: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Of the means over the studies of each draw, (draws,), of two scores, (2, experiments, studies); NaN where an
+    experiment has none of them.
+    """
+    known = np.isfinite(scores)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = (np.where(known, scores, 0) @ drawn.T) / (known @ drawn.T)
+        first, second = means - means.mean(1, keepdims=True)
+        return (first * second).sum(0) / np.sqrt((first**2).sum(0) * (second**2).sum(0))

@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .protocol import Protocol
+from .pictures import PICTURES, write_pictures
+from .protocol import ORIGINS, Protocol
 from .scores import Row, Summary, columns_of, group_by_phase, summarize
 from .statistics import FEWEST_FOR_INTERVAL, FEWEST_PAIRS
 from .tables import (
@@ -30,7 +31,8 @@ _NAMED = 5
 
 
 def write_results(evaluation: Mapping[str, Any], folder: Path) -> str:
-    """Write ``scores.csv`` (a row a case), ``summary.json`` and ``table.md`` into a folder; return the table.
+    """Write ``scores.csv`` (a row a case), ``summary.json``, ``table.md`` and, where there are any, ``pictures.npz``;
+    return the table.
 
     Parameters
     ----------
@@ -51,6 +53,8 @@ def write_results(evaluation: Mapping[str, Any], folder: Path) -> str:
         "summary": evaluation["summary"], "phases": {phase: summarize(found) for phase, found in phases.items()},
     }  # fmt: skip
     (folder / "summary.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    if evaluation.get("pictures"):
+        write_pictures(folder / PICTURES, evaluation["pictures"])
     text = _table(evaluation, phases)
     (folder / "table.md").write_text(text, encoding="utf-8")
     return text
@@ -70,7 +74,7 @@ def _table(evaluation: Mapping[str, Any], phases: Mapping[str, Sequence[Row]]) -
     if splits:
         lines.append(
             f"Not all of these heads were held out from training (split {', '.join(splits)})."
-            if evaluation["simulated"]
+            if evaluation["simulated"] is not False
             else f"Not all are for testing (split {', '.join(splits)}): a model trained on this cohort has seen them."
         )
     lines += evaluation["missing"]
@@ -83,17 +87,17 @@ def _table(evaluation: Mapping[str, Any], phases: Mapping[str, Sequence[Row]]) -
     return "\n".join(lines) + "\n"
 
 
-def _heading(rows: Sequence[Row], simulated: bool) -> str:
+def _heading(rows: Sequence[Row], simulated: bool | None) -> str:
     return (
-        f"Accuracy on {'simulated data' if simulated else 'real patients'}, {_numbers(rows, simulated)}: mean ± SD "
+        f"Accuracy on {ORIGINS[simulated]}, {_numbers(rows, simulated)}: mean ± SD "
         f"(95 % Student-t interval), both of {FEWEST_FOR_INTERVAL} or more."
     )
 
 
-def _numbers(rows: Sequence[Row], simulated: bool) -> str:
+def _numbers(rows: Sequence[Row], simulated: bool | None) -> str:
     """How many cases, or studies of how many patients."""
     count, patients = len(rows), _patients(rows)
-    if simulated:
+    if simulated is not False:
         return f"{count} case{'s' if count > 1 else ''}"
     return f"{count} stud{'ies' if count > 1 else 'y'} of {patients} patient{'s' if patients > 1 else ''}"
 
@@ -112,7 +116,7 @@ def _what_counts(evaluation: Mapping[str, Any]) -> list[str]:
         lines.append(f"In and around the lesion: what lies in a crop outside its region {words}.")
     if protocol.as_released:
         lines.append("HD95 and NSD as released: of all voxels, and without structures that were not found.")
-    if not evaluation["simulated"]:
+    if evaluation["simulated"] is False:
         lines.append(
             "MRI has no scale of its own: a model that learned another than that of these patients, such as from "
             "simulated MRI, errs by that, too. What is left after the best straight line: "

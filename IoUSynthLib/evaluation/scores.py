@@ -11,7 +11,7 @@ from ..constants import LABELS, OUTSIDE
 from ..preprocessing import INTENSITY_RANGE
 from .fidelity import confidence_interval, score
 from .phase import AFTER, BEFORE, UNKNOWN
-from .protocol import Protocol
+from .protocol import PRESENT, Protocol
 from .regions import region_masks, region_score
 from .statistics import FEWEST_FOR_INTERVAL
 from .surface import outline_scores, structure_masks
@@ -21,6 +21,18 @@ Summary = dict[str, dict[str, float]]
 
 #: What is outlined, with its label.
 STRUCTURES = {name: value for name, value in LABELS.items() if name != "background"}
+
+
+#: What is averaged over present classes.
+_AVERAGED = ("Dice", "HD95", "NSD")
+
+
+def outlined(case: Case) -> tuple[str, ...]:
+    """Which of tumour, cavity and lesion, which is both, somebody has looked for and outlined where they are."""
+    if (case.labels.array == UNLABELLED).any():
+        return ()
+    labelled = case.parameters.get("labelled")
+    return tuple(labelled) if isinstance(labelled, list) else (*STRUCTURES, "lesion")
 
 
 def predicted_image(intensities: np.ndarray) -> np.ndarray:
@@ -55,13 +67,14 @@ def fidelity_scores(
 def region_scores(
     case: Case, name: str, predictions: Mapping[str, np.ndarray], protocol: Protocol
 ) -> dict[str, float]:
-    """Scores in and around the lesion, as ``region/name/method/metric``; none where nobody has outlined it.
+    """Scores in and around the lesion, as ``region/name/method/metric``; of structures that somebody has outlined.
 
     The parameters are those of :func:`fidelity_scores`. In the region "fan" nothing outside the fan counts.
     """
-    fan, target = case.fan.array > 0, target_image(case, name)
+    fan, target, known = case.fan.array > 0, target_image(case, name), outlined(case)
+    masks = region_masks(case.labels.array, case.labels.spacing[::-1])
     scores = {}
-    for place, mask in region_masks(case.labels.array, case.labels.spacing[::-1]).items():
+    for place, mask in ((place, mask) for place, mask in masks.items() if place.split()[0] in known):
         counted = mask & fan if protocol.region == "fan" else mask
         for method, prediction in predictions.items():
             image = np.nan_to_num(prediction, nan=OUTSIDE)
@@ -88,23 +101,39 @@ def overlap_scores(
     -------
     dict
         Of tumour, cavity and lesion ``Dice/method/structure`` and so on, see :func:`.surface.outline_scores`, and
-        ``false ml/method/structure``. Empty where nobody has outlined the truth.
+        ``false ml/method/structure``; without structures that nobody has outlined. Dice, HD95 and NSD also as
+        ``Dice/method/present classes``.
     """
     protocol = protocol or Protocol()
-    if (case.labels.array == UNLABELLED).any():
-        return {}
+    known = outlined(case)
     counted = case.fan.array > 0 if protocol.region == "fan" else np.ones(case.fan.array.shape, bool)
     true = structure_masks(np.where(counted, case.labels.array, 0))
     scores = {}
     for method, predicted in labels.items():
-        for structure, found in structure_masks(np.where(counted, predicted, 0)).items():
+        masks = structure_masks(np.where(counted, predicted, 0))
+        for structure, found in ((name, masks[name]) for name in known):
             values = outline_scores(
                 found, true[structure], case.labels.spacing[::-1], as_released=protocol.as_released
             )
             false_ml = float(found.sum() * case.labels.voxel_volume_ml)
             values["false ml"] = float("nan") if true[structure].any() else false_ml
             scores |= {f"{metric}/{method}/{structure}": value for metric, value in values.items()}
+        for metric in _AVERAGED if known else ():
+            found = [scores.get(f"{metric}/{method}/{structure}", np.nan) for structure in STRUCTURES]
+            scores[f"{metric}/{method}/{PRESENT}"] = mean_of_known(found)
     return scores
+
+
+def mean_of_known(values: Sequence[float]) -> float:
+    """Mean of the finite values, NaN where there is none.
+
+    Examples
+    --------
+    >>> mean_of_known([0.5, float("nan")])
+    0.5
+    """
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else float("nan")
 
 
 def by_phase(row: Row) -> dict[str, float]:

@@ -150,14 +150,15 @@ def _partial(pair: np.ndarray, index: np.ndarray, groups: int) -> tuple[float, f
 
 
 def patient_interval(
-    statistic: Callable[[np.ndarray], float], patients: Sequence[str], *, seed: int = 0, level: float = 0.95
+    statistic: Callable[[np.ndarray], np.ndarray], patients: Sequence[str], *, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
     """Interval of a statistic by drawing patients with replacement, each with all of its studies (cluster bootstrap).
 
     Parameters
     ----------
     statistic
-        Of the studies whose indices it is given, (studies) int.
+        Of all draws at once, (draws,), NaN where a draw has none; it is given how often each has drawn every study,
+        (draws, studies) float.
     patients
         Patient of each study.
     seed
@@ -168,24 +169,21 @@ def patient_interval(
     Examples
     --------
     >>> scores = np.array([0.2, 0.4, 0.6])
-    >>> low, high = patient_interval(lambda studies: scores[studies].mean(), ["a", "a", "b"])
+    >>> low, high = patient_interval(lambda drawn: drawn @ scores / drawn.sum(1), ["a", "a", "b"])
     >>> round(low, 3), round(high, 3)
     (0.3, 0.6)
     """
-    drawn = [statistic(studies) for studies in _draws(tuple(patients), seed)]
-    low, high = np.nanpercentile(drawn, (50 - 50 * level, 50 + 50 * level))
+    low, high = np.nanpercentile(statistic(_draws(tuple(patients), seed)), (50 - 50 * level, 50 + 50 * level))
     return float(low), float(high)
 
 
 @functools.lru_cache(maxsize=8)
-def _draws(patients: tuple[str, ...], seed: int) -> list[np.ndarray]:
-    """Studies of the patients of each draw; kept, because many intervals are of the same patients."""
-    members = [np.flatnonzero(np.asarray(patients) == patient) for patient in dict.fromkeys(patients)]
-    rng = np.random.default_rng(seed)
-    return [
-        np.concatenate([members[number] for number in rng.integers(len(members), size=len(members))])
-        for _ in range(DRAWS)
-    ]
+def _draws(patients: tuple[str, ...], seed: int) -> np.ndarray:
+    """How often each draw has every study; kept, because many intervals are of the same patients."""
+    names, index = np.unique(patients, return_inverse=True)
+    drawn = np.random.default_rng(seed).integers(len(names), size=(DRAWS, len(names)))
+    counts = np.stack([np.bincount(row, minlength=len(names)) for row in drawn])
+    return counts[:, index].astype(float)
 
 
 def utility_ratio(synthetic: Sequence[float], real: Sequence[float]) -> float:

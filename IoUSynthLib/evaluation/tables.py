@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from ..constants import TARGETS
 from ..outputs.markdown import markdown_table
 from ..synthesis.segmentation import DOUBTFUL_BELOW
+from .protocol import CONTRASTS, PRESENT
 from .statistics import FEWEST_FOR_INTERVAL, holm, patient_interval, signed_rank
 
 if TYPE_CHECKING:  # scores needs scikit-image
@@ -25,15 +25,15 @@ METRICS = (
 NMSE = ("NMSE", "NMSE", 3)
 #: Those that methods are compared by.
 _COMPARED = METRICS[:3]
-#: What is outlined and, both together, the lesion; columns of their table: metric, decimals.
-OUTLINED = ("tumour", "cavity", "lesion")
+#: What is outlined; both together, the lesion; the mean of those that are there; columns of their table with decimals.
+OUTLINED = ("tumour", "cavity", "lesion", PRESENT)
 _OUTLINE_METRICS = (("Dice", 3), ("NSD", 3), ("HD95", 1))
 
 
 def methods_of(summary: Summary) -> dict[tuple[str, str], None]:
-    """Pairs of a target and a method whose images were scored, in order."""
+    """Pairs of a contrast and a method whose images were scored, in order."""
     pairs = (tuple(key.split("/")[:2]) for key in summary)
-    return dict.fromkeys(pair for pair in pairs if pair[0] in TARGETS)
+    return dict.fromkeys(pair for pair in pairs if pair[0] in CONTRASTS)
 
 
 def fidelity_table(summary: Summary, metrics: Sequence[tuple[str, str, int]] = METRICS) -> str:
@@ -125,7 +125,7 @@ def compared(pairs: np.ndarray, patients: Sequence[str], digits: int) -> tuple[s
     difference, chosen = (pairs[0] - pairs[1])[finite], [patients[index] for index in finite]
     text = f"{test['difference']:+.{digits}f}"
     if len(set(chosen)) >= FEWEST_FOR_INTERVAL:
-        low, high = patient_interval(lambda studies: float(difference[studies].mean()), chosen)
+        low, high = patient_interval(lambda drawn: drawn @ difference / drawn.sum(1), chosen)
         text += f" ({low:+.{digits}f} to {high:+.{digits}f})"
     return text, len(finite), test["p"]
 

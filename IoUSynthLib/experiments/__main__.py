@@ -14,6 +14,7 @@ EXPERIMENTS = {
     "shipped-models": (".shipped_models", "make the models that ship: train, calibrate, export, evaluate, describe"),
     "ablation": (".ablation", "what each part of the simulator brings"),
     "families": (".families", "the benchmark's families side by side on simulated cases"),
+    "simulated-report": (".simulated_report", "the report of the generator that ships, on simulated cases"),
     "overfit": (".overfit", "whether each family can learn two cases by heart"),
     "agreement": (".agreement", "whether synthetic MRI follows the ultrasound, on real ultrasound, too"),
     "real": (".real.command", "registration, fidelity and outlines on real patients"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,8 @@ from ..constants import COLOURS, LABELS, MARK, MUTED_CONTRAST, VEIL_OPACITY
 from ..synthesis.echo import NO_ECHO, hatched
 from ..synthesis.trust import UNCERTAIN, UNFAMILIAR
 from ..volume import Volume
-from .drawing import GREY, HUGE, VEIL, WARNING, Text, blended, grey, grid, heat, limits, save
-from .slices import Column, orthogonal_slices
+from .drawing import GREY, HUGE, VEIL, WARNING, Text, blended, grid, heat, save
+from .slices import Column, Plane, Shades, in_grey, orthogonal_slices
 
 if TYPE_CHECKING:
     from ..pipeline import SynthesisResult
@@ -82,21 +83,28 @@ def _columns(
     stripes = hatched(result.valid.array[box] == NO_ECHO, cropped.spacing)
     muted = bool(result.report.get("muted"))
     for key, image in result.images.items():
-        colour = grey(image.array[box], *limits(image.array[box], valid))
-        colour = blended(colour, GREY, 1 - MUTED_CONTRAST) if muted else colour
-        for number, veil in enumerate(VEIL, start=1):
-            colour = np.where((stripes == number)[..., None], blended(colour, veil, VEIL_OPACITY), colour)
+        shades = in_grey(image.array[box], valid)
+        colour = partial(_veiled, shades=shades, stripes=stripes, muted=muted)
         columns.append(_synthetic(key, colour, valid, muted))
     if result.uncertainty is not None:
-        columns.append(_synthetic("Expected error", heat(result.uncertainty.array[box] / _WHITE_ERROR), valid))
+        error = result.uncertainty.array[box]
+        columns.append(_synthetic("Expected error", lambda plane: heat(error[plane] / _WHITE_ERROR), valid))
     return columns
 
 
+def _veiled(plane: Plane, *, shades: Shades, stripes: np.ndarray, muted: bool) -> np.ndarray:
+    """A plane of a synthetic image, muted where all of it is to be, and under stripes where there is no echo."""
+    colour = blended(shades(plane), GREY, 1 - MUTED_CONTRAST) if muted else shades(plane)
+    for number, veil in enumerate(VEIL, start=1):
+        colour = np.where((stripes[plane] == number)[..., None], blended(colour, veil, VEIL_OPACITY), colour)
+    return colour
+
+
 def _acquired(title: str, array: np.ndarray, valid: np.ndarray) -> Column:
-    return Column(title, grey(array, *limits(array, valid)), valid, Text("ACQUIRED"))
+    return Column(title, in_grey(array, valid), valid, Text("ACQUIRED"))
 
 
-def _synthetic(title: str, colour: np.ndarray, valid: np.ndarray, muted: bool = False) -> Column:
+def _synthetic(title: str, colour: Shades, valid: np.ndarray, muted: bool = False) -> Column:
     return Column(title, colour, valid, Text(f"SYNTHETIC{', muted' if muted else ''}", colour=WARNING), "SYNTHETIC")
 
 

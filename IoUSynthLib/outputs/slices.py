@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..constants import COLOURS, LABELS
 from ..volume import Volume
-from .drawing import LARGE, WARNING, Panel, Text, inscribed, masked, outlined, resized
+from .drawing import LARGE, WARNING, Panel, Text, grey, inscribed, limits, masked, outlined, resized
 
 #: Pixels along the longest side of the grid.
 SIDE = 300
+#: Index of an array (z, y, x) that leaves one of its planes.
+Plane = tuple[slice | int, ...]
+#: Makes of it the plane's colours (rows, columns, 3) uint8.
+Shades = Callable[[Plane], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +28,7 @@ class Column:
     title
         What it is.
     colour
-        (z, y, x, 3) uint8.
+        Colours of a plane; only those that are shown are coloured.
     valid
         (z, y, x) bool: where it has data.
     note
@@ -34,10 +38,16 @@ class Column:
     """
 
     title: str
-    colour: np.ndarray
+    colour: Shades
     valid: np.ndarray
     note: Text | None = None
     inscription: str = ""
+
+
+def in_grey(array: np.ndarray, inside: np.ndarray) -> Shades:
+    """Shades of an image (z, y, x), black and white at the :func:`.drawing.limits` of its voxels inside."""
+    low, high = limits(array, inside)
+    return lambda plane: grey(array[plane], low, high)
 
 
 def orthogonal_slices(
@@ -69,12 +79,12 @@ def orthogonal_slices(
     labels = np.zeros(grid.array.shape, np.uint8) if labels is None else labels
     rows = []
     for axis in range(3):
-        shape = _shape(grid, axis, side)
-        plane = resized(labels.take(centre[axis], axis), shape)
+        shape, plane = _shape(grid, axis, side), (*[slice(None)] * axis, int(centre[axis]))
+        outlines = resized(labels[plane], shape)
         row = []
         for column in columns:
-            image = masked(column.colour.take(centre[axis], axis), column.valid.take(centre[axis], axis))
-            image = _with_outlines(resized(image, shape), plane, doubtful)
+            image = masked(column.colour(plane), column.valid[plane])
+            image = _with_outlines(resized(image, shape), outlines, doubtful)
             image = _inscribed(image, axis=axis, direction=grid.direction, words=column.inscription)
             row.append(Panel(image, _captions(column) if axis == 0 else ()))
         rows.append(row)

@@ -28,7 +28,7 @@ from .. import __version__
 from ..cases.case import read_case
 from ..cases.index import INDEX, describe_index, read_index
 from ..cases.splits import SPLITS
-from ..cohort.readers import Study, find_studies
+from ..cohort.readers import Study, find_studies, landmark_file
 from ..commands import positive, seed
 from ..constants import DEVICES, NOTICE, TARGETS
 from ..files.parts import Parts
@@ -38,7 +38,7 @@ from ..pipeline import load_models, synthesize
 from ..preprocessing import field_of_view
 from ..synthesis.report import describe_mri
 from ..volume import InputError, Volume
-from .curious import landmark_file, read_mri, read_ultrasound
+from .curious import read_mri, read_ultrasound
 from .displacements import RANGES_MM, SUCCESS_MM, random_displacement
 from .landmarks import fit_rigid, read_landmark_pairs, target_registration_errors
 from .level import Pair

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cohort.readers import Study, find_studies
+from ..cohort.readers import Study, find_studies, landmark_file
 from ..constants import DEVICES, NOTICE
 from ..files.names import role_of
 from ..files.tables import write_csv
@@ -128,24 +128,6 @@ def _score(study: Study, options: argparse.Namespace) -> Iterator[Row]:
         )
         seconds, verdict = round(result.report["seconds"]["total"], 1), result.consistency.name
         yield Row(study.name, " ".join(moving), number, len(landmarks[0]), before, after, verdict, seconds)
-
-
-def landmark_file(study: Study, cohort: Path) -> Path:
-    """The .tag of MRI and ultrasound before resection, by its name or beside the images.
-
-    Raises
-    ------
-    InputError
-        There is none, or more than one.
-    """
-    folders = {path.parent for path in study.images}
-    tags = [path for path in cohort.rglob("*.tag") if path.stem.startswith(f"{study.patient}-MRI-before")]
-    tags = tags or sorted(path for folder in folders for path in folder.glob("*.tag"))
-    tags = list({path.read_bytes(): path for path in tags}.values())  # RESECT comes as NIfTI and as MINC, with both
-    if len(tags) != 1:
-        found = ", ".join(path.name for path in tags) or "none"
-        raise InputError(f"{study.name}: one .tag of MRI and ultrasound landmarks is needed, found {found}")
-    return tags[0]
 
 
 def read_ultrasound(study: Study) -> Volume:

@@ -131,7 +131,7 @@ class Level:
         own = pair.fixed if pair.fixed.array.shape == inside.shape else None
         if own is None:
             raise ValueError("the fixed images and the mask must lie on one grid")
-        fixed = preprocessing.resample_to_spacing(preprocessing.crop(own, box), (self.spacing,) * 3, inside[box])
+        (fixed,), _ = preprocessing.resample_inside([preprocessing.crop(own, box)], (self.spacing,) * 3, inside[box])
         measure = LC2(fixed.array, self.mask, radius=radius, positive=pair.positive)
         channels = []
         for moving in pair.moving:

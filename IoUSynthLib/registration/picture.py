@@ -8,8 +8,8 @@ import numpy as np
 
 from .. import preprocessing
 from ..constants import MARK
-from ..outputs.drawing import WARNING, Text, checkerboard, grey, grid, limits, save
-from ..outputs.slices import Column, orthogonal_slices
+from ..outputs.drawing import WARNING, Text, checkerboard, grid, save
+from ..outputs.slices import Column, Shades, in_grey, orthogonal_slices
 from ..volume import Volume
 from .workflow import RegistrationResult
 
@@ -46,15 +46,19 @@ def write_picture(
         preprocessing.resample_like(moving, cropped, transform=transform).array
         for transform in (None, result.transform)
     )
-    ious, mri = (grey(array, *limits(array, inside)) for array, inside in ((cropped.array, valid), (after, after > 0)))
-    synthetic_mri = grey(synthetic.array[box], *limits(synthetic.array[box], valid))
-    squares = checkerboard(cropped.size, cropped.spacing)[..., None]
+    ious, mri = in_grey(cropped.array, valid), in_grey(after, after > 0)
+    synthetic_mri = in_grey(synthetic.array[box], valid)
+    squares = checkerboard(cropped.size, cropped.spacing)
+
+    def in_squares(first: Shades) -> Shades:
+        return lambda plane: np.where(squares[plane][..., None], first(plane), mri(plane))
+
     columns = [
         Column("ioUS", ious, valid),
-        Column(f"{name} before", grey(before, *limits(before, before > 0)), before > 0),
+        Column(f"{name} before", in_grey(before, before > 0), before > 0),
         Column(f"{name} after", mri, after > 0),
-        Column("ioUS / MRI after", np.where(squares, ious, mri), valid),
-        Column("Synthetic / MRI after", np.where(squares, synthetic_mri, mri), valid, Text(MARK, colour=WARNING)),
+        Column("ioUS / MRI after", in_squares(ious), valid),
+        Column("Synthetic / MRI after", in_squares(synthetic_mri), valid, Text(MARK, colour=WARNING)),
     ]
     centre = np.argwhere(valid).mean(axis=0).round().astype(int)
     save(grid(orthogonal_slices(columns, cropped, centre), [[Text(result.report["summary"])]]), path)

@@ -19,6 +19,7 @@ from ..volume import InputError, Volume
 from . import landmarks as points
 from .consistency import Consistency, assess_consistency
 from .deformable import Deformation, register_deformable
+from .displacements import SUCCESS_MM
 from .level import Pair
 from .rigid import bounded, mean_distance, rotation_degrees, to_sitk
 from .search import SIGNIFICANT, JointSearch, Search, Solution
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 RIM_MM = 3.0
 #: Fewer millilitres of the fan than this under the MRI are refused: a standard error needs several cubes of 10 mm.
 LEAST_ML = 8.0
+#: Landmarks within this of a line, root mean square in mm, do not tell the rotation about it.
+_WIDE_MM = 1.0
 #: Stages of the work and the overall fraction at which each begins.
 STAGES = {"checking": 0.0, "searching": 0.05, "comparing": 0.6, "deforming": 0.75, "finishing": 0.95}
 #: What a written transform does.
@@ -203,6 +206,55 @@ def register_by_lc2(
         "direction": DIRECTION,
         "warnings": warnings,
     }
+
+
+def register_by_landmarks(moving: np.ndarray, fixed: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    """Bring MRI rigidly onto the ultrasound by corresponding landmarks, least squares over all of them.
+
+    Parameters
+    ----------
+    moving, fixed
+        (n, 3) landmarks of the MRI and of the ultrasound, LPS mm.
+
+    Returns
+    -------
+    tuple of numpy.ndarray and dict
+        4x4 matrix from the ultrasound's LPS points to the MRI's, and what a report says: distances of the landmarks in
+        mm ``before`` and ``after``, ``TRE`` of each by the fit of all others (absent of three), the root mean square
+        ``FLE_rms_mm``, and warnings.
+
+    Raises
+    ------
+    InputError
+        The landmarks do not correspond, or lie on a line, about which nothing tells the rotation.
+    """
+    points.check_pairs(moving, fixed)
+    if min(_second_extent_mm(image) for image in (moving, fixed)) < _WIDE_MM:
+        raise InputError("the landmarks lie on a line, about which nothing tells the rotation; mark more of them")
+    matrix = points.fit_rigid(moving, fixed)
+    before, after = (points.target_registration_errors(to_sitk(m), moving, fixed) for m in (np.eye(4), matrix))
+    left_out = points.left_out_errors(moving, fixed)
+    known = bool(np.isfinite(left_out).all())
+    doubtful = known and left_out.mean() > SUCCESS_MM
+    warnings = [f"Landmarks lie over {SUCCESS_MM:g} mm from where the others put them."] if doubtful else []
+    return matrix, {
+        "method": "rigid, landmarks, the ultrasound as reference",
+        "landmarks": len(fixed),
+        "before": points.summarise(before),
+        "after": points.summarise(after),
+        **({"TRE": points.summarise(left_out)} if known else {}),
+        "FLE_rms_mm": round(points.localization_error(after), 3),
+        "moved_mm": round(mean_distance(matrix, np.eye(4), fixed), 3),
+        "rotation_degrees": round(rotation_degrees(matrix), 3),
+        "matrix_lps": matrix.tolist(),
+        "direction": DIRECTION,
+        "warnings": warnings,
+    }
+
+
+def _second_extent_mm(image: np.ndarray) -> float:
+    """Root mean square distance of points along the second of their principal axes."""
+    return float(np.linalg.svd(image - image.mean(axis=0), compute_uv=False)[1] / np.sqrt(len(image)))
 
 
 def synthetic_pairs(moving: Mapping[str, Volume], synthetic: Mapping[str, Volume]) -> list[Pair]:

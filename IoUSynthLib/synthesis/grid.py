@@ -51,9 +51,8 @@ class FieldOfView:
 
     def resampled(self, spacing: float) -> tuple[Volume, np.ndarray]:
         """The input within the box on isotropic voxels of ``spacing`` mm, and the fan there."""
-        fan = self.fan[self.box]
-        inside = preprocessing.resample_to_spacing(self.cropped.with_array(fan), (spacing,) * 3)
-        return preprocessing.resample_to_spacing(self.cropped, (spacing,) * 3, fan), inside.array >= 0.5
+        (image,), fan = preprocessing.resample_inside([self.cropped], (spacing,) * 3, self.fan[self.box])
+        return image, fan
 
     def embed(self, array: np.ndarray) -> Volume:
         """Put voxels of the box onto the input's grid; 0 outside the fan."""
@@ -123,9 +122,7 @@ def network_grid(field: FieldOfView, bundle: Bundle, mr_grid: Volume | None = No
     extent = np.prod(np.multiply(cropped.size, cropped.spacing) / spacing)
     if extent > _MOST_VOXELS:
         raise InputError(f"input volume: its fan holds {extent:.1e} voxels of {spacing} mm; check the spacings")
-    image = preprocessing.resample_to_spacing(cropped, spacing, fan, direction=direction)
-    share = preprocessing.resample_to_spacing(cropped.with_array(fan), spacing, direction=direction)
-    valid = share.array >= 0.5
+    (image,), valid = preprocessing.resample_inside([cropped], spacing, fan, direction=direction)
     if not valid.any():
         raise InputError("input volume: the ultrasound fan is smaller than a voxel of the model; check the spacing")
     # A slice that is stretched to a square must end where the fan ends, as it did in training.
@@ -161,15 +158,11 @@ def coarsened(
     """
     if np.allclose(grid.image.spacing, spacing, rtol=1e-3):
         return grid, images
-    volumes = {"ioUS": grid.image} | {name: grid.image.with_array(array) for name, array in images.items()}
-    coarse = {
-        name: preprocessing.resample_to_spacing(volume, spacing, grid.valid) for name, volume in volumes.items()
-    }
-    share = preprocessing.resample_to_spacing(grid.image.with_array(grid.valid), spacing)
-    image, valid = coarse.pop("ioUS"), share.array >= 0.5
+    volumes = [grid.image, *map(grid.image.with_array, images.values())]
+    (image, *coarse), valid = preprocessing.resample_inside(volumes, spacing, grid.valid)
     whole = preprocessing.bounding_box(np.ones_like(valid))
     grid = replace(grid, image=image, valid=valid, box=whole)
-    return grid, {name: volume.array for name, volume in coarse.items()}
+    return grid, {name: volume.array for name, volume in zip(images, coarse, strict=True)}
 
 
 def from_network_grid(array: np.ndarray, grid: NetworkGrid, reference: Volume) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..cases.case import UNLABELLED, Case, case_grid, input_image, read_case, target_image
+from ..cases.case import NO_TUMOUR, UNLABELLED, Case, case_grid, input_image, read_case, target_image
 from ..constants import LABELS, OUTSIDE, TARGETS, VOXEL_MM
 from ..files.volumes import read_volume
 from ..generators.recipe import Augmentation
@@ -103,7 +103,7 @@ def segmenter_volume(
 
     ``predictions`` is the folder of synthetic MRI written by :func:`.predictions.predict_cohort`; without it the MRI
     is the true one. Where only the cavity of a case is known (:mod:`..simulation.painted`), what is not cavity is
-    ``UNLABELLED``.
+    ``UNLABELLED``; where only the tumour is outlined, what is not tumour is ``NO_TUMOUR``.
 
     Raises
     ------
@@ -126,8 +126,9 @@ def segmenter_volume(
     seen, images = coarsened(case_grid(case), images, (spacing,) * 3)
     image = stacked(seen, images, inputs)
     labels = _coarse_labels(case, spacing)
-    if case.parameters.get("labelled") == ["cavity"]:
-        labels = np.where(labels == LABELS["cavity"], labels, UNLABELLED)
+    for known, other in (("cavity", UNLABELLED), ("tumour", NO_TUMOUR)):
+        if case.parameters.get("labelled") == [known]:
+            labels = np.where(labels == LABELS[known], labels, other)
     labels = np.where(seen.valid, labels, 0)
     centres = np.concatenate([_some(seen.valid, 2000), _some(labels == 1, 1000), _some(labels == 2, 1000)])
     return TrainingVolume(image.astype(np.float16), labels[None].astype(np.float16), seen.valid, centres)

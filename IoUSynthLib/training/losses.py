@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as functional
 
-from ..cases.case import UNLABELLED
+from ..cases.case import NO_TUMOUR, UNLABELLED
 from ..constants import LABELS, OUTSIDE
 from ..generators.recipe import Recipe
 from .data import Batch
@@ -100,19 +100,20 @@ def segmenter_loss(output: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor
     """Soft Dice over the batch (tumour, cavity) and cross-entropy, for (B, 3, ...) logits.
 
     A class that the batch lacks takes no part in the Dice, slices without labels (NaN) in neither. Where all that is
-    known of a voxel is that it is no cavity (``UNLABELLED``), the entropy is that of cavity against the rest, and the
-    Dice of the tumour leaves it out.
+    known of a voxel is that it is no cavity (``UNLABELLED``) or no tumour (``NO_TUMOUR``), the entropy is that of this
+    structure against the rest, and the Dice of the other one leaves the voxel out.
     """
     known = known_targets(batch.target)
     labels = fill_missing(batch.target, known)[:, 0].long().clamp_min(0)  # a padded voxel, outside the fan, has none
-    unsure = labels == UNLABELLED
-    labels = labels.masked_fill(unsure, 0)
+    unsure = {"cavity": labels == UNLABELLED, "tumour": labels == NO_TUMOUR}
+    labels = labels.masked_fill(unsure["cavity"] | unsure["tumour"], 0)
     mask = batch.fan * known
     fan = mask[:, 0]
-    cavity = LABELS["cavity"]
-    no_cavity = output.logsumexp(1) - output[:, :cavity].logsumexp(1)  # the cavity is the last class
-    entropy = torch.where(unsure, no_cavity, functional.cross_entropy(output, labels, reduction="none"))
-    mask = torch.cat([mask * ~unsure[:, None], mask], 1)
+    entropy = functional.cross_entropy(output, labels, reduction="none")
+    for structure, where in unsure.items():
+        others = [label for label in LABELS.values() if label != LABELS[structure]]
+        entropy = torch.where(where, output.logsumexp(1) - output[:, others].logsumexp(1), entropy)
+    mask = torch.cat([mask * ~unsure["cavity"][:, None], mask * ~unsure["tumour"][:, None]], 1)
     probability = output.softmax(1)[:, 1:] * mask
     truth = functional.one_hot(labels, 3).movedim(-1, 1)[:, 1:] * mask
     parts = (probability * truth, probability, truth)

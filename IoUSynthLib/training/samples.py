@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from ..cases.case import UNLABELLED
+from ..cases.case import NO_TUMOUR
 from ..constants import COLOURS, LABELS
 from ..outputs.drawing import Text, captioned, grey, grid, heat, masked
 from .data import Batch
@@ -57,7 +57,7 @@ def draw_segmenter(output: torch.Tensor, batch: Batch, inputs: Sequence[str]) ->
 
 def _known_labels(target: np.ndarray) -> np.ndarray:
     """Labels as int, 0 where they are not known."""
-    return np.where(np.isfinite(target) & (target != UNLABELLED), target, 0).astype(int)
+    return np.where(np.isfinite(target) & (target < NO_TUMOUR), target, 0).astype(int)
 
 
 def _middle_slices(output: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, Batch]:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from ..cases.case import UNLABELLED
+from ..cases.case import NO_TUMOUR
 from ..evaluation import perceptual
 from .data import Batch, Batches, PatchBatches
 from .objectives.objective import Loss
@@ -79,7 +79,7 @@ def overlap_score(batches: Batches) -> Score:
         for number in range(_BATCHES):
             batch = batches.draw(number)
             truth = batch.target[:, 0]
-            found = _predict(network, batch).argmax(1) * batch.fan[:, 0] * (truth != UNLABELLED)
+            found = _predict(network, batch).argmax(1) * batch.fan[:, 0] * (truth < NO_TUMOUR)
             for index, label in enumerate((1, 2)):
                 overlap[index] += ((found == label) & (truth == label)).sum()
                 total[index] += (found == label).sum() + (truth == label).sum()

@@ -79,7 +79,8 @@ def test_the_outline_of_the_segmentation_is_the_label(prepared: tuple[Path, list
     assert expected.sum() > 1000
     assert (case.labels.array == expected).mean() > 0.999
     assert case.parameters["labelled"] == ["tumour"]
-    assert case.parameters["warnings"] == ["only the tumour is outlined, so that the rest counts as background"]
+    warning = "only the tumour is outlined: nothing else of the lesion is learned or scored"
+    assert case.parameters["warnings"] == [warning]
 
 
 def test_the_readers_no_is_read_back(prepared: tuple[Path, list[str]], tmp_path: Path) -> None:

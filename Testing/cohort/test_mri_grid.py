@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def case(folder: Path) -> Case:
     files = Files(folder / "us.nrrd", {"T2w": folder / "T2w.nrrd", "FLAIR": folder / "FLAIR.nrrd"})
-    return prepare_case(files, register=False, grid="mri")
+    return prepare_case(files, register="none", grid="mri")
 
 
 def test_the_voxels_are_those_of_the_mri(case: Case) -> None:
@@ -85,7 +85,7 @@ def test_the_grid_of_an_mri_elsewhere_comes_to_the_ultrasound(folder: Path, monk
 
 
 def test_slices_are_axial_however_the_scanner_stored_them(folder: Path, case: Case) -> None:
-    turned = prepare_case(Files(folder / "us.nrrd", {"T2w": folder / "sagittal.nrrd"}), register=False, grid="mri")
+    turned = prepare_case(Files(folder / "us.nrrd", {"T2w": folder / "sagittal.nrrd"}), register="none", grid="mri")
     np.testing.assert_allclose(turned.fan.direction, np.eye(3), atol=1e-6)
     assert turned.fan.same_grid(case.fan, tolerance=1e-3)
     np.testing.assert_allclose(target_image(turned, "T2w"), target_image(case, "T2w"), atol=2e-3)
@@ -99,5 +99,5 @@ def test_an_mri_that_covers_less_than_half_is_an_exclusion(folder: Path, tmp_pat
     origin = (*t2.origin[:2], t2.origin[2] + (middle + 10) * phantom.SPACING)
     write_volume(tmp_path / "upper.nrrd", Volume(t2.array[middle + 10 :], t2.spacing, origin))
     with pytest.raises(Exclusion, match=r"upper\.nrrd: the MRI covers only [1-4]\d?% of the ultrasound") as reason:
-        prepare_case(Files(folder / "us.nrrd", {"T2w": tmp_path / "upper.nrrd"}), register=False, grid=grid)
+        prepare_case(Files(folder / "us.nrrd", {"T2w": tmp_path / "upper.nrrd"}), register="none", grid=grid)
     assert reason.value.reason == "overlap below 50 %"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from support import phantom
+from support.tiny_models import SHARED
 
 pytest.importorskip("torch")
 
@@ -217,6 +219,68 @@ def test_finished_cases_are_kept_and_bad_ones_do_not_stop_the_rest(
     assert "on another grid" in capsys.readouterr().err
 
 
+def write_tag(path: Path, moving: np.ndarray, fixed: np.ndarray) -> None:
+    """Landmarks of MRI and ultrasound, LPS mm, as an MNI .tag has them."""
+    rows = (" ".join(f"{value:.6f}" for value in row) for row in np.hstack([moving, fixed]) * [-1, -1, 1, -1, -1, 1])
+    path.write_text("MNI Tag Point File\nVolumes = 2;\nPoints =\n" + "\n".join(rows) + ";\n")
+
+
+def test_landmarks_put_the_mri_where_they_say(
+    tmp_path: Path, write_patient: Callable[..., Path], scene: dict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Landmarks without error, of which LC2 knows nothing, and a patient without any."""
+    folder = write_patient(tmp_path / "in" / "A", "FLAIR")
+    write_patient(tmp_path / "in" / "B", "FLAIR")
+    fixed = phantom.points_of(scene["fan"], 12)
+    write_tag(folder / "A.tag", fixed @ TRUTH[:3, :3].T + TRUTH[:3, 3], fixed)
+    arguments = ["prepare", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--register", "landmarks"]
+    assert main(arguments) == 2
+    assert "B: one .tag of MRI and ultrasound landmarks is needed, found none" in capsys.readouterr().err
+    case = read_case(tmp_path / "out" / "A")
+    done = case.parameters["registration"]
+    np.testing.assert_allclose(done["matrix_lps"], TRUTH, atol=1e-4)
+    assert (done["landmarks"], done["warnings"]) == (len(fixed), [])
+    assert done["before"]["mean_mm"] > 5
+    assert max(done["after"]["mean_mm"], done["TRE"]["mean_mm"], done["FLE_rms_mm"]) <= 0.001
+    assert case.parameters["source"]["landmarks"] == "A/A.tag"
+    inside, expected = case.fan.array > 0, resample_like(scene["images"]["T2w"], case.fan).array
+    assert np.corrcoef(case.images["T2w"].array[inside], expected[inside])[0, 1] > 0.97
+    with (tmp_path / "out" / "review.csv").open() as file:
+        assert [(row["tre_mm"], row["lc2_after"]) for row in csv.DictReader(file)] == [("0.0", "")]
+    assert main(arguments) == 2
+    assert "A: kept" in capsys.readouterr().err
+    assert main(arguments[:-2]) == 2
+    assert "or was registered otherwise; choose another output folder" in capsys.readouterr().err
+    assert main([*arguments, "--pairs", "T1w:T2w"]) == 2
+    assert "--register landmarks: is of MRI and ultrasound" in capsys.readouterr().err
+
+
+def test_landmarks_that_cannot_register_are_a_failed_registration(
+    tmp_path: Path, write_patient: Callable[..., Path]
+) -> None:
+    folder = write_patient(tmp_path / "A", "FLAIR")
+    line = np.outer(np.arange(5.0), [4.0, 3.0, 0.0])
+    write_tag(folder / "A.tag", line, line)
+    files = Files(folder / "A_ioUS.nrrd", {"T2w": folder / "A_T2w.nrrd"}, landmarks=folder / "A.tag")
+    with pytest.raises(InputError, match=r"A\.tag: the landmarks lie on a line"):
+        prepare_case(files, register="landmarks")
+
+
+def test_case_24_of_resect_by_its_landmarks(tmp_path: Path) -> None:
+    """Its first distance is the published one; FLAIR alone is a target, T1w is not."""
+    cohort = SHARED / "data" / "resect_us"
+    if not cohort.exists():
+        pytest.skip("RESECT is not here")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "case24").symlink_to(cohort / "case24")
+    prepare_cohort(tmp_path / "in", tmp_path / "out", command.Choices(register="landmarks"))
+    parameters = read_case(tmp_path / "out" / "case24").parameters
+    done = parameters["registration"]
+    assert (parameters["targets"], done["landmarks"], done["warnings"]) == (["FLAIR"], 16, [])
+    assert done["before"]["mean_mm"] == pytest.approx(1.10, abs=0.01)
+    assert done["after"]["mean_mm"] < done["TRE"]["mean_mm"] < done["before"]["mean_mm"]
+
+
 def test_phases_of_a_patient_share_its_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     studies = [Study(f"P{n}-{phase}", f"P{n}", (), phase) for n in range(5) for phase in ("post", "pre")]
     monkeypatch.setattr(command, "find_studies", lambda cohort: studies)
@@ -238,14 +302,14 @@ def test_mri_of_another_place_and_files_under_wrong_names_are_named(tmp_path: Pa
     with pytest.raises(InputError, match=r"us\.nrrd: the MRI and the ultrasound do not overlap"):
         prepare_case(Files(us, {"T2w": t2}))
     with pytest.raises(InputError, match=r"t2\.nrrd: the MRI covers only 0% of the ultrasound"):
-        prepare_case(Files(us, {"T2w": t2}), register=False)
+        prepare_case(Files(us, {"T2w": t2}), register="none")
     with pytest.raises(InputError, match=r"t2\.nrrd: does not look like ultrasound"):
         prepare_case(Files(t2, {"T2w": us}))
     labels = tmp_path / "labels.nrrd"
     write_volume(labels, volume)
     write_volume(t2, volume)
     with pytest.raises(InputError, match=r"labels\.nrrd: holds other values than 0"):
-        prepare_case(Files(us, {"T2w": t2}, {"labels": labels}), register=False)
+        prepare_case(Files(us, {"T2w": t2}, {"labels": labels}), register="none")
 
 
 @pytest.mark.parametrize(("cohort", "output", "message"), [

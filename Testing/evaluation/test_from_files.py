@@ -120,7 +120,9 @@ def test_known_errors(evaluate, tmp_path, capsys):
 
 def test_means_and_intervals(evaluate, tmp_path):
     assert evaluate() == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"scores.csv", "summary.json", "table.md"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "scores.csv", "summary.json", "table.md", "pictures.npz",
+    }  # fmt: skip
     content = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert content["simulated"] is True
     assert content["cases"] == 2
@@ -241,6 +243,25 @@ def test_patients_are_scored_as_far_as_they_are_known(evaluate, tmp_path):
     assert (content["simulated"], content["cases"], content["patients"]) == (False, 2, 2)
 
 
+@pytest.mark.usefixtures("patients", "_no_lpips", "tiny_models")
+def test_of_a_structure_that_nobody_has_outlined_nothing_is_an_error(cohort, predictions, evaluate, tmp_path):
+    """The tumour of the second patient alone, and a cavity that the segmenter finds where the first has none."""
+    case = read_case(cohort / NAMES[1])
+    tumour = case.labels.with_array(np.where(case.labels.array == 1, 1, 0).astype(np.uint8))
+    write_case(replace(case, labels=tumour, parameters={**case.parameters, "labelled": ["tumour"]}), cohort / NAMES[1])
+    file = predictions / f"{NAMES[1]}_segmentation.nii.gz"
+    write_volume(file, case.labels)  # a cavity is found, too
+    assert evaluate("--roi", "--baselines") == 0
+    with (tmp_path / "out" / "scores.csv").open(newline="") as written:
+        row = list(csv.DictReader(written))[1]
+    assert (row["lesion"], float(row["Dice/prediction/tumour"])) == ("tumour", 1)
+    scored = {name for name, value in row.items() if name.count("/") > 1 and value}
+    assert "tumour 5 mm/FLAIR/prediction/PSNR" in scored
+    assert not [name for name in scored if name.endswith(("/cavity", "/lesion")) or name.startswith(("cav", "lesion "))]
+    said = "Only the tumour is outlined; the other structure, and both together as the lesion, are not scored"
+    assert f"{said}: {NAMES[1]} (1 of 2)." in (tmp_path / "out" / "table.md").read_text()
+
+
 @pytest.mark.usefixtures("patients", "_no_lpips")
 def test_without_outlines_and_segmentations_fidelity_is_left(cohort, predictions, evaluate, tmp_path):
     index(lambda content: content.update(cases=content["cases"][:1]))(cohort, predictions)
@@ -256,7 +277,7 @@ def test_without_outlines_and_segmentations_fidelity_is_left(cohort, predictions
     assert "In and around" not in table
 
 
-@pytest.mark.usefixtures("_no_lpips")
+@pytest.mark.usefixtures("_no_lpips", "tiny_models")
 def test_baselines_stand_beside(evaluate, tmp_path, monkeypatch):
     monkeypatch.setattr(results, "FEWEST_PAIRS", 2)
     assert evaluate("--baselines") == 0
@@ -264,6 +285,8 @@ def test_baselines_stand_beside(evaluate, tmp_path, monkeypatch):
     for method in ("ioUS as it is", "ioUS, histogram matched", "mean of training", "monotone map"):
         assert f"| FLAIR | {method} |" in table
     assert "| tumour | nothing | 0.000 (n=2) | 0.000 (n=2) | - | 2 of 2 | - |" in table
+    for method in ("ioUS as it is", "ioUS, histogram matched", "mean of training"):
+        assert f"| lesion | {method} |" in table
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())["summary"]
     # T2w is the ultrasound but for its scale, FLAIR the reverse of it: a map may fall, a matched histogram cannot.
     assert summary["T2w/ioUS, histogram matched/MAE"]["mean"] < 0.01 < summary["T2w/ioUS as it is/MAE"]["mean"]

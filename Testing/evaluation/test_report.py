@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.tiny_models import SHARED
 
 from IoUSynthLib import cli
 from IoUSynthLib.evaluation.charts import Mark, heat_map, marks
 from IoUSynthLib.evaluation.from_scores import read_scores
+from IoUSynthLib.evaluation.pictures import write_pictures
 from IoUSynthLib.evaluation.protocol import Protocol
 from IoUSynthLib.evaluation.report_tables import by_utility, comparisons, fidelity, leaderboards, outlines, strata
 from IoUSynthLib.evaluation.results import write_results
@@ -83,8 +86,9 @@ class Parsed(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tables += tag == "table"
-        self.asked += [value for name, value in attrs if name in ("src", "href") and not (value or "").startswith("#")]
-        if tag not in ("meta", "br"):
+        given = [value or "" for name, value in attrs if name in ("src", "href")]
+        self.asked += [value for value in given if not value.startswith(("#", "data:"))]
+        if tag not in ("meta", "br", "img"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -134,6 +138,19 @@ def test_outlines_by_phase_and_structure_with_utility_and_retention(folders, tmp
     assert [e.name for e in by_utility(results.experiments)] == ["b-3d-t2w", "a-2d-t2w"]
 
 
+def test_the_utility_of_present_classes_is_the_mean_of_each_ones(tmp_path):
+    """Tumour 0.4 of 0.8 and cavity 0.3 of 0.4; the ratio of the means would be 0.58."""
+    keys = ("Dice/prediction/tumour", "Dice/prediction/cavity", "Dice/prediction/present classes")
+    rows = [
+        [study("a", "pre", **dict(zip(keys, values, strict=True)))]
+        for values in ((0.4, 0.3, 0.35), (0.8, 0.4, 0.6))
+    ]
+    folders = [write(tmp_path / name, own) for name, own in zip(("a-2d-t2w", "real"), rows, strict=True)]
+    row = read_scores({"a": folders[0]}, real=folders[1]).experiments[0].rows[0]
+    assert row["utility Dice/present classes"] == pytest.approx((0.5 + 0.75) / 2)
+    assert row["real Dice/present classes"] == 0.6
+
+
 def test_patients_are_compared_not_studies(folders):
     """Two patients a group, four studies each: the smallest p of two against two is 1/3; nobody was operated twice."""
     results = read_scores(folders)
@@ -176,11 +193,51 @@ def test_bad_folders_are_named(folders, tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_what_a_model_knows_of_itself_and_costs(tmp_path):
+    """Tables of expected error, expected Dice and time; a point for each bin and phase; pictures in the page itself."""
+    rows = rows_of(0.5)
+    for number, row in enumerate(rows):
+        row |= {"expected error/prediction/expected over true error": 0.5, "run/prediction/seconds": 10.0 + number}
+        row |= {f"expected error/prediction/2.5 to 5 % {kind}": value
+                for kind, value in (("expected", 0.04), ("true", 0.08), ("share", 0.25))}  # fmt: skip
+        row["expected Dice/prediction/tumour"] = 0.5
+    folder = write(tmp_path / "a-3d-t2w", rows)
+    timing = {"device": "cuda", "seconds": 4.886, "parameters": 5_420_000, "gpu_mib": 512.0}
+    (folder / "timing.json").write_text(json.dumps(timing))
+    image = np.full((20, 30, 3), (200, 10, 90), np.uint8)
+    panels = {"ultrasound": image, "T2w": image, "T2w synthetic": image}
+    write_pictures(folder / "pictures.npz", {row["case"]: panels for row in rows})
+    assert cli.main(["report", str(folder), "-o", str(tmp_path / "report")]) == 0
+    found = {name: (tmp_path / "report" / f"{name}.csv").read_text().splitlines()
+             for name in ("calibration", "expected_dice", "footprint")}  # fmt: skip
+    assert found["calibration"][1:3] == [
+        "a,3D,T2w only,all phases,8,0.50 (0.50 to 0.50),-,-",
+        "a,3D,T2w only,before resection,4,0.50 (0.50 to 0.50),-,-",
+    ]
+    dice, differences = DICE[:, 0] / 2, np.abs(DICE[:, 0] / 2 - 0.5)
+    assert found["expected_dice"][2] == (
+        f"a,3D,T2w only,tumour,before resection,4,0.50,{dice.mean():.2f},{differences.mean():.2f}"
+    )
+    assert found["footprint"][1] == "a,3D,T2w only,5.42,cuda,4.89,0.50,13.5 (11.5 to 15.5),-"
+    chart = (tmp_path / "report" / "calibration_a-3d-t2w.svg").read_text()
+    assert chart.count("<circle") == 2
+    assert "before resection: 2.5 to 5 % expected, 25% of the voxels, n=4" in chart
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert page.count('src="data:image/png;base64,') == 2
+    assert Parsed(page).asked == []
+    examples = np.asarray(Image.open(tmp_path / "report" / "examples.png"))
+    assert (examples == (200, 10, 90)).all(-1).sum() == 6 * 20 * 30, "two studies: ultrasound, acquired, synthetic"
+    for name in ("Time and memory", "Pictures", "Calibration"):
+        assert f"<li>{name}" not in page
+
+
 def test_charts_put_marks_to_scale():
     """From 0 to 1 over 290 pixels; the better is the darker, also where less is better."""
     drawn = marks("Dice", {"a": [Mark("before", 0.5, 0.0, 1.0)]}, reference=0.0)
     assert re.search(r'<circle cx="395.0"', drawn)
     assert re.search(r'<line x1="250.0" y1="[\d.]+" x2="540.0"', drawn)
+    late = marks("Dice", {"a": [Mark("after", 0.5)]}, bars=True, order=("before", "after"))
+    assert re.search(r'height="10" fill="#d55e00" fill-opacity', late), "a phase has its colour also where it is alone"
     cells = {("a", "2D"): 0.1, ("a", "3D"): 0.2}
     fills = re.findall(r'fill="(rgb[^"]+)"', heat_map("LPIPS", cells, digits=1, lower_is_better=True))
     assert fills == ["rgb(8,81,156)", "rgb(255,255,255)"]

@@ -46,6 +46,23 @@ def test_not_every_case_has_every_column():
     assert "sd" not in summary["x/y"]
 
 
+def test_only_present_classes_are_averaged():
+    """Half of a tumour and none of a cavity found; then a study without cavity, in which one is called."""
+    labels = np.zeros((4, 8, 8), np.uint8)
+    labels[:, :4, :4], labels[:, 5:7, 5:7] = 1, 2
+    found = np.where((np.arange(8) < 2) & (labels == 1), 1, 0)
+    whole = Volume(np.ones_like(labels), (1, 1, 1))
+    scores = overlap_scores(Case({}, whole.with_array(labels), whole, {}), {"a": found})
+    assert scores["Dice/a/tumour"] == pytest.approx(2 / 3)
+    assert scores["Dice/a/present classes"] == pytest.approx(1 / 3)
+    assert scores["NSD/a/present classes"] == scores["NSD/a/tumour"] / 2
+    assert scores["HD95/a/present classes"] == scores["HD95/a/tumour"] > 0
+    alone = whole.with_array(np.where(labels == 1, 1, 0))
+    scores = overlap_scores(Case({}, alone, whole, {}), {"a": np.where(found == 1, 1, 2)})
+    assert scores["Dice/a/present classes"] == scores["Dice/a/tumour"] == pytest.approx(2 / 3)
+    assert not np.isfinite(scores["Dice/a/cavity"])
+
+
 def test_outlines_count_in_the_fan_or_on_the_crop():
     """A tumour of which half lies in the fan, all of the crop called tumour, and no cavity."""
     labels = np.zeros((4, 10, 10), np.uint8)

@@ -70,11 +70,11 @@ def test_a_figure_that_never_differs_has_no_correlation():
 def test_patients_are_drawn_not_studies():
     patients = [name for name in "abcdefgh" for _ in range(2)]
     constant = np.full(16, 0.3)
-    assert patient_interval(lambda studies: constant[studies].mean(), patients) == pytest.approx((0.3, 0.3))
+    assert patient_interval(lambda drawn: drawn @ constant / drawn.sum(1), patients) == pytest.approx((0.3, 0.3))
     values = np.repeat(np.random.default_rng(0).normal(size=8), 2)
 
-    def mean(studies):
-        return values[studies].mean()
+    def mean(drawn):
+        return drawn @ values / drawn.sum(1)
 
     by_patient = patient_interval(mean, patients)
     assert by_patient == patient_interval(mean, patients)

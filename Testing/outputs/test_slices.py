@@ -7,7 +7,7 @@ import pytest
 
 from IoUSynthLib.constants import COLOURS
 from IoUSynthLib.outputs.drawing import NO_DATA, WARNING, Text
-from IoUSynthLib.outputs.slices import Column, orthogonal_slices, sides
+from IoUSynthLib.outputs.slices import Column, in_grey, orthogonal_slices, sides
 from IoUSynthLib.volume import Volume
 
 GRID = Volume(np.zeros((24, 48, 96), np.float32), (0.5, 1.0, 2.0))  # a cube of 48 mm
@@ -21,7 +21,7 @@ def ball(centre: tuple[float, float, float], radius: float) -> np.ndarray:
 
 
 def column(mask: np.ndarray, **about) -> Column:
-    return Column("", np.repeat(mask[..., None] * np.uint8(255), 3, -1), np.ones(mask.shape, bool), **about)
+    return Column("", in_grey(mask.astype(np.uint8), np.ones(mask.shape, bool)), np.ones(mask.shape, bool), **about)
 
 
 def test_a_sphere_is_a_circle_although_the_voxels_are_not_cubes():
@@ -51,7 +51,8 @@ def test_outlines_lie_where_the_labels_are():
 
 def test_no_data_is_dark_grey_and_titles_stand_above_the_first_row():
     valid = ball((24, 24, 24), 16)
-    shown = Column("T2w", np.full((*valid.shape, 3), 200, np.uint8), valid, Text("SYNTHETIC", colour=WARNING))
+    light = np.full((*valid.shape, 3), 200, np.uint8)
+    shown = Column("T2w", lambda plane: light[plane], valid, Text("SYNTHETIC", colour=WARNING))
     rows = orthogonal_slices([shown], GRID, (12, 24, 48))
     assert [text.words for text in rows[0][0].captions] == ["T2w", "SYNTHETIC"]
     assert not rows[1][0].captions

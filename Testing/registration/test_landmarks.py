@@ -13,11 +13,14 @@ from support.tiny_models import SHARED
 
 from IoUSynthLib.registration.landmarks import (
     check_pairs,
+    left_out_errors,
+    localization_error,
     read_landmark_pairs,
     read_landmarks,
     summarise,
     target_registration_errors,
 )
+from IoUSynthLib.registration.workflow import register_by_landmarks
 from IoUSynthLib.volume import InputError
 
 RESECT = SHARED / "data" / "resect"
@@ -222,3 +225,29 @@ def test_counts_must_match(tmp_path: Path) -> None:
     (tmp_path / "single.tag").write_text("MNI Tag Point File\nVolumes = 1;\nPoints =\n 1 2 3\n 4 5 6\n 7 8 9;\n")
     with pytest.raises(InputError, match="both MRI and ultrasound"):
         read_landmark_pairs([tmp_path / "single.tag"])
+
+
+def test_the_error_of_landmarks_is_that_which_was_put_in() -> None:
+    """Noise of known size on the points of both images: FLE, and the TRE of points that no fit has seen."""
+    rng = np.random.default_rng(0)
+    squares, left_out, elsewhere = [], [], []
+    for _ in range(40):
+        fixed = rng.normal(0, 12, (13, 3))
+        moving, seen = (fixed + rng.normal(0, 0.8, fixed.shape) for _ in range(2))
+        matrix, done = register_by_landmarks(moving[:12], seen[:12])
+        squares.append(done["FLE_rms_mm"] ** 2)
+        left_out.append(left_out_errors(moving[:12], seen[:12]).mean())
+        elsewhere.append(np.linalg.norm((matrix @ [*seen[12], 1])[:3] - moving[12]))
+    assert np.sqrt(np.mean(squares)) == pytest.approx(0.8 * np.sqrt(6), rel=0.06)  # 3 axes of 2 images
+    assert np.mean(left_out) == pytest.approx(np.mean(elsewhere), rel=0.2)
+    assert localization_error(np.full(4, 1.0)) == pytest.approx(np.sqrt(2))
+
+
+def test_landmarks_that_do_not_correspond_are_doubted() -> None:
+    points = np.random.default_rng(1).normal(0, 15, (10, 3))
+    shifted = points + np.array([9, 0, 0])
+    assert register_by_landmarks(shifted, points)[1]["warnings"] == []
+    warnings = register_by_landmarks(shifted, np.roll(points, 1, 0))[1]["warnings"]
+    assert warnings == ["Landmarks lie over 2 mm from where the others put them."]
+    assert "TRE" not in register_by_landmarks(points[:3], points[:3])[1]
+    assert np.isnan(left_out_errors(points[:3], points[:3])).all()

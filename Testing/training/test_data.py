@@ -7,7 +7,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from IoUSynthLib.cases.case import Case, write_case
+from IoUSynthLib.cases.case import NO_TUMOUR, UNLABELLED, Case, write_case
 from IoUSynthLib.generators.recipe import NOT_VARIED, PUBLISHED_SLICES
 from IoUSynthLib.training.data import (
     DrawnAhead,
@@ -67,6 +67,18 @@ def test_damaged_predictions_are_named(tmp_path):
         ):
             with pytest.raises(InputError, match=rf"case-0000_T2w\.npy: is (of )?.*{message.removeprefix('is ')}"):
                 load()
+
+
+@pytest.mark.parametrize(("structure", "label", "rest"), [("tumour", 1, NO_TUMOUR), ("cavity", 2, UNLABELLED)])
+def test_of_one_outlined_structure_the_rest_is_only_known_not_to_be_it(tmp_path, structure, label, rest):
+    grid = np.zeros((12, 12, 12), np.uint8)
+    labels, fan = (Volume(grid.copy(), (0.8,) * 3) for _ in range(2))
+    labels.array[3:6], fan.array[1:] = label, 1
+    images = {"ioUS": labels.with_array(np.random.default_rng(0).integers(1, 200, grid.shape).astype(np.int16))}
+    write_case(Case(images, labels, fan, {"targets": [], "labelled": [structure]}), tmp_path / "case")
+    volume = segmenter_volume(tmp_path / "case", ("ioUS",))
+    assert np.unique(volume.target[0][volume.fan]).tolist() == [label, rest]
+    assert (volume.target[0][~volume.fan] == 0).all()
 
 
 def ramp(axis) -> TrainingVolume:

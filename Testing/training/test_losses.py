@@ -7,7 +7,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity as reference
 
-from IoUSynthLib.cases.case import UNLABELLED
+from IoUSynthLib.cases.case import NO_TUMOUR, UNLABELLED
 from IoUSynthLib.training.data import Batch
 from IoUSynthLib.training.losses import (
     error_likelihood,
@@ -86,6 +86,18 @@ def test_what_is_only_known_to_be_no_cavity_may_be_tumour():
     loss = segmenter_loss(logits, Batch(torch.zeros(1, 3, 8, 8), labels, torch.ones(1, 1, 8, 8)))
     tumour = 1 - (2 * 16 * 0.5 + 1) / (32 * 0.5 + 16 + 1)
     cavity = 1 - (2 * 16 * 0.3 + 1) / (64 * 0.3 + 16 + 1)
+    assert float(loss["dice"]) == pytest.approx((tumour + cavity) / 2, rel=1e-5)
+
+
+def test_what_is_only_known_to_be_no_tumour_may_be_cavity():
+    """Of 0.2 background, 0.5 tumour, 0.3 cavity: -log 0.5 for no tumour, and no part in the cavity's Dice."""
+    logits = torch.tensor([0.2, 0.5, 0.3]).log().reshape(1, 3, 1, 1).expand(1, 3, 8, 8)
+    labels = torch.full((1, 1, 8, 8), float(NO_TUMOUR))
+    labels[..., :2], labels[..., 2:4] = 1, 2
+    loss = segmenter_loss(logits, Batch(torch.zeros(1, 3, 8, 8), labels, torch.ones(1, 1, 8, 8)))
+    assert float(loss["entropy"]) == pytest.approx(-(48 * np.log(0.5) + 16 * np.log(0.3)) / 64, rel=1e-5)
+    tumour = 1 - (2 * 16 * 0.5 + 1) / (64 * 0.5 + 16 + 1)
+    cavity = 1 - (2 * 16 * 0.3 + 1) / (32 * 0.3 + 16 + 1)
     assert float(loss["dice"]) == pytest.approx((tumour + cavity) / 2, rel=1e-5)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from IoUSynthLib.cases.case import UNLABELLED
+from IoUSynthLib.cases.case import NO_TUMOUR, UNLABELLED
 from IoUSynthLib.evaluation import perceptual
 from IoUSynthLib.training.data import PatchBatches, SliceBatches, TrainingVolume
 from IoUSynthLib.training.losses import WeightedLoss
@@ -58,7 +58,7 @@ def test_overlap_is_0_for_the_truth_and_grows_with_the_error(image: np.ndarray) 
 
 def test_overlap_counts_only_what_is_known(image: np.ndarray) -> None:
     truth = np.select([image > 0.5, image < -0.5], [1, 2], 0)[None]
-    truth[:, :, :20] = UNLABELLED  # whatever is found there
+    truth[:, :, :10], truth[:, :, 10:20] = UNLABELLED, NO_TUMOUR  # whatever is found there
     assert overlap_score(batches(truth, image))(Classes(0.5)) == pytest.approx(0, abs=1e-3)
 
 

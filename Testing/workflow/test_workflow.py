@@ -1,7 +1,7 @@
 """The Snakemake workflow plans all experiments, goes on, and names what fails, with a program that only pretends.
 
-Snakemake is looked for in the path, or where the variable SNAKEMAKE says. The long tests run the workflow, one of them
-in toy size and for real.
+Snakemake is looked for where SNAKEMAKE says, in the path, and where `make workflow` puts it. The long tests
+run the workflow, one of them in toy size and for real.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ import numpy as np
 import pytest
 
 from IoUSynthLib import cli
-from IoUSynthLib.cases.case import Case, write_case
+from IoUSynthLib.cases.case import Case, read_case, write_case
 from IoUSynthLib.cases.index import write_index
-from IoUSynthLib.cli import COMMANDS
 from IoUSynthLib.volume import Volume
 
 ROOT = Path(__file__).resolve().parents[2]
-SNAKEMAKE = os.environ.get("SNAKEMAKE") or shutil.which("snakemake")
+MADE = Path(sys.prefix) / "workflow" / "bin" / "snakemake"
+SNAKEMAKE = os.environ.get("SNAKEMAKE") or shutil.which("snakemake") or (str(MADE) if MADE.exists() else None)
+#: Minutes of one core that the toy run may take.
+MOST_MINUTES = 5
 needs_snakemake = pytest.mark.skipif(SNAKEMAKE is None, reason="Snakemake is not here")
 
 #: In the place of Python: writes what the rules wait for, and a line about each call; fails at what FAIL names.
@@ -52,7 +54,7 @@ EXPERIMENTS = ["pix2pix-2d-t2w", "pix2pix-2d+3d-refine-t2w", "cut-2.5d-t2w-flair
 
 def snakemake(*arguments: object, **environment: object) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [SNAKEMAKE, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=280, check=False,
+        [SNAKEMAKE, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=1700, check=False,
         env={**os.environ, **{name: str(value) for name, value in environment.items()}},
     )  # fmt: skip
 
@@ -173,6 +175,24 @@ def test_cases_of_one_head_are_split_for_a_trial(script, tmp_path):
         assert (index["simulated"], index["seed"]) == (True, 3)
 
 
+def test_cases_of_a_trial_are_the_surroundings_of_their_lesions(script, tmp_path):
+    pytest.importorskip("torch")
+    z, y, x = np.indices((40, 70, 100))
+    whole = Volume((x + 100 * y + 7000 * z).astype(np.int32), (0.8, 0.8, 0.8), (5, 6, 7))
+    labels = np.zeros(whole.array.shape, np.uint8)
+    labels[10:14, 30:34, 80:90] = 1
+    images = dict.fromkeys(("ioUS", "T2w", "FLAIR"), whole)
+    for folder in (tmp_path / "case-0000", tmp_path / "case-0001"):
+        write_case(Case(images, whole.with_array(labels), whole.with_array(np.ones_like(labels)), {}), folder)
+    for _ in range(2):
+        script("trial").cut_cases(tmp_path)
+        case = read_case(folder)
+        assert case.images["T2w"].array.shape == (40, 64, 47)
+        np.testing.assert_array_equal(case.images["T2w"].array, whole.array[:, :64, 53:])
+        assert case.labels.origin == pytest.approx((5 + 53 * 0.8, 6, 7))
+        assert case.labels.array.sum() == labels.sum()
+
+
 def test_what_is_outlined_is_the_synthetic_mri_that_is_given(script, tiny_models, ultrasound):
     """The tiny segmenter calls a cavity where T2w is bright."""
     z, y, x = np.indices(ultrasound.array.shape)
@@ -207,14 +227,26 @@ def test_outlines_on_acquired_mri_are_scored_alone(script, tiny_models, ultrasou
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)  # for a machine that does other things, too
 @needs_snakemake
-def test_the_toy_run_ends_with_scores_and_the_same_command_does_nothing_more(tmp_path):
+def test_the_toy_run_ends_with_a_report_and_the_same_command_does_nothing_more(tmp_path):
     pytest.importorskip("onnxscript")
-    target = "report" if "report" in COMMANDS else "scores"
-    how = (target, "--nolock", "--workflow-profile", "workflow/profiles/toy", "--config", f"output={tmp_path}",
+    how = ("--nolock", "--cores", 1, "--workflow-profile", "workflow/profiles/toy", "--config", f"output={tmp_path}",
            f"python={sys.executable}", f"cohort={{folder: {tmp_path}/cohort}}")  # fmt: skip
+    began = cpu_seconds()
     done = snakemake(*how)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert cpu_seconds() - began < 60 * MOST_MINUTES
     for name in ("pix2pix-2d-t2w-flair", "cut-2.5d-t2w"):
-        assert json.loads((tmp_path / "scores" / name / "summary.json").read_text())["simulated"]
+        summary = json.loads((tmp_path / "scores" / name / "summary.json").read_text())
+        assert (summary["simulated"], summary["cases"]) == (True, 2)
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "simulated" in page
+    assert "cut" in page
     assert "Nothing to be done" in snakemake(*how).stderr
+
+
+def cpu_seconds() -> float:
+    """Of all processes that were begun here and have ended."""
+    times = os.times()
+    return times.children_user + times.children_system

@@ -22,13 +22,13 @@ import numpy as np
 from ...cases.case import UNLABELLED, Case, read_case, target_image
 from ...cases.index import INDEX, describe_index, read_index
 from ...cases.splits import SPLITS
-from ...cohort.readers import Study, find_studies
+from ...cohort.readers import Study, find_studies, landmark_file
 from ...constants import LABELS, TARGETS
 from ...files.names import VOLUME_SUFFIXES, is_before_resection, is_ultrasound_outline, role_of
 from ...files.paths import case_name
 from ...files.volumes import read_volume
-from ...preprocessing import resample_like, resample_to_spacing
-from ...registration.curious import landmark_file, read_mri, read_ultrasound
+from ...preprocessing import resample_inside, resample_like
+from ...registration.curious import read_mri, read_ultrasound
 from ...registration.landmarks import fit_rigid, read_landmark_pairs, target_registration_errors
 from ...registration.rigid import to_sitk
 from ...synthesis.acquired import on_ultrasound
@@ -158,9 +158,10 @@ def _prepared_cases(cohort: Path) -> list[Path]:
 def _read_prepared(folder: Path) -> Patient:
     case = read_case(folder)
     ultrasound, source = case.images["ioUS"], case.parameters.get("source", {})
-    registered = case.parameters.get("registration") is not None
     images = {name: target_image(case, name) for name in TARGETS if name in case.images}
-    aligned_by = "iousynth prepare (LC2)" if registered else "the files' own places"
+    done = case.parameters.get("registration")
+    method = "landmarks" if done and "landmarks" in done else "LC2"
+    aligned_by = f"iousynth prepare ({method})" if done else "the files' own places"
     tumour, missing = _labelled(case)
     return Patient(
         folder.name, ultrasound, _fan(ultrasound), {}, None,
@@ -210,10 +211,10 @@ def _read_study(study: Study, data: Path, patterns: Sequence[str]) -> Patient:
 def _cubic(volume: Volume) -> Volume:
     """The volume on cubic voxels no finer than :data:`FINEST_MM`, as it is where it lies on such ones."""
     edge = float(np.prod(volume.spacing)) ** (1 / 3)
-    cubic = np.ptp(volume.spacing) <= _CUBIC * edge
-    if cubic and edge >= (1 - _CUBIC) * FINEST_MM:
+    if np.ptp(volume.spacing) <= _CUBIC * edge and edge >= (1 - _CUBIC) * FINEST_MM:
         return volume
-    return resample_to_spacing(volume, (max(edge, FINEST_MM),) * 3, FieldOfView.of(volume).fan)
+    (cubic,), _ = resample_inside([volume], (max(edge, FINEST_MM),) * 3, FieldOfView.of(volume).fan)
+    return cubic
 
 
 def _fan(ultrasound: Volume) -> Volume:

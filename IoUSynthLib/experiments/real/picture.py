@@ -13,16 +13,14 @@ from ...outputs.drawing import (
     WARNING,
     Panel,
     Text,
-    grey,
     grid,
     heat,
     inscribed,
-    limits,
     outlined,
     resized,
     save,
 )
-from ...outputs.slices import Column, orthogonal_slices
+from ...outputs.slices import Column, in_grey, orthogonal_slices
 from ...pipeline import SynthesisResult
 from ...preprocessing import bounding_box, crop
 from ...volume import Volume
@@ -54,7 +52,7 @@ def draw_row(patient: Patient, result: SynthesisResult) -> np.ndarray:
     volume, fan = crop(patient.ultrasound, box), fan[box]
     centre = _centre(patient, volume, fan)
     axis = int(np.argmax([fan.take(centre[n], n).sum() for n in range(3)]))
-    ultrasound = Column(TITLES[0], grey(volume.array, *limits(volume.array, fan)), fan)
+    ultrasound = Column(TITLES[0], in_grey(volume.array, fan), fan)
     columns = [ultrasound, *_synthetic(result, box, fan)]
     panels = orthogonal_slices(columns, volume, centre, side=SIDE)[axis]
     labels, doubtful = result.segmentation.array[box], result.report["doubtful"]
@@ -100,10 +98,11 @@ def _synthetic(result: SynthesisResult, box: tuple[slice, ...], fan: np.ndarray)
     for name, title in zip(("T2w", "FLAIR"), TITLES[1:3], strict=True):
         array = result.images[name].array[box] if name in result.images else np.zeros(fan.shape, np.float32)
         shown = fan & (name in result.images)
-        columns.append(Column(title, grey(array, *limits(array, shown)), shown, inscription="SYNTHETIC"))
+        columns.append(Column(title, in_grey(array, shown), shown, inscription="SYNTHETIC"))
     shown = fan & (result.uncertainty is not None)
     error = result.uncertainty.array[box] if result.uncertainty is not None else np.zeros(fan.shape, np.float32)
-    return [*columns, Column(TITLES[3], heat(error / _WHITE_ERROR), shown, inscription="SYNTHETIC")]
+    expected = Column(TITLES[3], lambda plane: heat(error[plane] / _WHITE_ERROR), shown, inscription="SYNTHETIC")
+    return [*columns, expected]
 
 
 def _acquired(
@@ -116,6 +115,6 @@ def _acquired(
     name = next((name for name in ("FLAIR", "T2w", *images) if name in images), "no MRI")
     array = images[name][box] if reference else np.zeros(volume.array.shape, np.float32)
     seen = (patient.fan.array > 0)[box] & (reference.seen[box] if reference else False)
-    column = Column(TITLES[5], grey(array, *limits(array, seen)), seen)
+    column = Column(TITLES[5], in_grey(array, seen), seen)
     image = orthogonal_slices([column], volume, centre, side=SIDE)[axis][0].image
     return inscribed(image if reference else np.zeros_like(image), Text(name), "bottom left")

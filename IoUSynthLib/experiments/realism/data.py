@@ -15,7 +15,7 @@ from ...cases.case import PARAMETERS, read_parameters
 from ...cases.splits import split_heads
 from ...constants import VOXEL_MM
 from ...files.volumes import read_volume
-from ...preprocessing import field_of_view, resample_to_spacing
+from ...preprocessing import field_of_view, resample_inside
 from ...reconstruction import Sweep, read_sweep, reconstruct
 from ...simulation.planes import frame_plane, frame_positions
 from ...volume import InputError, Volume
@@ -117,8 +117,7 @@ def sweep_polar_grid(step: float = STEP) -> tuple[np.ndarray, np.ndarray]:
 
 def read_case(data: Path) -> Volume:
     """RESECT case 4 on its own axes at 0.8 mm, as the pipeline resamples it."""
-    volume = read_volume(_found(data / CASE_FILE))
-    return resample_to_spacing(volume, (VOXEL_MM,) * 3, field_of_view(volume.array))
+    return _at_voxel_size(read_volume(_found(data / CASE_FILE)))
 
 
 def read_real(data: Path) -> dict[str, Sliced]:
@@ -139,7 +138,12 @@ def read_frames(data: Path) -> Sweep:
 def reconstruct_sweep(sweep: Sweep) -> Volume:
     """The real sweep as a volume at 0.8 mm, as the pipeline resamples a reconstruction with the usual choices."""
     volume, _ = reconstruct(sweep)
-    return resample_to_spacing(volume, (VOXEL_MM,) * 3, field_of_view(volume.array))
+    return _at_voxel_size(volume)
+
+
+def _at_voxel_size(volume: Volume) -> Volume:
+    (resampled,), _ = resample_inside([volume], (VOXEL_MM,) * 3, field_of_view(volume.array))
+    return resampled
 
 
 def sweep_planes(sweep: Sweep, volume: Volume) -> list[np.ndarray]:

@@ -16,7 +16,7 @@ from ...cases.case import read_case
 from ...constants import VOXEL_MM
 from ...files.volumes import read_volume
 from ...outputs.markdown import markdown_table
-from ...preprocessing import field_of_view, resample_to_spacing
+from ...preprocessing import field_of_view, resample_inside
 from ...simulation.face import find_face, known_face
 from ...volume import Volume
 from .measures import Measures, measure_volume
@@ -37,7 +37,7 @@ def read_volumes(data: Path) -> dict[str, Volume]:
     for path in (data / FOLDER / name / FILE for name in LEARNED):
         if path.is_file():
             volume = read_volume(path)
-            found[path.parent.name] = resample_to_spacing(volume, (VOXEL_MM,) * 3, field_of_view(volume.array))
+            (found[path.parent.name],), _ = resample_inside([volume], (VOXEL_MM,) * 3, field_of_view(volume.array))
     return found
 
 
