@@ -31,6 +31,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "synthesize": Command("outputs.command", "predict T2w and FLAIR, uncertainty, tumour and cavity"),
     "segment": Command("outputs.segment_command", "outline tumour and cavity, on synthetic MRI or the patient's own"),
+    "translate": Command("outputs.translate_command", "make MRI of MRI of another contrast"),
     "reconstruct": Command("reconstruction.command", "make a volume of a tracked 2D sweep"),
     "register": Command("registration.command", "register a preoperative MRI to the ultrasound"),
     "curious": Command("registration.curious", "register a cohort with landmarks, as the challenge CuRIOUS scores it"),

@@ -37,6 +37,17 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def share(text: str) -> float:
+    """A number between 0 and 1, neither of them included."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share; write a number between 0 and 1, such as 0.25")
+    return value
+
+
 def seed(text: str) -> int:
     """What NumPy and PyTorch take as a seed."""
     if not text.isdecimal() or int(text) >= 2**32:

@@ -284,7 +284,8 @@ def load_models(model: str | Path | None) -> Models:
         if bundle.kind != kind:
             raise InputError(f"{bundle.path}: is a {bundle.kind}, but a {kind} is needed; choose another model")
     if generator.inputs != ("ioUS",):
-        raise InputError(f"{generator.path}: needs {', '.join(generator.inputs)}, not just ioUS; choose another model")
+        remedy = "choose another model" if "ioUS" in generator.inputs else "use iousynth translate, or another model"
+        raise InputError(f"{generator.path}: needs {', '.join(generator.inputs)}, not just ioUS; {remedy}")
     paired = paired_generator(segmenter)
     # The details hold the checksum and all that decides how the network is run.
     return Models(generator, segmenter, None if paired.details == generator.details else paired)

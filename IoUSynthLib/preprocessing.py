@@ -129,6 +129,34 @@ def normalize_mri(array: np.ndarray) -> np.ndarray:
     return result
 
 
+def scale_min_max(array: np.ndarray) -> np.ndarray:
+    """Map an MRI to [-1, 1] by its lowest and highest value, as 3D-mDAUNet does (its [0, 1]); a constant one to -1.
+
+    Parameters
+    ----------
+    array
+        Any shape, any scale, finite.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 in [-1, 1].
+
+    Examples
+    --------
+    >>> scale_min_max(np.array([0.0, 100.0, 400.0])).tolist()
+    [-1.0, -0.5, 1.0]
+    """
+    low, high = float(array.min()), float(array.max())
+    if high - low <= _FLAT * abs(high):
+        return np.full(array.shape, -1.0, dtype=np.float32)
+    return (2.0 * (array.astype(np.float32) - low) / (high - low) - 1.0).astype(np.float32)
+
+
+#: How MRI is brought to [-1, 1], by the names of ``iousynth prepare --scaling``.
+SCALINGS = {"z-score": normalize_mri, "min-max": scale_min_max}
+
+
 def denormalize_mri(normalized: np.ndarray, statistics: tuple[float, float]) -> np.ndarray:
     """Invert eq. 2 within three standard deviations of the mean."""
     mean, deviation = statistics

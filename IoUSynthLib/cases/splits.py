@@ -22,11 +22,14 @@ ONLY_TESTED = frozenset(f"BraTS2021_0148{digit}" for digit in (1, 2, 3))
 _REMEDY = "give JSON with train_subjects and test_subjects"
 
 
-def split_patients(patients: Collection[str], seed: int = 0) -> dict[str, str]:
+def split_patients(
+    patients: Collection[str], seed: int = 0, shares: tuple[float, float] = (TEST_SHARE, VALIDATION_SHARE)
+) -> dict[str, str]:
     """Split of every patient: "train", "validation" or "test".
 
     The same patients and seed give the same splits, in whatever order they come. Two patients are one for training and
-    one for validation; from three on, there is at least one of each.
+    one for validation; from three on, there is at least one of each. ``shares`` are that of the patients that is for
+    testing, and that of the others for validation.
 
     Examples
     --------
@@ -37,8 +40,8 @@ def split_patients(patients: Collection[str], seed: int = 0) -> dict[str, str]:
     """
     names = sorted(set(patients))
     count = len(names)
-    test = max(1, round(TEST_SHARE * count)) if count > 2 else 0
-    validation = max(1, round(VALIDATION_SHARE * (count - test))) if count > 1 else 0
+    test = min(count - 2, max(1, round(shares[0] * count))) if count > 2 else 0
+    validation = min(count - test - 1, max(1, round(shares[1] * (count - test)))) if count > 1 else 0
     order = [names[index] for index in np.random.default_rng(seed).permutation(count)]
     kinds = ["test"] * test + ["validation"] * validation + ["train"] * (count - test - validation)
     return dict(sorted(zip(order, kinds, strict=True)))

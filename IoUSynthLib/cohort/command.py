@@ -12,20 +12,35 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..cases.case import PARAMETERS, Case, is_complete, read_parameters, write_case
+import numpy as np
+
+from ..cases.case import PARAMETERS, Case, is_complete, read_case, read_parameters, write_case
 from ..cases.contact_sheet import CONTACT_SHEET
 from ..cases.index import INDEX, write_index
-from ..cases.splits import ONLY_TESTED, SPLITS, published_split, read_split, split_patients
-from ..commands import BAD_INPUT, seed
+from ..cases.splits import (
+    ONLY_TESTED,
+    SPLITS,
+    TEST_SHARE,
+    VALIDATION_SHARE,
+    published_split,
+    read_split,
+    split_patients,
+)
+from ..commands import BAD_INPUT, seed, share
+from ..preprocessing import SCALINGS
 from ..volume import InputError
 from .clinical import read_clinical
 from .contact_sheet import COLUMNS, write_sheets
 from .exclusions import EXCLUSIONS, FOREGROUND, READER, SPLIT, UNUSABLE, Exclusion, write_exclusions
-from .pairs import choose_pair, pair, prepare_pair
+from .pairs import choose_pair, pair, prepare_pair, split_slices
 from .preparation import GRIDS, REGISTRATIONS, prepare_case, registration_in_words
 from .readers import Study, choose_files, find_studies, landmark_file
 from .review import REVIEW, read_review, write_review
 from .table import read_table, studies_of
+
+#: The split of the T1-to-T2 study, and what is said of it.
+SLICES = "slices"
+_LEAK = "slices of one patient are in several splits, so that scores on those for testing are too good"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +56,10 @@ class Choices:
     register
         One of :data:`.preparation.REGISTRATIONS`.
     split
-        ``random``, ``published`` (:func:`.cases.splits.published_split`), or a file (:func:`.cases.splits.read_split`).
+        ``random``, ``published`` (:func:`.cases.splits.published_split`), a file (:func:`.cases.splits.read_split`),
+        or, of pairs, ``slices``: each slice by itself, so that patients are in several splits.
+    shares
+        Of those that a random split draws: what is for testing, and of the others for validation.
     seed
         Of the random split.
     least_ml
@@ -52,17 +70,21 @@ class Choices:
         Table that is joined to the index (:mod:`.clinical`).
     pair
         Input and target of a cohort without ultrasound (:mod:`.pairs`): on the grid of its MRI, not registered.
+    scaling
+        Of such a cohort; a name in :data:`..preprocessing.SCALINGS`.
     """
 
     table: Path | None = None
     grid: str = "ultrasound"
     register: str = "lc2"
     split: str = "random"
+    shares: tuple[float, float] = (TEST_SHARE, VALIDATION_SHARE)
     seed: int = 0
     least_ml: float = 0.0
     accepted: Path | None = None
     clinical: Path | None = None
     pair: tuple[str, str] | None = None
+    scaling: str = "z-score"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,6 +106,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pairs", dest="pair", type=pair, metavar="INPUT:TARGET",
         help="MRI alone, named and aligned as in BraTS: T1w:T2w makes T1w the input in place of the ultrasound",
     )  # fmt: skip
+    parser.add_argument(
+        "--scaling", choices=SCALINGS, default="z-score",
+        help="with --pairs, how MRI is brought to one range: by mean and deviation, or lowest and highest value",
+    )  # fmt: skip
     add_choices(parser)
 
 
@@ -101,8 +127,13 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
         "--no-registration", dest="register", action="store_const", const="none", help="short for --register none"
     )
     parser.add_argument(
-        "--split", default="random", metavar="random|published|FILE",
-        help="who is for training, validation, testing: drawn (default), by the benchmark's rule, or as a file says",
+        "--split", default="random", metavar="random|published|slices|FILE",
+        help="who is for training, validation, testing: drawn (default), by the benchmark's rule, or as a file says; "
+        "slices, with --pairs: each slice is drawn, as the T1-to-T2 study did, though scores are too good then",
+    )  # fmt: skip
+    parser.add_argument(
+        "--shares", nargs=2, type=share, default=(TEST_SHARE, VALIDATION_SHARE), metavar=("TEST", "VALIDATION"),
+        help="what is drawn for testing, and of the others for validation; default: 0.2 0.15",
     )  # fmt: skip
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of the random split; default: 0")
     parser.add_argument(
@@ -129,7 +160,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("--pairs: goes by the names of files, --table by the table; choose one of them")
     if options.pair and options.register == "landmarks":
         raise InputError("--register landmarks: is of MRI and ultrasound, and --pairs has none; leave out one of them")
-    choices = replace(choices_of(options), table=options.table)
+    choices = replace(choices_of(options), table=options.table, scaling=options.scaling)
     if options.pair:
         choices = replace(choices, grid="mri", register="none", pair=options.pair)
     text, excluded = prepare_cohort(options.cohort, options.output, choices)
@@ -141,7 +172,7 @@ def choices_of(options: argparse.Namespace) -> Choices:
     """What :func:`add_choices` declares."""
     return Choices(
         grid=options.grid, register=options.register, split=options.split, seed=options.seed,
-        least_ml=options.least_ml, accepted=options.accepted, clinical=options.clinical,
+        least_ml=options.least_ml, accepted=options.accepted, clinical=options.clinical, shares=tuple(options.shares),
     )  # fmt: skip
 
 
@@ -175,6 +206,8 @@ def prepare_cohort(
     """
     if cohort.resolve() in (output.resolve(), *output.resolve().parents):
         raise InputError(f"{output}: lies in the cohort, which is only read; choose another output folder")
+    if choices.pair is None and (choices.split == SLICES or choices.scaling != "z-score"):
+        raise InputError("--split slices and --scaling: are for MRI alone; give --pairs, or leave them out")
     studies = find_studies(cohort) if choices.table is None else studies_of(read_table(choices.table), cohort)
     if not studies:
         raise InputError(f"{choices.table}: names no phase of a patient; write pre or post beside the images to use")
@@ -197,12 +230,16 @@ def prepare_cohort(
     if not entries:
         raise InputError(f"{choices.table or cohort}: no case could be prepared; first {excluded[0]['detail']}")
     failed = {row["study"]: row["detail"] for row in excluded}
+    prepared = [output / entry["name"] for entry in entries]
+    if choices.split == SLICES:
+        entries = [part for number, entry in enumerate(entries) for part in _by_slice(entry, number, output, choices)]
     write_index(output, entries, simulated=False, seed=choices.seed, split=Path(choices.split).name, failed=failed)
     write_exclusions(output / EXCLUSIONS, excluded)
     columns = choices.pair or COLUMNS
-    write_sheets([output / entry["name"] for entry in entries], output / CONTACT_SHEET, columns)
+    write_sheets(prepared, output / CONTACT_SHEET, columns)
     _write_review(studies, output, verdicts)
-    return _summary(entries, excluded, output), excluded
+    text = _summary(entries, excluded, output)
+    return f"{text}; {_LEAK}" if choices.split == SLICES else text, excluded
 
 
 # Who and what -----------------------------------------------------------------------------------------------------
@@ -213,7 +250,9 @@ def _splits(patients: Sequence[str], choices: Choices) -> tuple[dict[str, str], 
     tested = {patient: "test" for patient in patients if patient in ONLY_TESTED}
     others = [patient for patient in patients if patient not in tested]
     if choices.split == "random":
-        return {**split_patients(others, choices.seed), **tested}, []
+        return {**split_patients(others, choices.seed, choices.shares), **tested}, []
+    if choices.split == SLICES:
+        return {**dict.fromkeys(others, "train"), **tested}, []
     if choices.split == "published":
         return {**published_split(others), **tested}, []
     splits, several = read_split(Path(choices.split))
@@ -221,6 +260,19 @@ def _splits(patients: Sequence[str], choices: Choices) -> tuple[dict[str, str], 
     if overruled:
         print(f"prepare: for testing only, whatever {choices.split} says: {', '.join(overruled)}", file=sys.stderr)
     return {**splits, **tested}, [patient for patient in several if patient not in tested]
+
+
+def _by_slice(entry: Mapping[str, Any], number: int, output: Path, choices: Choices) -> list[dict[str, Any]]:
+    """Write the slices of a prepared case as one case a split, and return the entries of these."""
+    case = read_case(output / entry["name"])
+    count = case.fan.array.shape[0]
+    test, validation = choices.shares
+    shares = [(1 - test) * (1 - validation), (1 - test) * validation, test]
+    drawn = np.random.default_rng((choices.seed, number)).choice(SPLITS, count, p=shares)
+    parts = split_slices(case, ["test"] * count if entry["split"] == "test" else [str(split) for split in drawn])
+    for split, part in parts.items():
+        write_case(part, output / f"{entry['name']}-{split}")
+    return [{**entry, "name": f"{entry['name']}-{split}", "split": split} for split in parts]
 
 
 def _check_split(study: Study, splits: Mapping[str, str], several: Sequence[str]) -> None:
@@ -293,7 +345,7 @@ def _planned(
     """The files of a study by what they are, those that are not used, and what makes the case of them."""
     if choices.pair:
         named = choose_pair(study, choices.pair)
-        return named, (), partial(prepare_pair, named, choices.pair)
+        return named, (), partial(prepare_pair, named, choices.pair, scaling=choices.scaling)
     files = choose_files(study)
     if choices.register == "landmarks":
         files = replace(files, landmarks=landmark_file(study, cohort))
@@ -313,11 +365,13 @@ def _check_finished(path: Path, source: dict[str, str], choices: Choices) -> Non
         same = parameters["source"] == source and registered == (choices.register != "none")
         same = same and parameters.get("grid", "ultrasound") == choices.grid
         same = same and (not choices.pair or (parameters["input"], *parameters["targets"]) == choices.pair)
+        same = same and parameters.get("scaling", "z-score") == choices.scaling
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is damaged ({error!r}); remove its folder and repeat the command") from error
     if not same:
         raise InputError(
-            f"{path}: is of other files, on another grid, or was registered otherwise; choose another output folder"
+            f"{path}: is of other files, on another grid, or was registered or scaled otherwise; choose another output "
+            "folder"
         )
 
 

@@ -2,15 +2,17 @@
 
 The images of a patient lie on one grid already (BraTS: 1 mm, skull-stripped), so nothing is registered or interpolated;
 their slices are made axial, and the case is the box of the brain, which takes the place of the fan. Both are normalised
-by eq. 2 of the ioUS-to-MR benchmark (arXiv 2606.00630). The study of T1 to T2 that this serves splits by slice, so that
-neighbours of its test slices are trained on; here patients are split, as everywhere.
+by eq. 2 of the ioUS-to-MR benchmark (arXiv 2606.00630), or by their lowest and highest value as 3D-mDAUNet does. The
+study of T1 to T2 that this serves splits by slice, so that neighbours of its test slices are trained on; here patients
+are split, as everywhere, unless :func:`split_slices` is asked for.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from ..constants import TARGETS
 from ..files.names import BRATS_ROLES, brats_role_of_name
 from ..files.paths import case_name
 from ..outputs.case_files import read_acquired
-from ..preprocessing import axial, crop_to_mask, field_of_view, mri_statistics, normalize_mri
+from ..preprocessing import SCALINGS, axial, crop_to_mask, field_of_view, mri_statistics
 from ..synthesis.report import versions
 from ..volume import Volume
 from .exclusions import FOREGROUND, GRIDS_DIFFER, IN_DOUBT, NO_MRI, Exclusion
@@ -30,6 +32,7 @@ from .readers import Study
 #: The outline among a patient's files: all of its labels are of the tumour.
 OUTLINE = "tumour"
 
+_RULES = {"z-score": "eq. 2 of arXiv 2606.00630", "min-max": "lowest value to -1, highest to 1"}
 _CONTRASTS = tuple(dict.fromkeys(role for role in BRATS_ROLES.values() if role != OUTLINE))
 
 
@@ -67,7 +70,7 @@ def choose_pair(study: Study, contrasts: tuple[str, str]) -> dict[str, Path]:
     return found
 
 
-def prepare_pair(files: Mapping[str, Path], contrasts: tuple[str, str]) -> Case:
+def prepare_pair(files: Mapping[str, Path], contrasts: tuple[str, str], *, scaling: str = "z-score") -> Case:
     """Make a case of two contrasts.
 
     Parameters
@@ -76,12 +79,14 @@ def prepare_pair(files: Mapping[str, Path], contrasts: tuple[str, str]) -> Case:
         Of :func:`choose_pair`.
     contrasts
         Input and target.
+    scaling
+        A name in :data:`IoUSynthLib.preprocessing.SCALINGS`.
 
     Returns
     -------
     Case
         On the grid of the files with axial slices, cropped to the brain with a margin of one voxel. Both images are
-        int16 from 0 to 1100, the scale in which :func:`IoUSynthLib.cases.case.target_image` gives eq. 2; the fan is
+        int16 from 0 to 1100, which :func:`IoUSynthLib.cases.case.target_image` brings back to [-1, 1]; the fan is
         the brain of the input; labels are ``UNLABELLED`` throughout where there is no outline. The parameters name the
         input.
 
@@ -99,7 +104,7 @@ def prepare_pair(files: Mapping[str, Path], contrasts: tuple[str, str]) -> Case:
     stored = {}
     for name, image in images.items():
         _check_grid(image, images[source], files[name], files[source])
-        normalised = from_network_range(normalize_mri(image.array)[box])
+        normalised = from_network_range(SCALINGS[scaling](image.array)[box])
         stored[name] = fan.with_array((1000 * normalised).round().astype(np.int16))
     labels = np.full(fan.array.shape, UNLABELLED, np.uint8)
     if OUTLINE in files:
@@ -115,13 +120,37 @@ def prepare_pair(files: Mapping[str, Path], contrasts: tuple[str, str]) -> Case:
         "spacing_mm": list(fan.spacing),
         "fan_ml": round(float(fan.array.sum()) * fan.voxel_volume_ml, 2),
         "covered": 1.0,
-        "normalisation": {"rule": "eq. 2 of arXiv 2606.00630; -1 to 1 stored as 0 to 1100", **statistics},
+        "scaling": scaling,
+        "normalisation": {"rule": f"{_RULES[scaling]}; -1 to 1 stored as 0 to 1100", **statistics},
         "registration": None,
         "warnings": [f"{name}: {text}" for name, image in images.items() for text in image.warnings],
         "seconds": round(time.perf_counter() - started, 2),
         "versions": versions(),
     }
     return Case(stored, fan.with_array(labels), fan, parameters)
+
+
+def split_slices(case: Case, splits: Sequence[str]) -> dict[str, Case]:
+    """Cases of the slices of one that are in each split, one on the other; of splits without a slice there is none.
+
+    Parameters
+    ----------
+    case
+        With axial slices.
+    splits
+        Of each of its slices.
+    """
+    parts = {}
+    for split in dict.fromkeys(splits):
+        chosen = [number for number, other in enumerate(splits) if other == split]
+
+        def drawn(volume: Volume, chosen: list[int] = chosen) -> Volume:
+            return replace(volume, array=np.ascontiguousarray(volume.array[chosen]))
+
+        images = {name: drawn(image) for name, image in case.images.items()}
+        parameters = {**case.parameters, "slices": chosen}
+        parts[split] = Case(images, drawn(case.labels), drawn(case.fan), parameters)
+    return parts
 
 
 def _statistics(image: Volume, path: Path) -> dict[str, float]:

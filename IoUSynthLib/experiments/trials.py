@@ -22,8 +22,8 @@ from ..training.release import export_run
 from ..training.run import train
 from .reporting import Report, say
 
-#: The families that presets are made of; the U-Net, which ships, has none.
-BENCHMARK = tuple(name for name in FAMILIES if get_family(name).recipes)
+#: The families that have presets for both contrasts: not the U-Net, which ships, nor those of other studies.
+BENCHMARK = tuple(name for name in FAMILIES if get_family(name).recipes and TARGETS in get_family(name).targets)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..constants import TARGETS
 from .recipe import Recipe
 
 if TYPE_CHECKING:
@@ -27,6 +28,22 @@ class Size:
     discriminator: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Variant:
+    """What one of a family's further presets has otherwise, such as what its paper leaves out to see what that does.
+
+    Attributes
+    ----------
+    size
+        Of its networks.
+    figures
+        Of its recipe.
+    """
+
+    size: Size = field(default_factory=Size)
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """How the networks of a family are built, trained and run.
@@ -41,9 +58,13 @@ class Family:
         (B, targets, D, H, W), with the ultrasound behind them where ``refiner_sees_ultrasound``, to (B, targets, ...).
     regimes
         Those of :data:`REGIMES` in which it can be built.
+    targets
+        What it makes: it has presets for each of these.
     recipes
         How it is trained, by what goes through the network: "slices" (2D, 2.5D, and the first stage of 2D+3D-refine),
         "volumes" (3D) and "refiner" (the second stage). A family has presets for the regimes that it has recipes for.
+    variants
+        Its further presets, by what is added to the name; of families of one stage.
     published
         What differs in those recipes from the one that was published (:mod:`.recipe`), by the same names; none where
         nothing was.
@@ -80,7 +101,9 @@ class Family:
     build: Callable[..., torch.nn.Module]
     build_refiner: Callable[..., torch.nn.Module] | None = None
     regimes: tuple[str, ...] = REGIMES
+    targets: tuple[tuple[str, ...], ...] = (TARGETS[:1], TARGETS)
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    variants: Mapping[str, Variant] = field(default_factory=dict)
     published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     objective: str = "training.objectives.adversarial:supervised"
     refiner_objective: str = "training.objectives.adversarial:supervised"

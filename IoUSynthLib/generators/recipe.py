@@ -57,9 +57,11 @@ class Schedule:
         Steps to the peak.
     decay
         What the rate does then: "cycle" (stays, and falls to a thousandth over the last 60 %), "cosine" (falls to
-        ``floor`` along half a wave) or "constant".
+        ``floor`` along half a wave), "steps" (is halved at each of ``milestones``) or "constant".
     floor
         The rate at the end of a cosine.
+    milestones
+        Shares of the steps after which the rate is halved.
     average
         Decay of the moving average of the weights; 0 for the weights themselves.
     betas, weight_decay
@@ -78,6 +80,7 @@ class Schedule:
     validation_batches: int = 16
     decay: str = "cycle"
     floor: float = 0.0
+    milestones: tuple[float, ...] = ()
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 1e-4
     mixed: bool = True
@@ -88,6 +91,8 @@ class Schedule:
         warm = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
         if self.decay == "constant":
             return warm
+        if self.decay == "steps":
+            return warm * 0.5 ** sum(step >= share * self.steps for share in self.milestones)
         if self.decay == "cosine":
             passed = min(1.0, max(0.0, (step - self.warm_up) / max(1, self.steps - self.warm_up)))
             lowest = self.floor / (self.rate if peak is None else peak)
@@ -98,7 +103,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How slices and patches are varied, beside flips along each of their axes, half of the time.
+    """How slices and patches are varied.
 
     Attributes
     ----------
@@ -110,23 +115,28 @@ class Augmentation:
         random; 0 for none.
     transposed
         Whether slices are transposed half of the time, and the neighbours of 2.5D exchanged.
+    flipped
+        Whether they are flipped along each of their axes half of the time.
     """
 
     intensities: str = "gain"
     rotation: float = 0.0
     transposed: bool = True
+    flipped: bool = True
 
     def describe(self) -> str:
         """Return it in words."""
         words = ["ultrasound " + {"none": "as it is"}.get(self.intensities, f"varied in {self.intensities}")]
         words += [f"turned by up to {self.rotation:g} degrees"] if self.rotation else []
-        return ", ".join(words + (["transposed"] if self.transposed else []))
+        words += ["transposed"] if self.transposed else []
+        return ", ".join(words + ([] if self.flipped else ["never flipped"]))
 
 
 #: As the text (section 2.2) has it, and without rotations, as it has it for SynDiff in 3D.
 PUBLISHED_SLICES = Augmentation("gamma", 15.0, transposed=False)
 PUBLISHED_VOLUMES = Augmentation("none", 10.0, transposed=False)
 NOT_VARIED = Augmentation("none", transposed=False)
+NOT_AUGMENTED = Augmentation("none", transposed=False, flipped=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,9 +157,19 @@ class Recipe(Schedule):
         phase is as much higher or lower; ``betas`` are theirs, too.
     absolute, structure, gradient
         Weights of the supervised terms (:class:`...training.losses.WeightedLoss`).
+    squared, divergence
+        Weights of the mean squared difference, and of a variational autoencoder's divergence from the normal
+        distribution, summed over its latent variables.
     adversarial, matching
-        Weights of half the mean squared distance of the discriminator's scores from 1, or of SynDiff's softplus, and
-        of feature matching, mean over the layers.
+        Weights of the discriminator's term, and of feature matching, mean over the layers.
+    scores
+        What is demanded of the discriminator's scores: "least squares" (half the mean squared distance from 0 or 1),
+        "cross entropy" (the binary one, of logits), or of 3D-mDAUNet "relativistic"; SynDiff has a term of its own.
+    perception, features
+        Weight of the difference in the features of a network of photographs, and which: "alexnet" or "vgg19".
+    unpaired
+        Whether inputs and targets that are learned from are of different cases, so that nothing can be compared with
+        the true MRI.
     penalty, every
         Weight of R1, and how many steps lie between.
     cycle, identity, contrast
@@ -184,8 +204,14 @@ class Recipe(Schedule):
     absolute: float = 0.0
     structure: float = 0.0
     gradient: float = 0.0
+    squared: float = 0.0
+    divergence: float = 0.0
     adversarial: float = 0.0
     matching: float = 0.0
+    scores: str = "least squares"
+    perception: float = 0.0
+    features: str = "alexnet"
+    unpaired: bool = False
     penalty: float = 0.0
     every: int = 16
     cycle: float = 0.0
@@ -226,8 +252,13 @@ class Recipe(Schedule):
         """Return a line with everything that is not at rest."""
         size = "x".join(map(str, self.window))
         rates = f"{self.rate:g}" + (f"/{self.discriminator_rate:g}" if self.discriminator_rate else "")
-        names = ("absolute", "structure", "gradient", "adversarial", "matching", "cycle", "identity", "contrast")
+        names = (
+            "absolute", "structure", "gradient", "squared", "divergence", "adversarial", "matching", "cycle",
+            "identity", "contrast",
+        )  # fmt: skip
         weights = [f"{name} {getattr(self, name):g}" for name in names if getattr(self, name)]
+        if self.perception:
+            weights.append(f"perception {self.perception:g} by {self.features}")
         if self.penalty:
             weights.append(f"R1 {self.penalty:g} every {self.every}")
         if self.weighed:
@@ -245,6 +276,8 @@ class Recipe(Schedule):
         words = {
             "axes": f"slices along axis {', '.join(map(str, self.axes))}",
             "augmentation": self.augmentation.describe(),
+            "scores": f"by {self.scores}",
+            "unpaired": "unpaired",
             "anywhere": "patches from anywhere in the box of the fan",
             "complete": "cases with all targets",
             "keep": "last checkpoint kept" if self.keep == "last" else f"checkpoint kept by {self.keep}",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: Files of this folder that are no family, but shared by families. The others are not imported to be listed, because
 #: torch would be, too.
-SHARED = ("blocks", "diffusion", "family", "gan", "recipe", "registry")
+SHARED = ("blocks", "diffusion", "family", "gan", "recipe", "registry", "skip_unet")
 
 
 def get_family(name: str) -> Family:

@@ -25,6 +25,8 @@ _BATCH_PIXELS = {"cpu": 1 << 17, "cuda": 1 << 20}
 
 #: Keeps the corners of an image, which one window sees with a weight near zero, well defined.
 _SMALLEST_WEIGHT = 1e-3
+#: Deviation of the Gaussian weight, in lengths of the window.
+_DEVIATION = 0.125
 #: The benchmark's released code divides by no less than this, which pulls the rim of a "hanning" volume towards 0.
 _SMALLEST_SUM = {"hanning": 1e-6}
 
@@ -230,6 +232,9 @@ def blending_weight(name: str, length: int) -> np.ndarray:
         return np.ones(length, dtype=np.float32)
     if name == "hann":
         return hann(length)
+    if name == "gaussian":
+        place = (np.arange(length) - (length - 1) / 2) / (_DEVIATION * length)
+        return np.maximum(np.exp(-(place**2) / 2), _SMALLEST_WEIGHT).astype(np.float32)
     weight = np.maximum(np.hanning(length), _SMALLEST_WEIGHT)
     return (weight / weight.max()).astype(np.float32)
 

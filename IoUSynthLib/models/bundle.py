@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..constants import TARGETS
+from ..preprocessing import SCALINGS
 from ..volume import InputError
 
 DEFAULT_GENERATOR = "ious2mr-2.5d"
@@ -28,9 +29,9 @@ SEARCH_VARIABLE = "IOUSYNTH_MODELS"
 
 KINDS = ("generator", "segmenter")
 REGIMES = ("2D", "2.5D", "3D")
-INPUTS = ("ioUS", *TARGETS)
+INPUTS = ("ioUS", *TARGETS, "T1w", "T1ce")
 #: How overlapping windows are weighted, and how images smaller than the window are padded; the first is the default.
-BLENDINGS = ("hann", "hanning", "uniform")
+BLENDINGS = ("hann", "hanning", "uniform", "gaussian")
 PADDINGS = ("multiple", "window", "centre", "reflect")
 #: Along which axes the grid lies that a network sees.
 FRAMES = ("volume", "patient")
@@ -60,7 +61,7 @@ class Bundle:
     version
         Version of the weights; empty where it has none.
     kind
-        ``generator`` (ultrasound to MRI) or ``segmenter`` (images to tissue classes).
+        ``generator`` (ultrasound, or MRI of another contrast, to MRI) or ``segmenter`` (images to tissue classes).
     regime
         ``2D`` (one slice), ``2.5D`` (a slice with its two neighbours) or ``3D``.
     spacing
@@ -191,6 +192,11 @@ class Bundle:
         )
 
     @property
+    def scaling(self) -> str:
+        """How the MRI that a generator reads is scaled, a name in :data:`IoUSynthLib.preprocessing.SCALINGS`."""
+        return str(self.details.get("scaling", "z-score"))
+
+    @property
     def fusion_scale(self) -> float:
         """How predictions along several slice axes become one, in voxels (:func:`.inference.fuse`); 0: their mean."""
         return float(self.details.get("fusion_scale", 0.0))
@@ -202,7 +208,9 @@ class Bundle:
 
     @property
     def blending(self) -> str:
-        """Weight of a window: ``hann`` (sampled at voxel centres), ``hanning`` (as NumPy's) or ``uniform``."""
+        """Weight of a window: ``hann`` (sampled at voxel centres), ``hanning`` (as NumPy's), ``uniform`` or
+        ``gaussian`` (of an eighth of its length, as MONAI's).
+        """
         return str(self.details.get("blending", BLENDINGS[0]))
 
     @property
@@ -417,6 +425,7 @@ def _problem(bundle: Bundle) -> str | None:
         and (len(bundle.slice_axes) > 1 or not bundle.fusion_scale),
         "only slices can be stretched": not bundle.stretch or dimensions == 2,
         f"frame must be one of {', '.join(FRAMES)}": bundle.frame in FRAMES,
+        f"scaling must be one of {', '.join(SCALINGS)}": bundle.scaling in SCALINGS,
         f"blending must be one of {', '.join(BLENDINGS)}": bundle.blending in BLENDINGS,
         f"padding must be one of {', '.join(PADDINGS)}": bundle.padding in PADDINGS,
         "generator must be the name of a model, and only a segmenter has one": _names_generator(bundle),
@@ -459,4 +468,4 @@ def _outputs_fit(bundle: Bundle) -> bool:
     if bundle.kind == "segmenter":
         return bundle.outputs == ("background", "tumour", "cavity")
     images = bundle.images
-    return bool(images) and len(set(bundle.outputs)) == len(bundle.outputs) and set(images) <= set(INPUTS[1:])
+    return bool(images) and len(set(bundle.outputs)) == len(bundle.outputs) and set(images) <= set(TARGETS)

@@ -35,17 +35,18 @@ TORCHSCRIPT_FILE, REFINER_TORCHSCRIPT_FILE = "models/model.ts", "models/refiner.
 _CHECKED = (NETWORK_FILE, REFINER_FILE, TORCHSCRIPT_FILE, REFINER_TORCHSCRIPT_FILE, FAMILIARITY_FILE)
 
 _TASKS = {
-    "generator": "synthesis of {images} MRI from intraoperative ultrasound",
+    "generator": "synthesis of {images} MRI from {source}",
     "segmenter": "segmentation of tumour and resection cavity on intraoperative ultrasound and synthetic MRI",
 }
 _CAUTION = (
-    "Its images are synthetic: they show what a network expects an MRI to look like where the ultrasound was recorded, "
+    "Its images are synthetic: they show what a network expects an MRI to look like where the {source} was recorded, "
     "not what an MRI scanner has measured."
 )
 #: What no generator can know, whatever it has learned from.
 _LIMITS = """- Grey and white matter barely differ in ultrasound: the boundary between them is mostly the network's
   expectation.
 - Behind bone, air and calcification there is no echo and hence no information, whatever is shown there."""
+_LIMITS_OF_MRI = "- What one contrast does not show, such as oedema in T1w, is the network's expectation in the other."
 _LIMITS_OF_THE_ERROR = """
 - The expected error was learned on the cases for training; it is high where the network fails there, not everywhere it
   may fail."""
@@ -184,7 +185,7 @@ def describe(
         "pytorch_version": metadata.version("torch").split("+")[0],
         "numpy_version": metadata.version("numpy"),
         "name": name,
-        "task": _TASKS[section["kind"]].format(images=" and ".join(_images(section))),
+        "task": _TASKS[section["kind"]].format(images=" and ".join(_images(section)), source=_source(section)),
         "description": description,
         "authors": provenance.authors,
         "copyright": provenance.copyright,
@@ -224,6 +225,16 @@ def _images(section: Mapping[str, Any]) -> list[str]:
     return [output for output in section["outputs"] if output != LOG_ERROR]
 
 
+def _reads_mri(section: Mapping[str, Any]) -> bool:
+    """Whether a generator makes MRI of MRI."""
+    return section["kind"] == "generator" and "ioUS" not in section["inputs"]
+
+
+def _source(section: Mapping[str, Any]) -> str:
+    """What a generator reads, in words."""
+    return f"{_listed(section['inputs'])} MRI" if _reads_mri(section) else "intraoperative ultrasound"
+
+
 def _network_data_format(section: Mapping[str, Any]) -> dict[str, Any]:
     """MONAI's description of the input and the output of the first network."""
     channels = list(section["inputs"])
@@ -233,8 +244,9 @@ def _network_data_format(section: Mapping[str, Any]) -> dict[str, Any]:
     if section.get("padding", "multiple") == "multiple" and not section.get("stretch"):
         shape = [f"{section['size_multiple']}*n"] * len(shape)
     classes = section["kind"] == "segmenter"
+    modality = "MR" if _reads_mri(section) else "US"
     return {
-        "inputs": {"image": _data_format(channels, shape, type="image", modality="US")},
+        "inputs": {"image": _data_format(channels, shape, type="image", modality=modality)},
         "outputs": {
             "prediction": _data_format(
                 section["outputs"], shape, type="probabilities" if classes else "image", modality="MR"
@@ -281,25 +293,33 @@ def _words(said: Mapping[str, Any]) -> dict[str, str]:
         outputs += _listed(section["outputs"])
     else:
         error = LOG_ERROR in section["outputs"]
+        read, where = "a reconstructed, tracked 3D intraoperative ultrasound volume of the brain", "ultrasound fan"
+        if _reads_mri(section):
+            read, where = f"{_source(section)} of the brain", "brain"
         job = (
-            "Reads a reconstructed, tracked 3D intraoperative ultrasound volume of the brain and predicts, for every "
-            f"voxel inside the ultrasound fan, {images}{' and the error to be expected of them' if error else ''}."
+            f"Reads {read} and predicts, for every voxel inside the {where}, "
+            f"{images}{' and the error to be expected of them' if error else ''}."
         )
         outputs = f"{images} in [-1, 1]"
         outputs += ", and the natural logarithm of the expected absolute error, in the same units" if error else ""
-        limits = f"{_LIMITS}{_LIMITS_OF_THE_ERROR if error else ''}"
+        limits = f"{_LIMITS_OF_MRI if _reads_mri(section) else _LIMITS}{_LIMITS_OF_THE_ERROR if error else ''}"
+    place = "brain" if _reads_mri(section) else "fan"
     voxels = " x ".join(f"{edge:g}" for edge in section["spacing"])
     channels = formats["inputs"]["image"]["channel_def"].values()
     return {
         "name": said["name"],
-        "notice": f"**{said['intended_use']}**{'' if segments else f' {_CAUTION}'}",
+        "notice": f"**{said['intended_use']}**{'' if segments else f' {_caution(section)}'}",
         "description": f"{job} {said['description']}, on voxels of {voxels} mm.",
-        "inputs": f"{_shape(formats['inputs']['image'])}: {_listed(channels)}, each in [-1, 1], -1 outside the fan",
+        "inputs": f"{_shape(formats['inputs']['image'])}: {_listed(channels)}, each in [-1, 1], -1 outside the {place}",
         "outputs": f"{_shape(formats['outputs']['prediction'])}: {outputs}",
         "training_data": said.get("data_source", ""),
         "limits": limits,
         "citation": section.get("citation", ""),
     }
+
+
+def _caution(section: Mapping[str, Any]) -> str:
+    return _CAUTION.format(source=_source(section) if _reads_mri(section) else "ultrasound")
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -89,7 +89,7 @@ def synthesize_file(
     check_length(path, output_names(case))
     check_acquired(path)
     given = {
-        "file": path.name, "file_sha256": _sha256(path), **_describe_preoperative(preoperative, options.mr_grid),
+        "file": path.name, "file_sha256": sha256_of(path), **_describe_preoperative(preoperative, options.mr_grid),
         "mri": describe_mri(mri) if mri else None,
     }  # fmt: skip
     report = None if again else _earlier(output, case, given=given, options=options, kinds=kinds)
@@ -114,7 +114,7 @@ def synthesize_file(
     return Written(result.report, files)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, or of all files of a folder in the order of their names."""
     files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
     try:

@@ -52,7 +52,10 @@ class Outcome:
     def succeed(self, report: dict[str, Any], state: str = "done") -> None:
         """Take time and volumes out of a report."""
         self.state, self.seconds = state, report["seconds"]["total"]
-        self.tumour_ml, self.cavity_ml = (round(report["volumes_ml"][label], 2) for label in ("tumour", "cavity"))
+        volumes = report.get("volumes_ml", {})  # of MRI made of MRI nothing is outlined
+        self.tumour_ml, self.cavity_ml = (
+            round(volumes[label], 2) if label in volumes else None for label in ("tumour", "cavity")
+        )
         expected = report.get("expected_dice", {})  # reports of versions up to 0.3.2 have none
         self.tumour_expected_dice, self.cavity_expected_dice = expected.get("tumour"), expected.get("cavity")
 

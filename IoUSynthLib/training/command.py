@@ -52,7 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--recipe", choices=(DEFAULT, PUBLISHED), default=DEFAULT,
-        help="published: a family of the benchmark learns as its authors let it where this library does otherwise",
+        help="published: a family learns as its authors let it where this library does otherwise",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-augmentation", dest="augment", action="store_false",
+        help="learn from the images as they are, not even flipped (default: as the recipe says)",
     )  # fmt: skip
     parser.add_argument("--steps", type=positive, metavar="N", help="other length than the preset's, for a trial")
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="default: 0")
@@ -91,6 +95,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--initial: {options.preset} starts from random weights; leave the option out")
     preset = PRESETS[options.preset]
     preset = preset.published() if options.recipe == PUBLISHED else preset
+    preset = preset if options.augment else preset.unaugmented()
     initial = load(options.initial) if options.initial else None
     _check_cohort(options, preset)
     _check_writable(options.output)

@@ -199,9 +199,13 @@ class RandomBatches(ABC):
     seed
         Of all batches.
     augment
-        Whether parts are turned and the ultrasound varied, as ``augmentation`` says; flips there are anyhow.
+        Whether parts are turned and the ultrasound varied, as ``augmentation`` says; flips, where it has them, there
+        are anyhow.
     augmentation
         How.
+    unpaired
+        Whether input and target of a part are of two volumes. What lies outside the fan of the target is blank then,
+        as it is in the input, and the part's fan is all of it.
     real
         Real ultrasound (:func:`real_volume`) whose texture and grey levels half of the parts take over as they are
         varied (:mod:`.texture`).
@@ -213,7 +217,11 @@ class RandomBatches(ABC):
     def __init__(
         self, volumes: Sequence[TrainingVolume], batch_size: int, window: Sequence[int], *, padded: Sequence[int],
         seed: int, augment: bool, augmentation: Augmentation = _USUAL, real: Sequence[TrainingVolume] = (),
+        unpaired: bool = False,
     ) -> None:
+        if unpaired and len(volumes) < 2:
+            raise InputError("unpaired batches: need two cases to learn from; prepare more patients")
+        self.unpaired = unpaired
         self.volumes, self.real = ([_padded(volume, padded) for volume in some] for some in (volumes, real))
         self.batch_size, self.window = batch_size, tuple(window)
         self.seed, self.augment, self.augmentation = seed, augment, augmentation
@@ -224,7 +232,10 @@ class RandomBatches(ABC):
         return _stack([self._part(rng) for _ in range(self.batch_size)])
 
     def _part(self, rng: np.random.Generator) -> Part:
-        part = self._cut(self.volumes[rng.integers(len(self.volumes))], rng)
+        first = rng.integers(len(self.volumes))
+        part = self._cut(self.volumes[first], rng)
+        if self.unpaired:
+            part = part[0], *self._another_target(first, rng)
         if self.augment and self.augmentation.rotation:
             part = rotated(part, rng, self.augmentation.rotation)
         image, target, fan = part
@@ -236,6 +247,12 @@ class RandomBatches(ABC):
             image = INTENSITIES[self.augmentation.intensities](image, rng, self.ultrasound_channels)
         return image, target, fan
 
+    def _another_target(self, first: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """The target of a part of another volume than that one, and a fan that is all of it."""
+        other = (first + 1 + rng.integers(len(self.volumes) - 1)) % len(self.volumes)
+        _, target, fan = self._cut(self.volumes[other], rng)
+        return np.where(fan, target, np.float16(OUTSIDE)), np.ones_like(fan)
+
     @abstractmethod
     def _cut(self, volume: TrainingVolume, rng: np.random.Generator) -> Part:
         """Image, target and fan of a part of the volume, (channels, ...) each; the image float32."""
@@ -246,7 +263,7 @@ class SliceBatches(RandomBatches):
 
     Parameters
     ----------
-    volumes, batch_size, seed, augment, augmentation, real
+    volumes, batch_size, seed, augment, augmentation, real, unpaired
         As there.
     size
         Edge of the slices in voxels.
@@ -259,11 +276,11 @@ class SliceBatches(RandomBatches):
     def __init__(
         self, volumes: Sequence[TrainingVolume], batch_size: int, size: int, *, seed: int, augment: bool,
         augmentation: Augmentation = _USUAL, context: int = 1, axes: Sequence[int] = (0, 1, 2),
-        real: Sequence[TrainingVolume] = (),
+        real: Sequence[TrainingVolume] = (), unpaired: bool = False,
     ) -> None:
         super().__init__(
             volumes, batch_size, [size] * 2, padded=[size] * 3, seed=seed, augment=augment, augmentation=augmentation,
-            real=real,
+            real=real, unpaired=unpaired,
         )
         self.context, self.axes, self.size = context, tuple(axes), size
         self.ultrasound_channels = 2 * context + 1
@@ -275,6 +292,7 @@ class SliceBatches(RandomBatches):
         transposed = bool(rng.random() < 0.5)
         if not self.augmentation.transposed:
             flips[0], transposed = slice(None), False
+        flips = flips if self.augmentation.flipped else [slice(None)] * 3
         count = volume.fan.shape[axis]
         offsets = np.arange(-self.context, self.context + 1)
         neighbours = np.clip(centre[axis] + offsets, 0, count - 1)[flips[0]]
@@ -298,7 +316,7 @@ class PatchBatches(RandomBatches):
 
     Parameters
     ----------
-    volumes, batch_size, seed, augment, augmentation, real
+    volumes, batch_size, seed, augment, augmentation, real, unpaired
         As there; the ultrasound is the first channel.
     size
         Of the patches in voxels along z, y and x.
@@ -310,17 +328,20 @@ class PatchBatches(RandomBatches):
     def __init__(
         self, volumes: Sequence[TrainingVolume], batch_size: int, size: Sequence[int], *, seed: int, augment: bool,
         augmentation: Augmentation = _USUAL, anywhere: bool = False, real: Sequence[TrainingVolume] = (),
+        unpaired: bool = False,
     ) -> None:
         if anywhere:
             volumes, real = ([_boxed(volume, size) for volume in some] for some in (volumes, real))
         super().__init__(
-            volumes, batch_size, size, padded=size, seed=seed, augment=augment, augmentation=augmentation, real=real
+            volumes, batch_size, size, padded=size, seed=seed, augment=augment, augmentation=augmentation, real=real,
+            unpaired=unpaired,
         )
         self.anywhere = anywhere
 
     def _cut(self, volume: TrainingVolume, rng: np.random.Generator) -> Part:
         window = self._window(volume, rng)
         flips = [slice(None, None, int(step)) for step in rng.choice((-1, 1), 3)]
+        flips = flips if self.augmentation.flipped else [slice(None)] * 3
         parts = (volume.image, volume.target, volume.fan[None])
         image, target, fan = (part[(slice(None), *window)][(slice(None), *flips)] for part in parts)
         return image.astype(np.float32), target, fan

@@ -81,18 +81,22 @@ class PatchGAN(nn.Module):
         "spectral" as the benchmark's GAN families have it (``src/gan`` of smcch/ious2mr-benchmark): spectral
         normalisation, layer normalisation over the channels of a voxel, and a bias in the last layer alone. "instance"
         as ResViT has it (``src/resvit``): biases, and instance normalisation without weights. "affine": instance
-        normalisation with weights, and biases where there is none. The first and the last layer have no such norm.
+        normalisation with weights, and biases where there is none; "batch": the same with batch normalisation, as
+        Isola et al. have it. The first and the last layer have no such norm.
     """
 
     def __init__(self, dimensions: int, inputs: int, widths: Sequence[int], *, norm: str) -> None:
         super().__init__()
         kind = nn.Conv3d if dimensions == 3 else nn.Conv2d
         instance = nn.InstanceNorm3d if dimensions == 3 else nn.InstanceNorm2d
-        norms = {"spectral": ChannelNorm, "instance": instance, "affine": partial(instance, affine=True)}
+        batch = nn.BatchNorm3d if dimensions == 3 else nn.BatchNorm2d
+        norms = {
+            "spectral": ChannelNorm, "instance": instance, "affine": partial(instance, affine=True), "batch": batch,
+        }  # fmt: skip
 
         def layer(before: int, after: int, number: int) -> nn.Module:
             first, last = number == 0, number == len(widths)
-            bias = last or norm == "instance" or (norm == "affine" and first)
+            bias = last or norm == "instance" or (norm in ("affine", "batch") and first)
             conv = kind(before, after, 4, 2 if number < 3 else 1, padding=1, bias=bias)
             nn.init.normal_(conv.weight, std=0.02)
             conv = spectral_norm(conv) if norm == "spectral" else conv
@@ -123,6 +127,11 @@ def gan_discriminator(dimensions: int, inputs: int, *, conditional: bool, width:
     return MultiScale([PatchGAN(dimensions, inputs, widths, norm="spectral") for _ in range(scales)])
 
 
+def batch_discriminator(dimensions: int, inputs: int, width: int = 64) -> MultiScale:
+    """The discriminator of the T1-to-T2 study (section 3.3.1): 2,768,705 parameters of 6 channels."""
+    return MultiScale([PatchGAN(dimensions, inputs, [width << number for number in range(4)], norm="batch")])
+
+
 def resvit_discriminator(dimensions: int, inputs: int, width: int | None = None) -> MultiScale:
     """ResViT's discriminator, one scale; 64 channels wide in 2D and 48 in 3D, and nowhere more than 512."""
     width = width or (48 if dimensions == 3 else 64)
@@ -138,6 +147,102 @@ def refiner_discriminator(targets: int, filters: int = 24) -> MultiScale:
     layer alone; the strides, which no count tells, are those of the other PatchGANs.
     """
     return MultiScale([PatchGAN(3, 1 + targets, [filters << number for number in range(4)], norm="affine")])
+
+
+class VoxelDiscriminator(nn.Module):
+    """3D-mDAUNet's discriminator: a U-Net that judges each voxel, with images and logits at several sizes.
+
+    The paper (section 3.2) gives no layers, and its program none under the path that it names; these are ours: at each
+    size two 3-wide convolutions down and two up, and a 1-wide one for the logits. Spectral normalisation "after each
+    activation" is taken as that of every convolution.
+
+    Parameters
+    ----------
+    targets
+        Channels of the images.
+    width
+        Channels at full size, twice as many at each smaller one.
+    depth
+        Number of sizes.
+    images
+        How many sizes images come in at, and logits go out at: all, or the full one alone.
+    """
+
+    def __init__(self, targets: int, *, width: int = 8, depth: int = 4, images: int = 4) -> None:
+        super().__init__()
+        widths = [width << level for level in range(depth)]
+        self.stems = nn.ModuleList(_judging(targets, width) for _ in range(images))
+        before = [width, *((width if level < images else 0) + widths[level - 1] for level in range(1, depth))]
+        self.down = nn.ModuleList(_twice(*pair) for pair in zip(before, widths, strict=True))
+        self.up = nn.ModuleList(_twice(here + below, here) for here, below in itertools.pairwise(widths))
+        self.heads = nn.ModuleList(_judging(wide, 1, kernel=1) for wide in widths[:images])
+
+    def forward(self, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Images (B, targets, D, H, W), each half as large as the one before, to logits (B, 1, ...) of these sizes."""
+        features: list[torch.Tensor] = []
+        for level, block in enumerate(self.down):
+            parts = [features[-1][..., ::2, ::2, ::2]] if features else []
+            if level < len(self.stems):
+                parts.insert(0, self.stems[level](images[level]))
+            features.append(block(torch.cat(parts, 1)))
+        decoded = features[-1:]
+        for level in reversed(range(len(self.up))):
+            raised = functional.interpolate(decoded[0], scale_factor=2, mode="nearest")
+            decoded.insert(0, self.up[level](torch.cat([features[level], raised], 1)))
+        return [head(part) for head, part in zip(self.heads, decoded, strict=False)]
+
+
+class PlainDiscriminator(nn.Module):
+    """What stands in its place where the paper leaves it out: one logit an image, the mean of a PatchGAN's scores."""
+
+    def __init__(self, targets: int, *, width: int = 8) -> None:
+        super().__init__()
+        self.patches = PatchGAN(3, targets, [width << level for level in range(4)], norm="spectral")
+
+    def forward(self, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Of the images, at several sizes, the first (B, targets, D, H, W) to a logit (B, 1, 1, 1, 1)."""
+        return [self.patches(images[0])[-1].mean((2, 3, 4), keepdim=True)]
+
+
+class DenseDiscriminator(nn.Module):
+    """BrainVoxGen's discriminator as we propose it: convolutions, pooling, and dense layers to one logit a block.
+
+    Four 3-wide convolutions, each followed by the maximum of 2 x 2 x 2 voxels, the last of 1 x 2 x 2; then 64 hidden
+    variables. 2,212,129 parameters for blocks of 8 x 128 x 128 voxels and two channels.
+
+    Parameters
+    ----------
+    inputs
+        Number of channels.
+    window
+        Size of the blocks [z, y, x], the first a multiple of 8, the others of 16.
+    width
+        Channels of the first convolution; each has twice as many as the one before.
+    """
+
+    def __init__(self, inputs: int, window: Sequence[int], width: int = 32) -> None:
+        super().__init__()
+        widths = [width << number for number in range(4)]
+        pools = [2, 2, 2, (1, 2, 2)]
+        self.convolutions = nn.Sequential(*(
+            layer
+            for (before, after), pool in zip(itertools.pairwise((inputs, *widths)), pools, strict=True)
+            for layer in (nn.Conv3d(before, after, 3, padding=1), leaky(), nn.MaxPool3d(pool))
+        ))
+        voxels = window[0] // 8 * (window[1] // 16) * (window[2] // 16)
+        self.dense = nn.Sequential(nn.Linear(widths[-1] * voxels, 64), leaky(), nn.Linear(64, 1))
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """(B, inputs, D, H, W) to a list of the logits, (B, 1, 1, 1, 1)."""
+        return [self.dense(self.convolutions(image).flatten(1))[..., None, None, None]]
+
+
+def _judging(inputs: int, outputs: int, kernel: int = 3) -> nn.Module:
+    return spectral_norm(nn.Conv3d(inputs, outputs, kernel, padding=kernel // 2))
+
+
+def _twice(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(_judging(inputs, outputs), leaky(), _judging(outputs, outputs), leaky())
 
 
 class StepDiscriminator(nn.Module):

@@ -139,6 +139,46 @@ def least_squares(score: torch.Tensor, goal: float, mask: torch.Tensor) -> torch
     return 0.5 * masked_mean((score - goal) ** 2, shrink(mask, score))
 
 
+def cross_entropy(score: torch.Tensor, goal: float, mask: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy of scores that are logits (Goodfellow et al. 2014, eq. 1); log 2 where they are 0.
+
+    The parameters are those of :func:`least_squares`.
+    """
+    logits = functional.binary_cross_entropy_with_logits(score, torch.full_like(score, goal), reduction="none")
+    return masked_mean(logits, shrink(mask, score))
+
+
+#: By the names that :class:`..generators.recipe.Recipe` gives them.
+SCORES = {"least squares": least_squares, "cross entropy": cross_entropy}
+
+
+def relativistic(leading: torch.Tensor, other: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Relativistic average loss (Jolicoeur-Martineau 2018), voxel by voxel (3D-mDAUNet, eq. 1 and 5); log 2 at chance.
+
+    Half of ``softplus(-(leading - E[other])) + softplus(other - E[leading])``, E being the mean over batch and voxels.
+    The discriminator learns with the acquired image leading, the generator with the synthetic one, and gradients flow
+    through both terms to whatever has one.
+
+    Parameters
+    ----------
+    leading, other
+        Logits (B, 1, ...).
+    mask
+        (B, 1, ...) of the same size: where they count.
+    """
+    ahead = functional.softplus(masked_mean(other, mask) - leading)
+    behind = functional.softplus(other - masked_mean(leading, mask))
+    return 0.5 * masked_mean(ahead + behind, mask)
+
+
+def divergence(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
+    """Divergence of normal distributions from the standard one (Kingma and Welling 2014, appendix B).
+
+    ``0.5 * sum(mean^2 + variance - log variance - 1)`` over the latent variables (B, n), mean over the batch.
+    """
+    return 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).sum(1).mean()
+
+
 def feature_matching(
     fake: Sequence[torch.Tensor], real: Sequence[torch.Tensor], mask: torch.Tensor
 ) -> torch.Tensor:
@@ -215,17 +255,20 @@ class WeightedLoss:
         Weight of :func:`gradient_difference`.
     every
         Every so many slices of a volume are compared by SSIM.
+    squared
+        Weight of the mean squared difference.
     """
 
     absolute: float
     structure: float = 0.0
     gradient: float = 0.0
     every: int = 1
+    squared: float = 0.0
 
     @classmethod
     def of(cls, recipe: Recipe) -> WeightedLoss:
         """With the weights of a recipe."""
-        return cls(recipe.absolute, recipe.structure, recipe.gradient, recipe.similarity_every)
+        return cls(recipe.absolute, recipe.structure, recipe.gradient, recipe.similarity_every, recipe.squared)
 
     def __call__(self, prediction: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
         """Return the weighted terms for a prediction like ``batch.target``; missing targets take part in none."""
@@ -233,7 +276,11 @@ class WeightedLoss:
         mask = batch.fan * known
         inside = mask.expand_as(prediction) > 0
         prediction, target = (torch.where(inside, image, OUTSIDE) for image in (prediction, batch.target))
-        terms = {"absolute": self.absolute * masked_mean((prediction - target).abs(), mask)}
+        terms = {}
+        if self.absolute:
+            terms["absolute"] = self.absolute * masked_mean((prediction - target).abs(), mask)
+        if self.squared:
+            terms["squared"] = self.squared * masked_mean((prediction - target) ** 2, mask)
         if self.structure:
             slices = (slice(None), slice(None), slice(None, None, self.every if mask.ndim == 5 else 1))
             similarity = gaussian_similarity(prediction[slices], target[slices], mask[slices])

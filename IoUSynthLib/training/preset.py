@@ -15,7 +15,7 @@ import torch
 from ..constants import LABELS, VOXEL_MM
 from ..generators import build, build_refiner, get_family, unet
 from ..generators.family import REFINED, Family, Size
-from ..generators.recipe import DEFAULT, PUBLISHED, Recipe
+from ..generators.recipe import DEFAULT, NOT_AUGMENTED, PUBLISHED, Recipe
 from ..volume import InputError
 from .data import (
     Batches,
@@ -38,7 +38,7 @@ SLICES, REFINER, MAIN = "slices", "refiner", "main"
 #: What chooses the checkpoint that is kept, by the names of :class:`..generators.recipe.Recipe`, beside the best.
 _LOSSES = {"absolute": WeightedLoss(1.0), "structure": WeightedLoss(0.0, structure=1.0)}
 _LIBRARY = __name__.partition(".")[0]
-#: Windows of slices are multiples of this, which every network can halve as often as it must.
+#: Windows of slices are multiples of this, which most networks can halve as often as they must.
 _MULTIPLE = 32
 
 
@@ -120,6 +120,11 @@ class Stage(ABC):
         return SLICES if self.name == SLICES else ""
 
     @property
+    def voxels(self) -> tuple[float, float, float]:
+        """Edges (x, y, z) of the voxels in mm."""
+        return (self.spacing,) * 3
+
+    @property
     def dimensions(self) -> int:
         """Of what goes through the network: 2 for slices, 3 for patches."""
         return len(self.recipe.window)
@@ -142,23 +147,27 @@ class Stage(ABC):
     def batches(
         self, volumes: Sequence[TrainingVolume], *, seed: int, augment: bool, real: Sequence[TrainingVolume] = ()
     ) -> RandomBatches:
-        """Batches of the volumes; the ultrasound is varied on request, but what was made of it never is."""
+        """Batches of the volumes; those to learn from, ``augment``, are unpaired where the recipe wants it.
+
+        In these the ultrasound is varied, too, but what was made of it never is, nor is MRI.
+        """
         recipe = self.recipe
         how = {
             "seed": seed, "augment": augment and self.inputs[0] == "ioUS", "augmentation": recipe.augmentation,
-            "real": real,
+            "real": real, "unpaired": augment and recipe.unpaired,
         }
         if self.dimensions == 3:
             return PatchBatches(volumes, recipe.batch_size, recipe.window, anywhere=recipe.anywhere, **how)
-        window, context = _window(recipe.window[0], volumes), 1 if self.regime == "2.5D" else 0
+        multiple = max(_MULTIPLE, self.traits.size_multiple)
+        window, context = _window(recipe.window[0], volumes, multiple), 1 if self.regime == "2.5D" else 0
         axes = recipe.axes or self.slice_axes
         return SliceBatches(volumes, recipe.batch_size, window, context=context, axes=axes, **how)
 
 
-def _window(wanted: int, volumes: Sequence[TrainingVolume]) -> int:
+def _window(wanted: int, volumes: Sequence[TrainingVolume], multiple: int) -> int:
     """The window of the recipe, or a smaller one where that would hold nothing but padding beyond the cases."""
     largest = max(max(volume.fan.shape) for volume in volumes)
-    return min(wanted, -(-largest // _MULTIPLE) * _MULTIPLE)
+    return min(wanted, -(-largest // multiple) * multiple)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,10 +190,28 @@ class _FamilyStage(Stage):
         return get_family(self.family)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Synthesis(_FamilyStage):
-    """From ultrasound to MRI, on slices or in 3D."""
+    """From ultrasound, or MRI of another contrast, to MRI, on slices or in 3D.
 
-    inputs = ("ioUS",)
+    Attributes
+    ----------
+    source
+        What it reads: "ioUS", or a contrast of MRI.
+    grid
+        Edges (x, y, z) in mm of the voxels of a cohort of MRI, which keeps its own; without it, ``spacing`` tells.
+    """
+
+    source: str = "ioUS"
+    grid: tuple[float, float, float] | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.source,)
+
+    @property
+    def voxels(self) -> tuple[float, float, float]:
+        return self.grid or super().voxels
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -205,7 +232,7 @@ class Synthesis(_FamilyStage):
         return _made(self.traits.objective)(self)
 
     def load(self, folder: Path, predictions: Path | None = None) -> TrainingVolume:
-        return generator_volume(folder, self.targets)
+        return generator_volume(folder, self.targets, source=self.source)
 
     def picture(self) -> Picture:
         return partial(draw_generator, inputs=self.inputs, targets=self.targets)
@@ -313,16 +340,44 @@ class Preset:
         return REFINED if self.last.name == REFINER else self.last.regime
 
     def published(self) -> Preset:
-        """The preset with the recipe of the benchmark's authors (:mod:`..generators.recipe` says what that changes).
+        """The preset with its authors' recipe (:mod:`..generators.recipe` and the family's file say what that changes).
 
         Raises
         ------
         InputError
-            The preset is none of the benchmark's.
+            There is no such recipe.
         """
         if not self.first.traits.published:
             raise InputError(f"--recipe: {self.name} has no published recipe; leave the option out")
         return replace(self._each(Stage.published), recipe=PUBLISHED)
+
+    def reading(self, source: str, grid: Sequence[float]) -> Preset:
+        """The preset for a cohort with another input than ultrasound.
+
+        Parameters
+        ----------
+        source
+            The contrast that is the cohort's input.
+        grid
+            Edges (x, y, z) of its voxels in mm.
+
+        Raises
+        ------
+        InputError
+            The preset is none of a generator in one stage, or makes that contrast.
+        """
+        if self.stages[1:] or not isinstance(self.last, Synthesis):
+            raise InputError(
+                f"{self.name}: learns from ultrasound, and the cohort's input is {source}; choose another cohort, or a "
+                "preset of a generator in one stage (see --list)"
+            )
+        if source in self.last.targets:
+            raise InputError(f"{self.name}: makes {source}, which is the cohort's input; choose another preset")
+        return replace(self, stages=(replace(self.last, source=source, grid=tuple(map(float, grid))),))
+
+    def unaugmented(self) -> Preset:
+        """The preset with nothing varied of what is learned from, not even flipped."""
+        return self._each(lambda stage: replace(stage, recipe=replace(stage.recipe, augmentation=NOT_AUGMENTED)))
 
     def shortened(self, steps: int) -> Preset:
         """The preset with so many steps for each of its trainings."""
@@ -347,7 +402,8 @@ class Preset:
             rate = {"rate": 1e-4} if stage.name == REFINER else {}
             network = size.refiner if stage.name == REFINER else size.generator
             recipe = replace(stage.recipe, window=window, **{**figures, **rate})
-            return replace(stage, recipe=recipe, size=network, discriminator=size.discriminator)
+            network, discriminator = {**stage.size, **network}, {**stage.discriminator, **size.discriminator}
+            return replace(stage, recipe=recipe, size=network, discriminator=discriminator)
 
         return self._each(small)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..constants import TARGETS, VOXEL_MM
 from ..generators import FAMILIES, REGIMES, get_family
-from ..generators.family import CHANNELS, REFINED
+from ..generators.family import CHANNELS, REFINED, Variant
 from ..generators.recipe import Recipe
 from .preset import REFINER, SLICES, Preset, Refinement, Segmentation, Synthesis
 
@@ -29,13 +29,15 @@ def _segmenter(*images: str) -> Segmentation:
 
 
 def family_presets(family: str) -> Iterator[Preset]:
-    """A family's presets, for T2w alone and for T2w and FLAIR, in the regimes that it has recipes for."""
-    recipes = get_family(family).recipes
+    """A family's presets, for each of the targets that it makes, in the regimes that it has recipes for."""
+    traits = get_family(family)
+    recipes = traits.recipes
     needed = {"3D": {"volumes"}, REFINED: {"slices", "refiner"}}
-    for regime in REGIMES:
-        for targets in (TARGETS[:1], TARGETS):
+    for regime in (regime for regime in REGIMES if regime in traits.regimes):
+        for targets in traits.targets:
             if needed.get(regime, {"slices"}) <= set(recipes):
-                yield _family_preset(family, regime, targets)
+                preset = _family_preset(family, regime, targets)
+                yield from (preset, *(_varied(preset, *entry) for entry in traits.variants.items()))
 
 
 def _family_preset(family: str, regime: str, targets: tuple[str, ...]) -> Preset:
@@ -47,6 +49,13 @@ def _family_preset(family: str, regime: str, targets: tuple[str, ...]) -> Preset
         return Preset(name, (Synthesis(**traits, regime=regime, recipe=own[what]),))
     first = Synthesis(**traits, name=SLICES, regime="2D", recipe=own["slices"])
     return Preset(name, (first, Refinement(**traits, name=REFINER, recipe=own["refiner"])))
+
+
+def _varied(preset: Preset, name: str, variant: Variant) -> Preset:
+    stage = preset.last
+    recipe, size = replace(stage.recipe, **variant.figures), variant.size
+    stage = replace(stage, recipe=recipe, size=size.generator, discriminator=size.discriminator)
+    return Preset(f"{preset.name}-{name}", (stage,))
 
 
 def preset_name(family: str, regime: str, targets: tuple[str, ...]) -> str:

@@ -168,6 +168,8 @@ def describe_run(
     first, last = finished.preset.first, finished.preset.last
     known = {"preset": finished.preset.name, "recipe": finished.preset.recipe}
     section = describe_stage(first, finished.window(first)) | known
+    if finished.record.get("scaling"):
+        section["scaling"] = finished.record["scaling"]
     if last is not first:
         section["refiner"] = {**_windows(last, finished.window(last)), "inputs": list(last.inputs)}
     copy_familiarity(finished.folder, bundle)
@@ -183,7 +185,7 @@ def describe_stage(stage: Stage, window: Sequence[int]) -> dict[str, Any]:
     return {
         "kind": stage.kind,
         "regime": stage.regime,
-        "spacing": [stage.spacing] * 3,
+        "spacing": list(stage.voxels),
         "slice_axes": list(stage.slice_axes),
         **_windows(stage, window),
         "inputs": list(stage.inputs),

@@ -9,9 +9,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from ..cases.case import read_parameters
 from ..cases.index import describe_index, read_index
+from ..constants import VOXEL_MM
 from ..files.volumes import read_volume
 from ..generators.recipe import DEFAULT
 from ..models.bundle import Bundle, load
@@ -80,16 +83,30 @@ def train(
     ValueError
         Unknown preset, or a cohort without cases for training.
     InputError
-        No case has all targets, where the recipe wants them; or the run was begun with another recipe.
+        No case has all targets, where the recipe wants them, or any; the preset cannot learn from the cohort's input;
+        or the run was begun with another recipe.
     """
     preset = find_preset(preset) if isinstance(preset, str) else preset
     preset = preset if steps is None else preset.shortened(steps)
+    preset = _for_cohort(preset, cohort)
     run = _Run(
         preset=preset, cohort=cohort, output=output, predictions=predictions, seed=seed, device=device, report=report,
         initial=initial, real=real, painted=painted, workers=workers,
     )
     run.check_recipe()
     return [run.train(stage) for stage in preset.stages][-1]
+
+
+def _for_cohort(preset: Preset, cohort: Path) -> Preset:
+    """The preset as it reads the cohort, whose input may be a contrast of MRI."""
+    known = [read_parameters(folder) for folder in read_index(cohort, "train")]
+    if {case.get("input", "ioUS") for case in known} <= {"ioUS"}:
+        return preset
+    inputs = {(case.get("input", "ioUS"), *np.ravel(case.get("spacing_mm", VOXEL_MM))) for case in known}
+    if len(inputs) > 1:
+        raise InputError(f"{cohort}: its cases differ in input or voxel size; prepare those that are alike")
+    ((source, *grid),) = inputs
+    return preset.reading(source, grid)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +159,9 @@ class _Run:
         if augment and self.painted is not None:
             folders = folders + read_index(self.painted, split)
         volumes = load_volumes(folders, partial(stage.load, predictions=predictions), self.workers)
+        if stage.kind == "generator" and not any(np.isfinite(volume.target).any() for volume in volumes):
+            wanted = " or ".join(stage.outputs)
+            raise InputError(f"{self.cohort}: no case for {split} has {wanted}; choose another preset")
         if stage.recipe.complete:
             volumes = [volume for volume in volumes if volume.complete]
             if not volumes:
@@ -194,6 +214,9 @@ class _Run:
             "seed": self.seed,
             "initial": self.initial.title if self.initial else None,
             "predictions": self.predictions is not None,
+            "input": self.preset.first.inputs[0],
+            "voxels_mm": list(self.preset.first.voxels),
+            "scaling": self._scaling,
             "real_ultrasound": len(self.real),
             "painted": len(read_index(self.painted, "train")) if self.painted is not None else 0,
             "cohort": self._about_cohort,
@@ -217,8 +240,15 @@ class _Run:
         known, earlier = describe_index(self.cohort), self._earlier.get("cohort", {})
         if {**earlier, **known} == earlier and "training_range" in earlier:
             return earlier
+        if not (read_index(self.cohort, "train")[0] / "ioUS.mha").is_file():
+            return known
         volumes = (read_volume(folder / "ioUS.mha") for folder in read_index(self.cohort, "train"))
         return {**known, "training_range": training_range(volume for volume in volumes if volume.array.any())}
+
+    @property
+    def _scaling(self) -> str | None:
+        """How the MRI of a cohort that has it as input was scaled."""
+        return read_parameters(read_index(self.cohort, "train")[0]).get("scaling")
 
     def _predict(self) -> Path:
         """Let the first stage predict the cases to learn from, once."""

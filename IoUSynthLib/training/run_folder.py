@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.utils import parametrize
 from torch.optim.swa_utils import AveragedModel
 
 from ..generators.diffusion import Sampler
@@ -44,7 +45,9 @@ def average_weights(folder: Path, network: torch.nn.Module) -> dict[str, torch.T
 def _preset(record: dict[str, Any]) -> Preset:
     """What a run says that it has trained."""
     preset = PRESETS[record["preset"]]
-    return preset.published() if record.get("recipe") == PUBLISHED else preset
+    preset = preset.published() if record.get("recipe") == PUBLISHED else preset
+    source = record.get("input", preset.first.inputs[0])
+    return preset if source == preset.first.inputs[0] else preset.reading(source, record["voxels_mm"])
 
 
 @dataclass(frozen=True)
@@ -109,4 +112,12 @@ class FinishedRun:
         network.load_state_dict(average_weights(self.folder / stage.folder, network))
         if stage.traits.diffusion and stage.name != REFINER:
             network = Sampler(network, len(stage.outputs), self.window(stage))
-        return network.eval()
+        return without_parametrizations(network.eval())
+
+
+def without_parametrizations(network: torch.nn.Module) -> torch.nn.Module:
+    """The network with plain weights: normalised once, as in evaluation, since no export can follow how they are."""
+    for module in [module for module in network.modules() if parametrize.is_parametrized(module)]:
+        for name in list(module.parametrizations):
+            parametrize.remove_parametrizations(module, name)
+    return network

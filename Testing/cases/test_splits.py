@@ -20,6 +20,13 @@ def test_the_same_seed_splits_alike_and_a_patient_is_never_split():
     assert split_patients(["a"]) == {"a": "train"}
 
 
+def test_shares_of_a_split_are_as_wished_and_leave_some_for_training():
+    names = [f"P{number}" for number in range(40)]
+    found = list(split_patients(names, 0, (0.25, 0.1)).values())
+    assert [found.count(split) for split in SPLITS] == [27, 3, 10]
+    assert sorted(split_patients("abc", 0, (0.9, 0.9)).values()) == ["test", "train", "validation"]
+
+
 def test_heads_for_testing_are_never_trained_on():
     names = [f"subject{n}" for n in range(16)] + [f"training_seg_{n:02d}" for n in range(16)] + ["icbm152"]
     splits = split_heads(names)

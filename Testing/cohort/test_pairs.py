@@ -157,3 +157,48 @@ def test_a_real_patient(brats: Path, tmp_path: Path) -> None:
     assert (case.fan.array[case.labels.array == 1] == 1).mean() > 0.99
     assert target_image(case, "T2w").max() <= 1
     assert [folder.name for folder in read_index(tmp_path / "out", "test")] == ["BraTS2021_01481"]
+
+
+def test_slices_can_be_split_and_those_held_out_stay_whole(
+    write_patient: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for number, name in enumerate(["BraTS2021_00001", sorted(ONLY_TESTED)[0]]):
+        write_patient(name, seed=number)
+    assert prepare(tmp_path, "--split", "slices", "--shares", "0.3", "0.3") == 0
+    assert "slices of one patient are in several splits" in capsys.readouterr().out
+    folders = {split: read_index(tmp_path / "out", split) for split in ("train", "validation", "test")}
+    whole = read_case(tmp_path / "out" / "BraTS2021_00001")
+    taken = []
+    for split, found in folders.items():
+        case = read_case(next(folder for folder in found if folder.name == f"BraTS2021_00001-{split}"))
+        chosen = case.parameters["slices"]
+        np.testing.assert_array_equal(case.images["T2w"].array, whole.images["T2w"].array[chosen])
+        np.testing.assert_array_equal(case.labels.array, whole.labels.array[chosen])
+        taken += chosen
+    assert sorted(taken) == list(range(whole.fan.array.shape[0])), "each slice once"
+    held_out = [folder.name for found in folders.values() for folder in found if "0148" in folder.name]
+    assert held_out == [f"{sorted(ONLY_TESTED)[0]}-test"]
+
+
+def test_min_max_scaling(write_patient: Callable, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    images = write_patient("BraTS2021_00001")
+    assert prepare(tmp_path, "--scaling", "min-max") == 0
+    case = read_case(tmp_path / "out" / "BraTS2021_00001")
+    got, given = target_image(case, "T2w"), images["t2"].array.astype(float)
+    inside = case.fan.array > 0
+    np.testing.assert_allclose(np.sort(got[inside]), np.sort(2 * given[given > 0] / given.max() - 1), atol=2e-3)
+    assert case.parameters["scaling"] == "min-max"
+    assert prepare(tmp_path) == 2
+    assert "was registered or scaled otherwise" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [("--split", "slices"), ("--scaling", "min-max")])
+def test_what_is_for_mri_alone_needs_pairs(options: tuple, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["prepare", str(tmp_path), "-o", str(tmp_path / "out"), *options]) == 2
+    assert "are for MRI alone; give --pairs" in capsys.readouterr().err
+
+
+def test_what_is_no_share_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main(["prepare", str(tmp_path), "-o", str(tmp_path / "out"), "--shares", "0.25", "1"])
+    assert "1 is no share; write a number between 0 and 1" in capsys.readouterr().err

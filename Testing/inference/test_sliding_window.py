@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from IoUSynthLib.inference import Cancelled, fuse, predict, predict_passes, sample_windows
-from IoUSynthLib.inference.sliding_window import hann, tile
+from IoUSynthLib.inference.sliding_window import blending_weight, hann, tile
 from IoUSynthLib.models.bundle import Bundle
 
 PLAN = Bundle(
@@ -151,6 +151,18 @@ def test_hann_is_symmetric_and_positive():
     assert np.allclose(weight, weight[::-1])
     assert weight.min() >= 1e-3
     assert weight.argmax() in (7, 8)
+
+
+def test_gaussian_windows_are_monais_and_sum_to_one():
+    """Deviation of an eighth of the window, and what overlapping windows give of a constant is the constant."""
+    weight = blending_weight("gaussian", 96)
+    assert np.allclose(weight, weight[::-1])
+    assert np.isclose(weight[0], max(np.exp(-((47.5 / 12) ** 2) / 2), 1e-3))
+    assert np.isclose(weight[47], np.exp(-((0.5 / 12) ** 2) / 2))
+    plan = replace(PLAN, slice_axes=(0,), window=(32, 32), overlap=0.625, details={"blending": "gaussian"})
+    image = np.full((1, 2, 70, 50), 0.3, dtype=np.float32)
+    found = predict(Network(IDENTITY["2D"]), image, np.ones(image.shape[1:], bool), plan)
+    assert np.allclose(found, 0.3, atol=1e-6)
 
 
 def test_blending_hides_seams():

@@ -32,15 +32,23 @@ SIZES = {
         {"filters": 8, "multipliers": (2, 2), "embedding": 16},
     ),
 }
+#: The systems of other papers, with as many levels as slices of 64 pixels, or patches of 32, can be halved.
+OTHERS = {
+    "unet_pix2pix": Size({"widths": (4, 4, 8, 8, 8, 8)}, {}, {"width": 4}),
+    "unet_cyclegan": Size({"widths": (4, 4, 8, 8, 8, 8)}, {}, {"width": 4}),
+    "vae": Size({"widths": (4, 8, 8, 8), "latent": 8, "side": 4}),
+    "brainvoxgen": Size({"widths": (4, 4, 8, 8, 8)}, {}, {"width": 4}),
+    "mdaunet": Size({"stem": 4, "widths": (4, 8, 12, 16), "growths": (2, 4, 4, 4)}, {}, {"width": 2}),
+}
 #: The experiments of the benchmark.
 BENCHMARK = {name: preset for name, preset in PRESETS.items() if getattr(preset.last, "family", "") in SIZES}
 
 
 def toy(preset: Preset, steps: int = 8, slices: int = 64, patch: int = 32) -> Preset:
-    """A preset of the benchmark."""
+    """A preset of the benchmark, or of another paper, without what takes weights that may not be here."""
     return preset.resized(
-        SIZES[preset.last.family], slices=slices, patch=patch, rate=2e-3, discriminator_rate=2e-4,
-        pretraining_rate=2e-3, warm_up=0, average=0.0, mixed=False, validation_batches=1, batch_size=2,
+        {**SIZES, **OTHERS}[preset.last.family], slices=slices, patch=patch, rate=2e-3, discriminator_rate=2e-4,
+        perception=0.0, pretraining_rate=2e-3, warm_up=0, average=0.0, mixed=False, validation_batches=1, batch_size=2,
     ).shortened(steps)
 
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from ..data import Batch
-from ..discriminators import gan_discriminator, patch_discriminator, refiner_discriminator, resvit_discriminator
+from ..discriminators import (
+    DenseDiscriminator,
+    MultiScale,
+    batch_discriminator,
+    gan_discriminator,
+    patch_discriminator,
+    refiner_discriminator,
+    resvit_discriminator,
+)
 from ..distributed import World
 from ..losses import WeightedLoss, generator_loss, known_targets, uncertainty_weighted
 from ..preset import Stage
@@ -48,8 +57,26 @@ def pix2pix(stage: Stage) -> Objective:
 
 def resvit(stage: Stage) -> Objective:
     """The discriminator sees all slices that the generator sees."""
+    return _conditional(stage, resvit_discriminator)
+
+
+def unet_pix2pix(stage: Stage) -> Objective:
+    """The discriminator of the T1-to-T2 study sees the input beside the MRI."""
+    return _conditional(stage, batch_discriminator)
+
+
+def brainvoxgen(stage: Stage) -> Objective:
+    """The discriminator sees a whole block of ultrasound and MRI."""
     channels = stage.channels + len(stage.targets)
-    discriminator = resvit_discriminator(stage.dimensions, channels, **stage.discriminator)
+    discriminator = DenseDiscriminator(channels, stage.recipe.window, **stage.discriminator)
+    return Adversarial(
+        WeightedLoss.of(stage.recipe), PatchAdversary.of(stage.recipe, discriminator, range(stage.channels))
+    )
+
+
+def _conditional(stage: Stage, build: Callable[..., MultiScale]) -> Adversarial:
+    """A discriminator of all that the generator sees, and of the MRI."""
+    discriminator = build(stage.dimensions, stage.channels + len(stage.targets), **stage.discriminator)
     return Adversarial(
         WeightedLoss.of(stage.recipe), PatchAdversary.of(stage.recipe, discriminator, range(stage.channels))
     )

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...generators.recipe import Recipe
 from ..data import Batch
-from ..discriminators import MultiScale, gan_discriminator
+from ..discriminators import gan_discriminator
 from ..distributed import World, to_device
-from ..losses import feature_matching, gradient_penalty, known_targets, least_squares, visible
+from ..losses import SCORES, feature_matching, gradient_penalty, known_targets, visible
 from ..preset import Stage
 from .objective import Rate
 
@@ -91,7 +92,7 @@ class PatchAdversary(Adversary):
     rate, betas, clip
         As of :class:`Adversary`.
     adversarial, matching
-        Weights of the two terms: the least-squares loss, mean over the scales, and feature matching, summed over all
+        Weights of the two terms: the loss of the scores, mean over the scales, and feature matching, summed over all
         layers. The defaults keep the proportions to the absolute error of Isola et al. 2017 (1 to 100) and to each
         other of Wang et al. 2018 (1 to 10).
     condition
@@ -99,6 +100,11 @@ class PatchAdversary(Adversary):
     penalty, every
         Weight of R1 (:func:`.losses.gradient_penalty`), which makes a step of its own every so many steps; 0 for none.
         As in the benchmark's released code it is not multiplied by the interval.
+    scores
+        The loss of the scores, one of :data:`..losses.SCORES`.
+
+    Synthetic and true images go through a discriminator with batch normalisation one after the other, each normalised
+    by itself, as Isola et al. do: in one batch their statistics would mix.
     """
 
     def __init__(
@@ -113,25 +119,31 @@ class PatchAdversary(Adversary):
         penalty: float = 0.0,
         every: int = 16,
         clip: float = float("inf"),
+        scores: str = "least squares",
     ) -> None:
         super().__init__(discriminator, rate, betas=betas, clip=clip)
+        self.score_loss = SCORES[scores]
+        self.apart = any(isinstance(part, _BatchNorm) for part in discriminator.modules())
         self.adversarial, self.matching = adversarial, matching
         self.condition = list(condition)
         self.penalty, self.every = penalty, every
 
     @classmethod
-    def of(cls, recipe: Recipe, discriminator: MultiScale, condition: Sequence[int]) -> PatchAdversary:
-        """With the figures of a recipe, whose weight of feature matching is for the mean over the layers."""
-        layers = sum(len(scale.layers) - 1 for scale in discriminator.scales)
+    def of(cls, recipe: Recipe, discriminator: torch.nn.Module, condition: Sequence[int]) -> PatchAdversary:
+        """With the figures of a recipe, whose weight of feature matching is for the mean over the layers.
+
+        Features are matched of a :class:`..discriminators.MultiScale` alone.
+        """
+        layers = sum(len(scale.layers) - 1 for scale in discriminator.scales) if recipe.matching else 1
         return cls(
             discriminator, recipe.discriminator_rate, condition=condition, adversarial=recipe.adversarial,
             matching=recipe.matching / layers, betas=recipe.betas, penalty=recipe.penalty, every=recipe.every,
-            clip=recipe.clip,
+            clip=recipe.clip, scores=recipe.scores,
         )
 
     @classmethod
     def unconditional(cls, stage: Stage, channels: int) -> PatchAdversary:
-        """One that sees so many channels of one kind of image alone."""
+        """One of the benchmark's that sees so many channels of one kind of image alone."""
         discriminator = gan_discriminator(stage.dimensions, channels, conditional=False, **stage.discriminator)
         return cls.of(stage.recipe, discriminator, [])
 
@@ -139,10 +151,10 @@ class PatchAdversary(Adversary):
         """Terms of the generator's loss, for a prediction (B, T, ...); the discriminator gets no gradient."""
         fake, real, mask = self._pairs(prediction, batch)
         # In evaluation mode spectral normalisation makes no step of its own, so both images meet the same network.
-        self.discriminator.eval()
+        self.discriminator.train(self.apart)
         self.discriminator.requires_grad_(False)
         scales = _scales(self.discriminator(fake))
-        terms = {"adversarial": self.adversarial * _mean(least_squares(layers[-1], 1.0, mask) for layers in scales)}
+        terms = {"adversarial": self.adversarial * _mean(self.score_loss(layers[-1], 1.0, mask) for layers in scales)}
         if self.matching:
             with torch.no_grad():
                 goals = _scales(self.discriminator(real))
@@ -154,19 +166,28 @@ class PatchAdversary(Adversary):
         return terms
 
     def learn(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """One step of the discriminator; returns its loss, 0.25 where it cannot tell the images apart."""
+        """One step of the discriminator; returns its loss.
+
+        Where it cannot tell the images apart, that is 0.25 of least squares and 2 log 2 of cross-entropy.
+        """
         self.discriminator.train()
         fake, real, mask = self._pairs(prediction.detach(), batch)
         losses = []
-        for layers in _scales(self.discriminator(torch.cat([fake, real]))):
-            scores = layers[-1].chunk(2)
-            losses.append(least_squares(scores[0], 0.0, mask) + least_squares(scores[1], 1.0, mask))
+        for scores in self._scores(fake, real):
+            losses.append(self.score_loss(scores[0], 0.0, mask) + self.score_loss(scores[1], 1.0, mask))
         loss = _mean(losses)
         self.step(loss)
         self.scheduler.step()
         if self.penalty and self.scheduler.last_epoch % self.every == 0:
             self.step(self.penalty * self._gradient_penalty(batch))
         return loss.detach()
+
+    def _scores(self, fake: torch.Tensor, real: torch.Tensor) -> list[Sequence[torch.Tensor]]:
+        """Scores of synthetic and of true images, one pair a scale."""
+        if self.apart:
+            found = [_scales(self.discriminator(image)) for image in (fake, real)]
+            return [(one[-1], other[-1]) for one, other in zip(*found, strict=True)]
+        return [layers[-1].chunk(2) for layers in _scales(self.discriminator(torch.cat([fake, real])))]
 
     def _gradient_penalty(self, batch: Batch) -> torch.Tensor:
         """R1 at the true MRI, of the sum of all scales' scores."""

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...generators.cyclegan import ResidualGenerator
 from ..data import Batch
+from ..discriminators import batch_discriminator
 from ..distributed import World, to_device
 from ..losses import WeightedLoss, masked_mean, visible
 from ..preset import Stage
@@ -18,11 +18,30 @@ from .objective import Loss, Objective, Output, Rate
 
 def cyclegan(stage: Stage) -> Objective:
     """CycleGAN's objective: the inverse generator is one of the same kind and width."""
-    recipe, targets = stage.recipe, len(stage.targets)
-    inverse = ResidualGenerator(stage.dimensions, targets, stage.channels, **stage.size)
-    adversaries = tuple(PatchAdversary.unconditional(stage, channels) for channels in (targets, stage.channels))
+    adversaries = tuple(PatchAdversary.unconditional(stage, channels) for channels in _both_ways(stage))
+    return _cycle(stage, adversaries)
+
+
+def unet_cyclegan(stage: Stage) -> Objective:
+    """That of the T1-to-T2 study: discriminators with batch normalisation, and nothing is compared with true MRI."""
+    adversaries = tuple(
+        PatchAdversary.of(stage.recipe, batch_discriminator(stage.dimensions, channels, **stage.discriminator), [])
+        for channels in _both_ways(stage)
+    )
+    return _cycle(stage, adversaries)
+
+
+def _both_ways(stage: Stage) -> tuple[int, int]:
+    """Channels of the MRI, and of the input."""
+    return len(stage.targets), stage.channels
+
+
+def _cycle(stage: Stage, adversaries: tuple[PatchAdversary, PatchAdversary]) -> Cycle:
+    recipe = stage.recipe
+    inverse = stage.traits.build(stage.dimensions, *_both_ways(stage), **stage.size)
+    loss = WeightedLoss(1.0) if recipe.unpaired else WeightedLoss.of(recipe)
     return Cycle(
-        WeightedLoss.of(recipe), inverse, adversaries, cycle=recipe.cycle, identity=recipe.identity
+        loss, inverse, adversaries, cycle=recipe.cycle, identity=recipe.identity, supervised=not recipe.unpaired
     )
 
 
@@ -41,6 +60,9 @@ class Cycle(Objective):
     cycle, identity
         Weights of the absolute differences after a round trip, and of what a translation changes in an image that is of
         the wanted kind already; the latter only for one slice in and one target, else 0.
+    supervised
+        Whether the supervised terms are learned from. Of unpaired batches they are not: validation, whose batches are
+        pairs, reports them alone.
 
     Images in the middle of a round trip are blanked outside the fan, and where the case has no such target, as true
     ones are. There no other term looks, and the networks would hide the way back in what nobody sees (Chu et al. 2017).
@@ -49,12 +71,12 @@ class Cycle(Objective):
 
     def __init__(
         self, loss: Loss, inverse: nn.Module, adversaries: tuple[PatchAdversary, PatchAdversary], *, cycle: float,
-        identity: float,
+        identity: float, supervised: bool = True,
     ) -> None:
         super().__init__(loss)
         self.inverse = inverse
         self.adversaries = adversaries
-        self.cycle, self.identity = cycle, identity
+        self.cycle, self.identity, self.supervised = cycle, identity, supervised
 
     def prepare(self, device: torch.device, world: World, rate: Rate) -> None:
         """Move to the device and join the other processes."""
@@ -82,7 +104,7 @@ class Cycle(Objective):
 
     def terms(self, output: Output, batch: Batch) -> dict[str, torch.Tensor]:
         """Supervised, adversarial, cycle and identity terms."""
-        terms = self.loss(output["prediction"], batch)
+        terms = self.loss(output["prediction"], batch) if self.supervised else {}
         found = [
             adversary.terms(image, part)["adversarial"]
             for adversary, (image, part) in zip(self.adversaries, self._discriminated(output, batch), strict=True)
