@@ -1,7 +1,5 @@
 """World position and value of a voxel survive crop, resampling and back, save and load, on any grid.
 
-Testing/mrml/test_geometry_of_nodes.py shows the same of 3D Slicer's scene, in RAS and under parent transforms.
-
 Tolerances: 1e-6 mm for what only computes, 1e-3 mm for what a NIfTI header rounds to float32, 1e-9 of the range for
 values that are only moved, 1e-3 of it for those that are interpolated where the image is linear.
 """
