@@ -9,7 +9,7 @@ RUN := $(abspath $(ENVIRONMENT))/bin/python
 # The checkout itself is what runs, whatever else is installed.
 export PYTHONPATH := $(CURDIR):$(CURDIR)/Testing
 
-.PHONY: demo test test-all gui screenshots lint perceptual workflow clean
+.PHONY: demo test test-all fuzz gui screenshots lint perceptual workflow clean
 
 demo: $(ENVIRONMENT)/host
 	$(RUN) Testing/demo.py --output demo
@@ -40,6 +40,13 @@ $(ENVIRONMENT)/workflow/bin/snakemake: $(ENVIRONMENT)/created
 	@echo "installing Snakemake"
 	@$(PYTHON) -m venv $(ENVIRONMENT)/workflow
 	@$(ENVIRONMENT)/workflow/bin/python -m pip install --quiet "snakemake>=9"
+
+# Every reader against damaged and hostile files, 10,000 of each kind, other ones with another SEED. Some hours.
+EXAMPLES ?= 10000
+SEED ?= 0
+fuzz: $(ENVIRONMENT)/everything
+	IOUSYNTH_FUZZ=$(EXAMPLES) $(ONE_THREAD) $(RUN) -m pytest --numprocesses 2 --timeout 0 --hypothesis-seed $(SEED) \
+	    Testing/*/test_fuzz_*.py Testing/models/test_onnx_file.py Testing/test_geometry.py
 
 lint: $(ENVIRONMENT)/everything
 	$(RUN) -m ruff check .

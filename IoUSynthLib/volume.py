@@ -107,7 +107,7 @@ class Volume:
         import SimpleITK as sitk
 
         array = self.array.astype(np.uint8) if self.array.dtype == bool else self.array
-        image = sitk.GetImageFromArray(np.ascontiguousarray(array))
+        image = sitk.GetImageFromArray(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")))
         image.SetSpacing(self.spacing)
         image.SetOrigin(self.origin)
         image.SetDirection(self.direction.ravel().tolist())

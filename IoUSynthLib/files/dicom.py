@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import filecmp
 import os
+import struct
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..volume import InputError, Volume
 from .dicom_planes import Grid, plane_of_slice, planes_of_frames, regular_grid
-from .itk import quiet, to_volume, unreadable
+from .itk import ERRORS, quiet, to_volume, unreadable
 from .paths import FORMATS, check_path
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ _CLIPS = ("1.2.840.10008.5.1.4.1.1.3", "1.2.840.10008.5.1.4.1.1.3.1")
 _FIRST_ELEMENTS = tuple(bytes([element, 0]) for element in (0x00, 0x01, 0x05, 0x08, 0x12, 0x13, 0x14, 0x16, 0x18))
 #: What ends compressed pixels: the item Sequence Delimitation, of length 0, in little endian.
 _LAST_ITEM = bytes.fromhex("feffdde000000000")
+#: Kinds of values whose lengths have four bytes (PS3.5, 7.1.2), and the length of one that has none.
+_LONG_KINDS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+_NO_LENGTH = 0xFFFFFFFF
 #: Bytes at the end of a file that hold it; only padding and signatures come after.
 _TAIL = 1 << 20
 
@@ -160,7 +164,10 @@ def read_header(path: Path) -> Dataset | None:
             kind = header.get("SOPClassUID")
             if kind is not None and "Image Storage" not in kind.name and "Rows" not in header:
                 return None  # a report, a presentation state
+            start = stream.tell()
             whole = "Rows" in header and _is_complete(header, stream)
+            if whole and _runs_over(header, stream, start):
+                raise ValueError("an element is longer than the file")
         except Exception as error:  # pydicom raises what the damage happens to cause
             raise InputError(f"{path}: is damaged ({error}); copy or export it again") from error
     if not whole:
@@ -182,6 +189,28 @@ def _is_complete(header: Dataset, stream: BinaryIO) -> bool:
     bits = int(header.BitsAllocated) * int(header.Rows) * int(header.Columns) * frames
     samples = 2 if "422" in header.get("PhotometricInterpretation", "") else int(header.get("SamplesPerPixel", 1))
     return end - start >= 8 + bits * samples // 8
+
+
+def _runs_over(header: Dataset, stream: BinaryIO, start: int) -> bool:
+    """Tell whether an element from the pixels on is said to be longer than the file: GDCM would reserve that much."""
+    syntax = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
+    if syntax is not None and syntax.is_deflated:
+        return False
+    implicit, little = header.is_implicit_VR, header.is_little_endian
+    order, end = "<" if little else ">", stream.seek(0, 2)
+    while end - start >= 12:
+        stream.seek(start)
+        head = stream.read(12)
+        if implicit:
+            (length,), skip = struct.unpack_from(order + "I", head, 4), 8
+        elif head[4:6] in _LONG_KINDS:
+            (length,), skip = struct.unpack_from(order + "I", head, 8), 12
+        else:
+            (length,), skip = struct.unpack_from(order + "H", head, 6), 8
+        if length == _NO_LENGTH:
+            return False  # items follow, whose end has been looked for
+        start += skip + length
+    return start > end
 
 
 def _describe(files: dict[Path, Dataset], folder: Path) -> str:
@@ -265,7 +294,7 @@ def _decode(names: list[str], where: Path, header: Dataset) -> Volume:
     with quiet():
         try:
             return to_volume(reader.Execute(), where)
-        except RuntimeError as error:
+        except ERRORS as error:
             raise unreadable(where, error) from error
 
 

@@ -8,8 +8,10 @@ formats that are promised are read here, before it reads the voxels; all other f
 from __future__ import annotations
 
 import gzip
+import re
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -22,11 +24,18 @@ from .paths import FORMATS, check_path
 
 #: Bytes that are read at a time: zeros of a thousand times as many may come out of them.
 _BLOCK = 1 << 16
+#: Voxels that no image needs: a thousand along each axis, 4 GiB as float32.
+MOST_VOXELS = 2**30
+#: Lengths and directions beyond this, in any unit, are no place; ITK's decomposition of the axes may not end on them.
+_LARGEST = 1e9
+#: Bytes that may follow the voxels within compressed data; more of them are none that the header tells of.
+_MOST_BEYOND = 1 << 20
 #: Placements that lie closer than this everywhere, in mm, are one.
 _SAME_PLACE_MM = 0.25
 #: Voxel sizes that differ by a smaller share are one.
 _SAME_SIZE = 1e-3
 
+_BRACKETS = str.maketrans("(),", "   ")
 _GZIP = b"\x1f\x8b"
 _NRRD_BYTES = {
     "char": 1, "int8": 1, "uchar": 1, "uint8": 1, "short": 2, "int16": 2, "ushort": 2, "uint16": 2, "int": 4,
@@ -36,12 +45,24 @@ _METAIMAGE_BYTES = {
     "MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4, "MET_FLOAT": 4,
     "MET_DOUBLE": 8, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8,
 }  # fmt: skip
+#: Entries of a MetaImage that hold a number for each dimension, or a matrix.
+_METAIMAGE_MATRICES = ("TransformMatrix", "Rotation", "Orientation")
+_METAIMAGE_LISTS = (
+    *_METAIMAGE_MATRICES, "DimSize", "ElementSpacing", "ElementSize", "Offset", "Position", "Origin",
+    "CenterOfRotation",
+)  # fmt: skip
+#: Dimensions that ITK's readers are made for here.
+_MOST_DIMENSIONS = 5
 #: Units of length in millimetres.
 _UNITS = {
     "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "centimeter": 10.0, "centimetre": 10.0, "m": 1000.0,
     "meter": 1000.0, "metre": 1000.0, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "micrometer": 1e-3,
     "micrometre": 1e-3, "nm": 1e-6, "nanometer": 1e-6, "nanometre": 1e-6,
 }  # fmt: skip
+#: A pattern for the names of several files, and first, last and step of their numbers.
+_NUMBERED = re.compile(r"([^%]*)%(0?\d{0,2})d([^%\s]*)\s+(-?\d{1,6})\s+(-?\d{1,6})\s+(-?\d{1,6})(?:\s+\d+)?")
+#: Files that the voxels of one image lie in, at most.
+_MOST_FILES = 10_000
 #: Entries that say that nothing is known.
 _NO_UNIT = ("", "?", "unknown", "none", "nan", "???")
 
@@ -182,10 +203,10 @@ def _check_other_format(path: Path, start: bytes) -> None:
 # Whether the voxels are all there -------------------------------------------------------------------------------------
 
 
-def _inflated_length(stream: BinaryIO) -> int | None:
+def _inflated_length(stream: BinaryIO, most: int) -> int | None:
     """Return the bytes that come out of gzip or zlib data, whose checksums are checked; None where the data ends early.
 
-    What follows the data is not looked at.
+    What follows the data is not looked at; of data that goes on after ``most`` bytes neither is the rest.
 
     Raises
     ------
@@ -195,6 +216,8 @@ def _inflated_length(stream: BinaryIO) -> int | None:
     total, inflater, block = 0, zlib.decompressobj(47), stream.read(_BLOCK)
     while block:
         total += len(inflater.decompress(block))
+        if total > most:
+            return total
         block = stream.read(_BLOCK)
         if inflater.eof:
             block = inflater.unused_data + block
@@ -218,7 +241,13 @@ def _check_length(
     """
     try:
         if compressed:
-            there = _inflated_length(stream)
+            most = (MOST_VOXELS * 16 if wanted is None else wanted) + _MOST_BEYOND
+            there = _inflated_length(stream, most)
+            if there is not None and there > most:
+                raise InputError(
+                    f"{data or path}: holds more compressed data than its header tells of; export it again, or do not "
+                    "trust it"
+                )
         else:
             place = stream.tell()
             there = stream.seek(0, 2) - place
@@ -232,14 +261,64 @@ def _check_length(
         )
 
 
-def _check_data_file(path: Path, name: str, *, wanted: int | None, compressed: bool, skip: int = 0) -> None:
-    """Refuse a header whose voxels are not in the file that it names, or not all of them."""
-    data = path.parent / name
-    if not data.is_file():
-        raise InputError(f"{path}: its voxels are missing: {name} does not lie beside it; copy it there, too")
-    with open(data, "rb") as stream:
-        stream.seek(skip)
-        _check_length(path, stream, wanted=wanted, compressed=compressed, data=data)
+def _check_voxels(path: Path, count: int) -> None:
+    """Refuse a number of voxels that no image has."""
+    if count > MOST_VOXELS:
+        raise InputError(
+            f"{path}: has {count:.1e} voxels by its header, more than can be worked on ({MOST_VOXELS:.1e}); crop it, "
+            "or export it again if it is not that large"
+        )
+
+
+def _check_numbers(path: Path, name: str, numbers: Iterable[float]) -> None:
+    """Refuse numbers of a place that is none."""
+    strange = next((value for value in numbers if not abs(value) <= _LARGEST), None)
+    if strange is not None:
+        raise InputError(f"{path}: has a header that makes no sense ({name} holds {strange:g}); export it again")
+
+
+def _check_data_files(
+    path: Path, text: str, after: list[str], *, wanted: int | None, compressed: bool, skip: int = 0
+) -> None:
+    """Refuse a header whose voxels are not in the files that it names, or not all of them.
+
+    Parameters
+    ----------
+    text
+        A file, ``LIST``, or a pattern for numbers and first, last and step of these.
+    after
+        The lines that follow, which a list stands in.
+    skip
+        Bytes before the voxels.
+    """
+    names = _data_files(text, after)
+    for name in names:
+        if not (path.parent / name).is_file():
+            raise InputError(f"{path}: its voxels are missing: {name} does not lie beside it; copy it there, too")
+    for name in names:
+        data = path.parent / name
+        with open(data, "rb") as stream:
+            stream.seek(skip)
+            each = None if wanted is None else -(-wanted // len(names))
+            _check_length(path, stream, wanted=each, compressed=compressed, data=data)
+
+
+def _data_files(text: str, after: list[str]) -> list[str]:
+    """Return the names of the files that voxels are in."""
+    if text.split()[:1] == ["LIST"]:
+        names = [line for line in after if line]
+        if not names:
+            raise ValueError("its list of files is empty")
+        return names
+    numbered = _NUMBERED.fullmatch(text)
+    if numbered is None:
+        return [text]
+    before, width, behind, *limits = numbered.groups()
+    first, last, step = map(int, limits)
+    count = (last - first) // step + 1 if step else 0
+    if not 1 <= count <= _MOST_FILES:
+        raise ValueError(f"{text} are no files")
+    return [f"{before}{first + k * step:{width}d}{behind}" for k in range(count)]
 
 
 # The formats ----------------------------------------------------------------------------------------------------------
@@ -268,6 +347,8 @@ def _nrrd_fields(path: Path, stream: BinaryIO) -> dict[str, str]:
         name, separator, value = text.partition(":")
         if separator and not text.startswith("#"):
             fields[name.strip().lower()] = value.removeprefix("=").strip()
+        if name in ("data file", "datafile") and value.split()[:1] == ["LIST"]:
+            break  # the names of the files follow
     if not {"sizes", "type", "encoding"} <= fields.keys():
         raise InputError(f"{path}: is damaged: its header is not complete; copy or export it again")
     return fields
@@ -277,21 +358,31 @@ def _nrrd(path: Path, stream: BinaryIO) -> Header:
     fields = _nrrd_fields(path, stream)
     sizes = [int(size) for size in fields["sizes"].split()]
     size = _NRRD_BYTES.get(_nrrd_type(fields["type"]))
-    wanted = None if size is None else int(np.prod(sizes, dtype=object)) * size
+    voxels = int(np.prod(sizes, dtype=object))
+    _check_voxels(path, voxels)
+    wanted = None if size is None else voxels * size
     encoding, data = fields["encoding"].lower(), fields.get("data file", fields.get("datafile"))
     skipped = any(fields.get(name, "0") != "0" for name in ("line skip", "lineskip", "byte skip", "byteskip"))
     if encoding in ("raw", "gzip", "gz") and not skipped:
         compressed = encoding != "raw"
         if data is None:
             _check_length(path, stream, wanted=wanted, compressed=compressed)
-        elif not data.startswith("LIST") and "%" not in data:
-            _check_data_file(path, data, wanted=wanted, compressed=compressed)
+        else:
+            _check_data_files(path, data, _lines(stream), wanted=wanted, compressed=compressed)
+    for name in ("space directions", "space origin", "spacings"):
+        words = fields.get(name, "").replace("none", " ").translate(_BRACKETS).split()
+        _check_numbers(path, name, (value for value in map(float, words) if not np.isnan(value)))  # of a list: no place
     directions = fields.get("space directions", "")
     is_sweep = any(name.startswith("seq_frame") for name in fields)  # whose transforms may hold the pixel size
     if "(" not in directions and not _numbers(fields.get("spacings", "")) and not is_sweep:
         raise _no_voxel_size(path)
     unit = _nrrd_unit(path, fields, len(sizes))
     return Header(unit, segmentation="segment0_id" in fields)
+
+
+def _lines(stream: BinaryIO) -> list[str]:
+    """Return the lines that are left."""
+    return [line.decode("utf-8", "replace").strip() for line in stream.read(_BLOCK).splitlines()]
 
 
 def _nrrd_type(name: str) -> str:
@@ -334,16 +425,33 @@ def _metaimage(path: Path, stream: BinaryIO) -> Header:
                          "save it again with another program")  # fmt: skip
     size = _METAIMAGE_BYTES.get(fields["ElementType"])
     channels = int(fields.get("ElementNumberOfChannels", 1))
+    _check_counts(path, fields)
     voxels = int(np.prod([int(count) for count in fields["DimSize"].split()], dtype=object)) * channels
+    _check_voxels(path, voxels)
     wanted = None if size is None or fields.get("BinaryData", "True").lower() == "false" else voxels * size
     data, skip = fields["ElementDataFile"], int(fields.get("HeaderSize", 0))
     if data.lower() == "local":
         _check_length(path, stream, wanted=wanted, compressed=compressed)
-    elif not data.startswith("LIST") and "%" not in data:
-        _check_data_file(path, data, wanted=wanted, compressed=compressed, skip=max(skip, 0))
+    else:
+        _check_data_files(path, data, _lines(stream), wanted=wanted, compressed=compressed, skip=max(skip, 0))
     if not _numbers(fields.get("ElementSpacing", fields.get("ElementSize", ""))):
         raise _no_voxel_size(path)
     return Header(_unit(path, [fields.get("DistanceUnits", "")]))
+
+
+def _check_counts(path: Path, fields: dict[str, str]) -> None:
+    """Refuse a MetaImage whose entries are not as long as its dimensions ask for; ITK would read beyond them."""
+    dimensions = int(fields.get("NDims", 0))
+    if not 2 <= dimensions <= _MOST_DIMENSIONS:
+        raise InputError(f"{path}: has {dimensions} dimensions by its header; export it again as one 3D volume")
+    for name in _METAIMAGE_LISTS:
+        wanted = dimensions ** (2 if name in _METAIMAGE_MATRICES else 1)
+        if name in fields and len(fields[name].split()) != wanted:
+            raise InputError(
+                f"{path}: has a header that makes no sense ({name} is {fields[name][:60]}, not {wanted} numbers); "
+                "export it again"
+            )
+        _check_numbers(path, name, map(float, fields.get(name, "").split()))
 
 
 def _nifti(path: Path, header: bytes, compressed: bool) -> Header:
@@ -359,6 +467,7 @@ def _nifti(path: Path, header: bytes, compressed: bool) -> Header:
     bits = struct.unpack_from(order + "h", header, 72)[0]
     offset = max(0, int(struct.unpack_from(order + "f", header, 108)[0]))
     voxels = int(np.prod(dimensions[1 : 1 + dimensions[0]], dtype=object)) if 1 <= dimensions[0] <= 7 else 0
+    _check_voxels(path, voxels)
     wanted = voxels * bits // 8
     if header[344:348] == b"n+1\0":
         with open(path, "rb") as stream:
@@ -368,7 +477,11 @@ def _nifti(path: Path, header: bytes, compressed: bool) -> Header:
     pixdim = struct.unpack_from(order + "8f", header, 76)
     if dimensions[0] >= 3 and not all(np.isfinite(value) and value != 0 for value in pixdim[1:4]):
         raise InputError(f"{path}: has a spacing of zero; set a positive voxel spacing in mm and save it again")
-    return Header(placements=_placements(header, order, pixdim))
+    _check_numbers(path, "pixdim", pixdim[: 1 + dimensions[0]])
+    placements = _placements(header, order, pixdim)
+    for name, matrix in placements.items():
+        _check_numbers(path, name, matrix.ravel())
+    return Header(placements=placements)
 
 
 def _check_pair(path: Path, wanted: int) -> None:
@@ -377,7 +490,7 @@ def _check_pair(path: Path, wanted: int) -> None:
         raise InputError(f"{path}: is the header of a NIfTI pair; name it .hdr, with its voxels beside it in .img")
     names = [path.with_suffix(suffix).name for suffix in (".img", ".img.gz")]
     name = next((name for name in names if (path.parent / name).is_file()), names[0])
-    _check_data_file(path, name, wanted=wanted, compressed=name.endswith(".gz"))
+    _check_data_files(path, name, [], wanted=wanted, compressed=name.endswith(".gz"))
 
 
 def _placements(header: bytes, order: str, pixdim: tuple[float, ...]) -> dict[str, np.ndarray]:

@@ -21,6 +21,19 @@ if TYPE_CHECKING:
 LUMINANCE = (0.299, 0.587, 0.114)
 
 
+#: What ITK's readers raise; the second where its message, or a header's text, is not UTF-8.
+ERRORS = (RuntimeError, UnicodeDecodeError)
+
+
+def metadata(image: sitk.Image | sitk.ImageFileReader) -> dict[str, str]:
+    """Return the entries of a header by their names; letters that are not UTF-8 become question marks."""
+    found = {}
+    for key in image.GetMetaDataKeys():
+        if key.isascii():  # no name that means anything here is another
+            found[key] = image.GetMetaData(key).encode("utf-8", "replace").decode("utf-8")
+    return found
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep what ITK's readers print off the terminal; what matters in it is checked here.
@@ -42,7 +55,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def unreadable(path: Path, error: RuntimeError) -> InputError:
+def unreadable(path: Path, error: Exception) -> InputError:
     """Say in one line, with a remedy, what ITK means when it cannot read a file."""
     text = str(error)
     if "orthonormal" in text:

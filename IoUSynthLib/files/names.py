@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..volume import InputError
 from .dicom import is_dicom
+from .itk import ERRORS, metadata
 from .paths import case_name, check_path
 
 #: Files that hold a whole volume.
@@ -147,6 +148,6 @@ def _series_description(folder: Path) -> str:
         check_path(first)
         reader.SetFileName(str(first))
         reader.ReadImageInformation()
-    except (InputError, RuntimeError):
+    except (InputError, *ERRORS):
         return ""
-    return reader.GetMetaData("0008|103e") if reader.HasMetaDataKey("0008|103e") else ""
+    return metadata(reader).get("0008|103e", "")

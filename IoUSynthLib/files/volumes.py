@@ -14,8 +14,8 @@ import numpy as np
 from ..constants import RAS_TO_LPS
 from ..volume import InputError, Volume, right_angled
 from . import dicom
-from .headers import examine
-from .itk import quiet, to_volume, unreadable
+from .headers import Header, examine
+from .itk import ERRORS, metadata, quiet, to_volume, unreadable
 from .paths import check_path
 
 if TYPE_CHECKING:
@@ -67,12 +67,9 @@ def read_volume(path: str | Path, labels: bool = False) -> Volume:
         if header.segmentation and not labels:
             raise InputError(f"{path}: is a segmentation of 3D Slicer, not an image; give the volume it was drawn on")
         try:
-            volume = _read_file(path)
-        except RuntimeError as error:
-            if "orthonormal" not in str(error) or header.nearly_right_angled is None:
-                raise unreadable(path, error) from error
-            with _any_axes():
-                volume = _placed(_read_file(path), header.nearly_right_angled)
+            volume = _read_as_placed(path, header)
+        except ERRORS as error:
+            raise unreadable(path, error) from error
     doubts = header.doubts(volume.ijk_to_lps, volume.size)
     spacing, origin = (np.multiply(values, header.unit_mm) for values in (volume.spacing, volume.origin))
     return replace(volume, spacing=spacing, origin=origin, warnings=(*volume.warnings, *doubts))
@@ -86,6 +83,17 @@ def _read_file(path: Path) -> Volume:
     reader.ReadImageInformation()
     _check_not_over_time(reader, path)
     return to_volume(reader.Execute(), path)
+
+
+def _read_as_placed(path: Path, header: Header) -> Volume:
+    """Read a file; also one whose axes are at right angles but for numbers that were rounded."""
+    try:
+        return _read_file(path)
+    except RuntimeError as error:
+        if "orthonormal" not in str(error) or header.nearly_right_angled is None:
+            raise
+    with _any_axes():
+        return _placed(_read_file(path), header.nearly_right_angled)
 
 
 def _placed(volume: Volume, ijk_to_ras: np.ndarray) -> Volume:
@@ -119,10 +127,10 @@ def _is_nifti(path: str | Path) -> bool:
 
 def _check_not_over_time(reader: sitk.ImageFileReader, path: Path) -> None:
     """Refuse sequences of 2D frames or of volumes that would otherwise pass for one volume."""
-    keys = reader.GetMetaDataKeys()
-    if any(key.startswith("Seq_Frame") for key in keys):
+    entries = metadata(reader)
+    if any(key.startswith("Seq_Frame") for key in entries):
         raise InputError(f"{path}: is a tracked 2D sequence (2D+t); reconstruct it into a 3D volume first")
-    listed = "NRRD_kinds[pixel]" in keys and reader.GetMetaData("NRRD_kinds[pixel]").strip() == "list"
+    listed = entries.get("NRRD_kinds[pixel]", "").strip() == "list"
     if listed and reader.GetNumberOfComponents() > 1:
         raise InputError(f"{path}: is a sequence of volumes (4D); export one of them as a 3D volume")
 

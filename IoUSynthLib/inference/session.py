@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 #: A fixed choice of algorithm would be searched anew for each input shape; "DEFAULT" is slow with cuDNN 9.
 _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
+#: How ONNX Runtime, CUDA and the C++ library say that memory is short.
+_NO_MEMORY = re.compile(r"(?i)allocat\w+ failed|fail\w* to allocate|out of memory|bad_?\s?alloc|alloc_failed")
 
 
 class Session:
@@ -45,8 +48,8 @@ class Session:
         Names of the outputs of its encoder; none where the file does not give them.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, asked: Sequence[str]) -> None:
-        self._session = session
+    def __init__(self, session: onnxruntime.InferenceSession, asked: Sequence[str], bundle: Bundle) -> None:
+        self._session, self._path, self._outputs = session, bundle.path, len(bundle.outputs)
         self.providers = tuple(session.get_providers())
         self.device = "cuda" if self.providers[0] == _CUDA else "cpu"
         self.unused = tuple(provider for provider in asked if provider not in self.providers)
@@ -54,12 +57,39 @@ class Session:
         self.features = tuple(name for name in names if name.startswith(FEATURES))
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """Run the network on a float32 batch (B, C, ...) and return its prediction (B, outputs, ...)."""
-        return self._session.run([PREDICTION], {"image": batch})[0]
+        """Run the network on a float32 batch (B, C, ...) and return its prediction (B, outputs, ...).
+
+        Raises
+        ------
+        InputError
+            It cannot be run, makes another shape, or the graphics card has too little memory.
+        MemoryError
+            The computer has.
+        """
+        (prediction,) = self._run([PREDICTION], batch)
+        if prediction.shape != (len(batch), self._outputs, *batch.shape[2:]):
+            raise InputError(
+                f"{self._path}: the network made {prediction.shape} of {batch.shape}, not {self._outputs} images of "
+                "that size; export it again"
+            )
+        return prediction
 
     def encode(self, batch: np.ndarray) -> list[np.ndarray]:
         """Run the network and return what its encoder makes of a batch, (B, channels, ...) at each of its levels."""
-        return self._session.run(list(self.features), {"image": batch})
+        return self._run(list(self.features), batch)
+
+    def _run(self, names: list[str], batch: np.ndarray) -> list[np.ndarray]:
+        try:
+            return self._session.run(names, {"image": batch})
+        except Exception as error:  # ONNX Runtime has a dozen exception classes without a common base
+            if not _NO_MEMORY.search(str(error)):
+                raise InputError(f"{self._path}: the network cannot be run ({error}); export it again") from error
+            if self.device == "cpu":
+                raise MemoryError("the network needs more memory than is free; crop the volume to the fan") from error
+            raise InputError(
+                "device cuda: the graphics card has too little free memory; close other programs that use it, or "
+                "choose the device cpu"
+            ) from error
 
 
 _sessions: dict[tuple[Path, str, str], Session] = {}
@@ -130,7 +160,7 @@ def _open(bundle: Bundle, device: str) -> Session:
         inner = runtime.InferenceSession(network, _options(runtime), providers=list(asked.items()))
     except Exception as error:  # ONNX Runtime has a dozen exception classes without a common base
         raise InputError(f"{bundle.path}: ONNX Runtime cannot open the model ({error}); install it again") from error
-    session = Session(inner, tuple(asked))
+    session = Session(inner, tuple(asked), bundle)
     _check_signature(session, bundle)
     if device == "cuda" and session.device != "cuda":
         raise _no_cuda(f"ONNX Runtime fell back to the CPU ({why_unused()})")

@@ -20,6 +20,7 @@ from typing import Any
 from ..constants import TARGETS
 from ..preprocessing import SCALINGS
 from ..volume import InputError
+from .onnx_file import MOST_BYTES, check_onnx
 
 DEFAULT_GENERATOR = "ious2mr-2.5d"
 DEFAULT_SEGMENTER = "lesion-3d"
@@ -33,6 +34,8 @@ INPUTS = ("ioUS", *TARGETS, "T1w", "T1ce")
 #: How overlapping windows are weighted, and how images smaller than the window are padded; the first is the default.
 BLENDINGS = ("hann", "hanning", "uniform", "gaussian")
 PADDINGS = ("multiple", "window", "centre", "reflect")
+#: Voxels of a network's window, at most: 256 along each axis.
+_MOST_VOXELS = 2**24
 #: Along which axes the grid lies that a network sees.
 FRAMES = ("volume", "patient")
 
@@ -243,8 +246,23 @@ class Bundle:
             self._read_verified(name)
 
     def read_network(self) -> bytes:
-        """Return the verified content of the ONNX file: what was checked is what the session is made of."""
-        return self._read_verified(self.network)
+        """Return the verified content of the ONNX file: what was checked is what the session is made of.
+
+        Raises
+        ------
+        InputError
+            The checksum does not match, or the file would have a runtime do what no network needs
+            (:func:`.onnx_file.check_onnx`).
+        """
+        content = self._read_verified(self.network)
+        try:
+            check_onnx(content)
+        except ValueError as error:
+            raise InputError(
+                f"{self.path / self.network}: cannot be opened ({error}); export the model again as one file with the "
+                "operators of ONNX"
+            ) from error
+        return content
 
     def read_familiarity(self) -> dict[str, Any] | None:
         """Return the verified content of :data:`FAMILIARITY_FILE`, or None where the bundle has none."""
@@ -259,6 +277,8 @@ class Bundle:
     def _read_verified(self, name: str) -> bytes:
         file = self.path / name
         try:
+            if file.stat().st_size > MOST_BYTES:
+                raise InputError(f"{file}: is larger than a model can be (2 GiB); install the model {self.name} again")
             content = file.read_bytes()
         except OSError as error:
             raise InputError(f"{file}: is missing or cannot be read; install the model {self.name} again") from error
@@ -343,7 +363,7 @@ def load(model: str | Path) -> Bundle:
         return _parse(path, metadata)
     except OSError as error:
         raise InputError(f"{file}: cannot be read; install the model again") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         reason = f"no entry {error}" if isinstance(error, KeyError) else str(error)
         raise InputError(f"{file}: is not the metadata of an IoUSynth model ({reason}); install it again") from error
 
@@ -420,6 +440,7 @@ def _problem(bundle: Bundle) -> str | None:
         f"window must be {dimensions} multiples of size_multiple": bundle.size_multiple > 0
         and len(bundle.window) == dimensions
         and all(length > 0 and length % bundle.size_multiple == 0 for length in bundle.window),
+        f"window must have at most {_MOST_VOXELS} voxels": math.prod(bundle.window) <= _MOST_VOXELS,
         "overlap must be at least 0 and below 0.9": 0 <= bundle.overlap < 0.9,
         "fusion_scale must be from 0 to 32 voxels, and is for several slice_axes": 0 <= bundle.fusion_scale <= 32
         and (len(bundle.slice_axes) > 1 or not bundle.fusion_scale),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gzip
 import os
 import re
 import stat
@@ -33,6 +34,12 @@ _LFS_POINTER = b"version https://git-lfs"
 #: What macOS adds to archives.
 _LITTER = ("__MACOSX", ".DS_Store")
 _CHUNK = 2**20
+#: What has a meaning of its own in a path of some operating system: signs, ends and names, such as those of devices.
+_ELSEWHERE = re.compile(r'[\\:*?"<>|\x00-\x1f]|[. ](/|$)|(?i:(^|/)(con|prn|aux|nul|com\d|lpt\d)(\.|/|$))')
+#: Characters of a path in an archive, at most.
+_LONGEST = 200
+#: Bytes that are read of an archive at once: its library takes the length of an entry of its own from the archive.
+_MOST_AT_ONCE = 2**24
 
 #: Shows somebody a bundle whose licence restricts its use, and returns whether it was accepted.
 Accept = Callable[[Bundle], bool]
@@ -152,6 +159,8 @@ def _check(path: Path, source: Path) -> Bundle:
             raise InputError(f"{source}: {name} is a pointer of Git LFS, not the file itself; run git lfs pull in it")
     with _naming_source(path, source):
         bundle.verify()
+        for network in filter(None, (bundle, bundle.refiner)):
+            network.read_network()
     licence = path / "LICENSE"
     if not bundle.details.get("licence") or not licence.is_file() or not licence.stat().st_size:
         raise InputError(f"{source}: states no licence; ask its author for a bundle with a LICENSE and its name")
@@ -233,8 +242,11 @@ def _stage(source: Path, folder: Path) -> Path:
                 "give the bundle alone"
             )
         target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        left -= _copy(stream, target, size, source=source)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            left -= _copy(stream, target, size, source=source)
+        except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+            raise InputError(f"{source}: holds {name!r} as a file and as a folder; do not trust it") from error
     return folder
 
 
@@ -260,8 +272,9 @@ def _read(stream: IO[bytes], source: Path) -> bytes:
 def _check_path(name: str, source: Path) -> PurePosixPath:
     """A relative path that stays where it is put, on every operating system."""
     path = PurePosixPath(name)
-    if not path.parts or path.is_absolute() or ".." in path.parts or re.search(r'[\\:*?"<>|\x00-\x1f]', name):
-        raise InputError(f"{source}: holds the path {name!r}, which leads elsewhere; do not trust it")
+    within = path.parts and not path.is_absolute() and ".." not in path.parts
+    if not within or _ELSEWHERE.search(str(path)) or len(name) > _LONGEST:
+        raise InputError(f"{source}: holds the path {name[:80]!r}, which leads elsewhere; do not trust it")
     return path
 
 
@@ -326,19 +339,32 @@ def _members_of_zip(source: Path) -> Iterator[Member]:
 
 def _members_of_tar(source: Path) -> Iterator[Member]:
     _check_content(source)
+    packed = _start(source).startswith(b"\x1f\x8b")
     with _damage(source):
-        archive = tarfile.open(source)  # noqa: SIM115
-    with archive:
+        stream = _Unpacking(source) if packed else source.open("rb")
+    with stream, contextlib.ExitStack() as stack:
+        with _damage(source):
+            archive = stack.enter_context(tarfile.open(fileobj=stream, mode="r:"))
         while True:
             with _damage(source):
                 info = archive.next()
             if info is None:
                 return
-            if not info.isreg() and not info.isdir():
+            if not (info.isreg() or info.isdir()) or info.issparse():
                 raise _special(source, info.name)
             if info.isdir():
                 continue
             yield info.name, info.size, archive.extractfile(info)
+
+
+class _Unpacking(gzip.GzipFile):
+    """Gzip that gives no more at once than one would ask for who copies files."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read at most ``size`` bytes."""
+        if size is None or not 0 <= size <= _MOST_AT_ONCE:
+            raise tarfile.ReadError("an entry is far too long")
+        return super().read(size)
 
 
 def _check_content(source: Path) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..constants import MARK, TARGETS
+from ..files.itk import ERRORS, metadata
 from ..files.paths import check_path
 from ..files.volumes import read_volume, write_volume
 from ..input_checks import check_input
@@ -172,6 +173,6 @@ def is_synthetic(file: Path) -> bool:
         check_path(file)
         reader.SetFileName(str(file))
         reader.ReadImageInformation()
-    except (InputError, RuntimeError):
+    except (InputError, *ERRORS):
         return False
-    return reader.HasMetaDataKey("descrip") and reader.GetMetaData("descrip").startswith(MARK)
+    return metadata(reader).get("descrip", "").startswith(MARK)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..constants import RAS_TO_LPS
-from ..files.itk import LUMINANCE, quiet
+from ..files.itk import ERRORS, LUMINANCE, metadata, quiet
 from ..volume import InputError
 from .poses import checked_affine, pixel_plane, without_lost
 from .sweep import Sweep, to_eight_bit
@@ -101,12 +101,12 @@ def _read_sequence(path: Path) -> tuple[sitk.Image, np.ndarray, dict[int, Fields
     with quiet():
         try:
             reader.ReadImageInformation()
-            for key in reader.GetMetaDataKeys():
+            for key, value in metadata(reader).items():
                 found = _FIELD.match(key)
                 part = fields.setdefault(int(found.group(1)), {}) if found else common
-                part[found.group(2) if found else key] = reader.GetMetaData(key).strip()
+                part[found.group(2) if found else key] = value.strip()
             image = reader.Execute() if fields else None
-        except RuntimeError as error:
+        except ERRORS as error:
             raise InputError(f"cannot be read as an image, it may be damaged; {WANTED}") from error
     if image is None:
         raise InputError(f"is not a tracked sequence, it has no fields Seq_Frame0000_...; {WANTED}")
@@ -118,7 +118,7 @@ def _frames_of(image: sitk.Image) -> np.ndarray:
     import SimpleITK as sitk
 
     array = sitk.GetArrayFromImage(image)
-    if image.HasMetaDataKey("NRRD_kinds[pixel]") and image.GetMetaData("NRRD_kinds[pixel]").strip() == "list":
+    if metadata(image).get("NRRD_kinds[pixel]", "").strip() == "list":
         array = np.moveaxis(array, -1, 0)  # ITK takes the list of frames for the components of a pixel
     elif image.GetNumberOfComponentsPerPixel() in (3, 4):
         array = array[..., :3] @ np.asarray(LUMINANCE, dtype=np.float32)
@@ -289,8 +289,9 @@ def _to_marked_far(
     frames: np.ndarray, fan: np.ndarray | None, image: sitk.Image
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
     """Flip frames and fan into the orientation MF that the calibration of PLUS refers to."""
-    keys = [key for key in ("UltrasoundImageOrientation", "ultrasound image orientation") if image.HasMetaDataKey(key)]
-    text = image.GetMetaData(keys[0]).strip().upper() if keys else "XX"
+    entries = metadata(image)
+    keys = [key for key in ("UltrasoundImageOrientation", "ultrasound image orientation") if key in entries]
+    text = entries[keys[0]].strip().upper() if keys else "XX"
     if text[:2] in ("", "XX"):
         return frames, fan, ("Image orientation not stated, taken as MF.",)
     if text[:1] not in ("M", "U") or text[1:2] not in ("F", "N"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..files.headers import examine
-from ..files.itk import quiet
+from ..files.itk import ERRORS, quiet
 from ..volume import InputError
 from .plus import read_calibration, read_plus
 from .poses import checked_affine, is_rigid, without_lost
@@ -94,7 +94,7 @@ def _read_fan(path: Path) -> np.ndarray:
     try:
         with quiet():
             image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
+    except ERRORS as error:
         raise InputError("is no image that can be read; give the fan mask as PNG") from error
     array = np.squeeze(sitk.GetArrayFromImage(image))
     return (array.max(axis=-1) if image.GetNumberOfComponentsPerPixel() > 1 else array) > 0
@@ -142,12 +142,13 @@ def _load(folder: Path, stem: str) -> np.ndarray:
             "or a PLUS sequence (.igs.mha, .igs.nrrd)"
         )
     try:
-        array = np.load(files[0], allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = np.load(files[0], mmap_mode="r", allow_pickle=False)  # which reserves no memory for what is not there
+        kind = array.dtype
+    except Exception as error:  # a damaged file fails in many ways
         raise InputError(f"{files[0].name} cannot be read ({error}); save it again with numpy.save") from error
-    if array.dtype.kind not in "uif":
-        raise InputError(f"{files[0].name} holds {array.dtype}, not numbers; save it again with numpy.save")
-    return array
+    if kind.kind not in "uif":
+        raise InputError(f"{files[0].name} holds {kind}, not numbers; save it again with numpy.save")
+    return np.array(array)
 
 
 def _documented_pixel_size(folder: Path) -> tuple[float, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files.itk import quiet
+from ..files.itk import ERRORS, quiet
 from ..files.paths import check_path
 from ..synthesis.quality import looks_like_ultrasound, sampled
 from ..volume import InputError, Volume
@@ -43,7 +43,7 @@ def read_initial(path: Path) -> np.ndarray:
     try:
         with quiet():
             transform = sitk.ReadTransform(str(path))
-    except RuntimeError as error:
+    except ERRORS as error:
         raise InputError(f"{path}: is no transform that ITK can read; give a rigid or affine .h5 or .tfm") from error
     if transform.GetDimension() != 3 or not transform.IsLinear():
         raise InputError(f"{path}: is not a rigid or affine transform of space, from which a search starts; give one")

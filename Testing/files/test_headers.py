@@ -56,9 +56,22 @@ def compressed_metaimage(path: Path, more: str = "") -> Path:
     return write(path, head + b"LOCAL\n" + packed)
 
 
-def gzipped_nrrd(path: Path) -> Path:
+def gzipped_nrrd(path: Path, more: bytes = b"") -> Path:
     head, _, voxels = nrrd(path, "(1,0,0) (0,1,0) (0,0,1)").read_bytes().partition(b"\n\n")
-    return write(path, head.replace(b"encoding: raw", b"encoding: gzip") + b"\n\n" + gzip.compress(voxels, 0))
+    packed = gzip.compress(voxels + more, 9 if more else 0)
+    return write(path, head.replace(b"encoding: raw", b"encoding: gzip") + b"\n\n" + packed)
+
+
+def changed(path: Path, before: bytes, after: bytes) -> Path:
+    content = path.read_bytes()
+    assert before in content
+    return write(path, content.replace(before, after))
+
+
+def with_dimensions(path: Path, size: tuple[int, int, int]) -> Path:
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<3h", content, 42, *size)
+    return write(path, bytes(content))
 
 
 def without(path: Path, line: bytes) -> Path:
@@ -103,6 +116,33 @@ REFUSED = {
     "MetaImage alone": (lambda f: alone(image(f / "a.mhd")), r"a\.raw does not lie beside it"),
     "MetaImage without voxel size": (lambda f: without(metaimage(f / "a.mha"), b"ElementSpacing"), "no voxel size"),
     "MetaImage in one plane": (lambda f: metaimage(f / "a.mha", "1 0 0 0 1 0 0 0 0"), "lie in one plane"),
+    "MetaImage of no dimensions": (
+        lambda f: changed(metaimage(f / "a.mha"), b"NDims = 3", b"NDims = -2147483648"),
+        "has -2147483648 dimensions",
+    ),
+    "MetaImage with a short matrix": (lambda f: metaimage(f / "a.mha", "1 0 0 0 1 0 0 0"), "not 9 numbers"),
+    "MetaImage with axes beyond reason": (
+        lambda f: metaimage(f / "a.mha", "1 0 0 0 1 0 1e308 0 1"), r"TransformMatrix holds 1e\+308"
+    ),
+    "MetaImage of voxels beyond reason": (
+        lambda f: changed(metaimage(f / "a.mha"), b"DimSize = 8 7 6", b"DimSize = 8 7 60000000"),
+        "more than can be worked on",
+    ),
+    "MetaImage of files that are not there": (
+        lambda f: changed(metaimage(f / "a.mha"), b"LOCAL\n", b"s%02d.raw 1 6 1\n"), r"s01\.raw does not lie beside it"
+    ),
+    "MetaImage of a strange pattern": (
+        lambda f: changed(metaimage(f / "a.mha"), b"LOCAL\n", b"%s%n.raw 1 6 1\n"), "its voxels are missing"
+    ),
+    "MetaImage of a list with a device": (
+        lambda f: changed(metaimage(f / "a.mha"), b"LOCAL\n", b"LIST\n/dev/zero\n"), "/dev/zero does not lie beside it"
+    ),
+    "NRRD with axes beyond reason": (lambda f: nrrd(f / "a.nrrd", "(1e308,0,0) (0,1,0) (0,0,1)"), r"holds 1e\+308"),
+    "NRRD that inflates for ever": (lambda f: gzipped_nrrd(f / "a.nrrd", bytes(1 << 24)), "more compressed data than"),
+    "NIfTI with no place": (lambda f: nifti(f / "a.nii", [np.inf, *STRAIGHT[1:]], (1, 1, 1)), "sform holds inf"),
+    "NIfTI of voxels beyond reason": (
+        lambda f: with_dimensions(nifti(f / "a.nii", STRAIGHT, (1, 1, 1)), (30000, 30000, 2)), "more than can be worked"
+    ),
     "NRRD without voxel size": (lambda f: without(nrrd(f / "a.nrrd", ""), b"space"), "no voxel size"),
     "NRRD in inches": (
         lambda f: nrrd(f / "a.nrrd", "(1,0,0) (0,1,0) (0,0,1)", 'space units: "inch" "inch" "inch"\n'),
@@ -144,6 +184,25 @@ def test_whole_files_of_every_format_are_read(tmp_path, suffix, compressed):
     assert np.array_equal(volume.array, NOISE)
     assert volume.same_grid(Volume(NOISE, (0.8, 0.7, 0.9), (3, -4, 5), oblique_direction()), 1e-4)
     assert volume.warnings == ()
+
+
+@pytest.mark.parametrize("form", ["s%02d.raw 1 6 1", "LIST\ns01.raw\ns02.raw\ns03.raw\ns04.raw\ns05.raw\ns06.raw"])
+def test_a_file_for_each_slice_is_read_and_none_may_be_cut(tmp_path, form):
+    for number, voxels in enumerate(SMALL, 1):
+        (tmp_path / f"s{number:02}.raw").write_bytes(voxels.tobytes())
+    path = metaimage(tmp_path / "a.mhd")
+    path.write_bytes(path.read_bytes().partition(b"LOCAL\n")[0] + form.encode() + b"\n")
+    assert np.array_equal(read_volume(path).array, SMALL)
+    cut(tmp_path / "s04.raw")
+    with pytest.raises(InputError, match=r"s04\.raw: is damaged: it ends after"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("text", ["Größe".encode("latin-1"), b"\xff\xfe"], ids=["Latin-1", "no text"])
+def test_a_header_that_is_not_utf_8_is_read(tmp_path, text):
+    path = nrrd(tmp_path / "a.nrrd", "(1,0,0) (0,1,0) (0,0,1)", "seen:=\n")
+    write(path, path.read_bytes().replace(b"seen:=", b"seen:=" + text + b"\n" + text + b":=1"))
+    assert np.array_equal(read_volume(path).array, SMALL)
 
 
 def test_gzip_of_many_members_is_read(tmp_path):

@@ -94,11 +94,43 @@ def test_onnxruntime_that_is_not_installed(model, monkeypatch):
         open_session(model)
 
 
+def test_a_network_that_makes_another_shape_is_refused(model, monkeypatch):
+    session = open_session(model, "cpu")
+    monkeypatch.setattr(session, "_outputs", 2)
+    with pytest.raises(InputError, match=r"made \(1, 3, 8, 16\) of \(1, 3, 8, 16\), not 2 images of that size"):
+        session.run(np.zeros((1, 3, 8, 16), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "remedy"),
+    [
+        ("Failed to allocate memory for requested buffer of size 123", MemoryError, "crop"),
+        ("CUDA failure 2: out of memory ; GPU=0", InputError, "graphics card has too little .* choose the device cpu"),
+        ("Non-zero status code returned while running Reshape node", InputError, "cannot be run .*; export it again"),
+    ],
+)
+def test_what_a_runtime_says_while_it_runs(model, monkeypatch, said, error, remedy):
+    """A simulated error: the message is the one of ONNX Runtime."""
+
+    class Broken:
+        def run(self, *_):
+            raise RuntimeError(said)
+
+    session = open_session(model, "cpu")
+    monkeypatch.setattr(session, "_session", Broken())
+    monkeypatch.setattr(session, "device", "cuda" if "CUDA" in said else "cpu")
+    with pytest.raises(error, match=remedy):
+        session.run(np.zeros((1, 3, 8, 16), np.float32))
+
+
 def test_files_that_are_no_network_or_another_one(tmp_path):
     path = write_bundle(tmp_path / "text", b"not a network")
-    with pytest.raises(InputError, match="cannot open the model") as caught:
+    with pytest.raises(InputError, match=r"cannot be opened \(it is no ONNX network\); export") as caught:
         open_session(bundle.load(path))
     assert "\n" not in str(caught.value)
+    path = write_bundle(tmp_path / "cut", generator_network() + b"\x3a\x00")  # a second graph, which is empty
+    with pytest.raises(InputError, match="it is no ONNX network"):
+        open_session(bundle.load(path))
     path = write_bundle(tmp_path / "channels", generator_network(), inputs=["ioUS", "T2w"])
     with pytest.raises(InputError, match="its metadata say"):
         open_session(bundle.load(path))
