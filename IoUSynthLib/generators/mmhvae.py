@@ -136,6 +136,8 @@ class MMHVAE(nn.Module):
             (B, M, H, W) in [-1, 1], and the divergence of posteriors from priors, summed over each slice, (B,).
         """
         present = range(self.images) if present is None else present
+        if self.fusion == "average":
+            temperature, noise = 0.0, None
         found, weights = self._encode(image, present)
         drawn = iter(noise) if noise is not None else itertools.repeat(None)
         zeros = image.new_zeros(image.shape[0], self.top)

@@ -63,11 +63,13 @@ class Schedule:
     average
         Decay of the moving average of the weights; 0 for the weights themselves.
     betas, weight_decay
-        Of AdamW, which without weight decay is Adam.
+        Of the optimizer; AdamW without weight decay is Adam.
     mixed
         Whether the networks run in bfloat16 where that is safe, if the device has it.
     clip
         Largest norm of the generator's gradient.
+    optimizer
+        Of the generator, a name in :mod:`torch.optim`; ``betas`` and ``weight_decay`` are its.
     """
 
     steps: int
@@ -82,6 +84,7 @@ class Schedule:
     weight_decay: float = 1e-4
     mixed: bool = True
     clip: float = 1.0
+    optimizer: str = "AdamW"
 
     def factor(self, step: int, peak: float | None = None) -> float:
         """The learning rate at a step, as a multiple of its peak: ``rate``, or another that falls to the same floor."""
@@ -155,6 +158,10 @@ class Recipe(Schedule):
     cycle, identity, contrast
         Weights of CycleGAN's and CUT's terms; the identity's is CycleGAN's or CUT's, and counts for one slice in and
         one target only.
+    divergence
+        Weight of the divergence of posteriors from priors, a pixel and image, which it reaches after some steps.
+    late
+        Share of the steps before the adversarial term counts.
     weighed
         Whether two targets are weighed by their uncertainty.
     axes
@@ -191,6 +198,8 @@ class Recipe(Schedule):
     cycle: float = 0.0
     identity: float = 0.0
     contrast: float = 0.0
+    divergence: float = 0.0
+    late: float = 0.0
     weighed: bool = False
     axes: tuple[int, ...] = ()
     augmentation: Augmentation = Augmentation()
@@ -227,6 +236,7 @@ class Recipe(Schedule):
         size = "x".join(map(str, self.window))
         rates = f"{self.rate:g}" + (f"/{self.discriminator_rate:g}" if self.discriminator_rate else "")
         names = ("absolute", "structure", "gradient", "adversarial", "matching", "cycle", "identity", "contrast")
+        names += ("divergence",)
         weights = [f"{name} {getattr(self, name):g}" for name in names if getattr(self, name)]
         if self.penalty:
             weights.append(f"R1 {self.penalty:g} every {self.every}")
@@ -243,6 +253,7 @@ class Recipe(Schedule):
         """In words, what is chosen otherwise than by default."""
         usual = {field.name: field.default for field in fields(self)}
         words = {
+            "late": f"adversarial after {100 * self.late:g} % of the steps",
             "axes": f"slices along axis {', '.join(map(str, self.axes))}",
             "augmentation": self.augmentation.describe(),
             "anywhere": "patches from anywhere in the box of the fan",
