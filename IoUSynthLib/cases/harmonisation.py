@@ -39,6 +39,8 @@ def white_matter(case: Case, name: str) -> float:
 def harmonised(case: Case, name: str) -> np.ndarray:
     """An MRI as unified networks learn to make it, float32 (z, y, x) in [-1, 1], ``OUTSIDE`` outside the fan."""
     fan, image = case.fan.array > 0, case.images[name].array.astype(np.float32)
+    if not fan.any():
+        return np.full(fan.shape, OUTSIDE, np.float32)
     low = image[fan].min()
     reach = max(white_matter(case, name) - float(low), 1e-6)
     share = (image - low) * (REFERENCES[name] / reach)
@@ -48,6 +50,8 @@ def harmonised(case: Case, name: str) -> np.ndarray:
 def scaled(case: Case, name: str) -> np.ndarray:
     """An MRI as unified networks read it: as above, but from its lowest to nearly its highest value in the fan."""
     fan, image = case.fan.array > 0, case.images[name].array.astype(np.float32)
+    if not fan.any():
+        return np.full(fan.shape, OUTSIDE, np.float32)
     low, high = np.percentile(image[fan], (0, _HIGHEST))
     share = ((image - low) / max(high - low, 1e-6)).clip(0, 1)
     return np.where(fan, _LOWEST + share * (1 - _LOWEST), OUTSIDE).astype(np.float32)

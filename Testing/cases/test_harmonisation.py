@@ -46,6 +46,13 @@ def test_another_scanner_gives_the_same(signal, factor, offset):
     assert scaled(other, "T2w") == pytest.approx(scaled(first, "T2w"), abs=1e-3)
 
 
+@pytest.mark.parametrize("of", [harmonised, scaled])
+def test_a_case_without_a_fan_is_blank(signal, of):
+    case = make_case(signal)
+    empty = Case(case.images, case.labels, Volume(np.zeros(signal.shape, np.uint8)), {})
+    assert (of(empty, "T2w") == -1).all()
+
+
 def test_what_is_read_runs_from_its_lowest_to_nearly_its_highest_value(signal):
     found = scaled(make_case(signal), "T2w")
     assert found[1:].min() == pytest.approx(-255 / 256)
