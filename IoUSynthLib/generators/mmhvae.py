@@ -109,6 +109,15 @@ class MMHVAE(nn.Module):
         """What an expert says: mean and deviation, or the mean alone."""
         return 1 if self.fusion == "average" else 2
 
+    @property
+    def latents(self) -> list[tuple[int, ...]]:
+        """Shapes of the latent variables that are drawn, from the coarsest on."""
+        if self.fusion == "average":
+            return []
+        sizes = [(level, self.size[1] << number) for number, level in enumerate(self.levels, start=1)]
+        drawn = [(level.prior.out_channels // 2, size, size) for level, size in sizes if level.parts]
+        return [(self.top,), *drawn]
+
     def forward(
         self,
         image: torch.Tensor,

@@ -70,6 +70,9 @@ class ZeroImputed(nn.Module):
         M.
     """
 
+    #: Shapes of latent variables, of which there are none.
+    latents: Sequence[tuple[int, ...]] = ()
+
     def __init__(self, network: nn.Module, images: int) -> None:
         super().__init__()
         self.network, self.images = network, images

@@ -16,11 +16,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from ..cases.harmonisation import REFERENCES
+from ..constants import TARGETS
 from ..generators import build, get_family
 from ..generators.family import Family
+from ..generators.mmhvae import TEMPERATURE
 from ..generators.recipe import NOT_VARIED, Recipe
 from ..generators.unified import ZeroImputed
 from .data import PatternBatches, RandomBatches, TrainingVolume, unified_volume
@@ -84,8 +88,27 @@ class Unified(Stage):
         return self.images
 
     @property
+    def bundle_inputs(self) -> tuple[str, ...]:
+        """The ultrasound: the pipeline has no other input for generators yet."""
+        return self.images[:1]
+
+    @property
+    def bundle_outputs(self) -> tuple[str, ...]:
+        """The contrasts that the pipeline knows."""
+        return TARGETS
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The scale of the images, and at what temperature samples are drawn."""
+        return {"white_matter": {name: REFERENCES[name] for name in self.bundle_outputs}, "temperature": TEMPERATURE}
+
+    @property
     def slice_axes(self) -> tuple[int, ...]:
         return self.traits.slice_axes
+
+    def places(self, names: Sequence[str]) -> tuple[int, ...]:
+        """Places of some of the images among all."""
+        return tuple(self.images.index(name) for name in names)
 
     def network(self) -> torch.nn.Module:
         count = len(self.images)

@@ -12,9 +12,10 @@ from scipy import ndimage, stats
 
 torch = pytest.importorskip("torch")
 
+from support.toy_presets import toy_unified  # noqa: E402
+
 from IoUSynthLib.cases.case import Case, write_case  # noqa: E402
 from IoUSynthLib.cases.index import write_index  # noqa: E402
-from IoUSynthLib.generators.family import Size  # noqa: E402
 from IoUSynthLib.training import trainer  # noqa: E402
 from IoUSynthLib.training.data import Batch, PatternBatches, TrainingVolume  # noqa: E402
 from IoUSynthLib.training.discriminators import image_discriminator  # noqa: E402
@@ -251,22 +252,6 @@ def cohort(tmp_path_factory):
     return folder
 
 
-def toy(name, steps, window=64):
-    """The preset at toy size; levels stay as many where latent variables are numbered by them."""
-    preset = PRESETS[name]
-    stage = preset.last
-    size = dict(stage.size)
-    if stage.architecture == "mmhvae":
-        size |= {"width": 4, "widest": 8, "blocks": 1, "expansion": 2}
-        size["levels"], window = (7, 128) if "latents" in size else (4, 32)
-    else:
-        size |= {"filters": 4, "blocks": 2, "transformer_blocks": (1,), "heads": 4, "pairs": 1}
-    return preset.resized(
-        Size(size, {}, {"width": 4, "halvings": 2}), slices=window, patch=8, batch_size=2, validation_batches=1,
-        steps=steps, checkpoint_every=steps,
-    )
-
-
 @pytest.fixture(autouse=True)
 def _quick(no_board, monkeypatch):
     monkeypatch.setattr(trainer, "Board", no_board)
@@ -286,7 +271,7 @@ FEW = ("mmhvae", "resvit-unified")
 )
 def test_every_preset_learns(name, cohort, tmp_path):
     """A few steps of each: finite losses, and a picture."""
-    train(toy(name, 2), cohort, tmp_path / "run", report=lambda line: None)
+    train(toy_unified(PRESETS[name]), cohort, tmp_path / "run", report=lambda line: None)
     (row,) = curve(tmp_path / "run")
     assert all(math.isfinite(value) for value in row.values())
     assert (tmp_path / "run" / "samples" / "step-000002.png").is_file()
@@ -295,7 +280,7 @@ def test_every_preset_learns(name, cohort, tmp_path):
 @pytest.mark.long
 def test_mmhvae_learns_to_make_mri_of_ultrasound(cohort, tmp_path):
     """Better than a constant, also of what the ultrasound was never seen beside in a case."""
-    preset = toy("mmhvae", 60)
+    preset = toy_unified(PRESETS["mmhvae"], 60)
     stage = replace(preset.last, recipe=replace(preset.last.recipe, batch_size=8, checkpoint_every=20, rate=5e-3))
     network = train(replace(preset, stages=(stage,)), cohort, tmp_path / "run", report=lambda line: None).eval()
     rows = curve(tmp_path / "run")
