@@ -9,6 +9,8 @@ NOTICE = f"{MARK}. Predicted from ultrasound by IoUSynth; research use only, nev
 
 #: The contrasts that are synthesized, in the order of the networks' channels.
 TARGETS = ("T2w", "FLAIR")
+#: The contrasts of MRI that a case may have. T1w after contrast agent is read and made by unified networks alone.
+CONTRASTS = (*TARGETS, "ceT1")
 
 #: Label values of a segmentation, which are the channels of a segmenter, too.
 LABELS = {"background": 0, "tumour": 1, "cavity": 2}

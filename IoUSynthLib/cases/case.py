@@ -38,15 +38,16 @@ class Case:
     ----------
     images
         "ioUS" (uint8 range 0 to 255; a patient's in its own units), "T2w" and "FLAIR" (signal relative to CSF in T2w,
-        times 1000; a patient's normalised, in the same range), of which a patient may lack one. Where MRI is made of
-        MRI, another contrast, stored as these are, in the place of "ioUS".
+        times 1000; a patient's normalised, in the same range), of which a patient may lack one. Some have "ceT1", of
+        its own scale where it is simulated. Where MRI is made of MRI, another contrast, stored as these are, in the
+        place of "ioUS".
     labels
         0 background, 1 tumour, 2 resection cavity; ``UNLABELLED`` where they are not known.
     fan
         1 where a frame covers the voxel; without ultrasound, in the brain.
     parameters
-        Everything that was drawn, with the seed and the head's name; of a patient, what was done, which targets there
-        are and, where it is not "ioUS", the input.
+        Everything that was drawn, with the seed and the head's name, and ``targets`` where ceT1 is one; of a patient,
+        what was done, which targets there are and, where it is not "ioUS", the input.
     """
 
     images: dict[str, Volume]

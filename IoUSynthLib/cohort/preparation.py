@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..cases.case import UNLABELLED, Case, from_network_range
-from ..constants import TARGETS, VOXEL_MM
+from ..constants import CONTRASTS, VOXEL_MM
 from ..files.volumes import read_volume
 from ..input_checks import check_ultrasound
 from ..outputs.case_files import read_acquired
@@ -66,8 +66,8 @@ def prepare_case(files: Files, *, register: str = "lc2", grid: str = "ultrasound
     -------
     Case
         On a grid of 0.8 mm along the ultrasound's axes, cropped to the fan, or on that of T2w (of FLAIR, where there is
-        no T2w), cropped to the ultrasound. ``ioUS`` is float32 in the file's own units, 0 outside the fan; T2w and
-        FLAIR are int16 from 0 to 1100, in the scale of simulated cases, so that
+        no T2w), cropped to the ultrasound. ``ioUS`` is float32 in the file's own units, 0 outside the fan; T2w,
+        FLAIR and ceT1 are int16 from 0 to 1100, in the scale of simulated cases, so that
         :func:`IoUSynthLib.cases.case.target_image` gives eq. 2; the fan is where the MRI has data too; labels are
         ``UNLABELLED`` throughout where nobody has outlined them. The parameters name the targets and what was done.
 
@@ -86,7 +86,7 @@ def prepare_case(files: Files, *, register: str = "lc2", grid: str = "ultrasound
         check_is_mri(mri[name], ultrasound, str(path))
     matrix, registration = _registered(files, mri, image, fan=fan, register=register)
     transform = to_sitk(matrix)
-    targets = {name: mri[name] for name in TARGETS if name in mri}
+    targets = {name: mri[name] for name in CONTRASTS if name in mri}
     names = {name: str(path) for name, path in files.mri.items()}
     with excluding(OVERLAP):
         found = on_ultrasound(targets, fan, names=names, transform=transform)

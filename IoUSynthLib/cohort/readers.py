@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from ..constants import TARGETS
+from ..constants import CONTRASTS, TARGETS
 from ..files.dicom import is_dicom
-from ..files.names import ROLES, VOLUME_SUFFIXES, is_volume, role_of
+from ..files.names import ROLES, VOLUME_SUFFIXES, has_agent, is_volume, role_of
 from ..files.paths import case_name
 from ..volume import InputError
 from .exclusions import IN_DOUBT, NO_MRI, NO_ULTRASOUND, Exclusion
@@ -65,8 +65,8 @@ class Files:
     ultrasound
         The reconstructed volume.
     mri
-        ``T2w`` and ``FLAIR``, at least one of them, and T1w by the files' names, which only helps to register; all in
-        one frame.
+        ``T2w`` and ``FLAIR``, at least one of them, ``ceT1`` where one T1w after contrast agent is there, and other T1w
+        by the files' names, which only helps to register; all in one frame.
     labels
         Outlines, by what they are of (:data:`.labels.OUTLINES`).
     unused
@@ -182,7 +182,7 @@ def choose_files(study: Study) -> Files:
     Exclusion
         There is no ultrasound, neither T2w nor FLAIR, or more than one image that could be the same.
     """
-    found: dict[str, list[Path]] = {role: [] for role in (*ROLES, *OUTLINES)}
+    found: dict[str, list[Path]] = {role: [] for role in (*ROLES, *CONTRASTS, *OUTLINES)}
     for path in study.images:
         found[study.roles.get(path) or role_of(path)].append(path)
     _check_one_each(study, found)
@@ -195,9 +195,16 @@ def choose_files(study: Study) -> Files:
         doubt = f" ({doubtful} is another contrast, or in doubt, by its name)" if doubtful else ""
         remedy = "put the contrast into the name of the MRI, and the MRI into the folder of its ultrasound"
         _refuse(study, TARGETS, f"holds neither T2w nor FLAIR{doubt}", remedy=remedy)
-    mri |= {case_name(path): path for path in found["T1w"]}
+    mri |= _t1w(found["T1w"], found["ceT1"])
     labels = {outline: found[outline][0] for outline in OUTLINES if found[outline]}
     return Files(found["ultrasound"][0], mri, labels, tuple(found["MRI"]), study.on_ultrasound)
+
+
+def _t1w(found: Sequence[Path], told: Sequence[Path]) -> dict[str, Path]:
+    """The one after contrast agent, by its name or as a table told, as ``ceT1``; others, or all if several, by name."""
+    after = [*told, *(path for path in found if has_agent(case_name(path)))]
+    named = {case_name(path): path for path in (*found, *told) if len(after) != 1 or path not in after}
+    return {"ceT1": after[0], **named} if len(after) == 1 else named
 
 
 def _refuse(study: Study, missing: Sequence[str], message: str, *, remedy: str) -> NoReturn:

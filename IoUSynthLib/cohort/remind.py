@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from ..constants import TARGETS
 from ..files.dicom import check_series, is_dicom, read_header
-from ..files.names import contrast_of_name, is_volume
+from ..files.names import contrast_of_name, has_agent, is_volume
 from ..volume import InputError
 from .labels import OUTLINES, outline_of
 from .table import USED, Row
@@ -131,7 +131,10 @@ def _contrast(header: Dataset) -> str:
         return "ultrasound"
     if modality == "SEG":
         return outline_of(header)
-    contrast = contrast_of_name(str(header.get("SeriesDescription", "")))
+    name = str(header.get("SeriesDescription", ""))
+    contrast = contrast_of_name(name)
+    if contrast == "T1w" and has_agent(name):
+        return "ceT1" if modality == "MR" else "none"
     return "none" if modality != "MR" else "MRI" if contrast == "none" else contrast
 
 

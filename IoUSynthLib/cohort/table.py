@@ -11,14 +11,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from ..constants import TARGETS
+from ..constants import CONTRASTS
 from ..files.tables import read_csv
 from ..volume import InputError
 from .labels import OUTLINES
 from .readers import Study
 
-#: What is read of a study. Other rows show what there is: T1w is not used, as in the benchmark.
-USED = ("ultrasound", *TARGETS, *OUTLINES)
+#: What is read of a study. Other rows show what there is: T1w without contrast agent is not used.
+USED = ("ultrasound", *CONTRASTS, *OUTLINES)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,15 @@ _ULTRASOUND = re.compile(
 _ECHO = re.compile(r"(?<![a-z])echo(graphy)?(?![a-z])")
 # Digits after letters are a patient's: subject2 is no T2w.
 _WEIGHTING = re.compile(
-    r"(?<![a-z])(?:3d|s)?(?:ax|axial|sag|sagittal|cor|coronal|tra|tse|fse|space|cube|vista)?t([12])"
+    r"(?<![a-z])(?:3d|s)?(?:ax|axial|sag|sagittal|cor|coronal|tra|tse|fse|space|cube|vista|ce|gd)?t([12])"
+)
+#: T1w after contrast agent, in English and German, and where a name says that it is before, or without.
+_AGENT = re.compile(
+    r"(?<![a-z0-9])t1[ _-]?w?[ _-]?(c|ce|c?\+|\+?c|gd|gad[a-z]*|km)(?![a-z])|(?<![a-z])(ce|gd|gad)[ _-]?t1|contrast"
+    r"|(?<![a-z])(gd|gad(olinium)?|gadovist|dotarem|km)(?![a-z])"
+)
+_NO_AGENT = re.compile(
+    r"(pre|non?|without|ohne|w/?o)[ _-]?(contrast|enhanced|gd|gad|km|c(?![a-z]))|nativ|unenhanced"
 )
 _T1_SEQUENCES = re.compile(r"mp2?rage|bravo|f?spgr|(?<![a-z])flash3d")
 #: A long inversion time, which darkens fluid; "tirm" alone may also be a short one, which darkens fat.
@@ -120,6 +128,18 @@ def brats_role_of_name(name: str) -> str:
     ['T1w', 'T1ce', 'FLAIR', 'none']
     """
     return BRATS_ROLES.get(re.split("[_-]", name.lower())[-1], "none")
+
+
+def has_agent(name: str) -> bool:
+    """Tell whether the name of a T1w says that it was acquired after contrast agent.
+
+    Examples
+    --------
+    >>> [has_agent(name) for name in ("T1_postcontrast", "t1ce", "ceT1", "T1_precontrast", "t1_mprage_cor")]
+    [True, True, True, False, False]
+    """
+    name = name.lower()
+    return bool(_AGENT.search(name)) and not _NO_AGENT.search(name)
 
 
 def contrast_of_name(name: str) -> str:

@@ -75,6 +75,9 @@ class Family:
         Whether the last channel is the logarithm of the error of the others.
     diffusion
         Whether the network estimates the clean image from a noisy one, and :class:`.diffusion.Sampler` makes images.
+    unified
+        Whether the targets are the inputs, too, of which any may be missing, as :mod:`.unified` says. Presets of such
+        a family are those of :mod:`.training.unified`.
     foldable
         Whether a training may start from a bundle's weights (:mod:`.training.initial`): for a U-Net whose
         normalisations were folded into its convolutions.
@@ -110,6 +113,7 @@ class Family:
     refiner_sees_ultrasound: bool = False
     estimates_error: bool = False
     diffusion: bool = False
+    unified: bool = False
     foldable: bool = False
     slice_axes: tuple[int, ...] = (0, 1, 2)
     overlap: float = 0.25

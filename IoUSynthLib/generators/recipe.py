@@ -65,11 +65,13 @@ class Schedule:
     average
         Decay of the moving average of the weights; 0 for the weights themselves.
     betas, weight_decay
-        Of AdamW, which without weight decay is Adam.
+        Of the optimizer; AdamW without weight decay is Adam.
     mixed
         Whether the networks run in bfloat16 where that is safe, if the device has it.
     clip
         Largest norm of the generator's gradient.
+    optimizer
+        Of the generator, a name in :mod:`torch.optim`; ``betas`` and ``weight_decay`` are its.
     """
 
     steps: int
@@ -85,6 +87,7 @@ class Schedule:
     weight_decay: float = 1e-4
     mixed: bool = True
     clip: float = 1.0
+    optimizer: str = "AdamW"
 
     def factor(self, step: int, peak: float | None = None) -> float:
         """The learning rate at a step, as a multiple of its peak: ``rate``, or another that falls to the same floor."""
@@ -158,8 +161,9 @@ class Recipe(Schedule):
     absolute, structure, gradient
         Weights of the supervised terms (:class:`...training.losses.WeightedLoss`).
     squared, divergence
-        Weights of the mean squared difference, and of a variational autoencoder's divergence from the normal
-        distribution, summed over its latent variables.
+        Weights of the mean squared difference, and of the divergence: a variational autoencoder's from the normal
+        distribution, summed over its latent variables; that of a unified family's posteriors from their priors, a pixel
+        and image, which it reaches after some steps.
     adversarial, matching
         Weights of the discriminator's term, and of feature matching, mean over the layers.
     scores
@@ -175,6 +179,8 @@ class Recipe(Schedule):
     cycle, identity, contrast
         Weights of CycleGAN's and CUT's terms; the identity's is CycleGAN's or CUT's, and counts for one slice in and
         one target only.
+    late
+        Share of the steps before the adversarial term counts.
     weighed
         Whether two targets are weighed by their uncertainty.
     axes
@@ -217,6 +223,7 @@ class Recipe(Schedule):
     cycle: float = 0.0
     identity: float = 0.0
     contrast: float = 0.0
+    late: float = 0.0
     weighed: bool = False
     axes: tuple[int, ...] = ()
     augmentation: Augmentation = Augmentation()
@@ -274,6 +281,7 @@ class Recipe(Schedule):
         """In words, what is chosen otherwise than by default."""
         usual = {field.name: field.default for field in fields(self)}
         words = {
+            "late": f"adversarial after {100 * self.late:g} % of the steps",
             "axes": f"slices along axis {', '.join(map(str, self.axes))}",
             "augmentation": self.augmentation.describe(),
             "scores": f"by {self.scores}",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: Files of this folder that are no family, but shared by families. The others are not imported to be listed, because
 #: torch would be, too.
-SHARED = ("blocks", "diffusion", "family", "gan", "recipe", "registry", "skip_unet")
+SHARED = ("blocks", "diffusion", "family", "gan", "recipe", "registry", "skip_unet", "unified")
 
 
 def get_family(name: str) -> Family:
@@ -44,7 +44,7 @@ def build(family: str, regime: str, targets: Sequence[str] = ("T2w",), **size: o
         ultrasound, (B, 1, H, W) in [-1, 1], 2.5D its two neighbours, too, (B, 3, H, W), and 3D volumes (B, 1, D, H, W).
     targets
         MR contrasts to synthesize, in the order of the output channels; the U-Net has a further one for the logarithm
-        of its error.
+        of its error. Of a unified family, all images that may come in, too.
     **size
         Widths and the like, as the network of the family documents them.
 
@@ -65,8 +65,8 @@ def build(family: str, regime: str, targets: Sequence[str] = ("T2w",), **size: o
         raise ValueError(f"unknown regime {regime!r}; choose from {', '.join(REGIMES)}")
     if regime not in found.regimes:
         raise ValueError(f"the family {family} works in {' and '.join(found.regimes)}, not in {regime}")
-    outputs = len(targets) + found.estimates_error
-    return found.build(3 if regime == "3D" else 2, CHANNELS[regime], outputs, **size)
+    inputs = len(targets) if found.unified else CHANNELS[regime]
+    return found.build(3 if regime == "3D" else 2, inputs, len(targets) + found.estimates_error, **size)
 
 
 def build_refiner(family: str, targets: Sequence[str] = ("T2w",), **size: object) -> torch.nn.Module:

@@ -1,4 +1,4 @@
-"""A simulated case: paired ioUS, T2w, FLAIR and labels of one field of view."""
+"""A simulated case: paired ioUS, T2w, FLAIR, ceT1 if wished, and labels of one field of view."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..volume import Volume
 from .anatomy import Head
 from .fields import sample, smooth_noise, voxel_size, within
 from .lesion import OWN, Lesion, at_home, draw_lesion, grow, places_in_donor, push
-from .mri import draw_contrast, simulate_mri
+from .mri import Agent, draw_agent, draw_contrast, simulate_mri, take_up
 from .parts import check_parts, simplify
 from .probe import Probe, draw_probe, reach_target
 from .scene import Scene, Vessels, draw_tree, draw_vessels, scatter_texture, sheet_share, soften
@@ -145,7 +145,7 @@ def turned_points(points: torch.Tensor, turn: np.ndarray) -> torch.Tensor:
 
 def simulate_case(
     head: Head, seed: int, *, size: int = SIZE, voxel: float = VOXEL_MM, device: torch.device | str = "cpu",
-    without: Collection[str] = (), templates: Sequence[Template] = (),
+    without: Collection[str] = (), templates: Sequence[Template] = (), with_agent: bool = False,
 ) -> Case:
     """Simulate one case; the same head, seed, templates and device give the same case.
 
@@ -165,13 +165,18 @@ def simulate_case(
         Parts of the simulator to leave out, see :mod:`.parts`; everything else stays as it is with them.
     templates
         Tumours of patients that may be put into the head.
+    with_agent
+        Whether ceT1 is simulated, too; nothing else changes by it. It is made of tissues, also in heads of patients.
+        The parameters then have ``white_matter``, the medians of all contrasts there, as they are stored.
     """
     without = check_parts(without)
     rng = np.random.default_rng(seed)
     device = torch.device(device)
     generator = torch.Generator(device).manual_seed(seed)
     setting = _draw_setting(head, rng, templates)
-    setting = replace(setting, probe=simplify(setting.probe, without))
+    setting = replace(
+        setting, probe=simplify(setting.probe, without), agent=draw_agent(seed) if with_agent else None
+    )
     if "real MRI" in without:
         head = replace(head, signals=None)
     points = grid_points(size, voxel, device)
@@ -194,7 +199,10 @@ def simulate_case(
     }
     origin = pose.origin + pose.axes @ voxels[:, 0, 0, 0].cpu().numpy()
     geometry = {"spacing": (voxel,) * 3, "origin": tuple(map(float, origin)), "direction": pose.axes @ turn}
-    signals = dict(zip(TARGETS, signals, strict=True))
+    signals = dict(zip((*TARGETS, "ceT1") if with_agent else TARGETS, signals, strict=True))
+    if with_agent:
+        parameters |= {"targets": list(signals), "agent": asdict(setting.agent)}
+        parameters["white_matter"] = _white_matter(signals, tissues, fan)
     return _case(ultrasound, signals, tissues=tissues, fan=fan, geometry=geometry, parameters=parameters)
 
 
@@ -214,6 +222,7 @@ class Setting:
     texture_share: float
     patchiness: float
     partial_volume: float
+    agent: Agent | None = None
 
 
 def _draw_setting(head: Head, rng: np.random.Generator, templates: Sequence[Template]) -> Setting:
@@ -243,7 +252,7 @@ def _draw_setting(head: Head, rng: np.random.Generator, templates: Sequence[Temp
 def _scene(
     head: Head, setting: Setting, points: torch.Tensor, *, generator: torch.Generator
 ) -> tuple[Scene, torch.Tensor]:
-    """What lies under the probe, and T2w and FLAIR of it."""
+    """What lies under the probe, and T2w and FLAIR of it, and ceT1 where it is simulated."""
     lesion, surroundings, template = setting.lesion, setting.surroundings, setting.template
     size, voxel = points.shape[-1], voxel_size(points)
     healthy, distance, measured = _field_of_view(head, setting, points, generator=generator)
@@ -276,7 +285,20 @@ def _scene(
         if donated is not None:
             after = torch.where(donated[0] > 0, donated[1][index], after)
         signals.append(torch.lerp(before, after, share))
+    if setting.agent is not None:
+        image = simulate_mri(
+            scene, setting.agent.signal, shared, partial_volume=setting.partial_volume, texture_contrast=0.04
+        )
+        signals.append(take_up(image, scene, setting.agent, echo=setting.vessels.echo))
     return scene, torch.stack(signals)
+
+
+def _white_matter(signals: dict[str, torch.Tensor], tissues: torch.Tensor, fan: torch.Tensor) -> dict[str, float]:
+    """Medians of the white matter in the fan by contrast, as images are stored; none where there is none in it."""
+    there = (tissues == Tissue.WHITE_MATTER) & (fan > 0)
+    if not there.any():
+        return {}
+    return {name: round(1000 * float(signal[there].median()), 1) for name, signal in signals.items()}
 
 
 def _field_of_view(

@@ -61,6 +61,7 @@ def simulate_cohort(
     split: str | None = None,
     without: Collection[str] = (),
     device: str = "cpu",
+    with_agent: bool = False,
 ) -> list[dict[str, str]]:
     """Simulate ``count`` cases, spread evenly over the heads, and write them with their index.
 
@@ -85,6 +86,8 @@ def simulate_cohort(
         in for every patient; the other cases keep their heads.
     device
         "cpu" or "cuda". Scatterers, noise and the outlines of lesions differ between devices.
+    with_agent
+        Whether cases have ceT1, too; nothing else changes by it.
 
     Returns
     -------
@@ -107,6 +110,7 @@ def simulate_cohort(
         for name, own_split in dict.fromkeys((entry["head"], entry["split"]) for entry in entries):
             numbers = [number for number, entry in enumerate(entries) if entry["head"] == name]
             chosen = {"donors": templates[own_split], "seed": seed, "without": without, "device": device}
+            chosen["with_agent"] = with_agent
             jobs.append(pool.submit(_simulate_head, paths[name], numbers, output, **chosen))
         for job in as_completed(jobs):
             done += job.result()
@@ -167,7 +171,7 @@ def _write_template(path: Path, file: Path) -> None:
 
 def _simulate_head(
     path: Path | None, numbers: list[int], output: Path, *, donors: list[Path], seed: int, without: Collection[str],
-    device: str,
+    device: str, with_agent: bool,
 ) -> int:
     """Simulate the cases of these numbers, which share a head, and return how many there are."""
     torch.set_num_threads(1)
@@ -180,5 +184,6 @@ def _simulate_head(
         if head is None:
             head, templates = load_head(path), [read_template(file) for file in donors]
         drawn = seed * 1_000_000 + number
-        write_case(simulate_case(head, drawn, device=device, without=without, templates=templates), folder)
+        how = {"device": device, "without": without, "templates": templates, "with_agent": with_agent}
+        write_case(simulate_case(head, drawn, **how), folder)
     return len(numbers)

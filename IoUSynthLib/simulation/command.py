@@ -39,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source (default: the ICBM 152 head, for training only)",
     )
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="default: 0")
+    parser.add_argument(
+        "--ce-t1", action="store_true", help="ceT1 of each case, too, for unified networks; nothing else changes by it"
+    )
     parser.add_argument("--workers", type=positive, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
 
@@ -55,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
 
     from ..cases.contact_sheet import CONTACT_SHEET
     from .cohort import head_paths, simulate_cohort
-    from .contact_sheet import SHEET
+    from .contact_sheet import sheet
 
     if options.device == "cuda" and not torch.cuda.is_available():
         raise InputError("device cuda: PyTorch finds no GPU; choose cpu")
@@ -67,9 +70,9 @@ def run(options: argparse.Namespace) -> int:
             print(f"simulate: {_NO_SPLITS.format(count=1)}", file=sys.stderr, flush=True)
         cases = simulate_cohort(
             options.number, output, anatomy=anatomy, seed=options.seed, workers=options.workers,
-            progress=_print_progress(), device=options.device,
+            progress=_print_progress(), device=options.device, with_agent=options.ce_t1,
         )  # fmt: skip
-    SHEET.write([output / case["name"] for case in cases], output / CONTACT_SHEET)
+    sheet(with_agent=options.ce_t1).write([output / case["name"] for case in cases], output / CONTACT_SHEET)
     splits = [case["split"] for case in cases]
     counts = ", ".join(f"{splits.count(split)} for {split}" for split in SPLITS)
     text = f"wrote {len(cases)} simulated cases ({counts}), {INDEX} and {CONTACT_SHEET} in {output}"

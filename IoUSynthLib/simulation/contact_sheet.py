@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 
 from ..cases.case import Case
@@ -24,13 +27,16 @@ def caption(name: str, case: Case) -> str:
     return f"{name}   head {case.parameters['head']}   {case.parameters['lesion']['kind']}   simulated"
 
 
-def panels(case: Case) -> list[np.ndarray]:
-    """Ultrasound, T2w and FLAIR in the middle plane of the sweep, outlined, each (220, 220, 3) uint8."""
+def panels(case: Case, columns: Sequence[str] = COLUMNS) -> list[np.ndarray | None]:
+    """Ultrasound and MRI in the middle plane of the sweep, outlined, each (220, 220, 3) uint8; None for none."""
     plane = frame_plane(case.labels, case.parameters, 0.0)
     window = {"top": case.parameters["probe"]["face_radius"] - 6.0, "extent": _EXTENT, "pixels": _PANEL}
     labels = cut(case.labels.array, plane, **window, order=0)
     result = []
-    for name in COLUMNS:
+    for name in columns:
+        if name not in case.images:  # the case was there before ceT1 was asked for
+            result.append(None)
+            continue
         image = cut(case.images[name].array, plane, **window)
         panel = grey(image, 0.0, float(np.percentile(image, _WHITE)))
         for structure, colour in COLOURS.items():
@@ -39,11 +45,13 @@ def panels(case: Case) -> list[np.ndarray]:
     return result
 
 
-#: The cases in the middle plane of their sweeps.
-SHEET = ContactSheet(
-    titles=[Text(f"{name}   {MARK}", colour=WARNING) for name in COLUMNS],
-    caption=caption,
-    panels=panels,
-    most=8,
-    legend=[Text("Tumour", swatch=COLOURS["tumour"]), Text("Resection cavity", swatch=COLOURS["cavity"])],
-)
+def sheet(*, with_agent: bool = False) -> ContactSheet:
+    """The cases in the middle plane of their sweeps, with ceT1 or without."""
+    columns = (*COLUMNS, "ceT1") if with_agent else COLUMNS
+    return ContactSheet(
+        titles=[Text(f"{name}   {MARK}", colour=WARNING) for name in columns],
+        caption=caption,
+        panels=partial(panels, columns=columns),
+        most=8,
+        legend=[Text("Tumour", swatch=COLOURS["tumour"]), Text("Resection cavity", swatch=COLOURS["cavity"])],
+    )

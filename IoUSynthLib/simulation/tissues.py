@@ -75,6 +75,29 @@ PROPERTIES: dict[Tissue, Properties] = {
     Tissue.BLOOD: Properties(1.62, 2.00, 1.20, 0.55, 0.60, 0.4, 0.15),
 }
 
+#: Signal of T1w after contrast agent, on a scale of its own. What the agent reaches is bright: high-grade tumour,
+#: vessels, dura and choroid plexus, and the wall of a cavity a little; low-grade tumour is not.
+CE_T1: dict[Tissue, float] = {
+    Tissue.OUTSIDE: 0.02,
+    Tissue.WHITE_MATTER: 0.55,
+    Tissue.CORTEX: 0.44,
+    Tissue.DEEP_GREY: 0.47,
+    Tissue.VENTRICLE: 0.15,
+    Tissue.SULCUS: 0.24,
+    Tissue.FALX: 0.85,
+    Tissue.CHOROID_PLEXUS: 0.90,
+    Tissue.VESSEL: 1.00,
+    Tissue.SKULL: 0.10,
+    Tissue.COUPLING: 0.05,
+    Tissue.LOW_GRADE_TUMOUR: 0.40,
+    Tissue.HIGH_GRADE_TUMOUR: 0.98,
+    Tissue.NECROSIS: 0.24,
+    Tissue.OEDEMA: 0.40,
+    Tissue.CAVITY: 0.16,
+    Tissue.CAVITY_WALL: 0.60,
+    Tissue.BLOOD: 0.62,
+}
+
 PARENCHYMA = (Tissue.WHITE_MATTER, Tissue.CORTEX, Tissue.DEEP_GREY)
 TUMOUR = (Tissue.LOW_GRADE_TUMOUR, Tissue.HIGH_GRADE_TUMOUR, Tissue.NECROSIS)
 BRAIN = tuple(tissue for tissue in Tissue if tissue not in (Tissue.OUTSIDE, Tissue.SKULL, Tissue.COUPLING))

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..cases.case import NO_TUMOUR, UNLABELLED, Case, case_grid, input_image, read_case, target_image
+from ..cases.harmonisation import harmonised, scaled
 from ..constants import LABELS, OUTSIDE, TARGETS, VOXEL_MM
 from ..files.volumes import read_volume
 from ..generators.recipe import Augmentation
@@ -84,6 +85,27 @@ def generator_volume(folder: Path, targets: Sequence[str] = TARGETS, *, source: 
     target = np.stack([
         target_image(case, name) if name in case.images else np.full(fan.shape, np.nan) for name in targets
     ])
+    return TrainingVolume(image.astype(np.float16), target.astype(np.float16), fan, _some(fan))
+
+
+def unified_volume(folder: Path, images: Sequence[str]) -> TrainingVolume:
+    """The named images, ultrasound among them, in and out: as they come in, harmonised out (:mod:`.harmonisation`).
+
+    Ultrasound is normalised by eq. 1 as everywhere. What a case lacks is NaN, in and out.
+
+    Raises
+    ------
+    InputError
+        The cohort has another input.
+    """
+    case = _read_case(folder, "ioUS")
+    fan = case.fan.array > 0
+    missing = np.full(fan.shape, np.nan)
+    image, target = (
+        np.stack([input_image(case) if name == "ioUS" else of(case, name) if name in case.images else missing
+                  for name in images])
+        for of in (scaled, harmonised)
+    )  # fmt: skip
     return TrainingVolume(image.astype(np.float16), target.astype(np.float16), fan, _some(fan))
 
 
@@ -229,11 +251,16 @@ class RandomBatches(ABC):
     def draw(self, step: int) -> Batch:
         """Batch number ``step``."""
         rng = np.random.default_rng((self.seed, step))
-        return _stack([self._part(rng) for _ in range(self.batch_size)])
+        volumes = self._alike(rng)
+        return _stack([self._part(volumes, rng) for _ in range(self.batch_size)])
 
-    def _part(self, rng: np.random.Generator) -> Part:
-        first = rng.integers(len(self.volumes))
-        part = self._cut(self.volumes[first], rng)
+    def _alike(self, rng: np.random.Generator) -> Sequence[TrainingVolume]:
+        """The volumes that a batch is drawn from."""
+        return self.volumes
+
+    def _part(self, volumes: Sequence[TrainingVolume], rng: np.random.Generator) -> Part:
+        first = rng.integers(len(volumes))
+        part = self._cut(volumes[first], rng)
         if self.unpaired:
             part = part[0], *self._another_target(first, rng)
         if self.augment and self.augmentation.rotation:
@@ -353,6 +380,55 @@ class PatchBatches(RandomBatches):
             return [slice(start, start + size) for start, size in zip(starts, self.window, strict=True)]
         centre = volume.centres[rng.integers(len(volume.centres))]
         return [_window(int(place), *lengths, rng=rng) for place, lengths in zip(centre, sizes, strict=True)]
+
+
+class PatternBatches(RandomBatches):
+    """Random slices of volumes that have and lack the same images, flipped at random, as :class:`RandomBatches`.
+
+    A volume is drawn, and with it a pattern, as often as it is among the cases; the batch comes of all that have it
+    (MMHVAE, section 3.6; its released code takes neighbouring slices of the one volume).
+
+    Parameters
+    ----------
+    volumes
+        Missing images are NaN throughout; each must have at least one.
+    batch_size, seed
+        As there; nothing is varied.
+    size
+        Edge of the slices in voxels; smaller ones are padded behind.
+    axes
+        Axes along which slices are cut.
+    """
+
+    def __init__(
+        self, volumes: Sequence[TrainingVolume], batch_size: int, size: int, *, seed: int, axes: Sequence[int]
+    ) -> None:
+        super().__init__(volumes, batch_size, [size] * 2, padded=[1] * 3, seed=seed, augment=False)
+        self.axes, self.size = tuple(axes), size
+        self.patterns = [tuple(np.isfinite(volume.target).any((1, 2, 3)).tolist()) for volume in volumes]
+
+    def _alike(self, rng: np.random.Generator) -> Sequence[TrainingVolume]:
+        chosen = self.patterns[rng.integers(len(self.patterns))]
+        return [volume for volume, own in zip(self.volumes, self.patterns, strict=True) if own == chosen]
+
+    def _cut(self, volume: TrainingVolume, rng: np.random.Generator) -> Part:
+        axis = self.axes[int(rng.integers(len(self.axes)))]
+        centre = volume.centres[rng.integers(len(volume.centres))]
+        flips = [slice(None, None, int(step)) for step in rng.choice((-1, 1), 2)]
+        in_plane = [i for i in range(3) if i != axis]
+        shape = [max(volume.fan.shape[i], self.size) for i in in_plane]
+        window = [
+            _window(int(centre[i]), length, self.size, rng=rng) for i, length in zip(in_plane, shape, strict=True)
+        ]
+
+        def cut(array: np.ndarray, beyond: float) -> np.ndarray:
+            plane = array.take(int(centre[axis]), axis + 1)
+            behind = [(0, length - count) for length, count in zip(shape, plane.shape[1:], strict=True)]
+            filled = np.pad(plane, [(0, 0), *behind], constant_values=beyond)
+            return filled[:, window[0], window[1]][:, flips[0], flips[1]]
+
+        image, target = (cut(array, OUTSIDE) for array in (volume.image, volume.target))
+        return image.astype(np.float32), target, cut(volume.fan[None], 0)
 
 
 class DrawnAhead:

@@ -67,7 +67,7 @@ class MultiScale(nn.Module):
 
 
 class PatchGAN(nn.Module):
-    """Four-wide convolutions of which the first three halve the image; a list of layers, the last the scores.
+    """Four-wide convolutions of which the first halve the image; a list of layers, the last the scores.
 
     Parameters
     ----------
@@ -76,16 +76,18 @@ class PatchGAN(nn.Module):
     inputs
         Number of channels.
     widths
-        Channels of the layers before the scores; those beyond the third keep the size.
+        Channels of the layers before the scores.
     norm
         "spectral" as the benchmark's GAN families have it (``src/gan`` of smcch/ious2mr-benchmark): spectral
         normalisation, layer normalisation over the channels of a voxel, and a bias in the last layer alone. "instance"
         as ResViT has it (``src/resvit``): biases, and instance normalisation without weights. "affine": instance
         normalisation with weights, and biases where there is none; "batch": the same with batch normalisation, as
         Isola et al. have it. The first and the last layer have no such norm.
+    halvings
+        How many layers halve the image; those behind them keep its size, but for a voxel.
     """
 
-    def __init__(self, dimensions: int, inputs: int, widths: Sequence[int], *, norm: str) -> None:
+    def __init__(self, dimensions: int, inputs: int, widths: Sequence[int], *, norm: str, halvings: int = 3) -> None:
         super().__init__()
         kind = nn.Conv3d if dimensions == 3 else nn.Conv2d
         instance = nn.InstanceNorm3d if dimensions == 3 else nn.InstanceNorm2d
@@ -97,7 +99,7 @@ class PatchGAN(nn.Module):
         def layer(before: int, after: int, number: int) -> nn.Module:
             first, last = number == 0, number == len(widths)
             bias = last or norm == "instance" or (norm in ("affine", "batch") and first)
-            conv = kind(before, after, 4, 2 if number < 3 else 1, padding=1, bias=bias)
+            conv = kind(before, after, 4, 2 if number < halvings else 1, padding=1, bias=bias)
             nn.init.normal_(conv.weight, std=0.02)
             conv = spectral_norm(conv) if norm == "spectral" else conv
             if last:
@@ -137,6 +139,16 @@ def resvit_discriminator(dimensions: int, inputs: int, width: int | None = None)
     width = width or (48 if dimensions == 3 else 64)
     widths = [min(width << number, 512) for number in range(4)]
     return MultiScale([PatchGAN(dimensions, inputs, widths, norm="instance")])
+
+
+def image_discriminator(width: int = 64, halvings: int = 6) -> PatchGAN:
+    """MMHVAE's discriminator of one image (https://github.com/ReubenDo/MMHVAE): 4,856,257 parameters.
+
+    Slices must be wide enough for three pixels after the halvings: 192 pixels for six.
+    """
+    return PatchGAN(
+        2, 1, [min(width << number, 4 * width) for number in range(halvings + 1)], norm="instance", halvings=halvings
+    )
 
 
 def refiner_discriminator(targets: int, filters: int = 24) -> MultiScale:

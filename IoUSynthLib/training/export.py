@@ -75,7 +75,7 @@ def export_onnx(
         free = [0] if size else [0, *range(2, 2 + dimensions)]
         example = {"image": torch.randn(2, channels, *(size or shapes[0]))}
         with _returning_features(network, encoder):
-            _write_onnx(network, example, [free], path=path, features=len(encoder))
+            write_onnx(network, example, [free], path=path, features=len(encoder))
     strip_onnx(path)
     if half:
         halve_weights(path)
@@ -162,12 +162,13 @@ def _returning_features(network: torch.nn.Module, encoder: Sequence[str]) -> Ite
             hook.remove()
 
 
-def _write_onnx(
+def write_onnx(
     network: torch.nn.Module, example: Mapping[str, torch.Tensor], free: Sequence[Sequence[int]], *, path: Path,
     features: int = 0,
 ) -> None:
-    """Trace a network with named inputs, each with its free axes, and write it; behind its prediction it may return
-    features.
+    """Trace a network with named inputs, each with its free axes, and write it.
+
+    Behind its prediction it may return so many features.
     """
     torch.onnx.export(
         network,
@@ -188,7 +189,7 @@ def _write_sampler(sampler: Sampler, channels: int, path: Path) -> None:
 
     from .sampler_graph import Step, assemble, step_example
 
-    _write_onnx(Step(sampler).eval(), step_example(sampler, channels), [[0], [0], [], []], path=path)
+    write_onnx(Step(sampler).eval(), step_example(sampler, channels), [[0], [0], [], []], path=path)
     onnx.save(assemble(onnx.load(path), sampler, channels), path)
 
 

@@ -115,6 +115,21 @@ class Stage(ABC):
         return replace(self, recipe=replace(self.recipe, **self.traits.published[kind]))
 
     @property
+    def bundle_inputs(self) -> tuple[str, ...]:
+        """Those of the inputs that a bundle's network reads."""
+        return self.inputs
+
+    @property
+    def bundle_outputs(self) -> tuple[str, ...]:
+        """Those of the outputs that it gives."""
+        return self.outputs
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What a bundle's metadata say beside what they say of all."""
+        return {}
+
+    @property
     def folder(self) -> str:
         """Where the stage stands within the folder of the run."""
         return SLICES if self.name == SLICES else ""

@@ -10,6 +10,7 @@ from ..generators import FAMILIES, REGIMES, get_family
 from ..generators.family import CHANNELS, REFINED, Variant
 from ..generators.recipe import Recipe
 from .preset import REFINER, SLICES, Preset, Refinement, Segmentation, Synthesis
+from .unified import unified_presets
 
 _GENERATOR = Synthesis(
     family="unet", regime="2.5D", targets=TARGETS, recipe=Recipe(steps=13_000, batch_size=64, window=(96, 96))
@@ -74,6 +75,7 @@ PRESETS: dict[str, Preset] = {
         Preset("lesion-3d-synthetic-only", (_segmenter(*TARGETS),)),
         Preset("lesion-3d-true-mri", (_segmenter(*TARGETS),)),
         *(preset for family in FAMILIES for preset in family_presets(family)),
+        *unified_presets(),
     )
 }
 

@@ -22,6 +22,8 @@ from .familiarity import copy_familiarity, renew_familiarity
 from .preset import Preset, Stage
 from .presets import PRESETS
 from .run_folder import BUNDLE, FinishedRun
+from .unified import Unified
+from .unified_export import FromSubset, export_unified
 
 #: Where a bundle keeps the networks of a run's stages.
 _FILES = ((NETWORK_FILE, TORCHSCRIPT_FILE), (REFINER_FILE, REFINER_TORCHSCRIPT_FILE))
@@ -130,6 +132,14 @@ def _export(finished: FinishedRun, bundle: Path, torchscript: bool) -> Iterator[
         onnx, script = (bundle / name for name in names)
         network, window = finished.network(stage), _windows(stage, finished.window(stage))["window"]
         free = bool(stage.traits.windows)
+        if isinstance(stage, Unified):
+            present, outputs = stage.places(stage.bundle_inputs), stage.places(stage.bundle_outputs)
+            yield export_unified(
+                network, onnx, images=len(stage.images), outputs=outputs, window=window, present=present
+            )
+            if torchscript:
+                yield export_torchscript(FromSubset(network, present, outputs), len(present), script, size=window)
+            continue
         yield export_onnx(
             network, stage.channels, onnx, size_multiple=stage.traits.size_multiple, size=None if free else window,
             dimensions=stage.dimensions, half=stage.traits.half, encoder=_encoder(stage),
@@ -188,8 +198,9 @@ def describe_stage(stage: Stage, window: Sequence[int]) -> dict[str, Any]:
         "spacing": list(stage.voxels),
         "slice_axes": list(stage.slice_axes),
         **_windows(stage, window),
-        "inputs": list(stage.inputs),
-        "outputs": list(stage.outputs),
+        "inputs": list(stage.bundle_inputs),
+        "outputs": list(stage.bundle_outputs),
+        **stage.details,
     }
 
 

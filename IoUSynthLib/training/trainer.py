@@ -107,7 +107,7 @@ class Trainer:
         self.score, self.picture = score, picture
         trained = (parameter for parameter in self.network.parameters() if parameter.requires_grad)
         self.trained = [*trained, *objective.parameters()]
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = getattr(torch.optim, schedule.optimizer)(
             self.trained, schedule.rate, betas=schedule.betas, weight_decay=schedule.weight_decay
         )
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, schedule.factor)

@@ -54,6 +54,16 @@ def test_the_voxels_are_those_of_the_mri(case: Case) -> None:
         np.testing.assert_allclose(target_image(case, name), expected, atol=2e-3)
 
 
+def test_t1w_after_contrast_agent_is_a_further_image(folder: Path, case: Case) -> None:
+    """Here it is a second T2w; the others are as they were."""
+    mri = {"T2w": folder / "T2w.nrrd", "FLAIR": folder / "FLAIR.nrrd", "ceT1": folder / "T2w.nrrd"}
+    found = prepare_case(Files(folder / "us.nrrd", mri), register=False, grid="mri")
+    assert found.parameters["targets"] == ["T2w", "FLAIR", "ceT1"]
+    assert np.array_equal(found.images["ceT1"].array, found.images["T2w"].array)
+    for name, image in case.images.items():
+        assert np.array_equal(found.images[name].array, image.array)
+
+
 def test_the_ultrasound_is_interpolated_by_cubic_splines(case: Case) -> None:
     """Against SciPy's."""
     ultrasound = phantom.field_of_view(phantom.head())[0]

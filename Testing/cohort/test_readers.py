@@ -8,6 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from IoUSynthLib.cohort.readers import Study, choose_files, find_studies, role_of
+from IoUSynthLib.files.names import has_agent, role_of_name
 from IoUSynthLib.volume import InputError
 
 
@@ -35,6 +36,28 @@ def touch(folder: Path, *names: str) -> None:
 ])  # fmt: skip
 def test_names_tell_what_an_image_is(name: str, role: str) -> None:
     assert role_of(Path(name)) == role
+
+
+@pytest.mark.parametrize(("name", "after"), [
+    ("BraTS2021_00000_t1ce", True), ("t1c", True), ("ceT1", True), ("3D_AX_T1_postcontrast", True), ("T1+C", True),
+    ("t1_mprage_km", True), ("T1_GAD", True), ("3D_AX_T1_precontrast", False), ("T1 without contrast", False),
+    ("t1_ohne_km", False), ("T1 pre Gd", False), ("t1_mprage_cor", False), ("Case1-T1", False), ("T1_post", False),
+])  # fmt: skip
+def test_names_tell_whether_there_was_contrast_agent(name: str, after: bool) -> None:
+    assert has_agent(name) == after
+    assert role_of_name(name) == "T1w", "it helps to register as any other"
+
+
+def test_one_t1w_after_contrast_agent_is_a_target_and_several_are_not(tmp_path: Path) -> None:
+    names = ["ious.nrrd", "T2w.nrrd", "T1.nrrd", "T1_postcontrast.nrrd"]
+    study = Study("P", "P", tuple(Path(name) for name in names))
+    assert {name: path.name for name, path in choose_files(study).mri.items()} == {
+        "T2w": "T2w.nrrd", "ceT1": "T1_postcontrast.nrrd", "T1": "T1.nrrd",
+    }  # fmt: skip
+    files = choose_files(Study("P", "P", (*study.images, Path("t1_gd_tra.nrrd"))))
+    assert set(files.mri) == {"T2w", "T1", "T1_postcontrast", "t1_gd_tra"}
+    told = Study("P", "P", (*study.images[:2], Path("00003")), roles={Path("00003"): "ceT1"})
+    assert set(choose_files(told).mri) == {"T2w", "ceT1"}
 
 
 def test_resect_takes_the_ultrasound_before_resection(tmp_path: Path) -> None:

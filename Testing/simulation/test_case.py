@@ -1,18 +1,21 @@
 """Cases: seeds, geometry, lesions, contrast, and a cohort of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from IoUSynthLib.cases.case import read_case
+from IoUSynthLib.cases.case import read_case, write_case
+from IoUSynthLib.cases.harmonisation import REFERENCES, harmonised, white_matter
 from IoUSynthLib.cases.index import read_index
 from IoUSynthLib.constants import VOXEL_MM
 from IoUSynthLib.simulation.case import STANDOFF, draw_pose, grid_points, simulate_case
 from IoUSynthLib.simulation.cohort import simulate_cohort
 from IoUSynthLib.simulation.lesion import Lesion, grow
-from IoUSynthLib.simulation.mri import acquire, simulate_mri
+from IoUSynthLib.simulation.mri import Agent, acquire, simulate_mri, take_up
 from IoUSynthLib.simulation.scene import plain_scene
-from IoUSynthLib.simulation.tissues import PROPERTIES, Tissue
+from IoUSynthLib.simulation.tissues import CE_T1, PROPERTIES, Tissue
 
 SIZE = 64
 COARSE = 1.6
@@ -38,6 +41,56 @@ def test_same_seed_same_case(head, case):
         assert np.array_equal(volume.array, again.images[name].array)
         assert not np.array_equal(volume.array, other.images[name].array)
     assert case.parameters == again.parameters
+
+
+def test_a_contrast_agent_changes_nothing_else(head, case):
+    """The sums were found before there was ceT1."""
+    with_agent = simulate_case(head, seed=5, size=SIZE, voxel=COARSE, with_agent=True)
+    assert list(with_agent.images) == ["ioUS", "T2w", "FLAIR", "ceT1"]
+    for name, total in (("ioUS", 1798913), ("T2w", 66154410), ("FLAIR", 69764270)):
+        assert np.array_equal(with_agent.images[name].array, case.images[name].array)
+        assert int(case.images[name].array.astype(np.int64).sum()) == pytest.approx(total, rel=1e-3)
+    assert np.array_equal(with_agent.labels.array, case.labels.array)
+    added = {"targets", "agent", "white_matter"}
+    assert {key: value for key, value in with_agent.parameters.items() if key not in added} == case.parameters
+    assert with_agent.parameters["targets"] == ["T2w", "FLAIR", "ceT1"]
+
+
+def test_medians_of_the_white_matter_are_kept(head):
+    case = simulate_case(head, seed=5, size=SIZE, voxel=COARSE, with_agent=True)
+    for name, median in case.parameters["white_matter"].items():
+        drawn = (case.parameters["agent"]["signal"] if name == "ceT1" else case.parameters["contrast"][name])
+        assert median == pytest.approx(1000 * drawn[Tissue.WHITE_MATTER], rel=0.05), name
+        found = harmonised(case, name)[case.fan.array > 0]
+        near = np.abs(case.images[name].array[case.fan.array > 0] - median) < 2
+        assert (found[near] + 1) / 2 == pytest.approx(REFERENCES[name], abs=0.01)
+        plain = replace(case, parameters={})
+        assert white_matter(plain, name) == pytest.approx(median, rel=0.1), "estimated from the histogram"
+
+
+def test_a_case_with_ceT1_is_read_back(head, tmp_path):
+    case = simulate_case(head, seed=5, size=16, voxel=6.4, with_agent=True)
+    write_case(case, tmp_path / "case")
+    again = read_case(tmp_path / "case")
+    assert np.array_equal(again.images["ceT1"].array, case.images["ceT1"].array)
+
+
+def test_the_rim_of_a_tumour_takes_up_more_than_its_inside():
+    """A ball of 16 mm: as the table has it at its border, a fraction of it in the middle; nothing else changes."""
+    points = grid_points(64, VOXEL_MM)
+    radius = (points - points[:, 32, 32, 32].reshape(3, 1, 1, 1)).square().sum(0).sqrt()
+    tissues = torch.where(radius < 16, int(Tissue.HIGH_GRADE_TUMOUR), int(Tissue.WHITE_MATTER)).to(torch.uint8)
+    scene = plain_scene(tissues, points)
+    signal = torch.tensor([CE_T1[tissue] for tissue in Tissue])[tissues.long()]
+    agent = Agent([], rim=2.0, inside=0.5, vessels=0.3)
+    found = take_up(signal, scene, agent, echo=2.0) / signal
+    assert float(found[32, 32, 32]) == pytest.approx(0.5, abs=1e-3)
+    assert float(found[(radius > 15.5) & (radius < 16)].min()) > 0.75
+    assert torch.equal(found[radius > 16.5], torch.ones_like(found[radius > 16.5]))
+    vessels = torch.zeros_like(signal)
+    vessels[10, 10, 10] = 1.0
+    bright = take_up(signal, replace(scene, vessels=vessels), agent, echo=2.0)
+    assert float(bright[10, 10, 10] - signal[10, 10, 10]) == pytest.approx(0.15)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -7,7 +7,7 @@ from PIL import Image
 from IoUSynthLib.cases.case import Case, write_case
 from IoUSynthLib.cases.contact_sheet import CONTACT_SHEET
 from IoUSynthLib.constants import COLOURS, LABELS
-from IoUSynthLib.simulation.contact_sheet import SHEET, panels
+from IoUSynthLib.simulation.contact_sheet import panels, sheet
 from IoUSynthLib.simulation.planes import cut, frame_plane, frame_positions
 from IoUSynthLib.volume import InputError, Volume
 
@@ -77,17 +77,17 @@ def test_sheet_has_a_row_for_each_of_at_most_eight_cases(case, tmp_path):
     folder = tmp_path / "case-0000"
     write_case(case, folder)
     heights = []
-    for count in (1, 2, SHEET.most, SHEET.most + 5):
-        SHEET.write([folder] * count, tmp_path / CONTACT_SHEET)
+    for count in (1, 2, sheet().most, sheet().most + 5):
+        sheet().write([folder] * count, tmp_path / CONTACT_SHEET)
         heights.append(Image.open(tmp_path / CONTACT_SHEET).size[1])
     assert heights[1] - heights[0] > 200
-    assert heights[2] - heights[1] == (SHEET.most - 2) * (heights[1] - heights[0])
+    assert heights[2] - heights[1] == (sheet().most - 2) * (heights[1] - heights[0])
     assert heights[3] == heights[2]
 
 
 def test_sheet_says_what_is_wrong(case, tmp_path):
     with pytest.raises(InputError, match="no case to draw"):
-        SHEET.write([], tmp_path / CONTACT_SHEET)
+        sheet().write([], tmp_path / CONTACT_SHEET)
     write_case(case, tmp_path / "case-0000")
     with pytest.raises(InputError, match=r"absent.*cannot be written"):
-        SHEET.write([tmp_path / "case-0000"], tmp_path / "absent" / CONTACT_SHEET)
+        sheet().write([tmp_path / "case-0000"], tmp_path / "absent" / CONTACT_SHEET)

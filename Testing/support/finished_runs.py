@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from IoUSynthLib.training.preset import Preset
 from IoUSynthLib.training.presets import PRESETS
 from IoUSynthLib.training.run_folder import RUN
 
 from .toy_presets import toy_unet
 
 
-def write_run(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, **record: object) -> Path:
-    """Write a run of one of the presets that ship, made small, with random weights; ``record`` is what it has kept."""
-    monkeypatch.setitem(PRESETS, name, toy_unet(PRESETS[name]))
+def write_run(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, *, small: Callable[[Preset], Preset] = toy_unet,
+    **record: object,
+) -> Path:
+    """Write a run of a preset, made small, with random weights; ``record`` is what it has kept."""
+    monkeypatch.setitem(PRESETS, name, small(PRESETS[name]))
     stage = PRESETS[name].last
     folder.mkdir(parents=True)
     torch.manual_seed(1)

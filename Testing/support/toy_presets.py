@@ -59,3 +59,18 @@ def toy_unet(preset: Preset, steps: int = 4) -> Preset:
         stage.recipe, batch_size=2, window=(32,) * stage.dimensions, warm_up=2, validation_batches=1
     ).shortened(steps)
     return replace(preset, stages=(replace(stage, recipe=recipe, size={"features": (4, 4, 8, 8, 8, 4)}),))
+
+
+def toy_unified(preset: Preset, steps: int = 2) -> Preset:
+    """A preset of a network of any subset, with windows of 32 voxels but where all seven levels are named."""
+    stage, window = preset.last, 32
+    size = dict(stage.size)
+    if stage.architecture == "mmhvae":
+        size |= {"width": 4, "widest": 8, "blocks": 1, "expansion": 2}
+        size["levels"], window = (7, 128) if "latents" in size else (3, window)
+    else:
+        size |= SIZES[stage.architecture].generator
+    return preset.resized(
+        Size(size, {}, {"width": 4, "halvings": 2}), slices=window, patch=8, batch_size=2, validation_batches=1,
+        steps=steps, checkpoint_every=steps,
+    )
