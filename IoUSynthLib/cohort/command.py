@@ -204,10 +204,10 @@ def prepare_cohort(
     InputError
         The cohort holds no patients, a table is wrong, the folder cannot be written, or not one case could be prepared.
     """
-    if cohort.resolve() in (output.resolve(), *output.resolve().parents):
-        raise InputError(f"{output}: lies in the cohort, which is only read; choose another output folder")
     if choices.pair is None and (choices.split == SLICES or choices.scaling != "z-score"):
         raise InputError("--split slices and --scaling: are for MRI alone; give --pairs, or leave them out")
+    if cohort.resolve() in (output.resolve(), *output.resolve().parents):
+        raise InputError(f"{output}: lies in the cohort, which is only read; choose another output folder")
     studies = find_studies(cohort) if choices.table is None else studies_of(read_table(choices.table), cohort)
     if not studies:
         raise InputError(f"{choices.table}: names no phase of a patient; write pre or post beside the images to use")

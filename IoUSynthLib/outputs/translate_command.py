@@ -24,8 +24,8 @@ from ..volume import InputError, Volume
 from .batch_command import run_batch
 from .case import Written, sha256_of
 from .case_files import check_length, image_header, output_names, read_acquired
-from .drawing import HUGE, WARNING, Text, grey, grid, limits, save
-from .slices import Column, orthogonal_slices
+from .drawing import HUGE, WARNING, Text, grid, save
+from .slices import Column, in_grey, orthogonal_slices
 
 _NOTICE = f"{MARK}. Predicted from other MRI by IoUSynth; research use only, never for clinical decisions."
 
@@ -128,10 +128,10 @@ def _picture(volume: Volume, made: Translation, *, model: Bundle, name: str) -> 
     """The MRI and what was made of it, in three planes through the middle of the brain."""
     box = bounding_box(made.valid.array > 0, margin=4)
     seen, valid = crop(volume, box), made.valid.array[box] > 0
-    columns = [Column(model.inputs[0], grey(seen.array, *limits(seen.array, valid)), valid, Text("ACQUIRED"))]
+    columns = [Column(model.inputs[0], in_grey(seen.array, valid), valid, Text("ACQUIRED"))]
     for contrast, image in made.images.items():
-        shade = grey(image.array[box], *limits(image.array[box], valid))
-        columns.append(Column(contrast, shade, valid, Text("SYNTHETIC", colour=WARNING), "SYNTHETIC"))
+        shades = in_grey(image.array[box], valid)
+        columns.append(Column(contrast, shades, valid, Text("SYNTHETIC", colour=WARNING), "SYNTHETIC"))
     centre = tuple(int(place) for place in np.argwhere(valid).mean(axis=0).round())
     footer = [[Text(MARK, HUGE, WARNING)], [Text(f"{name}   {model.name}   IoUSynth {__version__}")]]
     return grid(orthogonal_slices(columns, seen, centre), footer)

@@ -57,7 +57,7 @@ def test_the_voxels_are_those_of_the_mri(case: Case) -> None:
 def test_t1w_after_contrast_agent_is_a_further_image(folder: Path, case: Case) -> None:
     """Here it is a second T2w; the others are as they were."""
     mri = {"T2w": folder / "T2w.nrrd", "FLAIR": folder / "FLAIR.nrrd", "ceT1": folder / "T2w.nrrd"}
-    found = prepare_case(Files(folder / "us.nrrd", mri), register=False, grid="mri")
+    found = prepare_case(Files(folder / "us.nrrd", mri), register="none", grid="mri")
     assert found.parameters["targets"] == ["T2w", "FLAIR", "ceT1"]
     assert np.array_equal(found.images["ceT1"].array, found.images["T2w"].array)
     for name, image in case.images.items():

@@ -214,7 +214,7 @@ def test_finished_cases_are_kept_and_bad_ones_do_not_stop_the_rest(
     assert "A: kept" in capsys.readouterr().err
     assert (tmp_path / "out" / "A" / "ioUS.mha").stat().st_mtime_ns == written
     assert main(arguments[:-1]) == 2
-    assert "or was registered otherwise; choose another output folder" in capsys.readouterr().err
+    assert "or was registered or scaled otherwise; choose another output folder" in capsys.readouterr().err
     assert main([*arguments, "--grid", "mri"]) == 2
     assert "on another grid" in capsys.readouterr().err
 
@@ -250,7 +250,7 @@ def test_landmarks_put_the_mri_where_they_say(
     assert main(arguments) == 2
     assert "A: kept" in capsys.readouterr().err
     assert main(arguments[:-2]) == 2
-    assert "or was registered otherwise; choose another output folder" in capsys.readouterr().err
+    assert "or was registered or scaled otherwise; choose another output folder" in capsys.readouterr().err
     assert main([*arguments, "--pairs", "T1w:T2w"]) == 2
     assert "--register landmarks: is of MRI and ultrasound" in capsys.readouterr().err
 

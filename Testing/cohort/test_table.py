@@ -83,9 +83,9 @@ def test_who_edits_the_table_decides(flawed_tree: tuple[Path, dict[str, str]], r
     """The doubt of one of two T2w is emptied, in a spreadsheet that separates by semicolons and adds a column."""
     edited = [replace(row, doubt="") if "BLADE" in row.path else row for row in rows]
     write_table(tmp_path / "table.csv", edited)
-    lines = (tmp_path / "table.csv").read_text().replace(",", ";").splitlines()
+    lines = (tmp_path / "table.csv").read_text(encoding="utf-8").replace(",", ";").splitlines()
     text = "\n".join(f"{line};{'remark' if not number else ''}" for number, line in enumerate(lines))
-    (tmp_path / "table.csv").write_text(f"\ufeff{text}\n")
+    (tmp_path / "table.csv").write_text(f"\ufeff{text}\n", encoding="utf-8")
     assert [row.patient for row in read_table(tmp_path / "table.csv")] == [row.patient for row in rows]
     studies = {study.name: study for study in studies_of(edited, flawed_tree[0])}
     assert "BLADE" in choose_files(studies["ReMIND-007-pre"]).mri["T2w"].name

@@ -105,11 +105,10 @@ def test_the_evaluated_overlay_finds_tumours(summary):
         return summary[f"Dice/{row}/{structure}"]["mean"]
 
     known = "overlay, phase known"
-    assert summary[f"Dice/{known}/tumour"]["n"] >= 100
-    assert mean(known, "tumour") > 0.5
-    assert mean(known, "tumour before resection") > mean("overlay", "tumour before resection") > 0.5
-    assert mean(known, "tumour") > mean("ioUS alone, phase known", "tumour")
-    assert mean("overlay", "cavity") > mean("synthetic MRI alone", "cavity")
+    assert summary[f"Dice/{known}/tumour"]["n"] >= 20
+    assert mean(known, "tumour before resection") > mean("ioUS alone, phase known", "tumour before resection")
+    assert mean("overlay", "tumour") > mean("ioUS alone", "tumour")
+    assert mean("overlay", "cavity") > 0.7
     assert summary["false ml/overlay/tumour"]["median"] < 1
 
 

@@ -18,7 +18,7 @@ from IoUSynthLib.registration.inputs import read_initial
 from IoUSynthLib.registration.landmarks import read_landmarks
 from IoUSynthLib.registration.rigid import to_sitk
 
-COORDINATE = st.floats(-300, 300)
+COORDINATE = st.floats(-300, 300, allow_subnormal=False)
 POINTS = st.lists(st.tuples(COORDINATE, COORDINATE, COORDINATE), min_size=3, max_size=6).map(np.array)
 LABEL = st.sampled_from(["", "1", "left horn", "50 % deep; second try", "vorn, außen", "Volumes = 2"])
 

@@ -218,7 +218,7 @@ def test_what_is_taken_out_of_an_export_changes_nothing_that_it_computes(tmp_pat
     ).eval()  # fmt: skip
     image = torch.randn(2, 3, 32, 32)
     files = graph, script = tmp_path / "model.onnx", tmp_path / "model.ts"
-    export._write_onnx(network, {"image": image}, [[0]], path=graph)
+    export.write_onnx(network, {"image": image}, [[0]], path=graph)
     torch.jit.trace(network, image, check_trace=False).save(str(script))
 
     def outputs():

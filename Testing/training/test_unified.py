@@ -223,7 +223,7 @@ def test_figures_of_the_presets():
     assert [RECIPE.factor(step) * 2e-3 for step in (0, 70_000)] == pytest.approx([2e-3, 1e-4])
     assert (RECIPE.optimizer, RECIPE.discriminator_rate, RECIPE.divergence, RECIPE.late) == ("Adamax", 2e-4, 1e-3, 0.8)
     assert RECIPE.describe().endswith(
-        "absolute 0.5, adversarial 0.025, divergence 0.001, adversarial after 80 % of the steps, "
+        "absolute 0.5, divergence 0.001, adversarial 0.025, adversarial after 80 % of the steps, "
         "ultrasound as it is, last checkpoint kept, gradients not clipped"
     )
     assert PRESETS["mmhvae-average"].last.recipe.divergence == 0
