@@ -111,7 +111,7 @@ def folds_by_patient(patients: Mapping[str, str]) -> list[dict[str, list[str]]]:
     Examples
     --------
     >>> folds_by_patient({"a-pre": "a", "a-post": "a", "b-pre": "b"})[0]
-    {'train': ['b-pre'], 'val': ['a-post', 'a-pre']}
+    {'train': ['a-post', 'a-pre'], 'val': ['b-pre']}
     """
     names = np.array(sorted(set(patients.values())))
     if len(names) < 2:

@@ -34,7 +34,7 @@ INPUTS = ("ioUS", *TARGETS, "T1w", "T1ce")
 #: How overlapping windows are weighted, and how images smaller than the window are padded; the first is the default.
 BLENDINGS = ("hann", "hanning", "uniform", "gaussian")
 PADDINGS = ("multiple", "window", "centre", "reflect")
-#: Voxels of a network's window, at most: 256 along each axis.
+#: Voxels of a window that images are padded to, at most: 256 along each axis.
 _MOST_VOXELS = 2**24
 #: Along which axes the grid lies that a network sees.
 FRAMES = ("volume", "patient")
@@ -440,7 +440,8 @@ def _problem(bundle: Bundle) -> str | None:
         f"window must be {dimensions} multiples of size_multiple": bundle.size_multiple > 0
         and len(bundle.window) == dimensions
         and all(length > 0 and length % bundle.size_multiple == 0 for length in bundle.window),
-        f"window must have at most {_MOST_VOXELS} voxels": math.prod(bundle.window) <= _MOST_VOXELS,
+        f"window must have at most {_MOST_VOXELS} voxels, or padding be multiple": bundle.padding == "multiple"
+        or math.prod(bundle.window) <= _MOST_VOXELS,
         "overlap must be at least 0 and below 0.9": 0 <= bundle.overlap < 0.9,
         "fusion_scale must be from 0 to 32 voxels, and is for several slice_axes": 0 <= bundle.fusion_scale <= 32
         and (len(bundle.slice_axes) > 1 or not bundle.fusion_scale),

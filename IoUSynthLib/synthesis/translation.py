@@ -15,8 +15,8 @@ from ..preprocessing import (
     bounding_box,
     crop,
     field_of_view,
+    resample_inside,
     resample_like,
-    resample_to_spacing,
     to_intensity,
 )
 from ..progress import PartProgress
@@ -92,8 +92,7 @@ def translate(
     scaled = cropped.with_array(SCALINGS[generator.scaling](turned.array)[box])
     image, valid = scaled, inside
     if not np.allclose(cropped.spacing, generator.spacing, rtol=1e-3):
-        image = resample_to_spacing(scaled, generator.spacing, inside)
-        valid = resample_to_spacing(scaled.with_array(inside.astype(np.float32)), generator.spacing).array >= 0.5
+        (image,), valid = resample_inside([scaled], generator.spacing, inside)
     image = image.with_array(np.where(valid, image.array, OUTSIDE).astype(np.float32))
     grid = NetworkGrid(image, valid, bounding_box(np.ones_like(valid)), "patient", None)
     images = {}

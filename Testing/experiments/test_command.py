@@ -12,7 +12,7 @@ def test_all_are_listed(capsys):
         main(["--help"])
     assert stop.value.code == 0
     listed = capsys.readouterr().out
-    assert all(f"  {name} " in listed for name in EXPERIMENTS)
+    assert all(f"\n  {name}" in listed for name in EXPERIMENTS)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

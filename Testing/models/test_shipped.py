@@ -28,7 +28,7 @@ def size(folder):
 
 
 def evaluation(name):
-    return json.loads((MODELS / name / "docs" / "evaluation.json").read_text())
+    return json.loads((MODELS / name / "docs" / "evaluation.json").read_text(encoding="utf-8"))
 
 
 def evaluated(name):
@@ -59,7 +59,7 @@ def result(sample):
 def test_bundle_is_whole(name):
     bundle = load(MODELS / name)
     bundle.verify()
-    card = (MODELS / name / "docs" / "README.md").read_text()
+    card = (MODELS / name / "docs" / "README.md").read_text(encoding="utf-8")
     assert "Trained on simulated ultrasound. Research use only, never for clinical decisions." in card
     assert "Apache License" in (MODELS / name / "LICENSE").read_text()
     assert size(MODELS / name) < 40 * MEBIBYTE
@@ -79,8 +79,8 @@ def test_sizes():
 
 def test_cards_show_the_evaluation():
     for name, table in ((DEFAULT_GENERATOR, fidelity_table), (DEFAULT_SEGMENTER, overlap_table)):
-        assert table(evaluated(name)) in (MODELS / name / "docs" / "README.md").read_text()
-    card = (MODELS / DEFAULT_SEGMENTER / "docs" / "README.md").read_text()
+        assert table(evaluated(name)) in (MODELS / name / "docs" / "README.md").read_text(encoding="utf-8")
+    card = (MODELS / DEFAULT_SEGMENTER / "docs" / "README.md").read_text(encoding="utf-8")
     assert trust_table(evaluation(DEFAULT_SEGMENTER)["cases"]) in card
 
 
