@@ -24,7 +24,7 @@ from ..cases.case import Case, read_case, target_image
 from ..cases.index import read_index
 from ..commands import positive
 from ..constants import OUTSIDE, TARGETS
-from ..evaluation.baselines import Baselines, fit_baselines
+from ..evaluation.baselines import FITTED_ON, Baselines, fit_baselines
 from ..evaluation.evaluate import lesion_of
 from ..evaluation.from_pipeline import choose_cases
 from ..evaluation.phase import phase_of
@@ -40,8 +40,6 @@ from ..training.samples import draw_grid, shaded
 from ..volume import InputError
 from .trials import Trial, add_trial_arguments
 
-#: Training cases that the baselines are fitted on.
-_BASELINE_CASES = 20
 #: Test cases in the picture.
 _PICTURED = 4
 _SCORES = "scores.json"
@@ -64,7 +62,7 @@ def compare(trial: Trial, count: int = 12) -> str:
         size of training.
     """
     training, tested = _cases(trial.cohort, count)
-    baselines = fit_baselines(training[:_BASELINE_CASES])
+    baselines = fit_baselines(training[:FITTED_ON])
     found = {preset.last.family: _score_family(trial, preset, tested) for preset in trial.presets}
     rows = [_row(folder, baselines, [result["cases"] for result in found.values()]) for folder in tested]
     about = {

@@ -188,7 +188,6 @@ class MMHVAE(nn.Module):
         mean = sum((weight * expert.mean for expert, weight in zip(experts, weights, strict=True)), prior.mean)
         return Gaussian(mean / max(sum(weights), 1) if experts else mean, prior.log_deviation)
 
-
     def _apart(self, posterior: Gaussian, prior: Gaussian) -> torch.Tensor:
         """Divergence of each slice; none where there are no deviations."""
         if self.fusion == "average":

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 
 from support.finished_runs import write_run
 
-from IoUSynthLib.evaluation.tables import fidelity_table, uncertainty_table
+from IoUSynthLib.evaluation.tables import fidelity_table, overlap_table, uncertainty_table
 from IoUSynthLib.experiments import shipped_models
 from IoUSynthLib.experiments.agreement import MEASURES
 from IoUSynthLib.experiments.cards import describe_results, make_tables, renew_tables
@@ -41,11 +41,11 @@ def test_what_was_measured_is_told_with_what_it_means(evaluation):
     found = describe_results("generator", evaluation, agreement)
     assert set(found) == {"results", "agreement"}
     assert found["results"].startswith(f"{len(evaluation['cases'])} simulated cases, the whole pipeline;")
-    assert "\n| T2w | generator | 16.26 ± 2.27 (15.65 to 16.88) |" in found["results"]
+    assert fidelity_table(evaluation["summary"]) in found["results"]
     assert "\n| our case | 1 | 0.25 |" in found["agreement"]
     found = describe_results("segmenter", evaluation)
     assert set(found) == {"results", "trust"}
-    assert "\n| overlay | 0.401" in found["results"]
+    assert overlap_table(evaluation["summary"]) in found["results"]
     assert "\n| tumour, overlay | " in found["trust"]
     assert set(describe_results("generator", None, agreement)) == {"agreement"}
     assert describe_results("segmenter", None) == {}
