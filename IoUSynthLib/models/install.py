@@ -7,6 +7,7 @@ moved with one rename: it is either there as a whole or not at all.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import gzip
 import os
@@ -40,6 +41,9 @@ _ELSEWHERE = re.compile(r'[\\:*?"<>|\x00-\x1f]|[. ](/|$)|(?i:(^|/)(con|prn|aux|n
 _LONGEST = 200
 #: Bytes that are read of an archive at once: its library takes the length of an entry of its own from the archive.
 _MOST_AT_ONCE = 2**24
+
+_BUSY = "another program is changing it; repeat in a moment"
+_REMEDIES = {errno.ENOSPC: "free space on its disk and repeat", errno.ENOTEMPTY: _BUSY, errno.EEXIST: _BUSY}
 
 #: Shows somebody a bundle whose licence restricts its use, and returns whether it was accepted.
 Accept = Callable[[Bundle], bool]
@@ -94,7 +98,8 @@ def install(source: Path, replace: bool = False, accept: Accept | None = None) -
             )
         if outcome != "already there":
             _swap(staged, target, staging / "old")
-    return load(target), outcome + _remark(target)
+    # Not read again from its place: another program may be replacing it at this moment.
+    return dataclasses.replace(given, path=target.resolve()), outcome + _remark(target)
 
 
 def remove(name: str) -> Path:
@@ -126,8 +131,8 @@ def _staging(folder: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=".iousynth-", dir=folder, ignore_cleanup_errors=True) as staging:
             yield Path(staging)
     except OSError as error:
-        remedy = "free space on its disk" if error.errno == errno.ENOSPC else "make it writable"
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error}); {remedy} and repeat") from error
+        remedy = _REMEDIES.get(error.errno or 0, "make it writable and repeat")
+        raise InputError(f"{folder}: cannot be written ({error.strerror or error}); {remedy}") from error
 
 
 # Checks ---------------------------------------------------------------------------------------------------------------
@@ -206,7 +211,7 @@ def _remark(target: Path) -> str:
 
 def _swap(staged: Path, target: Path, old: Path) -> None:
     """Put a folder into its place; what was there goes to ``old``, or comes back when that fails."""
-    if os.path.lexists(target):
+    with contextlib.suppress(FileNotFoundError):  # nothing there, or another program has just moved it
         os.replace(target, old)
     try:
         os.replace(staged, target)
