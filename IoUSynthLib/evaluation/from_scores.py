@@ -130,7 +130,7 @@ def read_scores(folders: dict[str, Path], *, real: Path | None = None) -> Result
                 raise InputError(f"{folders[name]}: was scored on other terms than {first} ({key}); {remedy}")
     outlined = None if real is None else Experiment("acquired MRI", "acquired MRI", "-", _methods(real)[METHOD])
     found = {name: _methods(folder) for name, folder in folders.items()}
-    baselines = {key: rows for methods in found.values() for key, rows in methods.items() if key != METHOD}
+    baselines = _baselines(found)
     experiments = [
         Experiment(
             name, *_family(name), beside(found[name][METHOD], outlined),
@@ -189,6 +189,36 @@ def _methods(folder: Path) -> dict[str, list[Row]]:
         }  # fmt: skip
     except ValueError as error:
         raise InputError(f"{path}: holds a score that is no number ({error}); {_REMEDY}") from error
+
+
+def _baselines(found: Mapping[str, Mapping[str, Sequence[Row]]]) -> dict[str, list[Row]]:
+    """The baselines that experiments were scored beside, by name: one row a study with all that any of them knows.
+
+    The same baseline stands beside several experiments, of which each may have other contrasts or studies. Where its
+    scores differ, as of other cases for training, the later one stays by itself and is named after its experiment.
+    """
+    joined: dict[str, dict[str, Row]] = {}
+    for experiment, methods in found.items():
+        for method, rows in methods.items():
+            if method == METHOD:
+                continue
+            known = joined.get(method, {})
+            differs = any(_differ(known.get(str(row["case"]), {}), row) for row in rows)
+            into = joined.setdefault(f"{method} of {experiment}" if differs else method, {})
+            for row in rows:
+                earlier = into.get(str(row["case"]), {}).items()
+                into[str(row["case"])] = row | {key: value for key, value in earlier if not _unknown(value)}
+    return {method: list(rows.values()) for method, rows in joined.items()}
+
+
+def _differ(one: Row, other: Row) -> bool:
+    """Whether two rows of a study contradict each other in a score that both know."""
+    both = [(one[key], other[key]) for key in one.keys() & other.keys() if "/" in key]
+    return any(not np.isclose(*pair, rtol=1e-4) for pair in both if not any(map(_unknown, pair)))
+
+
+def _unknown(value: str | float) -> bool:
+    return isinstance(value, float) and np.isnan(value)
 
 
 def beside(rows: Sequence[Row], real: Experiment | None) -> list[Row]:

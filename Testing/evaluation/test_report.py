@@ -172,6 +172,26 @@ def test_baselines_stand_in_tables_and_lead_no_ranking(folders):
     assert [float(row[5]) for row in against] == [0.0078, 0.0078]  # the smallest p of eight pairs: 2 / 2^8
 
 
+def test_a_baseline_beside_several_experiments_has_what_each_knows_of_it(tmp_path):
+    """T2w alone, both contrasts, another study, and last a baseline of the same name that scores otherwise."""
+    image, outline = {"T2w/prediction/PSNR": 15.0, "T2w/map/PSNR": 12.0}, {"Dice/prediction/tumour": 0.5}
+    flair = {"FLAIR/prediction/PSNR": 16.0, "FLAIR/map/PSNR": 13.0, "Dice/map/tumour": 0.25, **outline}
+    written = {
+        "a": [study("P0", "pre", **image)], "b": [study("P0", "pre", **image, **flair)],
+        "c": [study("P1", "pre", **{**image, "T2w/map/PSNR": 11.0})],
+        "d": [study("P0", "pre", **{**image, "T2w/map/PSNR": 12.5})],
+    }  # fmt: skip
+    for order in (["a", "b", "c", "d"], ["b", "c", "a", "d"]):
+        folder = tmp_path / "".join(order)
+        results = read_scores({name: write(folder / name, written[name]) for name in order})
+        found = {one.name: {row["case"]: row for row in one.rows} for one in results.baselines}
+        assert set(found) == {"map", "map of d"}
+        keys = ("T2w/PSNR", "FLAIR/PSNR", "Dice/tumour")
+        scores = {case: [row.get(key) for key in keys] for case, row in found["map"].items()}
+        assert scores == {"P0-pre": [12.0, 13.0, 0.25], "P1-pre": [11.0, None, None]}
+        assert found["map of d"]["P0-pre"]["T2w/PSNR"] == 12.5
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [({"simulated": True}, "other terms than a-2d-t2w (simulated); report simulated and real cases apart"),
