@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -11,6 +13,10 @@ import numpy as np
 #: Okabe and Ito's colours, which the colour-blind tell apart.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 _LABELS, _PLOT, _LINE, _MARGIN = 250, 290, 15, 22
+#: Pixels that a letter of a label and of a heading take at most, on average.
+_LETTER, _BOLD = 6.3, 7.8
+#: Pixels of a name in a legend.
+_NAME = 190
 _FONT = 'font-family="sans-serif" font-size="11"'
 
 
@@ -47,11 +53,15 @@ def marks(
     series = list(dict.fromkeys([*order, *(mark.series for mark in every)]))
     values = [v for m in every for v in (m.mean, m.low, m.high) if v is not None and np.isfinite(v)]
     ticks = _ticks([*values, *([0.0] if bars else []), *([] if reference is None else [reference])])
-    scale = _scale(ticks, start=_LABELS, length=_PLOT)
-    top = 2 * _MARGIN + _LINE * ((len(series) + 2) // 3 if len(series) > 1 else 0)
-    body, down = [_legend(series, _MARGIN + 14)] if len(series) > 1 else [], top
+    left = max(_LABELS, math.ceil(_LETTER * max(map(len, rows), default=0)) + 12)
+    plot = max(_PLOT // 2, _LABELS + _PLOT - left)
+    width = left + plot + 30
+    scale = _scale(ticks, start=left, length=plot)
+    legend, tall = _legend(series, _MARGIN + 14, width=width) if len(series) > 1 else ("", 0)
+    top = down = 2 * _MARGIN + tall
+    body = [legend]
     for label, row in rows.items():
-        body.append(_text(_LABELS - 8, down + _LINE * len(row) / 2 + 2, label, anchor="end"))
+        body.append(_text(left - 8, down + _LINE * len(row) / 2 + 4, label, anchor="end"))
         for mark in row:
             colour = COLOURS[series.index(mark.series) % len(COLOURS)]
             body.append(_mark(mark, scale, middle=down + _LINE / 2, colour=colour, bars=bars))
@@ -61,7 +71,7 @@ def marks(
     axis += [_text(scale(tick), down + 13, f"{tick:g}", anchor="middle") for tick in ticks]
     if reference is not None:
         body.append(_line(scale(reference), top - 4, scale(reference), down, colour="#444", dashed=True))
-    return _svg(title, [*axis, *body], width=_LABELS + _PLOT + 30, height=down + _MARGIN)
+    return _svg(title, [*axis, *body], width=width, height=down + _MARGIN)
 
 
 def _mark(mark: Mark, scale: Callable[[float], float], *, middle: float, colour: str, bars: bool) -> str:
@@ -108,8 +118,7 @@ def heat_map(title: str, cells: Mapping[tuple[str, str], float], *, digits: int,
         )
         colour = "#fff" if share > 0.55 else "#111"
         body.append(_text(x + wide / 2, y + 0.6 * tall, f"{value:.{digits}f}", anchor="middle", colour=colour))
-    width = max(left + wide * len(columns), 8 * len(title)) + 10  # the title must not be cut
-    return _svg(title, body, width=width, height=top + tall * len(rows) + 10)
+    return _svg(title, body, width=left + wide * len(columns) + 10, height=top + tall * len(rows) + 10)
 
 
 def scatter(
@@ -131,11 +140,12 @@ def scatter(
     series = list(dict.fromkeys(name for name, *_ in points.values()))
     values = [[point[at] for point in points.values()] for at in (1, 2)]
     across, up = (_ticks([*values[0], *values[1]] if diagonal else own) for own in values)
-    top = 2 * _MARGIN + _LINE * ((len(series) + 2) // 3)
+    width = 70 + _PLOT + 30
+    legend, tall = _legend(series, _MARGIN + 14, width=width)
+    top = 2 * _MARGIN + tall
     bottom = top + 230
     x, y = _scale(across, start=70, length=_PLOT), _scale(up, start=bottom, length=-230)
-    body = [_legend(series, _MARGIN + 14, left=70)]
-    body += [_line(x(tick), top, x(tick), bottom, colour="#ddd") for tick in across]
+    body = [legend, *(_line(x(tick), top, x(tick), bottom, colour="#ddd") for tick in across)]
     body += [_text(x(tick), bottom + 14, f"{tick:g}", anchor="middle") for tick in across]
     body += [_line(70, y(tick), 70 + _PLOT, y(tick), colour="#ddd") for tick in up]
     body += [_text(64, y(tick) + 4, f"{tick:g}", anchor="end") for tick in up]
@@ -150,7 +160,7 @@ def scatter(
     body.append(_text(70 + _PLOT / 2, bottom + 32, axes[0], anchor="middle"))
     upright = _text(0, 0, axes[1], anchor="middle")
     body.append(f'<g transform="translate(14 {(top + bottom) / 2}) rotate(-90)">{upright}</g>')
-    return _svg(title, body, width=70 + _PLOT + 30, height=bottom + 44)
+    return _svg(title, body, width=width, height=bottom + 44)
 
 
 def _ticks(values: Sequence[float]) -> list[float]:
@@ -168,14 +178,14 @@ def _scale(ticks: Sequence[float], *, start: float, length: float) -> Callable[[
     return lambda value: start + (value - ticks[0]) / (ticks[-1] - ticks[0]) * length
 
 
-def _legend(series: Sequence[str], top: float, *, left: float = 12) -> str:
-    """A square and a name for each series, three in a line."""
-    parts = []
+def _legend(series: Sequence[str], top: float, *, width: float) -> tuple[str, float]:
+    """A square and a name for each series, as many in a line as there is room for, and the height of all lines."""
+    parts, count = [], max(1, int(width / _NAME))
     for number, name in enumerate(series):
-        x, y = left + 190 * (number % 3), top + _LINE * (number // 3)
+        x, y = 12 + _NAME * (number % count), top + _LINE * (number // count)
         parts.append(f'<rect x="{x}" y="{y}" width="10" height="10" fill="{COLOURS[number % len(COLOURS)]}"/>')
         parts.append(_text(x + 15, y + 9, name))
-    return "".join(parts)
+    return "".join(parts), _LINE * math.ceil(len(series) / count)
 
 
 def _text(x: float, y: float, words: str, *, anchor: str = "start", colour: str = "#222") -> str:
@@ -188,8 +198,14 @@ def _line(x1: float, y1: float, x2: float, y2: float, *, colour: str, dashed: bo
 
 
 def _svg(title: str, body: Sequence[str], *, width: float, height: float) -> str:
-    heading = f'<text x="12" y="16" font-weight="bold" font-size="13">{escape(title)}</text>'
+    """All of a chart, its title in as many lines as it takes."""
+    first, *others = textwrap.wrap(title, int((width - 20) / _BOLD))
+    further = _LINE * len(others)
+    spans = "".join(f'<tspan x="12" dy="{_LINE}">{escape(line)}</tspan>' for line in others)
+    heading = f'<text x="12" y="16" font-weight="bold" font-size="13">{escape(first)}{spans}</text>'
+    drawn = "".join(body)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(title)}" {_FONT} '
-        f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}">{heading}{"".join(body)}</svg>'
+        f'viewBox="0 0 {width:.0f} {height + further:.0f}" width="{width:.0f}">{heading}'
+        + (f'<g transform="translate(0 {further})">{drawn}</g>' if further else drawn) + "</svg>"
     )
