@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -16,10 +17,22 @@ SPLITS = ("train", "validation", "test")
 #: (arXiv 2606.00630, section 2.1; its published code holds out 15 % of the training patients for validation).
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.15
 
-#: Patients of BraTS 2021 that this project tests on, and nothing is trained on or chosen by.
-ONLY_TESTED = frozenset(f"BraTS2021_0148{digit}" for digit in (1, 2, 3))
+#: Patients that this project tests on, and nothing is trained on or chosen by: three of BraTS 2021, cases 2 and 24 of
+#: RESECT, as their folders or files are named.
+_ONLY_TESTED = re.compile(r"brats2021_0148[123]|(resect)?[-_ ]?case[-_ ]?0*(2|24)", re.IGNORECASE)
 
 _REMEDY = "give JSON with train_subjects and test_subjects"
+
+
+def is_only_tested(patient: str) -> bool:
+    """Tell whether a patient of this name is for testing, whatever a split says.
+
+    Examples
+    --------
+    >>> [name for name in ("Case2", "case24", "Case02", "Case12", "Case4", "BraTS2021_01482") if is_only_tested(name)]
+    ['Case2', 'case24', 'Case02', 'BraTS2021_01482']
+    """
+    return _ONLY_TESTED.fullmatch(patient) is not None
 
 
 def split_patients(

@@ -18,13 +18,14 @@ from ..cases.case import PARAMETERS, Case, is_complete, read_case, read_paramete
 from ..cases.contact_sheet import CONTACT_SHEET
 from ..cases.index import INDEX, write_index
 from ..cases.splits import (
-    ONLY_TESTED,
     SPLITS,
     TEST_SHARE,
     VALIDATION_SHARE,
+    is_only_tested,
     published_split,
     read_split,
     split_patients,
+    with_validation,
 )
 from ..commands import BAD_INPUT, seed, share
 from ..preprocessing import SCALINGS
@@ -246,8 +247,8 @@ def prepare_cohort(
 
 
 def _splits(patients: Sequence[str], choices: Choices) -> tuple[dict[str, str], list[str]]:
-    """The split of each patient, and who a file puts into several; those of ``ONLY_TESTED`` are for testing."""
-    tested = {patient: "test" for patient in patients if patient in ONLY_TESTED}
+    """The split of each patient, and who a file puts into several; see also :func:`.is_only_tested`."""
+    tested = {patient: "test" for patient in patients if is_only_tested(patient)}
     others = [patient for patient in patients if patient not in tested]
     if choices.split == "random":
         return {**split_patients(others, choices.seed, choices.shares), **tested}, []
@@ -259,7 +260,10 @@ def _splits(patients: Sequence[str], choices: Choices) -> tuple[dict[str, str], 
     overruled = [patient for patient in tested if splits.get(patient) in ("train", "validation")]
     if overruled:
         print(f"prepare: for testing only, whatever {choices.split} says: {', '.join(overruled)}", file=sys.stderr)
-    return {**splits, **tested}, [patient for patient in several if patient not in tested]
+    splits |= tested
+    if "validation" not in splits.values():  # whoever was drawn for it is for testing only
+        splits = with_validation(splits)
+    return splits, [patient for patient in several if patient not in tested]
 
 
 def _by_slice(entry: Mapping[str, Any], number: int, output: Path, choices: Choices) -> list[dict[str, Any]]:

@@ -294,6 +294,30 @@ def test_phases_of_a_patient_share_its_split(tmp_path: Path, monkeypatch: pytest
     assert [case["phase"] for case in cases] == ["post", "pre"] * 5
 
 
+@pytest.mark.parametrize("names", [("Case2", "Case24"), ("case02", "case24")])
+@pytest.mark.parametrize("split", ["random", "published", "file"])
+def test_what_this_project_tests_on_of_resect_is_never_trained_on(
+    split: str, names: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the names of RESECT's files, of which the reader makes patients, and of folders."""
+    patients = [f"Case{number}" for number in (4, 6, 12, 21, 25)] + list(names)
+    monkeypatch.setattr(command, "find_studies", lambda cohort: [Study(name, name, ()) for name in patients])
+    monkeypatch.setattr(command, "_prepare", lambda *arguments: "done")
+    monkeypatch.setattr(command, "_check_case", lambda *arguments: None)
+    monkeypatch.setattr(ContactSheet, "write", lambda *arguments: None)
+    given = tmp_path / "split.csv"
+    given.write_text("patient,split\n" + "".join(f"{name},train\n" for name in patients))
+    for seed in range(6 if split == "random" else 1):
+        choices = command.Choices(split=str(given) if split == "file" else split, seed=seed)
+        output = tmp_path / f"out{seed}"
+        output.mkdir()
+        prepare_cohort(tmp_path / "in", output, choices)
+        cases = json.loads((output / "dataset.json").read_text())["cases"]
+        splits = {case["name"]: case["split"] for case in cases}
+        assert [splits.pop(name) for name in names] == ["test", "test"]
+        assert {"train", "validation"} <= set(splits.values())
+
+
 def test_mri_of_another_place_and_files_under_wrong_names_are_named(tmp_path: Path, scene: dict) -> None:
     us, t2 = tmp_path / "us.nrrd", tmp_path / "t2.nrrd"
     write_volume(us, scene["ultrasound"])
