@@ -147,6 +147,9 @@ def test_a_failed_job_stops_nothing_else_and_is_named_and_the_rest_goes_on(prete
     assert (folder / "runs/pix2pix-2d+3d-refine-t2w/slices/checkpoint.pt").exists(), "taken over from the 2D run"
     assert sum(f"synthesize {folder.parent}/the cohort/b c/ioUS.mha" in call for call in calls) == 2
     assert not any("/a/ioUS.mha" in call for call in calls), "test cases alone"
+    scored = [call for call in calls if " evaluate " in call]
+    timed = [call.split(" --timing ")[1].rsplit("/", 1)[1].split()[0] for call in scored if " --timing " in call]
+    assert (sorted(timed), len(scored)) == (sorted(EXPERIMENTS[:2]), 3), "not of the acquired MRI, which no model made"
 
     done, calls = run("partial_report")
     assert done.returncode == 0, done.stderr[-2000:]
@@ -243,6 +246,7 @@ def test_the_toy_run_ends_with_a_report_and_the_same_command_does_nothing_more(t
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert "simulated" in page
     assert "cut" in page
+    assert 'id="footprint"' in page, "time and memory were measured"
     assert "Nothing to be done" in snakemake(*how).stderr
 
 
