@@ -90,7 +90,7 @@ def test_the_evaluated_generator_beats_every_baseline(summary, target, baseline)
     def mean(method, metric):
         return summary[f"{target}/{method}/{metric}"]["mean"]
 
-    assert summary[f"{target}/generator/PSNR"]["n"] >= 12
+    assert summary[f"{target}/generator/PSNR"]["n"] >= 200
     assert mean("generator", "PSNR") > mean(baseline, "PSNR")
     assert mean("generator", "SSIM fan") > mean(baseline, "SSIM fan")
     assert mean("generator", "SSIM") > mean(baseline, "SSIM")
@@ -99,22 +99,23 @@ def test_the_evaluated_generator_beats_every_baseline(summary, target, baseline)
 
 
 def test_the_evaluated_overlay_finds_tumours(summary):
-    """All of them if the surgeon says when nothing has been removed yet, residual tumour less well; see the card."""
+    """More of them than in ultrasound alone, but not more of those that nobody has touched; see the card."""
 
     def mean(row, structure):
         return summary[f"Dice/{row}/{structure}"]["mean"]
 
     known = "overlay, phase known"
-    assert summary[f"Dice/{known}/tumour"]["n"] >= 20
-    assert mean(known, "tumour") > mean("ioUS alone, phase known", "tumour")
+    assert summary[f"Dice/{known}/tumour"]["n"] >= 100
+    assert mean(known, "tumour") > 0.4
+    assert mean("overlay", "residual tumour") > mean("ioUS alone", "residual tumour")
     assert mean("overlay", "tumour") > mean("ioUS alone", "tumour")
     assert mean("overlay", "cavity") > 0.7
-    assert summary["false ml/overlay/tumour"]["median"] < 3
+    assert summary["false ml/overlay/tumour"]["median"] < 1
 
 
 def test_the_evaluated_uncertainty_is_useful(summary):
     assert summary["uncertainty/rank correlation"]["mean"] >= 0.45
-    assert summary["uncertainty/error saved by dropping a fifth"]["mean"] >= 0.15
+    assert summary["uncertainty/error saved by dropping a fifth"]["mean"] >= 0.19
 
 
 def test_the_evaluated_outlines_are_as_good_as_expected():
@@ -123,10 +124,12 @@ def test_the_evaluated_outlines_are_as_good_as_expected():
     rows = [row for row in evaluation(DEFAULT_SEGMENTER)["cases"] if np.isfinite(row[key])]
     true = np.nan_to_num([row["Dice/overlay/tumour"] for row in rows])
     trusted = np.array([row[key] for row in rows]) >= DOUBTFUL_BELOW
-    assert trusted.sum() >= 20
-    assert (true[trusted] < 0.3).mean() < 0.2
-    assert true[trusted].mean() > 0.5
-    assert true[~trusted].mean() < 0.25
+    assert trusted.sum() >= 60
+    assert (true[trusted] < 0.3).mean() < 0.12
+    assert true[trusted].mean() > 0.55
+    assert true[~trusted].mean() < 0.3
+    present = np.isfinite([row["Dice/overlay/tumour"] for row in rows])
+    assert present[trusted].mean() > 0.98
 
 
 def test_checksums_of_the_sample_case():
