@@ -30,6 +30,7 @@ from ..preprocessing import to_intensity
 from ..volume import InputError
 from .baselines import FITTED_ON, MATCHED, Baselines, fit_baselines
 from .from_files import find_files, read_entries, read_prediction
+from .protocol import TRAINER
 
 #: Number and name of the data set by what a segmenter reads. That of the ultrasound (Seg-US) needs no synthesis.
 DATASETS = {"T2w": (501, "T2"), "FLAIR": (502, "FLAIR"), "ioUS": (503, "US")}
@@ -37,8 +38,7 @@ DATASETS = {"T2w": (501, "T2"), "FLAIR": (502, "FLAIR"), "ioUS": (503, "US")}
 ACQUIRED, RAW, RAW_MATCHED = "acquired", "ioUS", "ioUS-matched"
 SCRIPT = "run.sh"
 
-_TRAINER, _CHECKPOINT = "nnUNetTrainer_500epochs", "checkpoint_best.pth"
-_MODEL = f"{_TRAINER}__nnUNetPlans__3d_fullres"
+_CHECKPOINT = "checkpoint_best.pth"
 _LABELS = {"background": 0, "tumor": 1, "cavity": 2}
 _FOLDS = 5
 
@@ -48,11 +48,11 @@ _TRAINING = """
 touch nnUNet_preprocessed/{dataset}/done
 for fold in {folds}; do
     [ -f "$model/fold_$fold/checkpoint_final.pth" ] ||
-        nnUNetv2_train {number} 3d_fullres "$fold" -tr {trainer} --c
+        nnUNetv2_train {number} 3d_fullres "$fold" -tr {trainer} -device {device} --c
 done
 """
 _RUN = """#!/bin/sh
-# Runs nnU-Net v2, in an environment of its own (5 GB) and on a GPU; the same command goes on where it stopped:
+# Runs nnU-Net v2, in an environment of its own; the same command goes on where it stopped:
 #   python -m venv nnunet && nnunet/bin/pip install nnunetv2==2.7.0
 #   PATH="$PWD/nnunet/bin:$PATH" sh run.sh
 set -eu
@@ -62,7 +62,7 @@ model={model}
 {training}
 outline() {{
     nnUNetv2_predict_from_modelfolder -i "$1" -o "predictions/$2" -m "$model" -f {folds} \\
-        -chk {checkpoint} -step_size 0.5 --continue_prediction
+        -chk {checkpoint} -step_size 0.5 -device {device} --continue_prediction
 }}
 outline nnUNet_raw/{dataset}/imagesTs {acquired}
 for folder in inputs/*; do
@@ -132,6 +132,8 @@ def write_downstream(
     predictions: Mapping[str, Path] | None = None,
     region: str = "fan",
     weights: Path | None = None,
+    trainer: str = TRAINER,
+    device: str = "cuda",
 ) -> Written:
     """Write all that nnU-Net needs to learn from a cohort, and to outline its test cases.
 
@@ -151,14 +153,20 @@ def write_downstream(
         "fan" or "crop"; see the module.
     weights
         Trained models in nnU-Net's layout, such as the benchmark's; nothing is trained then.
+    trainer
+        Name of nnU-Net's class that trains, or has trained the weights.
+    device
+        What nnU-Net runs on, one of :data:`.protocol.NNUNET_DEVICES`.
 
     Raises
     ------
     InputError
-        Cohort, predictions or weights cannot be used, or the folder is of another cohort.
+        Cohort, predictions, weights or trainer cannot be used, or the folder is of another cohort.
     """
     predictions = predictions or {}
     _check_names(predictions, target)
+    if not trainer.isidentifier():
+        raise InputError(f"{trainer}: cannot be the name of a trainer; give one of nnU-Net's, such as {TRAINER}")
     _, entries = read_entries(cohort)
     if read_parameters(cohort / next(iter(entries))).get("input", "ioUS") != "ioUS":
         raise InputError(f"{cohort}: is made of pairs of MRI; give a cohort of ultrasound and MRI")
@@ -170,10 +178,10 @@ def write_downstream(
         folds = folds_by_patient({name: entries[name]["head"] for name in learned})
         _write_description(raw, DATASETS[target][1], learned)
         _write_folds(output / "nnUNet_preprocessed" / dataset, folds)
-        script = _script(dataset, range(len(folds)))
+        script = _script(dataset, range(len(folds)), trainer=trainer, device=device)
     else:
-        model, trained = find_weights(weights, dataset)
-        script = _script(dataset, trained, model)
+        model, trained = find_weights(weights, dataset, trainer)
+        script = _script(dataset, trained, trainer=trainer, device=device, model=model)
     fitted = {} if target == RAW else fit_baselines([cohort / name for name in training[:FITTED_ON]])
     tests: dict[str, list[str]] = {}
     for name, case in _cases(cohort, [name for name in entries if name not in training], target, missing):
@@ -270,17 +278,22 @@ def _write_folds(folder: Path, folds: Sequence[Mapping[str, Sequence[str]]]) -> 
     file.write_text(text, encoding="utf-8")
 
 
-def _script(dataset: str, folds: Iterable[int], model: Path | None = None) -> str:
+def _model_folder(trainer: str) -> str:
+    return f"{trainer}__nnUNetPlans__3d_fullres"
+
+
+def _script(dataset: str, folds: Iterable[int], *, trainer: str, device: str, model: Path | None = None) -> str:
     """What is run in nnU-Net's environment; it trains unless there is a model."""
     number, listed = dataset[len("Dataset") :].partition("_")[0], " ".join(map(str, folds))
-    training = _TRAINING.format(dataset=dataset, number=number, folds=listed, trainer=_TRAINER)
+    training = _TRAINING.format(dataset=dataset, number=number, folds=listed, trainer=trainer, device=device)
     return _RUN.format(
-        dataset=dataset, folds=listed, checkpoint=_CHECKPOINT, acquired=ACQUIRED, training="" if model else training,
-        model=shlex.quote(str(model)) if model else f"nnUNet_results/{dataset}/{_MODEL}",
+        dataset=dataset, folds=listed, checkpoint=_CHECKPOINT, acquired=ACQUIRED, device=device,
+        training="" if model else training,
+        model=shlex.quote(str(model)) if model else f"nnUNet_results/{dataset}/{_model_folder(trainer)}",
     )  # fmt: skip
 
 
-def find_weights(folder: Path, dataset: str) -> tuple[Path, list[int]]:
+def find_weights(folder: Path, dataset: str, trainer: str = TRAINER) -> tuple[Path, list[int]]:
     """The trained model of a data set, and its folds.
 
     Parameters
@@ -289,18 +302,21 @@ def find_weights(folder: Path, dataset: str) -> tuple[Path, list[int]]:
         That of the model, or ``nnUNet_results``, or what the benchmark's archive of weights was unpacked to.
     dataset
         Such as ``Dataset501_T2``.
+    trainer
+        Name of the class that has trained it.
 
     Raises
     ------
     InputError
         No complete model is there, or its labels are others.
     """
-    places = (folder / dataset / _MODEL, folder / "nnunet" / dataset / _MODEL, folder)
+    name = _model_folder(trainer)
+    places = (folder / dataset / name, folder / "nnunet" / dataset / name, folder)
     model = next((place for place in places if (place / "plans.json").is_file()), None)
     folds = sorted(int(path.parent.name[5:]) for path in (model or folder).glob(f"fold_[0-9]/{_CHECKPOINT}"))
     if model is None or not folds:
         raise InputError(
-            f"{folder}: holds no model of {dataset}; give the folder with {dataset}/{_MODEL}, in which are plans.json, "
+            f"{folder}: holds no model of {dataset}; give the folder with {dataset}/{name}, in which are plans.json, "
             f"dataset.json and fold_0/{_CHECKPOINT} to fold_4"
         )
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..commands import BAD_INPUT
 from ..constants import TARGETS
 from ..volume import InputError
-from .protocol import REGIONS
+from .protocol import NNUNET_DEVICES, REGIONS, TRAINER
 from .report_command import named_folder
 
 
@@ -37,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", type=Path, metavar="DIR", help="trained folds, such as the benchmark's; nothing is trained then"
     )
+    parser.add_argument(
+        "--trainer", default=TRAINER, metavar="NAME",
+        help=f"nnU-Net's trainer; nnUNetTrainer_1epoch makes a trial; default, as published: {TRAINER}",
+    )
+    parser.add_argument("--device", choices=NNUNET_DEVICES, default="cuda", help="what nnU-Net runs on; default: cuda")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -54,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("two experiments have one name; name them, NAME=DIR")
     written = write_downstream(
         options.cohort, options.output, options.input, predictions=predictions, region=options.region,
-        weights=options.weights,
+        weights=options.weights, trainer=options.trainer, device=options.device,
     )  # fmt: skip
     for line in written.missing:
         print(f"left out: {line}", file=sys.stderr)

@@ -12,6 +12,10 @@ REGIONS = ("fan", "crop")
 #: region's voxels.
 OUTSIDES = ("zero", "masked")
 
+#: The class of nnU-Net that the benchmark trained with, and what nnU-Net runs on.
+TRAINER = "nnUNetTrainer_500epochs"
+NNUNET_DEVICES = ("cuda", "cpu", "mps")
+
 #: Mean over tumour and cavity, as far as they are there: the benchmark's aggregation within a study (2.7).
 PRESENT = "present classes"
 

@@ -38,8 +38,9 @@ MODEL = "nnUNetTrainer_500epochs__nnUNetPlans__3d_fullres"
 PRETENDER = """#!/bin/sh
 echo "$(basename "$0") $*" >> "$CALLS"
 case "$(basename "$0")" in
-    nnUNetv2_train) mkdir -p "$nnUNet_results/Dataset501_T2/$MODEL/fold_$3"
-        touch "$nnUNet_results/Dataset501_T2/$MODEL/fold_$3/checkpoint_final.pth";;
+    nnUNetv2_train) fold="$nnUNet_results/Dataset501_T2/$5__nnUNetPlans__3d_fullres/fold_$3"
+        mkdir -p "$fold"
+        touch "$fold/checkpoint_final.pth";;
 esac
 """
 
@@ -214,7 +215,7 @@ def nnunet(tmp_path):
     def run() -> list[str]:
         calls = tmp_path / "calls"
         calls.unlink(missing_ok=True)
-        paths = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "CALLS": str(calls), "MODEL": MODEL}
+        paths = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "CALLS": str(calls)}
         subprocess.run(["sh", str(tmp_path / "out" / "run.sh")], env={**os.environ, **paths}, check=True, cwd="/")
         return calls.read_text().splitlines()
 
@@ -222,12 +223,22 @@ def nnunet(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("sh") is None, reason="no shell")
-def test_the_script_trains_and_predicts_as_published_and_goes_on(downstream, predictions, nnunet, tmp_path):
-    downstream("--predictions", f"our own={predictions}")
-    results = f"nnUNet_results/Dataset501_T2/{MODEL}"
+@pytest.mark.parametrize(
+    ("options", "trainer", "device"),
+    [
+        ([], "nnUNetTrainer_500epochs", "cuda"),
+        (["--trainer", "nnUNetTrainer_1epoch", "--device", "cpu"], "nnUNetTrainer_1epoch", "cpu"),
+    ],
+    ids=["as published", "as a trial"],
+)
+def test_the_script_trains_and_predicts_and_goes_on(
+    downstream, predictions, nnunet, tmp_path, options, trainer, device
+):
+    downstream("--predictions", f"our own={predictions}", *options)
+    results = f"nnUNet_results/Dataset501_T2/{trainer}__nnUNetPlans__3d_fullres"
     outlined = [
         f"nnUNetv2_predict_from_modelfolder -i {inputs} -o predictions/{name} -m {results} -f 0 1 2 "
-        "-chk checkpoint_best.pth -step_size 0.5 --continue_prediction"
+        f"-chk checkpoint_best.pth -step_size 0.5 -device {device} --continue_prediction"
         for inputs, name in (
             ("nnUNet_raw/Dataset501_T2/imagesTs", "acquired"), ("inputs/ioUS", "ioUS"),
             ("inputs/ioUS-matched", "ioUS-matched"), ("inputs/our own", "our own"),
@@ -235,10 +246,10 @@ def test_the_script_trains_and_predicts_as_published_and_goes_on(downstream, pre
     ]  # fmt: skip
     assert nnunet() == [
         "nnUNetv2_plan_and_preprocess -d 501 -c 3d_fullres --verify_dataset_integrity",
-        *(f"nnUNetv2_train 501 3d_fullres {fold} -tr nnUNetTrainer_500epochs --c" for fold in range(3)), *outlined,
+        *(f"nnUNetv2_train 501 3d_fullres {fold} -tr {trainer} -device {device} --c" for fold in range(3)), *outlined,
     ]  # fmt: skip
     (tmp_path / "out" / results / "fold_1" / "checkpoint_final.pth").unlink()
-    assert nnunet() == ["nnUNetv2_train 501 3d_fullres 1 -tr nnUNetTrainer_500epochs --c", *outlined]
+    assert nnunet() == [f"nnUNetv2_train 501 3d_fullres 1 -tr {trainer} -device {device} --c", *outlined]
 
 
 @pytest.fixture
@@ -314,6 +325,8 @@ def other_labels(cohort: Path, weights: Path) -> None:
         (None, ["--predictions", "acquired=x"], "acquired: cannot be the name of an experiment here"),
         (None, ["--input", "ioUS", "--predictions", "a=x"], "a: a segmenter of the ultrasound outlines no"),
         (None, ["--predictions", "a=x", "a=y"], "two experiments have one name; name them"),
+        (None, ["--trainer", "5 epochs; ls"], "5 epochs; ls: cannot be the name of a trainer; give one of nnU-Net's"),
+        (None, ["--weights", "nowhere", "--trainer", "nnUNetTrainer"], "Dataset501_T2/nnUNetTrainer__nnUNetPlans__3d"),
         (None, ["--weights", "nowhere"], "nowhere: holds no model of Dataset501_T2; give the folder with"),
         (other_labels, ["--weights", "{weights}"], "outlines .*'cavity': 1.*; give a model of background 0, tumour 1"),
         (lambda _, weights: (weights / "dataset.json").unlink(), ["--weights", "{weights}"], "copy the model again"),
