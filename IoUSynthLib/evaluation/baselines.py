@@ -9,19 +9,30 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import rankdata
 
-from ..cases.case import read_case, target_image
+from ..cases.case import input_image, read_case, target_image
 from ..constants import TARGETS
-from ..preprocessing import normalize_ultrasound
 
 #: Name of the best of them.
 MONOTONE_MAP = "monotone map"
 #: Names of the ones that are the ultrasound: without training, and with the histogram of the MRI for training.
+#: Where MRI is made of MRI, its contrast stands in the place of ioUS, see :func:`named`.
 AS_IT_IS, MATCHED = "ioUS as it is", "ioUS, histogram matched"
 MEAN = "mean of training"
 #: Cases for training that are fitted on.
 FITTED_ON = 20
 
 _BINS = 200
+
+
+def named(baseline: str, source: str) -> str:
+    """The name of a baseline that is the input, by what that is.
+
+    Examples
+    --------
+    >>> named(AS_IT_IS, "T1w"), named(MEAN, "T1w")
+    ('T1w as it is', 'mean of training')
+    """
+    return baseline.replace("ioUS", source, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +49,17 @@ class Baselines:
     cumulative
         Share of the target's voxels, all cases together, up to each of the edges of as many bins: the histogram that
         the ultrasound's is matched to, as in the benchmark's released floors.
+    source
+        What the input is: ioUS, or a contrast of MRI.
     """
 
     mean: float
     levels: np.ndarray
     cumulative: np.ndarray
+    source: str = "ioUS"
 
     def predictions(self, ultrasound: np.ndarray, fan: np.ndarray) -> dict[str, np.ndarray]:
-        """The baselines' predictions for a normalised ultrasound in [-1, 1]; -1 outside the fan."""
+        """The baselines' predictions for a normalised input in [-1, 1], by name; -1 outside the fan."""
         matched = np.zeros(fan.shape)
         shares = rankdata(ultrasound[fan]) / max(1, fan.sum())
         matched[fan] = np.interp(shares, self.cumulative, np.linspace(-1, 1, _BINS + 1))
@@ -53,30 +67,32 @@ class Baselines:
             AS_IT_IS: ultrasound, MATCHED: matched, MEAN: np.full(fan.shape, self.mean),
             MONOTONE_MAP: self.levels[_bin(ultrasound)],
         }  # fmt: skip
-        return {name: np.where(fan, array, -1).astype(np.float32) for name, array in raw.items()}
+        return {named(name, self.source): np.where(fan, array, -1).astype(np.float32) for name, array in raw.items()}
 
 
 def fit_baselines(folders: Sequence[Path]) -> dict[str, Baselines]:
-    """Baselines of the targets that there are, fitted on cases for training."""
+    """Baselines of the targets that there are, fitted on cases for training, which have the same input."""
     cases = [(case, case.fan.array > 0) for case in map(read_case, folders)]
 
     def pairs(target: str) -> list[tuple[np.ndarray, np.ndarray]]:
         return [
-            (normalize_ultrasound(c.images["ioUS"].array)[f], target_image(c, target)[f])
+            (input_image(c)[f], target_image(c, target)[f])
             for c, f in cases if target in c.images
         ]  # fmt: skip
 
     found = {target: pairs(target) for target in TARGETS}
-    return {target: fit(pairs) for target, pairs in found.items() if pairs}
+    return {target: fit(pairs, source=cases[0][0].input) for target, pairs in found.items() if pairs}
 
 
-def fit(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Baselines:
+def fit(pairs: Iterable[tuple[np.ndarray, np.ndarray]], *, source: str = "ioUS") -> Baselines:
     """Fit the baselines of one target.
 
     Parameters
     ----------
     pairs
         Ultrasound and target intensities inside the fan, both in [-1, 1], one pair of vectors a case.
+    source
+        What is in the place of the ultrasound.
     """
     counts, sums, targets = np.zeros(_BINS), np.zeros(_BINS), np.zeros(_BINS)
     for ultrasound, target in pairs:
@@ -89,7 +105,7 @@ def fit(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Baselines:
     rising, falling = isotonic(means, counts), -isotonic(-means, counts)
     best = min((rising, falling), key=lambda levels: float((counts * (levels - means) ** 2).sum()))
     total = max(counts.sum(), 1)
-    return Baselines(float(sums.sum() / total), best, np.append(0, np.cumsum(targets)) / total)
+    return Baselines(float(sums.sum() / total), best, np.append(0, np.cumsum(targets)) / total, source)
 
 
 def isotonic(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -23,13 +23,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cases.case import UNLABELLED, Case, input_image, read_case, read_parameters, target_image
+from ..cases.case import UNLABELLED, Case, input_image, read_case, target_image
 from ..constants import MARK
 from ..files.volumes import write_volume
 from ..preprocessing import to_intensity
 from ..volume import InputError
 from .baselines import FITTED_ON, MATCHED, Baselines, fit_baselines
-from .from_files import find_files, read_entries, read_prediction
+from .from_files import find_files, read_entries, read_prediction, source_of
 from .protocol import TRAINER
 
 #: Number and name of the data set by what a segmenter reads. That of the ultrasound (Seg-US) needs no synthesis.
@@ -168,7 +168,7 @@ def write_downstream(
     if not trainer.isidentifier():
         raise InputError(f"{trainer}: cannot be the name of a trainer; give one of nnU-Net's, such as {TRAINER}")
     _, entries = read_entries(cohort)
-    if read_parameters(cohort / next(iter(entries))).get("input", "ioUS") != "ioUS":
+    if source_of(cohort, entries) != "ioUS":
         raise InputError(f"{cohort}: is made of pairs of MRI; give a cohort of ultrasound and MRI")
     dataset = "Dataset{}_{}".format(*DATASETS[target])
     raw, missing, learned = output / "nnUNet_raw" / dataset, [], []

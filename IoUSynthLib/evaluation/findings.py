@@ -84,8 +84,9 @@ def _leader(results: Results, key: str, heading: str, *, digits: int) -> list[st
     if tested:
         alike = sum(value >= _SIGNIFICANT for value in tested)
         words += f"; {alike} of {len(tested)} others cannot be told from it (Wilcoxon, Holm's p at least 0.05)"
-    floor = means(results.baselines, key).get(AS_IT_IS)
-    words += f". The ultrasound as it is has {interval(floor, digits)}." if floor else "."
+    floors = means(results.baselines, key).items()
+    floor = next(((name, entry) for name, entry in floors if name.endswith(AS_IT_IS.removeprefix("ioUS"))), None)
+    words += f". {floor[0].replace('ioUS', 'The ultrasound')} has {interval(floor[1], digits)}." if floor else "."
     return [words]
 
 

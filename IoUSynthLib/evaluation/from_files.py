@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..cases.case import UNLABELLED, Case, target_image
+from ..cases.case import UNLABELLED, Case, input_image, read_parameters, target_image
 from ..cases.index import INDEX
 from ..constants import OUTSIDE, TARGETS
 from ..files.volumes import read_volume
 from ..models.bundle import DEFAULT_SEGMENTER, load
-from ..preprocessing import normalize_ultrasound
 from ..volume import InputError, Volume
-from .baselines import AS_IT_IS, FITTED_ON, Baselines, fit_baselines
+from .baselines import AS_IT_IS, FITTED_ON, Baselines, fit_baselines, named
 from .calibration import EXPECTED_ERROR, bin_scores, error_scores
 from .evaluate import Predicted, Report, evaluate
 from .outlining import outline_baselines
@@ -51,9 +50,10 @@ def evaluate_files(
     predictions
         Folder with ``<case>_T2w.nii.gz``, ``<case>_FLAIR.nii.gz`` and ``<case>_segmentation.nii.gz``, or with a folder
         for each case, named after it, that holds ``ioUS_T2w.nii.gz`` and so on: what ``synthesize`` makes of
-        ``<case>/ioUS.mha``. What a model does not predict may be missing, but of all cases. The expected error
-        (``_uncertainty.nii.gz``) and what ``_report.json`` tells of outlines, time and memory are scored where they are
-        there. Or one with ``<case>.nii.gz``, as nnU-Net names outlines.
+        ``<case>/ioUS.mha``, or what ``translate`` makes of ``<case>/T1w.mha``, named by that. What a model does not
+        predict may be missing, but of all cases. The expected error (``_uncertainty.nii.gz``) and what
+        ``_report.json`` tells of outlines, time and memory are scored where they are there. Or one with
+        ``<case>.nii.gz``, as nnU-Net names outlines.
     reference
         Folder of a cohort, simulated or of patients; see :mod:`IoUSynthLib.cases.index`.
     report
@@ -64,7 +64,7 @@ def evaluate_files(
         How cases are scored.
     baselines
         Score the trivial baselines, too; those that learn do so from the cohort's cases for training that are not
-        scored themselves.
+        scored themselves. Outlines by the segmenter that ships need an ultrasound.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def evaluate_files(
     """
     protocol = protocol or Protocol()
     simulated, entries = read_entries(reference)
-    files = _find(predictions, outlines, entries)
+    files = _find(predictions, outlines, entries, source=source_of(reference, entries))
     missing = [name for name in entries if name not in files]
     if missing:
         report(missing_cases(missing, len(entries)))
@@ -138,6 +138,17 @@ def read_entries(reference: Path) -> tuple[bool, dict[str, dict[str, str]]]:
     return simulated, entries
 
 
+def source_of(cohort: Path, cases: Collection[str]) -> str:
+    """What the cases of a cohort have as their input: "ioUS", or a contrast of MRI.
+
+    Raises
+    ------
+    InputError
+        The first case is not complete.
+    """
+    return str(read_parameters(cohort / next(iter(cases))).get("input", "ioUS"))
+
+
 def _fit(reference: Path, entries: Mapping[str, Mapping[str, str]]) -> dict[str, Baselines]:
     """Baselines that learn from the first of some cases that are for training, of the targets that these have."""
     training = [reference / name for name, entry in entries.items() if entry["split"] == "train"]
@@ -146,13 +157,13 @@ def _fit(reference: Path, entries: Mapping[str, Mapping[str, str]]) -> dict[str,
 
 def _beside(predicted: Predicted, case: Case, fitted: Mapping[str, Baselines]) -> Predicted:
     """The prediction and, behind it, the baselines of the same contrasts; beside an outline, those on them."""
-    fan, ultrasound = case.fan.array > 0, normalize_ultrasound(case.images["ioUS"].array)
-    raw = {AS_IT_IS: np.where(fan, ultrasound, OUTSIDE)}
+    fan, source = case.fan.array > 0, input_image(case)
+    raw = {named(AS_IT_IS, case.input): np.where(fan, source, OUTSIDE)}
     images = {
-        target: {**methods, **(fitted[target].predictions(ultrasound, fan) if target in fitted else raw)}
+        target: {**methods, **(fitted[target].predictions(source, fan) if target in fitted else raw)}
         for target, methods in predicted.images.items()
     }
-    scored = bool(predicted.labels and outlined(case))
+    scored = case.input == "ioUS" and bool(predicted.labels and outlined(case))
     baselines = outline_baselines(load(DEFAULT_SEGMENTER), case, fitted) if scored else {}
     return Predicted(images, {**predicted.labels, **baselines}, predicted.further)
 
@@ -173,14 +184,17 @@ def _gaps(case: Case, files: Mapping[str, Path]) -> list[str]:
     return [gap for gap, there in gaps.items() if there]
 
 
-def _find(predictions: Path, outlines: Path | None, entries: Collection[str]) -> dict[str, dict[str, Path]]:
+def _find(
+    predictions: Path, outlines: Path | None, entries: Collection[str], *, source: str
+) -> dict[str, dict[str, Path]]:
     """The files of the cases that have any, by case and kind."""
     alone, first = len(entries) == 1, next(iter(entries))
-    found = {name: files for name in entries if (files := find_files(predictions, name, alone))}
+    found = {name: files for name in entries if (files := find_files(predictions, name, alone, source=source))}
+    make = "synthesize" if source == "ioUS" else "translate"
     if not found:
         raise InputError(
-            f"{predictions}: holds no prediction of a case of the cohort, such as {first}_T2w.nii.gz; synthesize the "
-            "cohort's ioUS.mha files, one output folder with the case's name for each"
+            f"{predictions}: holds no prediction of a case of the cohort, such as {first}_T2w.nii.gz; {make} the "
+            f"cohort's {source}.mha files, one output folder with the case's name for each"
         )
     if outlines is None:
         _check_complete(found)
@@ -197,12 +211,12 @@ def _find(predictions: Path, outlines: Path | None, entries: Collection[str]) ->
     return {name: files for name, files in both.items() if files}
 
 
-def find_files(predictions: Path, case: str, alone: bool = False) -> dict[str, Path]:
+def find_files(predictions: Path, case: str, alone: bool = False, *, source: str = "ioUS") -> dict[str, Path]:
     """The files of a case that are there, by kind: "T2w", "FLAIR" and :data:`SEGMENTATION`.
 
-    Those of the only case of a cohort (``alone``) need not name it.
+    Those of the only case of a cohort (``alone``) need not name it; ``source`` is what they were made of.
     """
-    stems = (case, f"{case}/ioUS", *(["ioUS"] if alone else []))
+    stems = (case, f"{case}/{source}", *([source] if alone else []))
     kinds = {**dict.fromkeys((*TARGETS, SEGMENTATION, UNCERTAINTY), "nii.gz"), _REPORT: "json"}
     places = {kind: [predictions / f"{stem}_{kind}.{end}" for stem in stems] for kind, end in kinds.items()}
     found = {kind: [file for file in files if file.is_file()][:1] for kind, files in places.items()}

@@ -44,7 +44,8 @@ def panels(case: Case, images: Mapping[str, np.ndarray], labels: np.ndarray | No
     Returns
     -------
     dict
-        ``ultrasound``, each contrast as it was acquired, and ``T2w synthetic``, ``FLAIR synthetic``.
+        ``ultrasound``, or the MRI that is the input, such as ``T1w as input``; then each contrast as it was acquired,
+        and ``T2w synthetic``, ``FLAIR synthetic``.
     """
     fan, true = case.fan.array > 0, case.labels.array
     true = np.where(true == UNLABELLED, 0, true)
@@ -63,13 +64,18 @@ def panels(case: Case, images: Mapping[str, np.ndarray], labels: np.ndarray | No
         return image
 
     seen = input_image(case)
-    found = {ULTRASOUND: drawn(seen, limits(seen, fan, _WINDOW), None)}
+    found = {_input_name(case): drawn(seen, limits(seen, fan, _WINDOW), None)}
     for name, image in images.items():
         acquired = target_image(case, name)
         window = limits(acquired, fan, _WINDOW)
         found[name] = drawn(acquired, window, true)
         found[f"{name} {SYNTHETIC}"] = drawn(np.nan_to_num(image, nan=OUTSIDE), window, labels)
     return found
+
+
+def _input_name(case: Case) -> str:
+    """Not the contrast alone, which another case may have as a target."""
+    return ULTRASOUND if case.input == "ioUS" else f"{case.input} as input"
 
 
 def _largest(mask: np.ndarray) -> tuple[int, int]:

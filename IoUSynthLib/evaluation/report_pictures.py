@@ -9,7 +9,7 @@ import numpy as np
 from ..constants import TARGETS
 from ..outputs.drawing import Panel, Text, captioned, grid
 from .from_scores import Experiment, Results
-from .pictures import SYNTHETIC, ULTRASOUND, read_pictures
+from .pictures import SYNTHETIC, read_pictures
 from .report_tables import best_by, by_utility, label
 from .scores import Row, group_by_phase
 
@@ -34,12 +34,12 @@ def _best(results: Results) -> Experiment:
 
 
 def _examples(results: Results, best: Experiment, found: Panels) -> np.ndarray:
-    """One study of each phase: ultrasound, acquired MRI, and below it what each experiment makes of it."""
+    """One study of each phase: the input, acquired MRI, and below it what each experiment makes of it."""
     cases = [_typical(rows, found) for rows in group_by_phase(best.rows).values()]
     columns = [(case, target) for case in cases if case for target in TARGETS if target in found[case]]
-    phases = {str(row["case"]): str(row["phase"]) for row in best.rows}
-    titles = [[Text(case), Text(phases[case]), Text(f"ultrasound, then {target}")] for case, target in columns]
-    rows = [[found[case][ULTRASOUND] for case, _ in columns], [found[case][target] for case, target in columns]]
+    phases, source = {str(row["case"]): str(row["phase"]) for row in best.rows}, _source(found)
+    titles = [[Text(case), Text(phases[case]), Text(f"{source}, then {target}")] for case, target in columns]
+    rows = [[found[case][source] for case, _ in columns], [found[case][target] for case, target in columns]]
     captions = ["", "Acquired MRI (outlines: tumour yellow, cavity blue)"]
     for experiment in results.experiments:
         own = read_pictures(experiment.pictures, [case for case, _ in columns])
@@ -52,6 +52,11 @@ def _examples(results: Results, best: Experiment, found: Panels) -> np.ndarray:
     return grid(panels)
 
 
+def _source(found: Panels) -> str:
+    """What the first panel of each study is of."""
+    return next(iter(next(iter(found.values()))))
+
+
 def _typical(rows: Sequence[Row], found: Panels) -> str:
     """The pictured study whose PSNR is the median of those pictured; empty where there is none."""
     keys = [f"{target}/PSNR" for target in TARGETS]
@@ -62,9 +67,9 @@ def _typical(rows: Sequence[Row], found: Panels) -> str:
 
 def _contact_sheet(experiment: Experiment, found: Panels) -> np.ndarray:
     """A row for each pictured study."""
-    targets = [target for target in TARGETS if any(target in own for own in found.values())]
-    names = [ULTRASOUND, *(name for target in targets for name in (target, f"{target} {SYNTHETIC}"))]
+    source, targets = _source(found), [target for target in TARGETS if any(target in own for own in found.values())]
+    names = [source, *(name for target in targets for name in (target, f"{target} {SYNTHETIC}"))]
     phases = {str(row["case"]): row["phase"] for row in experiment.rows}
     rows = [[own.get(name) for name in names] for own in found.values()]
-    titles = [Text(name if SYNTHETIC in name or name == ULTRASOUND else f"{name} acquired") for name in names]
+    titles = [Text(name if SYNTHETIC in name or name == source else f"{name} acquired") for name in names]
     return grid(captioned(rows, titles, [f"{case}, {phases.get(case, '')}" for case in found]))
