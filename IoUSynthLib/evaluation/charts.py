@@ -50,21 +50,22 @@ def marks(
         Series that have the same colours in all charts, whether they are in this one or not.
     """
     every = [mark for row in rows.values() for mark in row]
-    series = list(dict.fromkeys([*order, *(mark.series for mark in every)]))
+    drawn = list(dict.fromkeys(mark.series for mark in every))
+    colours = _colours([*order, *(name for name in drawn if name not in order)])
     values = [v for m in every for v in (m.mean, m.low, m.high) if v is not None and np.isfinite(v)]
     ticks = _ticks([*values, *([0.0] if bars else []), *([] if reference is None else [reference])])
     left = max(_LABELS, math.ceil(_LETTER * max(map(len, rows), default=0)) + 12)
     plot = max(_PLOT // 2, _LABELS + _PLOT - left)
     width = left + plot + 30
     scale = _scale(ticks, start=left, length=plot)
-    legend, tall = _legend(series, _MARGIN + 14, width=width) if len(series) > 1 else ("", 0)
+    named = {name: colours[name] for name in colours if name in drawn}
+    legend, tall = _legend(named, _MARGIN + 14, width=width) if len(colours) > 1 else ("", 0)
     top = down = 2 * _MARGIN + tall
     body = [legend]
     for label, row in rows.items():
         body.append(_text(left - 8, down + _LINE * len(row) / 2 + 4, label, anchor="end"))
         for mark in row:
-            colour = COLOURS[series.index(mark.series) % len(COLOURS)]
-            body.append(_mark(mark, scale, middle=down + _LINE / 2, colour=colour, bars=bars))
+            body.append(_mark(mark, scale, middle=down + _LINE / 2, colour=colours[mark.series], bars=bars))
             down += _LINE
         down += 5
     axis = [_line(scale(tick), top - 4, scale(tick), down, colour="#ddd") for tick in ticks]
@@ -137,11 +138,11 @@ def scatter(
     diagonal
         Whether both axes have the same scale, and a dashed line shows where x and y are equal.
     """
-    series = list(dict.fromkeys(name for name, *_ in points.values()))
+    colours = _colours(list(dict.fromkeys(name for name, *_ in points.values())))
     values = [[point[at] for point in points.values()] for at in (1, 2)]
     across, up = (_ticks([*values[0], *values[1]] if diagonal else own) for own in values)
     width = 70 + _PLOT + 30
-    legend, tall = _legend(series, _MARGIN + 14, width=width)
+    legend, tall = _legend(colours, _MARGIN + 14, width=width)
     top = 2 * _MARGIN + tall
     bottom = top + 230
     x, y = _scale(across, start=70, length=_PLOT), _scale(up, start=bottom, length=-230)
@@ -152,9 +153,8 @@ def scatter(
     if diagonal:
         body.append(_line(x(across[0]), y(up[0]), x(across[-1]), y(up[-1]), colour="#444", dashed=True))
     for label, (name, first, second) in points.items():
-        colour = COLOURS[series.index(name) % len(COLOURS)]
         body.append(
-            f'<circle cx="{x(first):.1f}" cy="{y(second):.1f}" r="4.5" fill="{colour}" fill-opacity="0.8">'
+            f'<circle cx="{x(first):.1f}" cy="{y(second):.1f}" r="4.5" fill="{colours[name]}" fill-opacity="0.8">'
             f"<title>{escape(label)}</title></circle>"
         )
     body.append(_text(70 + _PLOT / 2, bottom + 32, axes[0], anchor="middle"))
@@ -178,12 +178,19 @@ def _scale(ticks: Sequence[float], *, start: float, length: float) -> Callable[[
     return lambda value: start + (value - ticks[0]) / (ticks[-1] - ticks[0]) * length
 
 
-def _legend(series: Sequence[str], top: float, *, width: float) -> tuple[str, float]:
-    """A square and a name for each series, as many in a line as there is room for, and the height of all lines."""
+def _colours(series: Sequence[str]) -> dict[str, str]:
+    return {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(series)}
+
+
+def _legend(series: Mapping[str, str], top: float, *, width: float) -> tuple[str, float]:
+    """A square and a name for each series, as many in a line as there is room for, and the height of all lines.
+
+    ``series`` are colours by name.
+    """
     parts, count = [], max(1, int(width / _NAME))
-    for number, name in enumerate(series):
+    for number, (name, colour) in enumerate(series.items()):
         x, y = 12 + _NAME * (number % count), top + _LINE * (number // count)
-        parts.append(f'<rect x="{x}" y="{y}" width="10" height="10" fill="{COLOURS[number % len(COLOURS)]}"/>')
+        parts.append(f'<rect x="{x}" y="{y}" width="10" height="10" fill="{colour}"/>')
         parts.append(_text(x + 15, y + 9, name))
     return "".join(parts), _LINE * math.ceil(len(series) / count)
 

@@ -132,7 +132,7 @@ def missing(results: Results) -> list[str]:
             not any(scored(every, f"Dice/{structure}") for structure in OUTLINED),
         "Regions (table 8): `iousynth evaluate --roi`": not any(" mm/" in key for key in columns),
         "Baselines: `iousynth evaluate --baselines`": not results.baselines,
-        "LPIPS: the weights of its network were not installed when the scores were made":
+        "LPIPS: the weights of its network were not installed when the scores were made, or the slices are too small":
             not any(scored(every, f"{target}/LPIPS") for target in TARGETS),
         f"Correlations (figure 7): they take {FEWEST_EXPERIMENTS} experiments, or there are no outlines":
             len(results.experiments) < FEWEST_EXPERIMENTS,

@@ -60,12 +60,15 @@ nav a{margin-right:1rem}.table{overflow:auto;max-height:34rem;border:1px solid #
 table{border-collapse:collapse;font-size:.82rem;font-variant-numeric:tabular-nums;width:100%}
 th,td{padding:.25rem .6rem;text-align:left;border-bottom:1px solid #e4e8ec;white-space:nowrap}
 .words td{white-space:normal;overflow-wrap:anywhere;vertical-align:top}.words td:first-child{width:35%}
-th{position:sticky;top:0;background:#f3f5f7}.note{color:#57606a;font-size:.85rem;margin:.3rem 0}
-.figures{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}
-.figures svg{max-width:100%;height:auto;border:1px solid #e4e8ec}
+th{position:sticky;top:0;background:#f3f5f7;white-space:normal;vertical-align:bottom}
+.note{color:#57606a;font-size:.85rem;margin:.3rem 0}
+.figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,34rem),1fr));gap:1rem;align-items:start}
+.figures svg{width:100%;height:auto;border:1px solid #e4e8ec}
 dt{font-weight:600}dd{margin:0 0 .3rem 1rem}
-.picture{overflow:auto;max-height:60rem;background:#000}.picture img{display:block;max-width:100%;height:auto}
+.picture{overflow:auto;max-height:60rem;width:fit-content;max-width:100%;background:#000}
+.picture img{display:block;max-width:100%;height:auto}
 summary{cursor:pointer;margin:.8rem 0;font-weight:600}
+code{font-size:.9em}@media(max-width:60rem){td{white-space:normal}}
 @media print{.table{max-height:none;overflow:visible}table{font-size:.6rem}svg,tr{break-inside:avoid}}
 """
 
@@ -182,8 +185,14 @@ def _paragraphs(sentences: Sequence[str]) -> str:
 
 
 def _list(sentences: Sequence[str]) -> str:
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    items = "".join(f"<li>{_with_code(sentence)}</li>" for sentence in sentences)
     return f"<ul>{items}</ul>" if items else "<p>Nothing.</p>"
+
+
+def _with_code(sentence: str) -> str:
+    """Text in which what stands between back-quotes is to be typed."""
+    parts = escape(sentence).split("`")
+    return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))
 
 
 def _glossary() -> str:

@@ -44,7 +44,8 @@ def all_figures(results: Results) -> dict[str, str]:
             if scored(results.experiments, key):
                 line = 1.0 if kind != "Dice" else _mean(results.real, key)
                 name = f"{kind}_{structure}".replace(" ", "_")
-                figures[name] = _by_phase(results, key, f"{kind}, {structure}", reference=line)
+                heading = kind.replace("utility", "Utility ratio,")
+                figures[name] = _by_phase(results, key, f"{heading}, {structure}", reference=line)
     return {**figures, **_scatters(results), **_strata(results), **_calibrations(results)}
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -138,12 +139,12 @@ def left_out(results: Results) -> Table:
 def cohort_table(results: Results) -> Table:
     """The patients, as table 12."""
     patients: dict[str, list[Row]] = {}
-    for row in results.studies:
+    for row in chain.from_iterable(group_by_phase(results.studies).values()):
         patients.setdefault(str(row["head"]), []).append(row)
     known = [key for key in _ABOUT if any(row.get(key) for row in results.studies)]
     rows = [
         [name, *(", ".join(dict.fromkeys(str(row.get(key) or "-") for row in own)) for key in known)]
-        for name, own in patients.items()
+        for name, own in sorted(patients.items())
     ]
     return Table("cohort", "Who was studied", ["head" if results.simulated else "patient", *known], rows)
 

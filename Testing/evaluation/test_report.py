@@ -221,7 +221,7 @@ def test_what_a_model_knows_of_itself_and_costs(tmp_path):
         row |= {f"expected error/prediction/2.5 to 5 % {kind}": value
                 for kind, value in (("expected", 0.04), ("true", 0.08), ("share", 0.25))}  # fmt: skip
         row["expected Dice/prediction/tumour"] = 0.5
-    folder = write(tmp_path / "a-3d-t2w", rows)
+    folder = write(tmp_path / "a-3d-t2w", rows[::-1])
     timing = {"device": "cuda", "seconds": 4.886, "parameters": 5_420_000, "gpu_mib": 512.0}
     (folder / "timing.json").write_text(json.dumps(timing))
     image = np.full((20, 30, 3), (200, 10, 90), np.uint8)
@@ -249,6 +249,9 @@ def test_what_a_model_knows_of_itself_and_costs(tmp_path):
     assert (examples == (200, 10, 90)).all(-1).sum() == 6 * 20 * 30, "two studies: ultrasound, acquired, synthetic"
     for name in ("Time and memory", "Pictures", "Calibration"):
         assert f"<li>{name}" not in page
+    assert "<li>Regions (table 8): <code>iousynth evaluate --roi</code>.</li>" in page
+    rows = (tmp_path / "report" / "cohort.csv").read_text().splitlines()
+    assert rows[1].startswith('P0,"before resection, after resection"')
 
 
 def test_charts_put_marks_to_scale():
@@ -258,6 +261,8 @@ def test_charts_put_marks_to_scale():
     assert re.search(r'<line x1="250.0" y1="[\d.]+" x2="540.0"', drawn)
     late = marks("Dice", {"a": [Mark("after", 0.5)]}, bars=True, order=("before", "after"))
     assert re.search(r'height="10" fill="#d55e00" fill-opacity', late), "a phase has its colour also where it is alone"
+    assert ">after<" in late
+    assert ">before<" not in late, "what is not drawn is not in the legend"
     cells = {("a", "2D"): 0.1, ("a", "3D"): 0.2}
     fills = re.findall(r'fill="(rgb[^"]+)"', heat_map("LPIPS", cells, digits=1, lower_is_better=True))
     assert fills == ["rgb(8,81,156)", "rgb(255,255,255)"]
