@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -33,11 +34,13 @@ SNAKEMAKE = os.environ.get("SNAKEMAKE") or shutil.which("snakemake") or (str(MAD
 MOST_MINUTES = 5
 needs_snakemake = pytest.mark.skipif(SNAKEMAKE is None, reason="Snakemake is not here")
 
-#: In the place of Python: writes what the rules wait for, and a line about each call; fails at what FAIL names.
+#: In the place of Python: writes what the rules wait for, and a line about each call; fails at what FAIL names, and
+#: does not end at what HANG names.
 PRETENDER = """#!/usr/bin/env bash
 set -eu
 echo "$*" >> "$CALLS"
 [ -z "${FAIL:-}" ] || case "$*" in *"$FAIL"*) echo broken >&2; exit 1;; esac
+[ -z "${HANG:-}" ] || case "$*" in *"$HANG"*) sleep 600;; esac
 out=""; previous=""
 for word in "$@"; do [ "$previous" = -o ] && out="$word"; previous="$word"; done
 mkdir -p "$out"
@@ -57,6 +60,24 @@ def snakemake(*arguments: object, **environment: object) -> subprocess.Completed
         [SNAKEMAKE, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=1700, check=False,
         env={**os.environ, **{name: str(value) for name, value in environment.items()}},
     )  # fmt: skip
+
+
+def kill_snakemake(*arguments: object, calls: Path, at: str, **environment: object) -> None:
+    """Kill Snakemake and its jobs, as a power cut does, as soon as a job has begun and nothing else is running."""
+    process = subprocess.Popen(
+        [SNAKEMAKE, *map(str, arguments)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, **{name: str(value) for name, value in environment.items()}}, start_new_session=True,
+    )  # fmt: skip
+    patience, seen = time.monotonic() + 300, ""
+    while time.monotonic() < patience and process.poll() is None:
+        now = calls.read_text() if calls.exists() else ""
+        if at in now and now == seen:
+            break
+        seen = now
+        time.sleep(2)
+    assert process.poll() is None, "ended, and did not wait for the job that hangs"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 @pytest.fixture
@@ -124,10 +145,13 @@ def pretended(tmp_path):
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
 
-    def run(*targets: str, fail: str = "") -> tuple[subprocess.CompletedProcess, list[str]]:
+    def run(
+        *targets: str, fail: str = "", kill_at: str = ""
+    ) -> tuple[subprocess.CompletedProcess | None, list[str]]:
         calls = tmp_path / f"calls-{time.monotonic_ns()}"
-        how = ("--nolock", "--cores", 2, "--configfile", tmp_path / "config.json")
-        done = snakemake(*targets, *how, CALLS=calls, FAIL=fail, COHORT=json.dumps(COHORT))
+        how = (*targets, "--nolock", "--cores", 2, "--configfile", tmp_path / "config.json")
+        told = {"CALLS": calls, "FAIL": fail, "HANG": kill_at, "COHORT": json.dumps(COHORT)}
+        done = kill_snakemake(*how, calls=calls, at=kill_at, **told) if kill_at else snakemake(*how, **told)
         return done, calls.read_text().splitlines() if calls.exists() else []
 
     return folder, run
@@ -164,6 +188,23 @@ def test_a_failed_job_stops_nothing_else_and_is_named_and_the_rest_goes_on(prete
         "evaluate", "models", "report", "synthesize", "train",
     ], "what was done is not done again"
     assert all("cut" in call for call in calls)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="no groups of processes")
+@needs_snakemake
+def test_killed_in_the_middle_the_same_command_goes_on(pretended):
+    """The training that was cut off is begun again, nothing that had ended is."""
+    folder, run = pretended
+    _, before = run(kill_at="train cut")
+    assert not (folder / "done/train/cut-2.5d-t2w-flair").exists()
+    assert not (folder / "report").exists()
+    done, after = run()
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (folder / "report" / "report.html").exists()
+    (cut,) = set(before) & set(after)
+    assert "train cut-2.5d-t2w-flair" in cut
+    assert sum(" train " in call for call in [*before, *after]) == 4, "two of cut, one each of the others"
 
 
 def test_cases_of_one_head_are_split_for_a_trial(script, tmp_path):
