@@ -51,7 +51,8 @@ def measured(results: Results) -> list[str]:
         words.append(f"Not all were held out from training (split {', '.join(splits)}).")
     if results.left_out:
         words.append(f"{len(results.left_out)} series, studies or predictions were left out, each named below.")
-    where = {"crop": "on the whole crop, as published", "fan": "inside the ultrasound's fan"}
+    inside = "inside the ultrasound's fan" if results.source == "ioUS" else "inside the brain"
+    where = {"crop": "on the whole crop, as published", "fan": inside}
     words.append(f"Images were compared {where.get(results.protocol.get('region', ''), 'as the evaluation says')}.")
     return words
 

@@ -70,8 +70,9 @@ def evaluate_files(
     -------
     dict
         As of :func:`.evaluate.evaluate`, with head and split of each case and what a clinical table said of the
-        patient, the ``protocol``, ``not_predicted``: names of the cohort's cases that have no prediction, ``missing``:
-        what could not be scored, and why, in words, and ``pictures`` of some cases (:mod:`.pictures`).
+        patient; the cohort's ``input``; the ``protocol``; ``not_predicted``: names of the cohort's cases that have no
+        prediction; ``missing``: what could not be scored, and why, in words; and ``pictures`` of some cases
+        (:mod:`.pictures`).
 
     Raises
     ------
@@ -80,7 +81,8 @@ def evaluate_files(
     """
     protocol = protocol or Protocol()
     simulated, entries = read_entries(reference)
-    files = _find(predictions, outlines, entries, source=source_of(reference, entries))
+    source = source_of(reference, entries)
+    files = _find(predictions, outlines, entries, source=source)
     missing = [name for name in entries if name not in files]
     if missing:
         report(missing_cases(missing, len(entries)))
@@ -105,10 +107,13 @@ def evaluate_files(
 
     evaluation = evaluate(cases, predict, report, simulated=simulated, protocol=protocol)
     words = [f"{gap}: {name_some(names)} ({len(names)} of {len(cases)})." for gap, names in gaps.items()]
-    if fitted is not None and len(fitted) < len(TARGETS):
-        unfitted = " and ".join(target for target in TARGETS if target not in fitted)
+    scored = [target for target in TARGETS if any(key.startswith(f"{target}/") for key in evaluation["summary"])]
+    if fitted is not None and (unfitted := " and ".join(target for target in scored if target not in fitted)):
         words.append(f"No baselines that learn of {unfitted}: no case for training has it that is not scored here.")
-    return {**evaluation, "protocol": protocol, "not_predicted": missing, "missing": words, "pictures": pictures}
+    return {
+        **evaluation, "input": source, "protocol": protocol, "not_predicted": missing, "missing": words,
+        "pictures": pictures,
+    }  # fmt: skip
 
 
 def read_entries(reference: Path) -> tuple[bool, dict[str, dict[str, str]]]:

@@ -24,6 +24,11 @@ from .timing import TIMING, read_timing
 
 _SCORES, _SUMMARY = "scores.csv", "summary.json"
 _REMEDY = "give a folder that `iousynth evaluate` has written"
+#: What the experiments of a report have in common, and what to do where they have not.
+_SHARED = {
+    "simulated": "report simulated and real cases apart", "protocol": "evaluate it again",
+    "input": "report images of ultrasound and of each contrast of MRI apart",
+}  # fmt: skip
 #: Names of presets, as `iousynth train` has them: family, regime, contrasts.
 _NAME = re.compile(r"(?P<family>.+?)-(?P<regime>2d\+3d(-refine|-post)?|2\.5d|2d|3d)(-t2w?)?([-+]flair)?", re.IGNORECASE)
 _REGIMES = {"2d": "2D", "2.5d": "2.5D", "3d": "3D", "2d+3d": "2D + 3D-refine"}
@@ -90,6 +95,8 @@ class Results:
         What the evaluations had no data for, in words.
     left_out
         What was meant to be scored and was not, and why.
+    source
+        What the images were made of: ioUS, or a contrast of MRI.
     """
 
     experiments: Sequence[Experiment]
@@ -99,6 +106,7 @@ class Results:
     protocol: dict[str, Any]
     missing: Sequence[str]
     left_out: Sequence[tuple[str, str]] = ()
+    source: str = "ioUS"
 
     @property
     def studies(self) -> list[Row]:
@@ -125,7 +133,7 @@ def read_scores(folders: dict[str, Path], *, real: Path | None = None) -> Result
     about = {name: _summary(folder) for name, folder in folders.items()}
     first, *others = about
     for name in others:
-        for key, remedy in (("simulated", "report simulated and real cases apart"), ("protocol", "evaluate it again")):
+        for key, remedy in _SHARED.items():
             if about[name][key] != about[first][key]:
                 raise InputError(f"{folders[name]}: was scored on other terms than {first} ({key}); {remedy}")
     outlined = None if real is None else Experiment("acquired MRI", "acquired MRI", "-", _methods(real)[METHOD])
@@ -141,7 +149,7 @@ def read_scores(folders: dict[str, Path], *, real: Path | None = None) -> Result
     missing = [f"{name}: {line}" for name in about for line in about[name].get("missing", ())]
     return Results(
         experiments, [Experiment(name, BASELINE, name, beside(rows, outlined)) for name, rows in baselines.items()],
-        outlined, about[first]["simulated"], about[first]["protocol"], missing,
+        outlined, about[first]["simulated"], about[first]["protocol"], missing, source=about[first]["input"],
     )  # fmt: skip
 
 
@@ -150,7 +158,7 @@ def _summary(folder: Path) -> dict[str, Any]:
         content = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
         if content["simulated"] not in (True, False, None):
             raise ValueError(f"simulated is {content['simulated']}")
-        return {**content, "protocol": dict(content["protocol"])}
+        return {"input": "ioUS", **content, "protocol": dict(content["protocol"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / _SUMMARY}: cannot be read ({error}); {_REMEDY}") from error
 

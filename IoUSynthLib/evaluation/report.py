@@ -90,7 +90,7 @@ def write_report(results: Results, folder: Path) -> str:
     _write_csv(folder / "means.csv", [_COLUMNS, *_all_means(results)])
     words = "\n".join([*_bullets("Measured", measured(results)), *_bullets("Findings", findings(results, tables)),
                        *_bullets("Missing", missing(results))])  # fmt: skip
-    (folder / "report.md").write_text(_markdown(words, tables), encoding="utf-8")
+    (folder / "report.md").write_text(_markdown(_title(results), words, tables), encoding="utf-8")
     (folder / "report.html").write_text(page(results, tables, figures, pictures=pictures), encoding="utf-8")
     return words
 
@@ -115,8 +115,12 @@ def _bullets(heading: str, sentences: Sequence[str]) -> list[str]:
     return [f"## {heading}", "", *(f"- {sentence}" for sentence in sentences), ""]
 
 
-def _markdown(words: str, tables: Sequence[Table]) -> str:
-    parts = ["# Synthetic MRI from ultrasound: report", "", words]
+def _title(results: Results) -> str:
+    return f"Synthetic MRI from {'ultrasound' if results.source == 'ioUS' else results.source}"
+
+
+def _markdown(title: str, words: str, tables: Sequence[Table]) -> str:
+    parts = [f"# {title}: report", "", words]
     for table in tables:
         parts += [f"## {table.title}", "", markdown_table(table.headings, table.rows), ""]
         parts += [table.note, ""] if table.note else []
@@ -158,7 +162,7 @@ def page(
     results: Results, tables: Sequence[Table], figures: Mapping[str, str], *, pictures: Mapping[str, np.ndarray]
 ) -> str:
     """All of the report as HTML that needs no other file."""
-    title = f"Synthetic MRI from ultrasound: report on {ORIGINS[results.simulated]}"
+    title = f"{_title(results)}: report on {ORIGINS[results.simulated]}"
     body = [
         f"<h1>{title}</h1>",
         f'<section class="whom{" simulated" * bool(results.simulated)}">{_paragraphs(measured(results))}</section>',

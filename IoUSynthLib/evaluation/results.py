@@ -48,7 +48,8 @@ def write_results(evaluation: Mapping[str, Any], folder: Path) -> str:
         table.writerows({name: "" if _is_nan(value) else value for name, value in row.items()} for row in rows)
     phases = group_by_phase(rows)
     content = {
-        "simulated": evaluation["simulated"], "protocol": asdict(evaluation["protocol"]), "cases": len(rows),
+        "simulated": evaluation["simulated"], "input": evaluation.get("input", "ioUS"),
+        "protocol": asdict(evaluation["protocol"]), "cases": len(rows),
         "patients": _patients(rows), "not_predicted": evaluation["not_predicted"], "missing": evaluation["missing"],
         "summary": evaluation["summary"], "phases": {phase: summarize(found) for phase, found in phases.items()},
     }  # fmt: skip

@@ -270,7 +270,7 @@ def test_without_outlines_and_segmentations_fidelity_is_left(cohort, predictions
     assert evaluate("--baselines", "--roi") == 0
     table = (tmp_path / "out" / "table.md").read_text()
     assert "No segmentation is predicted, no Dice:" in table
-    assert "No baselines that learn of T2w and FLAIR: no case for training has it that is not scored here." in table
+    assert "No baselines that learn of FLAIR: no case for training has it that is not scored here." in table
     assert "| FLAIR | ioUS as it is |" in table
     assert "| structure |" not in table
     assert "| region |" not in table

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +58,7 @@ def test_baselines_are_of_the_contrast_that_is_the_input(evaluate: Callable, coh
     assert float(row["T2w/prediction/MAE"]) < 0.11
     assert float(row["T2w/monotone map/MAE"]) < 0.02 < 0.2 < float(row["T2w/T1w, histogram matched/MAE"])
     assert not [name for name in row if "ioUS" in name]
+    assert "No baselines" not in (tmp_path / "scores" / "table.md").read_text(encoding="utf-8"), "FLAIR is no target"
     pictures = read_pictures(tmp_path / "scores" / "pictures.npz", [TESTED])[TESTED]
     assert list(pictures) == ["T1w as input", "T2w", "T2w synthetic"]
 
@@ -63,8 +66,23 @@ def test_baselines_are_of_the_contrast_that_is_the_input(evaluate: Callable, coh
 def test_the_report_names_the_input(evaluate: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate("--baselines")
     assert main(["report", f"ours={tmp_path / 'scores'}", "-o", str(tmp_path / "report")]) == 0
-    assert "T1w as it is has" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "T1w as it is has" in printed
+    assert "Images were compared inside the brain." in printed
+    assert "ultrasound" not in (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert (tmp_path / "report" / "examples.png").is_file()
+
+
+def test_images_of_ultrasound_and_of_mri_are_reported_apart(
+    evaluate: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate()
+    other = tmp_path / "other"
+    shutil.copytree(tmp_path / "scores", other)
+    summary = json.loads((other / "summary.json").read_text())
+    (other / "summary.json").write_text(json.dumps({**summary, "input": "ioUS"}))
+    assert main(["report", str(tmp_path / "scores"), str(other), "-o", str(tmp_path / "report")]) == 2
+    assert "(input); report images of ultrasound and of each contrast of MRI apart" in capsys.readouterr().err
 
 
 def test_outlines_without_ultrasound_have_no_baselines(evaluate: Callable, cohort: Path, tmp_path: Path) -> None:
