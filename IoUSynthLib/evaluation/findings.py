@@ -43,7 +43,8 @@ def measured(results: Results) -> list[str]:
     )
     phases = ", ".join(f"{len(rows)} {phase}" for phase, rows in group_by_phase(studies).items())
     count = len(results.experiments)
-    words[-1] += f" ({phases}); {count} experiment{'s' * (count != 1)} on synthetic MRI."
+    words[-1] += f" ({phases})" if results.source == "ioUS" else ""
+    words[-1] += f"; {count} experiment{'s' * (count != 1)} on synthetic MRI."
     if results.simulated and len(studies) > _MANY * patients:
         words.append("Intervals of means take studies for independent, so that those of so few heads are too narrow.")
     splits = sorted({str(row.get("split") or "test") for row in studies} - {"test"})

@@ -59,6 +59,7 @@ h1{font-size:1.7rem;line-height:1.2}h2{margin-top:2.5rem;border-bottom:2px solid
 nav a{margin-right:1rem}.table{overflow:auto;max-height:34rem;border:1px solid #d0d7de}
 table{border-collapse:collapse;font-size:.82rem;font-variant-numeric:tabular-nums;width:100%}
 th,td{padding:.25rem .6rem;text-align:left;border-bottom:1px solid #e4e8ec;white-space:nowrap}
+.words{max-height:none}
 .words td{white-space:normal;overflow-wrap:anywhere;vertical-align:top}.words td:first-child{width:35%}
 th{position:sticky;top:0;background:#f3f5f7;white-space:normal;vertical-align:bottom}
 .note{color:#57606a;font-size:.85rem;margin:.3rem 0}

@@ -68,6 +68,7 @@ def test_the_report_names_the_input(evaluate: Callable, tmp_path: Path, capsys: 
     assert main(["report", f"ours={tmp_path / 'scores'}", "-o", str(tmp_path / "report")]) == 0
     printed = capsys.readouterr().out
     assert "T1w as it is has" in printed
+    assert "1 study of 1 patient; 1 experiment on synthetic MRI." in printed, "no phase of a resection"
     assert "Images were compared inside the brain." in printed
     assert "ultrasound" not in (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert (tmp_path / "report" / "examples.png").is_file()
