@@ -61,6 +61,10 @@ export nnUNet_raw="$PWD/nnUNet_raw" nnUNet_preprocessed="$PWD/nnUNet_preprocesse
 model={model}
 {training}
 outline() {{
+    for image in "$1"/*_0000.nii.gz; do  # what is older than its image is of another one, or of another training
+        made="predictions/$2/$(basename "$image" _0000.nii.gz).nii.gz"
+        [ "$made" -nt "$image" ] || rm -f "$made"
+    done
     nnUNetv2_predict_from_modelfolder -i "$1" -o "predictions/$2" -m "$model" -f {folds} \\
         -chk {checkpoint} -step_size 0.5 -device {device} --continue_prediction
 }}

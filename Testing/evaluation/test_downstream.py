@@ -252,6 +252,21 @@ def test_the_script_trains_and_predicts_and_goes_on(
     assert nnunet() == [f"nnUNetv2_train 501 3d_fullres 1 -tr {trainer} -device {device} --c", *outlined]
 
 
+@pytest.mark.skipif(shutil.which("sh") is None, reason="no shell")
+def test_outlines_of_other_images_are_made_again(downstream, nnunet, tmp_path):
+    """nnU-Net skips what is there."""
+    folder, written = tmp_path / "out" / "predictions" / "ioUS", tmp_path / "out" / "inputs" / "ioUS"
+    folder.mkdir(parents=True)
+    downstream()
+    times = {"P4-pre": -10, "P4-post": 10}
+    for name, seconds in times.items():
+        (folder / f"{name}.nii.gz").touch()
+        made = (written / f"{name}_0000.nii.gz").stat().st_mtime + seconds
+        os.utime(folder / f"{name}.nii.gz", (made, made))
+    nnunet()
+    assert [path.name for path in folder.iterdir()] == ["P4-post.nii.gz"]
+
+
 @pytest.fixture
 def weights(tmp_path):
     """The benchmark's archive, unpacked, of Seg-T2, without what is in the checkpoints."""
