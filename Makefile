@@ -4,12 +4,15 @@ PYTHON ?= python3
 # Any PyTorch from 2.6 on will do; set TORCH to another requirement, for example a CUDA build that is at hand.
 TORCH ?= torch==2.13.0
 ENVIRONMENT ?= .venv
-RUN := $(abspath $(ENVIRONMENT))/bin/python
+# On Windows: GNU make and the sh of Git, as .github/workflows/test.yml has them.
+PROGRAMS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+SEPARATOR := $(if $(filter Windows_NT,$(OS)),;,:)
+RUN := $(abspath $(ENVIRONMENT))/$(PROGRAMS)/python
 
 # The checkout itself is what runs, whatever else is installed.
-export PYTHONPATH := $(CURDIR):$(CURDIR)/Testing
+export PYTHONPATH := $(CURDIR)$(SEPARATOR)$(CURDIR)/Testing
 
-.PHONY: demo test test-all fuzz gui screenshots lint perceptual workflow clean
+.PHONY: demo test test-all fuzz gui screenshots lint package perceptual workflow clean
 
 demo: $(ENVIRONMENT)/host
 	$(RUN) Testing/demo.py --output demo
@@ -48,6 +51,11 @@ fuzz: $(ENVIRONMENT)/everything
 	IOUSYNTH_FUZZ=$(EXAMPLES) $(ONE_THREAD) $(RUN) -m pytest --numprocesses 2 --timeout 0 --hypothesis-seed $(SEED) \
 	    Testing/*/test_fuzz_*.py Testing/models/test_onnx_file.py Testing/test_geometry.py
 
+# The files of the extension as Slicer's build installs them, in an archive in `package`.
+package: $(ENVIRONMENT)/created
+	@sh Testing/system-packages.sh
+	$(RUN) -m support.extension package
+
 lint: $(ENVIRONMENT)/everything
 	$(RUN) -m ruff check .
 
@@ -78,4 +86,4 @@ perceptual: $(ENVIRONMENT)/everything
 	@rm -r $(ENVIRONMENT)/download
 
 clean:
-	rm -rf $(ENVIRONMENT) demo
+	rm -rf $(ENVIRONMENT) demo package

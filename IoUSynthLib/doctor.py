@@ -140,6 +140,8 @@ def _device(generator: str, device: str) -> str:
             f"{', '.join(session.unused)} was asked for and is not in use, so that models run on the "
             f"{session.device.upper()} ({why_unused()}); install what is missing, or choose the device cpu"
         )
+    if session.runtime == "TorchScript":
+        return f"models run on the {_unit(session.device)} (TorchScript, PyTorch {importlib.metadata.version('torch')})"
     cuda = "" if "CUDAExecutionProvider" in available_providers() else "; this ONNX Runtime has none for NVIDIA GPUs"
     return f"models run on the {_unit(session.device)} ({', '.join(session.providers)}{cuda})"
 

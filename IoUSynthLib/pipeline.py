@@ -273,7 +273,7 @@ def _within(labels: Volume, outline_grid: NetworkGrid) -> Volume:
 
 def _device_used(models: Models, options: Options) -> dict[str, str]:
     session = open_session(models.generator, options.device)
-    used = {"requested": options.device, "used": session.device}
+    used = {"requested": options.device, "used": session.device, "runtime": session.runtime}
     return {**used, "unused": ", ".join(session.unused)} if session.unused else used
 
 

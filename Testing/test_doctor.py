@@ -80,7 +80,9 @@ def test_a_provider_that_is_offered_and_does_not_work_is_named_with_its_cause(ti
     assert sessions.why_unused() in findings["device"].text
     assert "choose the device cpu" in findings["device"].text
     report = findings["dry run"].report
-    assert report["device"] == {"requested": "auto", "used": "cpu", "unused": "CUDAExecutionProvider"}
+    assert report["device"] == {
+        "requested": "auto", "used": "cpu", "runtime": "ONNX Runtime", "unused": "CUDAExecutionProvider"
+    }  # fmt: skip
     assert any("CUDAExecutionProvider was asked for" in warning for warning in report["warnings"])
     assert wrong(by_subject(device="cpu")) == []
     refused = by_subject(device="cuda")

@@ -192,7 +192,7 @@ def test_report_names_everything(result):
     assert report["model"]["name"] == "ious2mr-2.5d"
     assert len(report["model"]["sha256"]) == 64
     assert report["segmenter"]["licence"] == "Apache-2.0"
-    assert report["device"] == {"requested": "cpu", "used": "cpu"}
+    assert report["device"] == {"requested": "cpu", "used": "cpu", "runtime": "ONNX Runtime"}
     assert set(report["versions"]) == {"iousynth", "python", "numpy", "onnxruntime", "SimpleITK"}
     assert set(report["seconds"]) == {*pipeline.STAGES, "total"}
     assert report["warnings"] == []

@@ -1,4 +1,4 @@
-"""Sessions of ONNX Runtime, and which device they really run on."""
+"""Sessions of ONNX Runtime, or of PyTorch for TorchScript, and which device they really run on."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ import numpy as np
 from ..constants import DEVICES
 from ..models.bundle import Bundle
 from ..volume import InputError
+from .torchscript import FEATURES, PREDICTION, PROVIDERS, ScriptedNetwork, open_torchscript
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     import onnxruntime
 
-#: What a network's outputs are called; those of its encoder are numbered, and only some networks have them.
-PREDICTION, FEATURES = "prediction", "features_"
-
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 #: A fixed choice of algorithm would be searched anew for each input shape; "DEFAULT" is slow with cuDNN 9.
 _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
-#: How ONNX Runtime, CUDA and the C++ library say that memory is short.
-_NO_MEMORY = re.compile(r"(?i)allocat\w+ failed|fail\w* to allocate|out of memory|bad_?\s?alloc|alloc_failed")
+#: How ONNX Runtime, PyTorch, CUDA and the C++ library say that memory is short.
+_NO_MEMORY = re.compile(
+    r"(?i)allocat\w+ failed|fail\w* to allocate|can't allocate|out of memory|bad_?\s?alloc|alloc_failed"
+)
 
 
 class Session:
@@ -39,19 +39,24 @@ class Session:
     Attributes
     ----------
     device
-        ``cpu`` or ``cuda``: read back from ONNX Runtime, not what was asked for.
+        ``cpu`` or ``cuda``: read back from the runtime, not what was asked for.
+    runtime
+        ``ONNX Runtime`` or ``TorchScript``.
     providers
-        What ONNX Runtime calls what is in use, the first choice first.
+        What the runtime calls what is in use, the first choice first.
     unused
         Providers that were asked for and are not in use: ONNX Runtime falls back without a word.
     features
         Names of the outputs of its encoder; none where the file does not give them.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, asked: Sequence[str], bundle: Bundle) -> None:
+    def __init__(
+        self, session: onnxruntime.InferenceSession | ScriptedNetwork, asked: Sequence[str], bundle: Bundle
+    ) -> None:
         self._session, self._path, self._outputs = session, bundle.path, len(bundle.outputs)
         self.providers = tuple(session.get_providers())
-        self.device = "cuda" if self.providers[0] == _CUDA else "cpu"
+        self.runtime = "TorchScript" if bundle.is_torchscript else "ONNX Runtime"
+        self.device = "cuda" if self.providers[0] in (_CUDA, PROVIDERS["cuda"]) else "cpu"
         self.unused = tuple(provider for provider in asked if provider not in self.providers)
         names = [node.name for node in session.get_outputs()]
         self.features = tuple(name for name in names if name.startswith(FEATURES))
@@ -108,14 +113,14 @@ def open_session(bundle: Bundle, device: str = "auto") -> Session:
     Raises
     ------
     InputError
-        ONNX Runtime is not installed, the checksum does not match, the file is not a network that fits its metadata,
-        or CUDA was asked for and does not work.
+        The model's runtime is not installed, the checksum does not match, the file is not a network that fits its
+        metadata, or CUDA was asked for and does not work.
     """
     if device not in DEVICES:
         raise InputError(f"device '{device}': unknown; choose one of {', '.join(DEVICES)}")
     key = (bundle.path, bundle.sha256, device)
     if key not in _sessions:
-        _sessions[key] = _open(bundle, device)
+        _sessions[key] = _open_scripted(bundle, device) if bundle.is_torchscript else _open(bundle, device)
     return _sessions[key]
 
 
@@ -144,6 +149,12 @@ def why_unused() -> str:
         if "undefined symbol" not in str(error):  # that is how it answers outside ONNX Runtime
             return " ".join(str(error).split())
     return "no NVIDIA GPU answers, or its driver is too old"
+
+
+def _open_scripted(bundle: Bundle, device: str) -> Session:
+    session = Session(open_torchscript(bundle, device), (), bundle)
+    _check_signature(session, bundle)
+    return session
 
 
 def _open(bundle: Bundle, device: str) -> Session:

@@ -1,7 +1,8 @@
 """A trained model on disk: what it is, where it lies, and whether it is intact.
 
-A model is a MONAI bundle: a folder with ``configs/metadata.json``, ``models/model.onnx``, ``LICENSE`` and
-``docs/README.md`` (the model card). What IoUSynth needs to know stands in the section ``iousynth`` of the metadata.
+A model is a MONAI bundle: a folder with ``configs/metadata.json``, ``models/model.onnx`` (or, where there is none,
+``models/model.ts``), ``LICENSE`` and ``docs/README.md`` (the model card). What IoUSynth needs to know stands in the
+section ``iousynth`` of the metadata.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ..constants import TARGETS
 from ..preprocessing import SCALINGS
 from ..volume import InputError
 from .onnx_file import MOST_BYTES, check_onnx
+from .torchscript_file import check_torchscript
 
 DEFAULT_GENERATOR = "ious2mr-2.5d"
 DEFAULT_SEGMENTER = "lesion-3d"
@@ -47,6 +49,8 @@ METADATA = Path("configs", "metadata.json")
 NETWORK_FILE = "models/model.onnx"
 #: The second network of 2D + 3D-refine.
 REFINER_FILE = "models/refiner.onnx"
+#: The same as TorchScript: run where a bundle does not have them as ONNX, which needs PyTorch.
+TORCHSCRIPT_FILE, REFINER_TORCHSCRIPT_FILE = "models/model.ts", "models/refiner.ts"
 #: How the ultrasound that a generator has learned from looks to it, where it was measured.
 FAMILIARITY_FILE = "configs/familiarity.json"
 #: Channel in which a generator predicts the logarithm of its own error.
@@ -84,7 +88,7 @@ class Bundle:
     details
         The whole section ``iousynth`` of the metadata.
     network
-        The ONNX file, by its path within the bundle.
+        The file that is run, by its path within the bundle: ONNX, or TorchScript where there is no ONNX.
     """
 
     path: Path
@@ -191,7 +195,7 @@ class Bundle:
             inputs=tuple(section.get("inputs", self.images)),
             outputs=self.images,
             details=section,
-            network=REFINER_FILE,
+            network=_run_of(REFINER_FILE, REFINER_TORCHSCRIPT_FILE, self.checksums),
         )
 
     @property
@@ -224,6 +228,11 @@ class Bundle:
         return str(self.details.get("padding", PADDINGS[0]))
 
     @property
+    def is_torchscript(self) -> bool:
+        """Whether the network is one of TorchScript, which runs where PyTorch is installed."""
+        return self.network in (TORCHSCRIPT_FILE, REFINER_TORCHSCRIPT_FILE)
+
+    @property
     def sha256(self) -> str:
         """SHA-256 that the network's file must have."""
         return self.checksums[self.network]
@@ -246,21 +255,24 @@ class Bundle:
             self._read_verified(name)
 
     def read_network(self) -> bytes:
-        """Return the verified content of the ONNX file: what was checked is what the session is made of.
+        """Return the verified content of the network's file: what was checked is what the session is made of.
 
         Raises
         ------
         InputError
             The checksum does not match, or the file would have a runtime do what no network needs
-            (:func:`.onnx_file.check_onnx`).
+            (:func:`.onnx_file.check_onnx`, :func:`.torchscript_file.check_torchscript`).
         """
         content = self._read_verified(self.network)
+        operators = "TorchScript" if self.is_torchscript else "ONNX"
         try:
+            if self.is_torchscript:
+                return check_torchscript(content)
             check_onnx(content)
         except ValueError as error:
             raise InputError(
                 f"{self.path / self.network}: cannot be opened ({error}); export the model again as one file with the "
-                "operators of ONNX"
+                f"operators of {operators}"
             ) from error
         return content
 
@@ -421,10 +433,15 @@ def _parse(path: Path, metadata: dict[str, Any]) -> Bundle:
         checksums={str(name): str(value) for name, value in details["checksums"].items()},
         details=details,
     )
+    bundle = replace(bundle, network=_run_of(NETWORK_FILE, TORCHSCRIPT_FILE, bundle.checksums))
     problem = _problem(bundle)
     if problem:
         raise ValueError(problem)
     return bundle
+
+
+def _run_of(onnx: str, script: str, checksums: Mapping[str, str]) -> str:
+    return script if script in checksums and onnx not in checksums else onnx
 
 
 def _problem(bundle: Bundle) -> str | None:

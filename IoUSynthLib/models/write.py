@@ -21,7 +21,15 @@ from typing import Any
 
 from ..files.integrity import file_sha256
 from ..volume import InputError
-from .bundle import FAMILIARITY_FILE, LOG_ERROR, METADATA, NETWORK_FILE, REFINER_FILE
+from .bundle import (
+    FAMILIARITY_FILE,
+    LOG_ERROR,
+    METADATA,
+    NETWORK_FILE,
+    REFINER_FILE,
+    REFINER_TORCHSCRIPT_FILE,
+    TORCHSCRIPT_FILE,
+)
 
 INTENDED_USE = "Research only, never for clinical decisions."
 #: What a bundle says of its licence where none was stated, or where only the text of another than Apache-2.0 is known.
@@ -29,8 +37,6 @@ LICENCE_NOT_STATED, LICENCE_IN_FILE = "LicenseRef-not-stated", "LicenseRef-see-L
 _NO_LICENCE = "No licence was stated for these weights. Ask whoever trained them before you use them or pass them on.\n"
 _FOLDER = Path(__file__).parent
 
-#: Where a bundle keeps its networks as TorchScript, if it does, for other programs than this.
-TORCHSCRIPT_FILE, REFINER_TORCHSCRIPT_FILE = "models/model.ts", "models/refiner.ts"
 #: Files of a bundle whose checksums its metadata give, as far as they are there.
 _CHECKED = (NETWORK_FILE, REFINER_FILE, TORCHSCRIPT_FILE, REFINER_TORCHSCRIPT_FILE, FAMILIARITY_FILE)
 

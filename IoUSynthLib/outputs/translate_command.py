@@ -100,10 +100,12 @@ def translate_file(
         raise InputError(str(error).replace("input volume", str(path), 1)) from error
     seconds = round(time.perf_counter() - started, 3)
     names = [f"{case}_{contrast}.nii.gz" for contrast in made.images]
+    session = open_session(model, options.device)
     report = {
-        "synthetic": True, "notice": _NOTICE, "model": model.describe(), "versions": versions(), "input": given,
-        "device": open_session(model, options.device).device, "grid": made.grid, "inference": model.describe_plan(),
-        "scaling": model.scaling, "warnings": list(volume.warnings), "notes": list(volume.notes),
+        "synthetic": True, "notice": _NOTICE, "model": model.describe(), "versions": versions(session.runtime),
+        "input": given, "device": session.device, "runtime": session.runtime, "grid": made.grid,
+        "inference": model.describe_plan(), "scaling": model.scaling, "warnings": list(volume.warnings),
+        "notes": list(volume.notes),
         "seconds": {"total": seconds}, "files": [*names, f"{case}_report.json", f"{case}.png"],
         "summary": f"{' and '.join(made.images)} of {model.inputs[0]} in {seconds:.1f} s; it is synthetic.",
     }  # fmt: skip

@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,7 +51,8 @@ def make_report(
     models
         What made it.
     device
-        Which was requested, which was used, and the providers that ought to have been and were not, if any.
+        Which was requested, which was used and by which runtime, and the providers that ought to have been and were
+        not, if any.
     seconds
         Of each stage.
     decision
@@ -79,7 +81,7 @@ def make_report(
         "synthetic": True,
         "notice": NOTICE,
         **models.describe(),
-        "versions": versions(),
+        "versions": versions(device["runtime"]),
         "device": device,
         "input": {**_describe_input(volume), **({"mri": describe_mri(mri)} if mri else {})},
         "warnings": warnings,
@@ -94,7 +96,7 @@ def make_report(
         "quality": quality,
         "summary": _summary(
             volumes, decision.doubtful, quality, muted=list(muted),
-            on=_outlined_on(models, mri), seconds=total, device=device["used"], warnings=len(warnings),
+            on=_outlined_on(models, mri), seconds=total, device=device, warnings=len(warnings),
         ),
     }  # fmt: skip
 
@@ -178,7 +180,7 @@ def _summary(
     muted: Sequence[str],
     on: str,
     seconds: float,
-    device: str,
+    device: Mapping[str, str],
     warnings: int,
 ) -> str:
     doubt = dict.fromkeys(doubtful, " (doubtful outline)")
@@ -197,7 +199,8 @@ def _summary(
         parts.append(f"no echo from {quality['no_echo']:.0%} of it")
     if muted:
         parts.append(f"images muted ({' and '.join(muted)})")
-    parts.append(f"{seconds:.1f} s on the {'GPU' if device == 'cuda' else 'CPU'}")
+    unit = "GPU" if device["used"] == "cuda" else "CPU"
+    parts.append(f"{seconds:.1f} s on the {unit} ({device['runtime']})")
     if warnings:
         parts.append(f"{warnings} warning{'s' if warnings > 1 else ''}")
     return "; ".join(parts)
@@ -211,18 +214,20 @@ def add_warnings(report: dict[str, Any], warnings: Sequence[str]) -> None:
     report["summary"] = " ".join([report["summary"], *warnings])
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of everything that computes."""
+def versions(runtime: str = "") -> dict[str, str]:
+    """Return the versions of everything that computes; of PyTorch where the ``runtime`` of a session is TorchScript."""
     import SimpleITK as sitk
 
     from ..inference.session import load_runtime
 
+    scripted = {"torch": metadata.version("torch")} if runtime == "TorchScript" else {}
     return {
         "iousynth": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "onnxruntime": load_runtime().__version__,
         "SimpleITK": sitk.Version.VersionString(),
+        **scripted,
     }
 
 

@@ -208,13 +208,16 @@ def _compare(network: torch.nn.Module, channels: int, path: Path, *, sizes: Sequ
 
 
 @torch.no_grad()
-def export_torchscript(network: torch.nn.Module, channels: int, path: Path, *, size: Sequence[int]) -> float:
+def export_torchscript(
+    network: torch.nn.Module, channels: int, path: Path, *, size: Sequence[int], encoder: Sequence[str] = ()
+) -> float:
     """Write a network as TorchScript for images of one size, and compare what is read back with torch.
 
     Parameters
     ----------
-    network, channels, path, size
-        As in :func:`export_onnx`; the number of images stays free.
+    network, channels, path, size, encoder
+        As in :func:`export_onnx`; the number of images stays free. With ``encoder``, the network returns its prediction
+        and the features behind it.
 
     Returns
     -------
@@ -230,9 +233,11 @@ def export_torchscript(network: torch.nn.Module, channels: int, path: Path, *, s
     path.parent.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(1)
     example, other = (torch.randn((count, channels, *size), generator=generator) for count in (2, 1))
-    torch.jit.trace(network, example, check_trace=False).save(str(path))
+    with _returning_features(network, encoder):
+        torch.jit.trace(network, example, check_trace=False).save(str(path))
     strip_torchscript(path)
-    difference = float((torch.jit.load(str(path))(other) - network(other)).abs().max())
+    made = torch.jit.load(str(path))(other)
+    difference = float(((made[0] if encoder else made) - network(other)).abs().max())
     if difference > TOLERANCE:
         raise RuntimeError(f"{path}: TorchScript and torch differ by {difference:.2e}, more than {TOLERANCE:.0e}")
     return difference

@@ -13,8 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from ..generators.recipe import PUBLISHED
-from ..models.bundle import FAMILIARITY_FILE, NETWORK_FILE, REFINER_FILE, load
-from ..models.write import REFINER_TORCHSCRIPT_FILE, TORCHSCRIPT_FILE, Provenance, new_bundle, write_bundle
+from ..models.bundle import (
+    FAMILIARITY_FILE,
+    NETWORK_FILE,
+    REFINER_FILE,
+    REFINER_TORCHSCRIPT_FILE,
+    TORCHSCRIPT_FILE,
+    load,
+)
+from ..models.write import Provenance, new_bundle, write_bundle
 from ..volume import InputError
 from .calibration import read_calibration
 from .export import export_onnx, export_torchscript
@@ -96,7 +103,8 @@ def export_run(
     provenance, licence
         As :func:`describe_run` takes them.
     torchscript
-        Whether the bundle holds the networks as TorchScript, too, which only other programs than this read.
+        Whether the bundle holds the networks as TorchScript, too: for other programs, or to run where the ONNX is taken
+        out.
     cohort
         What the run was trained on, where that has moved. How it looks to a generator is measured
         (:mod:`.familiarity`), so that inputs can be compared with it; the run keeps the answer for later exports.
@@ -145,7 +153,7 @@ def _export(finished: FinishedRun, bundle: Path, torchscript: bool) -> Iterator[
             dimensions=stage.dimensions, half=stage.traits.half, encoder=_encoder(stage),
         )
         if torchscript:
-            yield export_torchscript(network, stage.channels, script, size=window)
+            yield export_torchscript(network, stage.channels, script, size=window, encoder=_encoder(stage))
 
 
 def _encoder(stage: Stage) -> tuple[str, ...]:

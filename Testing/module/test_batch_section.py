@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import SlicerHost
 from support.batch_inputs import small_ultrasound, write_inputs
+from support.worker import posix_only
 
 MODULE = Path(__file__).resolve().parents[2] / "IoUSynth" / "IoUSynth.py"
 
@@ -151,6 +152,7 @@ def test_cancel_keeps_what_is_finished_and_leaves_nothing_else(panel, section, t
     assert not list(temporary.iterdir())
 
 
+@posix_only
 def test_a_worker_that_dies_costs_one_file(panel, section, tmp_path):
     write_inputs(tmp_path / "in", 2)
     section.addPaths([str(tmp_path / "in")])

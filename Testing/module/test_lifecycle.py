@@ -17,12 +17,12 @@ import pytest
 import SlicerHost
 from SlicerHost.launcher import write_launcher
 from support.panel import child, contents, finish, message, start_slow_run, synthesize
+from support.worker import is_alive, posix_only
 
 from IoUSynthLib.files.volumes import write_volume
 
 ROOT = Path(__file__).resolve().parents[2]
 
-posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 
 @pytest.fixture
@@ -243,17 +243,10 @@ def test_quitting_while_running(scene, tiny_models, ultrasound, temporary, tmp_p
     assert lines, done.stderr[-2000:]
     process = int(lines[0].split()[1])
     end = time.monotonic() + 5.0
-    while time.monotonic() < end and (alive(process) or list(temporary.glob("iousynth-*"))):
+    while time.monotonic() < end and (is_alive(process) or list(temporary.glob("iousynth-*"))):
         time.sleep(0.05)
-    assert not alive(process)
+    assert not is_alive(process)
     assert list(temporary.glob("iousynth-*")) == []
-
-
-def alive(process):
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 # --- The child dies ---------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import SlicerHost
 from support.panel import click, tracked
+from support.worker import posix_only
 
 
 def message(panel):
@@ -216,6 +217,7 @@ def test_cancel_returns_within_two_seconds_and_leaves_the_scene(scene, panel, ca
     assert message(panel) == ""
 
 
+@posix_only
 def test_killed_worker_is_named_and_the_next_click_works(scene, panel, case):
     before = node_ids(scene)
     start_slow_run(panel)

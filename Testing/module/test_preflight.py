@@ -12,6 +12,7 @@ import unittest
 
 import pytest
 import SlicerHost
+from support.worker import posix_only
 
 
 @pytest.fixture
@@ -105,6 +106,7 @@ def test_cancel_keeps_what_was_found(panel, section, tiny_bundles, monkeypatch):
     assert section.ui.checkButton.text == "Check"
 
 
+@posix_only
 def test_a_child_that_dies_is_a_red_row(panel, section):
     section.ui.checkButton.click()
     assert SlicerHost.process_until(lambda: len(section.findings) == 8)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import SlicerHost
 from support import phantom
+from support.worker import posix_only
 
 from IoUSynthLib.volume import Volume
 
@@ -166,6 +167,7 @@ def test_cancel_leaves_the_scene(scene, panel, loaded):
     assert panel.ui.registerButton.text == "Register MRI"
 
 
+@posix_only
 def test_killed_worker_leaves_the_module_usable(scene, panel, loaded):
     before = everything(scene)
     start(panel)

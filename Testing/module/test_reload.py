@@ -154,7 +154,7 @@ def test_scene_says_what_repeats_the_run(scene, panel, result):
     report = report_of(result.t2wVolume)
     assert report["model"]["sha256"] == result.t2wVolume.GetAttribute("IoUSynth.ModelSHA256")
     assert report["versions"]["iousynth"]
-    assert report["device"] == {"requested": "cpu", "used": "cpu"}
+    assert report["device"] == {"requested": "cpu", "used": "cpu", "runtime": "ONNX Runtime"}
     assert report["seed"] is None
     assert report["preprocessing"]["percentiles"] == [2.0, 98.0]
     given = report["input"]

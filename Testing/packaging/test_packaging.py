@@ -1,60 +1,16 @@
-"""The extension is configured, built and installed by CMake as Slicer would, and works from where it was installed.
-
-Slicer's own CMake files come only with a build of Slicer. In their place stand the few macros below. They do what
-Slicer's ``slicerMacroBuildScriptedModule`` does with CTK's ``ctkMacroCompilePythonScript``: refuse a file that is not
-there, copy each file at build time below the build tree's folder of scripted modules by its path relative to the
-calling directory, and install that folder alone, so that a path that leaves it is built but not installed.
-"""
+"""The extension is configured, built and installed by CMake as Slicer would, and works from where it was installed."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-MODULES = Path("lib", "Slicer-5.10", "qt-scripted-modules")
-
-SLICER_CONFIG = """
-set(Slicer_USE_FILE ${CMAKE_CURRENT_LIST_DIR}/UseSlicer.cmake)
-set(Slicer_EXTENSION_GENERATE_CONFIG ${CMAKE_CURRENT_LIST_DIR}/GenerateConfig.cmake)
-set(Slicer_EXTENSION_CPACK ${CMAKE_CURRENT_LIST_DIR}/CPack.cmake)
-"""
-
-USE_SLICER = """
-function(slicerMacroBuildScriptedModule)
-  cmake_parse_arguments(module "WITH_GENERIC_TESTS;WITH_SUBDIR;VERBOSE" "NAME" "SCRIPTS;RESOURCES" ${ARGN})
-  if(module_UNPARSED_ARGUMENTS OR module_WITH_SUBDIR OR NOT module_NAME)
-    message(FATAL_ERROR "slicerMacroBuildScriptedModule: arguments that this stand-in does not know: ${ARGN}")
-  endif()
-  set(modules ${CMAKE_BINARY_DIR}/MODULES)
-  set(copies)
-  foreach(path IN LISTS module_SCRIPTS module_RESOURCES)
-    if(IS_ABSOLUTE ${path} OR NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${path})
-      message(FATAL_ERROR "slicerMacroBuildScriptedModule: no file ${path} in ${CMAKE_CURRENT_SOURCE_DIR}")
-    endif()
-    add_custom_command(
-      OUTPUT ${modules}/${path}
-      COMMAND ${CMAKE_COMMAND} -E copy ${CMAKE_CURRENT_SOURCE_DIR}/${path} ${modules}/${path}
-      DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${path})
-    list(APPEND copies ${modules}/${path})
-  endforeach()
-  add_custom_target(Copy${module_NAME} ALL DEPENDS ${copies})
-  install(DIRECTORY ${modules}/ DESTINATION MODULES)
-endfunction()
-
-function(slicer_add_python_unittest)
-endfunction()
-""".replace("MODULES", MODULES.as_posix())
-
-
-def cmake(*arguments: str | Path) -> None:
-    """Run CMake; fail with what it said."""
-    done = subprocess.run(["cmake", *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+from support.extension import MODULES, ROOT, archive_extension, install_extension
 
 
 @pytest.fixture(scope="module")
@@ -62,24 +18,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of scripted modules of an installation."""
     if shutil.which("cmake") is None or shutil.which("make") is None:
         pytest.skip("cmake or make is not installed")
-    folder = tmp_path_factory.mktemp("packaging")
-    files = {
-        "SlicerConfig.cmake": SLICER_CONFIG,
-        "UseSlicer.cmake": USE_SLICER,
-        "GenerateConfig.cmake": "",
-        "CPack.cmake": "",
-    }
-    (folder / "slicer").mkdir()
-    for name, text in files.items():
-        (folder / "slicer" / name).write_text(text)
-    # Nothing is compiled, so that any program may stand for the compilers that CMake looks for by itself.
-    compilers = [f"-DCMAKE_{language}_COMPILER{option}" for language in ("C", "CXX")
-                 for option in (f"={shutil.which('true')}", "_FORCED=ON")]  # fmt: skip
-    configure = ["-G", "Unix Makefiles", f"-DSlicer_DIR={folder / 'slicer'}", "-DBUILD_TESTING=ON", *compilers]
-    cmake("-S", ROOT, "-B", folder / "build", *configure)
-    cmake("--build", folder / "build")
-    cmake("--install", folder / "build", "--prefix", folder / "installed")
-    return folder / "installed" / MODULES
+    return install_extension(tmp_path_factory.mktemp("packaging"))
 
 
 def files_below(folder: Path, *parts: str) -> set[str]:
@@ -96,6 +35,13 @@ def test_everything_arrives_side_by_side(installed: Path) -> None:
     for name in expected:
         source = ROOT / name if (ROOT / name).exists() else ROOT / "IoUSynth" / name
         assert (installed / name).read_bytes() == source.read_bytes(), name
+
+
+def test_an_archive_holds_all_of_it(installed: Path, tmp_path: Path) -> None:
+    archive = archive_extension(installed, tmp_path)
+    names = {name for name in zipfile.ZipFile(archive).namelist() if not name.endswith("/")}
+    assert {(MODULES / name).as_posix() for name in files_below(installed, ".")} == names
+    assert re.fullmatch(r"IoUSynth-\d+\.\d+\.\d+\.zip", archive.name)
 
 
 def run(code: str, installed: Path) -> list[str]:

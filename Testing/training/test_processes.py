@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from support import toy_run
+from support.worker import posix_only
 
 from IoUSynthLib.training.distributed import World
 from IoUSynthLib.volume import InputError
@@ -70,6 +71,7 @@ def whole(tmp_path_factory):
     return folder
 
 
+@posix_only
 def test_a_run_killed_twice_reaches_the_very_same_weights(whole, tmp_path):
     first, second = sorted(random.sample(range(1, STEPS), 2))
     for step in (first, second):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from SlicerHost.launcher import write_launcher
-from support.worker import FINAL, posix_only, wait
+from support.worker import FINAL, is_alive, posix_only, wait
 
 from IoUSynthLib import pipeline
 from IoUSynthLib.pipeline import Options
@@ -24,13 +24,6 @@ from IoUSynthLib.worker.process import describe_exit
 ROOT = Path(__file__).resolve().parents[2]
 #: It takes minutes.
 SLOW = Options("slow-2.5d")
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_the_child_gives_what_the_pipeline_gives(running, ultrasound):
@@ -251,6 +244,7 @@ def test_an_interpreter_that_is_not_there(temporary, ultrasound):
     assert not job.busy
 
 
+@posix_only
 def test_a_child_that_fails_at_once_says_why(temporary, tmp_path, ultrasound):
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\necho no numpy here >&2\nexit 7\n")
