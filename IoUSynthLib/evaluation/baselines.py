@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import rankdata
 
-from ..cases.case import read_case, target_image
+from ..cases.case import input_image, read_case, target_image
 from ..constants import TARGETS
-from ..preprocessing import normalize_ultrasound
 
 #: Name of the best of them.
 MONOTONE_MAP = "monotone map"
@@ -26,7 +25,7 @@ _BINS = 200
 
 @dataclass(frozen=True, eq=False)
 class Baselines:
-    """Baselines fitted on training cases, for one target.
+    """Baselines fitted on training cases, for one target, of the ultrasound or what stands in its place.
 
     Attributes
     ----------
@@ -62,7 +61,7 @@ def fit_baselines(folders: Sequence[Path]) -> dict[str, Baselines]:
 
     def pairs(target: str) -> list[tuple[np.ndarray, np.ndarray]]:
         return [
-            (normalize_ultrasound(c.images["ioUS"].array)[f], target_image(c, target)[f])
+            (input_image(c)[f], target_image(c, target)[f])
             for c, f in cases if target in c.images
         ]  # fmt: skip
 

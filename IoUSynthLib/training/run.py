@@ -88,7 +88,7 @@ def train(
     """
     preset = find_preset(preset) if isinstance(preset, str) else preset
     preset = preset if steps is None else preset.shortened(steps)
-    preset = _for_cohort(preset, cohort)
+    preset = for_cohort(preset, cohort)
     run = _Run(
         preset=preset, cohort=cohort, output=output, predictions=predictions, seed=seed, device=device, report=report,
         initial=initial, real=real, painted=painted, workers=workers,
@@ -97,7 +97,7 @@ def train(
     return [run.train(stage) for stage in preset.stages][-1]
 
 
-def _for_cohort(preset: Preset, cohort: Path) -> Preset:
+def for_cohort(preset: Preset, cohort: Path) -> Preset:
     """The preset as it reads the cohort, whose input may be a contrast of MRI."""
     known = [read_parameters(folder) for folder in read_index(cohort, "train")]
     if {case.get("input", "ioUS") for case in known} <= {"ioUS"}:
