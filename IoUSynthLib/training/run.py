@@ -98,7 +98,9 @@ def train(
 
 
 def for_cohort(preset: Preset, cohort: Path) -> Preset:
-    """The preset as it reads the cohort, whose input may be a contrast of MRI."""
+    """The preset as it reads the cohort, whose input may be a contrast of MRI, if it reads that at all."""
+    if "ioUS" not in preset.first.inputs:
+        return preset
     known = [read_parameters(folder) for folder in read_index(cohort, "train")]
     if {case.get("input", "ioUS") for case in known} <= {"ioUS"}:
         return preset
