@@ -68,9 +68,9 @@ def region_score(
     -------
     dict
         ``PSNR``, ``MAE``, ``MSE`` and ``NMSE`` over the region, NaN of fewer than 100 voxels; ``SSIM`` and ``LPIPS``,
-        means over the slices with at least 50 pixels of it, each cropped to the region's box with a padding of 2 pixels and at
-        least 11 a side, as far as the slice reaches. LPIPS is that of the crop brought to 64x64 pixels, NaN where its
-        weights are absent. What cannot be computed is NaN; see :func:`.fidelity.score`.
+        means over the slices with at least 50 pixels of it, each cropped to the region's box with a padding of 2 pixels
+        and at least 11 a side, as far as the slice reaches. LPIPS is that of the crop brought to 64x64 pixels, NaN
+        where its weights are absent. What cannot be computed is NaN; see :func:`.fidelity.score`.
 
     Raises
     ------
