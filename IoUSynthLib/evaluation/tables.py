@@ -22,7 +22,7 @@ METRICS = (
     ("PSNR", "PSNR dB", 2), ("LPIPS", "LPIPS", 3), ("SSIM fan", "SSIM in the fan", 3), ("SSIM", "SSIM whole slice", 3),
     ("MAE", "MAE", 3),
 )  # fmt: skip
-NMSE = ("NMSE", "NMSE", 3)
+MSE, NMSE = ("MSE", "MSE", 4), ("NMSE", "NMSE", 3)
 #: Those that methods are compared by.
 _COMPARED = METRICS[:3]
 #: What is outlined; both together, the lesion; the mean of those that are there; columns of their table with decimals.

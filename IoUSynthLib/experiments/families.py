@@ -33,7 +33,7 @@ from ..evaluation.evaluate import lesion_of
 from ..evaluation.from_pipeline import choose_cases
 from ..evaluation.phase import phase_of
 from ..evaluation.scores import Row, fidelity_scores, summarize
-from ..evaluation.tables import fidelity_table
+from ..evaluation.tables import METRICS, MSE, NMSE, fidelity_table
 from ..models.bundle import Bundle, load
 from ..outputs.drawing import save
 from ..outputs.markdown import markdown_table
@@ -193,12 +193,13 @@ def _text(trial: Trial, content: Mapping[str, Any]) -> str:
         [name, about["regime"], *(format(about[key], how) if key in about else "-" for key, how in columns)]
         for name, about in content["families"].items()
     ]
+    metrics = METRICS if trial.source == "ioUS" else (*METRICS, MSE, NMSE)  # what papers on MRI give
     cases = "Simulated: {} cases of heads" if trial.simulated else "Real patients: {} studies of patients"
     lines = [
         f"{cases.format(len(content['cases']))} that training never saw; {trial.regime}, {trial.size}. "
         "Mean and 95 % interval.",
         "",
-        fidelity_table(content["summary"]),
+        fidelity_table(content["summary"], metrics),
         "",
         markdown_table(
             ["family", "regime", "steps", "parameters", "minutes of training", "seconds per volume", "MiB"], rows

@@ -178,4 +178,5 @@ def test_pairs_of_mri_pass_through_it(cohort, tmp_path):
     summary = json.loads((tmp_path / "out" / "comparison.json").read_text())["summary"]
     assert summary["T2w/monotone map/MAE"]["mean"] < 0.01 < summary["T2w/unet_pix2pix/MAE"]["mean"]
     assert "T2w/T1w as it is/PSNR" in summary
+    assert "| MSE | NMSE |" in (tmp_path / "out" / "comparison.md").read_text()
     assert not any(key.startswith("FLAIR") or "ioUS" in key for key in summary)
