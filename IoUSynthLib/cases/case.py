@@ -82,12 +82,12 @@ def input_image(case: Case) -> np.ndarray:
 
 
 def case_grid(case: Case) -> NetworkGrid:
-    """The grid of a case, with its ultrasound, as the pipeline makes one of an input."""
-    ultrasound = case.images["ioUS"]
-    fan = case.fan.array > 0
-    image = ultrasound.with_array(normalize_ultrasound(ultrasound.array))
-    box = bounding_box(np.ones_like(fan))
-    return NetworkGrid(image, fan, box, "ultrasound", ultrasound_statistics(ultrasound.array))
+    """The grid of a case, with its ultrasound, or what stands in its place, as the pipeline makes one of an input."""
+    seen, fan = case.images[case.input], case.fan.array > 0
+    image, box = seen.with_array(input_image(case)), bounding_box(np.ones_like(fan))
+    if case.input != "ioUS":
+        return NetworkGrid(image, fan, box, "patient", None)
+    return NetworkGrid(image, fan, box, "ultrasound", ultrasound_statistics(seen.array))
 
 
 def write_case(case: Case, folder: Path) -> None:

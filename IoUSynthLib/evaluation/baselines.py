@@ -37,7 +37,7 @@ def named(baseline: str, source: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Baselines:
-    """Baselines fitted on training cases, for one target.
+    """Baselines fitted on training cases, for one target, of the ultrasound or what stands in its place.
 
     Attributes
     ----------

@@ -51,10 +51,10 @@ def score(
         uniform 7x7 window, sample covariance, data range 1); ``SSIM gaussian``: the same with Wang's Gaussian window
         (sigma 1.5, 11x11, population covariance), which the benchmark's released results hold, too. ``PSNR`` (eq. 11;
         dB, 50 below a mean squared error of 1e-10) and ``MAE`` (eq. 12; in [0, 1] units) over the foreground of the
-        target, which is above 0.025 in [0, 1]; 0 dB and 1 of fewer than 100 voxels, as published. ``NMSE``: squared
-        error over the squared target of that foreground, NaN of fewer than 100 voxels. ``LPIPS``: mean over the same
-        slices as SSIM, see :mod:`.perceptual`; NaN where its weights are absent or a slice is smaller than AlexNet
-        can see. ``SSIM fan``: the first SSIM map averaged over the fan without its rim.
+        target, which is above 0.025 in [0, 1]; 0 dB and 1 of fewer than 100 voxels, as published. ``MSE``: mean squared
+        error of that foreground, 1 of fewer than 100 voxels; ``NMSE``: the same over the mean squared target, NaN of
+        fewer. ``LPIPS``: mean over the same slices as SSIM, see :mod:`.perceptual`; NaN where its weights are absent or
+        a slice is smaller than AlexNet can see. ``SSIM fan``: the first SSIM map averaged over the fan without its rim.
 
     Raises
     ------
@@ -116,18 +116,18 @@ def lpips(prediction: np.ndarray, target: np.ndarray) -> float:
 
 def _voxelwise(predicted: np.ndarray, true: np.ndarray, foreground: np.ndarray) -> dict[str, float]:
     if foreground.sum() < FEWEST_VOXELS:
-        return {"PSNR": 0.0, "MAE": 1.0, "NMSE": float("nan")}
+        return {"PSNR": 0.0, "MAE": 1.0, "MSE": 1.0, "NMSE": float("nan")}
     return voxel_errors(predicted[foreground], true[foreground])
 
 
 def voxel_errors(predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
-    """PSNR, MAE and NMSE of some voxels, at least one, in [0, 1] units; see :func:`score`."""
+    """PSNR, MAE, MSE and NMSE of some voxels, at least one, in [0, 1] units; see :func:`score`."""
     difference = (predicted - true).astype(np.float64)
     error = float((difference**2).mean())
     ratio = _HIGHEST_PSNR if error < 1e-10 else 10 * np.log10(1 / error)
     power = float((true.astype(np.float64) ** 2).mean())
     nmse = error / power if power else float("nan")
-    return {"PSNR": float(ratio), "MAE": float(np.abs(difference).mean()), "NMSE": nmse}
+    return {"PSNR": float(ratio), "MAE": float(np.abs(difference).mean()), "MSE": error, "NMSE": nmse}
 
 
 def confidence_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:

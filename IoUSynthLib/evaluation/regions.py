@@ -67,10 +67,10 @@ def region_score(
     Returns
     -------
     dict
-        ``PSNR``, ``MAE`` and ``NMSE`` over the region, NaN of fewer than 100 voxels; ``SSIM`` and ``LPIPS``, means over
-        the slices with at least 50 pixels of it, each cropped to the region's box with a padding of 2 pixels and at
-        least 11 a side, as far as the slice reaches. LPIPS is that of the crop brought to 64x64 pixels, NaN where its
-        weights are absent. What cannot be computed is NaN; see :func:`.fidelity.score`.
+        ``PSNR``, ``MAE``, ``MSE`` and ``NMSE`` over the region, NaN of fewer than 100 voxels; ``SSIM`` and ``LPIPS``,
+        means over the slices with at least 50 pixels of it, each cropped to the region's box with a padding of 2 pixels
+        and at least 11 a side, as far as the slice reaches. LPIPS is that of the crop brought to 64x64 pixels, NaN
+        where its weights are absent. What cannot be computed is NaN; see :func:`.fidelity.score`.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def region_score(
         pair = predicted[k][box], true[k][box]
         inside = region[k][box]
         crops.append((*((np.where(inside, image, 0) for image in pair) if outside == "zero" else pair), inside))
-    errors = dict.fromkeys(("PSNR", "MAE", "NMSE"), float("nan"))
+    errors = dict.fromkeys(("PSNR", "MAE", "MSE", "NMSE"), float("nan"))
     if region.sum() >= FEWEST_VOXELS:
         errors = voxel_errors(predicted[region], true[region])
     similarities = [_similarity(crop, outside) for crop in crops if min(crop[2].shape) >= _WINDOW]

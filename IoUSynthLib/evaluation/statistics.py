@@ -21,7 +21,7 @@ FEWEST_PAIRS = 5
 #: Score of the real MRI above which the ratio of a synthetic one to it is taken.
 LEAST_REAL = 0.1
 #: Metrics of which less is better.
-LOWER_IS_BETTER = ("MAE", "NMSE", "LPIPS", "HD95")
+LOWER_IS_BETTER = ("MAE", "MSE", "NMSE", "LPIPS", "HD95")
 #: Times that patients are drawn for an interval.
 DRAWS = 2000
 

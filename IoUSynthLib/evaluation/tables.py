@@ -22,7 +22,7 @@ METRICS = (
     ("PSNR", "PSNR dB", 2), ("LPIPS", "LPIPS", 3), ("SSIM fan", "SSIM in the fan", 3), ("SSIM", "SSIM whole slice", 3),
     ("MAE", "MAE", 3),
 )  # fmt: skip
-NMSE = ("NMSE", "NMSE", 3)
+MSE, NMSE = ("MSE", "MSE", 4), ("NMSE", "NMSE", 3)
 #: Those that methods are compared by.
 _COMPARED = METRICS[:3]
 #: What is outlined; both together, the lesion; the mean of those that are there; columns of their table with decimals.
@@ -41,7 +41,7 @@ def fidelity_table(summary: Summary, metrics: Sequence[tuple[str, str, int]] = M
     metric is absent.
     """
     return markdown_table(["target", "method", *(heading for _, heading, _ in metrics)], [
-        [target, method, *(_cell(summary, f"{target}/{method}/{metric}", digits) for metric, _, digits in metrics)]
+        [target, method, *(cell(summary, f"{target}/{method}/{metric}", digits) for metric, _, digits in metrics)]
         for target, method in methods_of(summary)
     ])
 
@@ -55,7 +55,7 @@ def overlap_table(summary: Summary) -> str:
     ]
     rows = []
     for method in methods:
-        cells = [method, *(_cell(summary, f"Dice/{method}/{s}", 3) for s in _STRUCTURES)]
+        cells = [method, *(cell(summary, f"Dice/{method}/{s}", 3) for s in _STRUCTURES)]
         for structure in ("tumour", "cavity"):
             entry = summary.get(f"false ml/{method}/{structure}")
             cells.append("-" if entry is None else f"{entry['median']:.2f} (n={entry['n']})")
@@ -69,7 +69,7 @@ def region_table(summary: Summary) -> str:
     headings = ["region", "target", "method", "PSNR dB", "LPIPS", "SSIM", "MAE", "NMSE"]
     columns = (("PSNR", 2), ("LPIPS", 3), ("SSIM", 3), ("MAE", 3), ("NMSE", 3))
     return markdown_table(headings, [
-        [*row, *(_cell(summary, f"{'/'.join(row)}/{metric}", digits) for metric, digits in columns)] for row in rows
+        [*row, *(cell(summary, f"{'/'.join(row)}/{metric}", digits) for metric, digits in columns)] for row in rows
     ])
 
 
@@ -82,7 +82,7 @@ def structure_table(summary: Summary) -> str:
         missed, false = (summary.get(f"{metric}/{method}/{structure}") for metric in ("missed", "false ml"))
         rows.append([
             structure, method,
-            *(_cell(summary, f"{metric}/{method}/{structure}", digits) for metric, digits in _OUTLINE_METRICS),
+            *(cell(summary, f"{metric}/{method}/{structure}", digits) for metric, digits in _OUTLINE_METRICS),
             "-" if missed is None else f"{round(missed['mean'] * missed['n'])} of {missed['n']}",
             "-" if false is None else f"{false['median']:.2f} (n={false['n']})",
         ])  # fmt: skip
@@ -155,11 +155,12 @@ def trust_table(rows: Sequence[Row]) -> str:
 
 def uncertainty_table(summary: Summary) -> str:
     """What the error estimate is worth."""
-    rows = [[key.split("/")[1], _cell(summary, key, 2)] for key in summary if key.startswith("uncertainty/")]
+    rows = [[key.split("/")[1], cell(summary, key, 2)] for key in summary if key.startswith("uncertainty/")]
     return markdown_table(["measure", "mean (95 % interval)"], rows)
 
 
-def _cell(summary: Summary, key: str, digits: int) -> str:
+def cell(summary: Summary, key: str, digits: int) -> str:
+    """Mean, SD and 95 % interval of a score, the number of cases where these are too few, a dash where it is absent."""
     if key not in summary:
         return "-"
     entry = summary[key]

@@ -13,7 +13,9 @@ from ..commands import complain
 EXPERIMENTS = {
     "shipped-models": (".shipped_models", "make the models that ship: train, calibrate, export, evaluate, describe"),
     "ablation": (".ablation", "what each part of the simulator brings"),
-    "families": (".families", "the benchmark's families side by side on simulated cases"),
+    "families": (".families", "families of generators side by side on one cohort"),
+    "applicability": (".applicability", "what segmenters learn from synthetic MRI, and outline on it"),
+    "latent": (".latent", "what the latent variables of a variational autoencoder hold"),
     "simulated-report": (".simulated_report", "the report of the generator that ships, on simulated cases"),
     "overfit": (".overfit", "whether each family can learn two cases by heart"),
     "agreement": (".agreement", "whether synthetic MRI follows the ultrasound, on real ultrasound, too"),

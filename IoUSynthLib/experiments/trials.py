@@ -6,24 +6,32 @@ import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..cases.index import describe_index
+from ..cases.case import read_parameters
+from ..cases.index import describe_index, read_index
 from ..commands import positive
 from ..constants import TARGETS
 from ..generators import FAMILIES, REGIMES, get_family
 from ..training.preset import Preset
 from ..training.presets import PRESETS, preset_name
 from ..training.release import export_run
-from ..training.run import train
+from ..training.run import for_cohort, train
 from .reporting import Report, say
 
 #: The families that have presets for both contrasts: not the U-Net, which ships, nor those of other studies.
 BENCHMARK = tuple(name for name in FAMILIES if get_family(name).recipes and TARGETS in get_family(name).targets)
+#: All that can be trained here: those, and the systems of other papers.
+SYSTEMS = (*BENCHMARK, *(name for name in FAMILIES if get_family(name).recipes and name not in BENCHMARK))
+#: How many checkpoints a training writes.
+_CHECKPOINTS = 5
+#: In the folder of a training: what it has taken so far, and the model that it has become.
+_MINUTES, BUNDLE = "minutes.txt", "bundle"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +46,13 @@ class Trial:
         Folder of all that is made; runs in it go on where they stopped.
     steps
         Length of every training, also of each of ResViT's two phases and of a first stage.
+    lengths
+        That of some families, where it is another.
     families, regime
-        Names in :data:`BENCHMARK` and ``generators.REGIMES``.
+        Names in :data:`SYSTEMS` and ``generators.REGIMES``; a system of another paper is of its own regime, and makes
+        T2w alone.
+    models
+        Names or folders of models that are scored as they are.
     published
         Networks, windows and rates of the published sizes, which takes a GPU; else those of :func:`reduced`.
     device
@@ -51,26 +64,47 @@ class Trial:
     cohort: Path
     output: Path
     steps: int
+    lengths: Mapping[str, int] = field(default_factory=dict)
     families: Sequence[str] = BENCHMARK
+    models: Sequence[str] = ()
     regime: str = "2D"
     published: bool = False
     device: str = "cpu"
     report: Report = say
 
     @classmethod
-    def of(cls, options: argparse.Namespace) -> Trial:
+    def of(cls, options: argparse.Namespace, models: Sequence[str] = ()) -> Trial:
         """What :func:`add_trial_arguments` let the user choose."""
+        lengths = dict(entry for entry in options.steps if entry[0])
         return cls(
-            cohort=options.data, output=options.output, steps=options.steps, families=options.families,
-            regime=options.regime, published=options.published, device=options.device,
+            cohort=options.data, output=options.output, steps=dict(options.steps).get("", options.default_steps),
+            lengths=lengths, families=options.families, models=models, regime=options.regime,
+            published=options.published, device=options.device,
         )  # fmt: skip
 
-    @property
+    @cached_property
     def presets(self) -> list[Preset]:
-        """The families' presets for T2w and FLAIR."""
-        names = [preset_name(family, self.regime, TARGETS) for family in BENCHMARK if family in self.families]
-        chosen = [PRESETS[name] for name in names if name in PRESETS]
-        return [preset.shortened(self.steps) if self.published else reduced(preset, self.steps) for preset in chosen]
+        """The families' presets, for what they can make of the cohort, as they read it."""
+        return [for_cohort(self._resized(preset), self.cohort) for preset in filter(None, map(self._find, SYSTEMS))]
+
+    def _find(self, family: str) -> Preset | None:
+        if family not in self.families:
+            return None
+        regime = self.regime if family in BENCHMARK else get_family(family).regimes[0]
+        names = [preset_name(family, regime, targets) for targets in (TARGETS, TARGETS[:1])]
+        found = [PRESETS[name] for name in names if name in PRESETS]
+        if self.source != "ioUS":
+            found = [preset for preset in found if len(preset.last.targets) == 1]
+        return found[0] if found else None
+
+    def _resized(self, preset: Preset) -> Preset:
+        steps = self.lengths.get(preset.last.family, self.steps)
+        return preset.shortened(steps) if self.published else reduced(preset, steps)
+
+    @property
+    def source(self) -> str:
+        """The cohort's input: "ioUS", or a contrast of MRI."""
+        return str(read_parameters(read_index(self.cohort, "train")[0]).get("input", "ioUS"))
 
     @property
     def simulated(self) -> bool:
@@ -83,19 +117,21 @@ class Trial:
         return "published sizes" if self.published else "narrow networks (a quarter to a third of the published widths)"
 
     def learn(self, preset: Preset, cohort: Path, folder: Path) -> tuple[torch.nn.Module, float]:
-        """Train a preset, or go on, and export it; return the network and the minutes of training.
+        """Train a preset, or go on, and export it; return the network and the minutes of the processor.
 
         The run and the bundle stand in ``folder``.
         """
-        started = time.monotonic()
-        network = train(
-            preset, cohort, folder / "run", device=self.device,
-            report=lambda line: self.report(f"{preset.name}: {line}"),
-        )
-        minutes = (time.monotonic() - started) / 60
-        if not (folder / "bundle").exists():
-            export_run(folder / "run", folder / "bundle", preset=preset)
-        return network, minutes
+        clock = _Clock(folder / _MINUTES)
+
+        def report(line: str) -> None:
+            clock.keep()
+            self.report(f"{preset.name}: {line}")
+
+        network = train(preset, cohort, folder / "run", device=self.device, report=report)
+        if not (folder / BUNDLE).exists():
+            clock.keep()
+            export_run(folder / "run", folder / BUNDLE, preset=preset)
+        return network, clock.kept
 
     def write(self, name: str, found: Mapping[str, Any], text: str) -> None:
         """Write what was found as JSON and as a text, each under the trial's name."""
@@ -104,20 +140,52 @@ class Trial:
         (self.output / f"{name}.md").write_text(text, encoding="utf-8")
 
 
+class _Clock:
+    """Minutes of the processor that a training has taken, over all of its interruptions, in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.kept = float(path.read_text(encoding="utf-8")) if path.exists() else 0.0
+        self._last = time.process_time()
+
+    def keep(self) -> None:
+        """Add the time since the last call."""
+        now = time.process_time()
+        self.kept, self._last = self.kept + (now - self._last) / 60, now
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text(f"{self.kept:.2f}\n", encoding="utf-8")
+
+
 def reduced(preset: Preset, steps: int) -> Preset:
     """The preset with narrow networks, small windows and batches, for a real training without a GPU."""
-    return preset.resized(
-        get_family(preset.last.family).reduced, slices=96, patch=32, rate=1e-3, discriminator_rate=2e-4,
+    traits = get_family(preset.last.family)
+    return preset.shortened(steps).resized(
+        traits.reduced, slices=traits.reduced_window, patch=32, rate=1e-3, discriminator_rate=2e-4,
         pretraining_rate=1e-3, warm_up=steps // 10, average=0.999, mixed=True, batch_size=4,
-    ).shortened(steps)  # fmt: skip
+        checkpoint_every=max(1, steps // _CHECKPOINTS),
+    )  # fmt: skip
 
 
-def add_trial_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
-    """Add the common options, ``steps`` being the default length."""
+def add_trial_arguments(parser: argparse.ArgumentParser, steps: int, families: Sequence[str] = BENCHMARK) -> None:
+    """Add the common options, ``steps`` being the default length and ``families`` the choice."""
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of a cohort")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--families", nargs="+", choices=BENCHMARK, default=BENCHMARK, help="default: all")
+    parser.add_argument(
+        "--families", nargs="+", choices=families, default=BENCHMARK, help="default: those of the benchmark"
+    )
     parser.add_argument("--regime", choices=REGIMES, default="2D")
-    parser.add_argument("--steps", type=positive, default=steps, metavar="N", help=f"default: {steps}")
+    parser.add_argument(
+        "--steps", nargs="+", type=_length, default=[], metavar="N|FAMILY=N",
+        help=f"of every training, and of some otherwise; default: {steps}",
+    )  # fmt: skip
     parser.add_argument("--published", action="store_true", help="published sizes and rates; takes a GPU")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.set_defaults(default_steps=steps)
+
+
+def _length(text: str) -> tuple[str, int]:
+    """A family, or nothing for all, and its steps, of an argument like ``vae=2000``."""
+    family, _, steps = text.rpartition("=")
+    if family and family not in SYSTEMS:
+        raise argparse.ArgumentTypeError(f"{family} is no family; choose from {', '.join(SYSTEMS)}")
+    return family, positive(steps)

@@ -99,6 +99,8 @@ class Family:
         What to cite for the network and its training, where a bundle's maker says nothing else.
     reduced
         A quarter or so of the published widths: what a processor can train within minutes.
+    reduced_window
+        Edge in pixels of the windows of slices that such a network learns from.
     """
 
     build: Callable[..., torch.nn.Module]
@@ -125,3 +127,4 @@ class Family:
     encoder: tuple[str, ...] = ()
     citation: str = ""
     reduced: Size = field(default_factory=Size)
+    reduced_window: int = 96

@@ -8,9 +8,9 @@ cross-entropy, as its Pix2Pix's are. There is no pool of earlier images. The dis
 
 from __future__ import annotations
 
-from .family import Family, Size
+from .family import Family
 from .recipe import Recipe
-from .unet_pix2pix import COMMON, SLICES, build
+from .unet_pix2pix import COMMON, REDUCED, SLICES, build
 
 FAMILY = Family(
     build=build,
@@ -21,6 +21,6 @@ FAMILY = Family(
             **SLICES,
         ),
     },
-    reduced=Size({"widths": (16, 32, 64, 64, 64)}, {}, {"width": 16}),
+    reduced=REDUCED,
     **COMMON,
 )

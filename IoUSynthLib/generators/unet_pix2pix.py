@@ -32,8 +32,10 @@ PUBLISHED = {"steps": 1350, "batch_size": 256, "checkpoint_every": 45, "keep": "
 #: What the study's families share: single contrasts, of axial slices, which lie in one window.
 COMMON = {
     "regimes": ("2D",), "targets": tuple((name,) for name in TARGETS), "published": {"slices": PUBLISHED},
-    "slice_axes": (0,), "size_multiple": 2 ** len(WIDTHS), "citation": CITATION,
+    "slice_axes": (0,), "size_multiple": 2 ** len(WIDTHS), "citation": CITATION, "reduced_window": 192,
 }  # fmt: skip
+#: A quarter of the widths, of as many levels as slices of 192 pixels can be halved.
+REDUCED = Size({"widths": (16, 32, 64, 128, 128, 128)}, {}, {"width": 16})
 
 
 def build(dimensions: int, inputs: int, outputs: int, *, widths: Sequence[int] = WIDTHS) -> SkipUNet:
@@ -47,6 +49,6 @@ FAMILY = Family(
     recipes={
         "slices": Recipe(absolute=100, adversarial=1, scores="cross entropy", discriminator_rate=2e-4, **SLICES),
     },
-    reduced=Size({"widths": (16, 32, 64, 64, 64)}, {}, {"width": 16}),
+    reduced=REDUCED,
     **COMMON,
 )

@@ -21,7 +21,7 @@ from torch import nn
 from .blocks import leaky
 from .family import Family, Size
 from .recipe import Recipe
-from .unet_pix2pix import COMMON, SLICES
+from .unet_pix2pix import COMMON, REDUCED, SLICES
 
 WIDTHS = (32, 64, 128, 256, 512, 512)
 LATENT = 128
@@ -117,6 +117,6 @@ FAMILY = Family(
     build=build,
     objective="training.objectives.variational:vae",
     recipes={"slices": Recipe(squared=1, divergence=1 / _PIXELS, **SLICES)},
-    reduced=Size({"widths": (16, 32, 64, 64, 64), "side": 3}),
+    reduced=Size({**REDUCED.generator, "side": 3}),
     **COMMON,
 )

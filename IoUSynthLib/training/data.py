@@ -130,9 +130,9 @@ def segmenter_volume(
     Raises
     ------
     InputError
-        Nobody has outlined the case, it lacks an MRI that is read, or it has no ultrasound.
+        Nobody has outlined the case, or it lacks an image that is read.
     """
-    case = _read_case(folder, "ioUS")
+    case = _read_case(folder, "ioUS") if "ioUS" in inputs else read_case(folder)
     if (case.labels.array == UNLABELLED).any():
         raise InputError(f"{folder}: its tumour and cavity are not outlined; prepare it with labels, or without it")
     images = {}

@@ -176,7 +176,12 @@ def divergence(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
 
     ``0.5 * sum(mean^2 + variance - log variance - 1)`` over the latent variables (B, n), mean over the batch.
     """
-    return 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).sum(1).mean()
+    return divergences(mean, log_variance).sum(1).mean()
+
+
+def divergences(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
+    """The same of each of the latent variables, (B, n)."""
+    return 0.5 * (mean**2 + log_variance.exp() - log_variance - 1)
 
 
 def feature_matching(

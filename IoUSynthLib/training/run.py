@@ -84,21 +84,23 @@ def train(
         Unknown preset, or a cohort without cases for training.
     InputError
         No case has all targets, where the recipe wants them, or any; the preset cannot learn from the cohort's input;
-        or the run was begun with another recipe.
+        or the run was begun with another preset, recipe or cohort.
     """
     preset = find_preset(preset) if isinstance(preset, str) else preset
     preset = preset if steps is None else preset.shortened(steps)
-    preset = _for_cohort(preset, cohort)
+    preset = for_cohort(preset, cohort)
     run = _Run(
         preset=preset, cohort=cohort, output=output, predictions=predictions, seed=seed, device=device, report=report,
         initial=initial, real=real, painted=painted, workers=workers,
     )
-    run.check_recipe()
+    run.check_begun()
     return [run.train(stage) for stage in preset.stages][-1]
 
 
-def _for_cohort(preset: Preset, cohort: Path) -> Preset:
-    """The preset as it reads the cohort, whose input may be a contrast of MRI."""
+def for_cohort(preset: Preset, cohort: Path) -> Preset:
+    """The preset as it reads the cohort, whose input may be a contrast of MRI, if it reads that at all."""
+    if "ioUS" not in preset.first.inputs:
+        return preset
     known = [read_parameters(folder) for folder in read_index(cohort, "train")]
     if {case.get("input", "ioUS") for case in known} <= {"ioUS"}:
         return preset
@@ -126,12 +128,23 @@ class _Run:
     workers: int
     stages: list[dict[str, Any]] = field(default_factory=list)
 
-    def check_recipe(self) -> None:
-        """Refuse to go on from a run of another recipe."""
-        begun = self._earlier.get("recipe", DEFAULT)
-        if self._earlier and begun != self.preset.recipe:
+    def check_begun(self) -> None:
+        """Refuse to go on from a run of another preset, recipe or cohort."""
+        earlier = self._earlier
+        begun = earlier.get("preset", self.preset.name)
+        if begun != self.preset.name:
+            raise InputError(f"{self.output}: was begun with the preset {begun}; give that, or another output folder")
+        begun = earlier.get("recipe", DEFAULT)
+        if earlier and begun != self.preset.recipe:
             raise InputError(
                 f"{self.output}: was begun with the {begun} recipe; give --recipe {begun}, or another output folder"
+            )
+        known, cohort = describe_index(self.cohort), earlier.get("cohort", {})
+        source = self.preset.first.inputs[0]
+        if earlier.get("input", source) != source or any(cohort.get(key, known[key]) != known[key] for key in known):
+            raise InputError(
+                f"{self.output}: was begun on another cohort, then in {earlier.get('cohort_folder', 'some folder')}; "
+                "give that, or another output folder"
             )
 
     def train(self, stage: Stage) -> torch.nn.Module:

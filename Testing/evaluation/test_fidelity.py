@@ -19,7 +19,7 @@ def target():
 
 def test_a_perfect_prediction(target):
     lpips = 0.0 if perceptual.load() else float("nan")
-    expected = {"SSIM": 1.0, "SSIM gaussian": 1.0, "PSNR": 50.0, "MAE": 0.0, "NMSE": 0.0, "LPIPS": lpips}
+    expected = {"SSIM": 1.0, "SSIM gaussian": 1.0, "PSNR": 50.0, "MAE": 0.0, "MSE": 0.0, "NMSE": 0.0, "LPIPS": lpips}
     assert score(target, target) == pytest.approx(expected, nan_ok=True)
 
 
@@ -51,6 +51,7 @@ def test_errors_by_hand(target):
     assert len(pairs) == 4 * 30 * 30
     assert scores["PSNR"] == pytest.approx(-10 * np.log10(squared), abs=1e-6)
     assert scores["MAE"] == pytest.approx(sum(abs(p - t) for p, t in pairs) / len(pairs), abs=1e-6)
+    assert scores["MSE"] == pytest.approx(squared, abs=1e-8)
     assert scores["NMSE"] == pytest.approx(squared * len(pairs) / sum(t**2 for _, t in pairs), abs=1e-6)
 
 
@@ -58,7 +59,7 @@ def test_too_little_foreground_is_scored_as_published(target):
     target[:] = -1
     target[2, 5:14, 5:16] = 0.5  # 99 voxels
     scores = score(target, target)
-    assert (scores["PSNR"], scores["MAE"]) == (0.0, 1.0)
+    assert (scores["PSNR"], scores["MAE"], scores["MSE"]) == (0.0, 1.0, 1.0)
     assert np.isnan(scores["NMSE"])
     target[2, 15, 15] = 0.5
     assert score(target, target)["PSNR"] == 50.0

@@ -71,7 +71,7 @@ def test_the_lesion_is_both():
 def test_the_same_image_is_perfect(images, outside):
     region = rectangle(images, (slice(10, 20), slice(10, 20)))
     scores = region_score(images[1], images[1], region, outside=outside)
-    assert scores == {"SSIM": 1.0, "PSNR": 50.0, "MAE": 0.0, "NMSE": 0.0, "LPIPS": 0.0}
+    assert scores == {"SSIM": 1.0, "PSNR": 50.0, "MAE": 0.0, "MSE": 0.0, "NMSE": 0.0, "LPIPS": 0.0}
 
 
 def test_a_slice_counts_from_50_pixels_and_a_region_from_100_voxels(images, lpips):

@@ -130,3 +130,53 @@ def test_two_cases_by_heart(cohort, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(overfit, "fit_baselines", lambda folders: {"T2w": poor, "FLAIR": poor})
     assert main([*arguments, str(tmp_path / "short")]) == 0
     assert "| yes |" in (tmp_path / "short" / "overfit.md").read_text()
+
+
+def test_systems_of_other_papers_and_models_as_they_are_stand_beside_them(cohort, tmp_path):
+    """In regimes of their own, for T2w alone; a model is run as it is."""
+    assert run(cohort, tmp_path / "one") == 0
+    model = tmp_path / "one" / "pix2pix-2d-t2w-flair" / "bundle"
+    others = ("--families", "vae", "mdaunet", "--steps", 2, "vae=3", "--models", model)
+    assert run(cohort, tmp_path / "two", *others) == 0
+    content = json.loads((tmp_path / "two" / "comparison.json").read_text())
+    about = content["families"]
+    assert [(name, entry["regime"], entry.get("steps")) for name, entry in about.items()] == [
+        ("mdaunet", "3D", 2), ("vae", "2D", 3), ("bundle", "2D", None)
+    ]  # fmt: skip
+    assert all(entry["MiB"] > 0 for entry in about.values())
+    assert content["summary"]["T2w/vae/PSNR"]["n"] == 2
+    assert "FLAIR/vae/PSNR" not in content["summary"]
+    first = json.loads((tmp_path / "one" / "comparison.json").read_text())
+    for name in ("T2w", "FLAIR"):
+        was, now = (one["summary"][f"{name}/{m}/PSNR"]["mean"] for one, m in ((first, "pix2pix"), (content, "bundle")))
+        assert now == was
+    with pytest.raises(SystemExit):
+        run(cohort, tmp_path / "two", "--steps", "unet=3")
+
+
+def test_pairs_of_mri_pass_through_it(cohort, tmp_path):
+    """T1w, which is T2w inverted here, in the place of the ultrasound; cases differ in size."""
+    pairs = tmp_path / "pairs"
+    shutil.copytree(cohort, pairs)
+    index = json.loads((pairs / "dataset.json").read_text())
+    (pairs / "dataset.json").write_text(json.dumps({**index, "simulated": False}))
+    for number, folder in enumerate(sorted(pairs.glob("case-*"))):
+        about = {
+            "simulated": False, "head": folder.name, "input": "T1w", "targets": ["T2w"], "spacing_mm": [1, 1, 1],
+            "scaling": "z-score",
+        }  # fmt: skip
+        (folder / "case.json").write_text(json.dumps(about))
+        for name in ("T2w", "fan", "labels"):
+            volume = read_volume(folder / f"{name}.mha")
+            volume = Volume(volume.array[:, : EDGE - number])
+            write_volume(folder / f"{name}.mha", volume)
+            if name == "T2w":
+                write_volume(folder / "T1w.mha", volume.with_array(1100 - volume.array))
+        for name in ("ioUS", "FLAIR"):
+            (folder / f"{name}.mha").unlink()
+    assert run(pairs, tmp_path / "out", "--families", "pix2pix", "unet_pix2pix") == 0
+    summary = json.loads((tmp_path / "out" / "comparison.json").read_text())["summary"]
+    assert summary["T2w/monotone map/MAE"]["mean"] < 0.01 < summary["T2w/unet_pix2pix/MAE"]["mean"]
+    assert "T2w/T1w as it is/PSNR" in summary
+    assert "| MSE | NMSE |" in (tmp_path / "out" / "comparison.md").read_text()
+    assert not any(key.startswith("FLAIR") or "ioUS" in key for key in summary)

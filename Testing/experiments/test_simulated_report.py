@@ -13,9 +13,9 @@ from IoUSynthLib.experiments.simulated_report import shipped
 
 ROOT = Path(__file__).resolve().parents[2]
 FAMILIES = {
-    "families": {"resvit": {}},
+    "families": {"resvit": {"regime": "2D"}, "ious2mr-2.5d": {"regime": "2.5D"}},
     "cases": [{"case": "case-0013", "head": "subject52", "phase": "before resection", "lesion": "low grade",
-               "T2w/resvit/PSNR": 15.0, "T2w/ioUS as it is/PSNR": 9.0}],
+               "T2w/resvit/PSNR": 15.0, "T2w/ious2mr-2.5d/PSNR": 99.0, "T2w/ioUS as it is/PSNR": 9.0}],
 }  # fmt: skip
 
 
@@ -55,8 +55,12 @@ def test_outlines_stand_beside_those_on_true_mri_and_on_ultrasound(evaluation: d
 def test_families_are_added_where_they_were_scored(evaluation: dict) -> None:
     assert any("families.md" in line for line in missing(shipped(evaluation)))
     results = shipped(evaluation, FAMILIES)
-    assert [row[:2] for row in fidelity(results, "T2w").rows if row[0] == "resvit"] == [["resvit", "-"]]
+    assert [row[:2] for row in fidelity(results, "T2w").rows if row[0] == "resvit"] == [["resvit", "2D"]]
+    assert [experiment.name for experiment in results.experiments] == ["ious2mr-2.5d", "resvit"], "the card's scores"
     words = missing(results)
-    assert not any("families.md" in line for line in words)
+    assert not any("not kept case by case" in line for line in words)
+    assert any("a quarter of the widths" in line for line in words)
+    at_full_size = missing(shipped(evaluation, {**FAMILIES, "published": True}))
+    assert not any("a quarter of the widths" in line for line in at_full_size)
     count = len(evaluation["cases"])
     assert f"Not scored on all {count} studies, so that means compare with care: resvit (1)." in words

@@ -96,6 +96,22 @@ def test_a_family_learns_by_the_published_recipe(published, tmp_path, monkeypatc
     assert "was begun with the published recipe; give --recipe published, or another output folder" in error
 
 
+def test_a_run_goes_on_with_its_own_preset_and_cohort_alone(cohort, tmp_path, capsys):
+    begun, options = tmp_path / "run", ("--steps", 1, "--device", "cpu")
+    assert run("ious2mr-2.5d", "--data", cohort, "-o", begun, *options) == 0
+    before = {path: path.read_bytes() for path in (begun / "checkpoint.pt", begun / "run.json")}
+    error = complaint(capsys, "lesion-3d", "--data", cohort, "-o", begun, *options)
+    assert "run: was begun with the preset ious2mr-2.5d; give that, or another output folder" in error
+    other = shutil.copytree(cohort, tmp_path / "other")
+    index = json.loads((other / "dataset.json").read_text())
+    (other / "dataset.json").write_text(json.dumps({**index, "cases": index["cases"] + [index["cases"][-1]]}))
+    error = complaint(capsys, "ious2mr-2.5d", "--data", other, "-o", begun, *options)
+    assert f"run: was begun on another cohort, then in {cohort.resolve()}; give that, or" in error
+    assert {path: path.read_bytes() for path in before} == before
+    moved = shutil.copytree(cohort, tmp_path / "moved")
+    assert run("ious2mr-2.5d", "--data", moved, "-o", begun, *options) == 0
+
+
 def test_the_published_recipe_wants_all_targets(published, cohort, tmp_path, capsys):
     folder = shutil.copytree(cohort, tmp_path / "cohort")
     case = folder / "case-0000" / "case.json"
