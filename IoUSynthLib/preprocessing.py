@@ -157,13 +157,21 @@ def normalize_preoperative(data: np.ndarray, mask: np.ndarray) -> np.ndarray:
     [-1.0, -1.0, 0.0, 1.0, -1.0]
     """
     result = np.full(data.shape, -1.0, dtype=np.float32)
-    inside = mask & foreground(np.where(mask, data, 0))
-    if not inside.any():
-        return result
-    low, high = (float(value) for value in np.percentile(data[inside], PREOPERATIVE_PERCENTILES))
-    if high - low > _FLAT * abs(high):
+    limits = preoperative_range(data, mask)
+    if limits is not None:
+        low, high = limits
+        inside = mask & foreground(np.where(mask, data, 0))
         result[inside] = np.clip(2.0 * (data[inside] - low) / (high - low) - 1.0, -1.0, 1.0)
     return result
+
+
+def preoperative_range(data: np.ndarray, mask: np.ndarray) -> tuple[float, float] | None:
+    """Return what :func:`normalize_preoperative` maps to -1 and 1, or None where there is no data or it is constant."""
+    values = data[mask & foreground(np.where(mask, data, 0))]
+    if values.size == 0:
+        return None
+    low, high = (float(value) for value in np.percentile(values, PREOPERATIVE_PERCENTILES))
+    return (low, high) if high - low > _FLAT * abs(high) else None
 
 
 def scale_min_max(array: np.ndarray) -> np.ndarray:
