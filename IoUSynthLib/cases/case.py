@@ -43,8 +43,8 @@ class Case:
         "ioUS" (uint8 range 0 to 255; a patient's in its own units), "T2w" and "FLAIR" (signal relative to CSF in T2w,
         times 1000; a patient's normalised, in the same range), of which a patient may lack one. Some have "ceT1", of
         its own scale where it is simulated. A simulated one may have MRI from before the operation, too, stored as
-        these are and named with ``PREOPERATIVE`` first, and its tissues (:class:`..simulation.tissues.Tissue`), the
-        ultrasound's tissue lying where it lies today. Where MRI is made of MRI, another contrast, stored as these are, in the
+        these are and named with ``PREOPERATIVE`` first, and its tissues (:class:`..simulation.tissues.Tissue`), both
+        where the ultrasound's tissue lies. Where MRI is made of MRI, another contrast, stored as these are, in the
         place of "ioUS".
     labels
         0 background, 1 tumour, 2 resection cavity; ``UNLABELLED`` where they are not known.

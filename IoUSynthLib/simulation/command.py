@@ -75,7 +75,8 @@ def run(options: argparse.Namespace) -> int:
             print(f"simulate: {_NO_SPLITS.format(count=1)}", file=sys.stderr, flush=True)
         cases = simulate_cohort(
             options.number, output, anatomy=anatomy, seed=options.seed, workers=options.workers,
-            progress=_print_progress(), device=options.device, with_agent=options.ce_t1, preoperative=options.preoperative,
+            progress=_print_progress(), device=options.device, with_agent=options.ce_t1,
+            preoperative=options.preoperative,
         )  # fmt: skip
     sheet(with_agent=options.ce_t1).write([output / case["name"] for case in cases], output / CONTACT_SHEET)
     splits = [case["split"] for case in cases]
