@@ -18,8 +18,9 @@ from .synthesis import outlines
 from .synthesis.acquired import check_is_mri, match, on_ultrasound
 from .synthesis.echo import mark_no_echo
 from .synthesis.familiarity import compare
-from .synthesis.generate import Generated, generate
+from .synthesis.generate import generate
 from .synthesis.grid import FieldOfView, NetworkGrid, from_network_grid, network_grid
+from .synthesis.preoperative import Alternatives, Contribution, Preoperative, synthesize_both
 from .synthesis.report import describe_preprocessing, make_report
 from .synthesis.segmentation import Decision, decide, outline
 from .volume import InputError, Volume
@@ -27,8 +28,8 @@ from .volume import InputError, Volume
 #: Stages of the work and the overall fraction at which each begins.
 STAGES = {"checking": 0.0, "preparing": 0.03, "synthesizing": 0.1, "segmenting": 0.6, "finishing": 0.92}
 
-#: Smallest uncertainty that is written, because 0 means "no data".
-_SMALLEST_UNCERTAINTY = 1e-4
+#: Smallest uncertainty or difference that is written, because 0 means "no data".
+_SMALLEST = 1e-4
 #: Acquired MRI that has data for less of the fan than this is worth a warning.
 _ALL_COVERED = 0.99
 
@@ -84,7 +85,10 @@ class SynthesisResult:
         up; 0 outside.
     report
         Model, checksum, versions, device, seconds, volumes, quality, warnings, why the images are muted if they are,
-        and a summary in one line.
+        what preoperative MRI contributed, and a summary in one line.
+    contribution
+        The images that were not taken, of ultrasound alone or with MRI, and how they differ; None where the model was
+        given no MRI that lies where the ultrasound is.
     """
 
     images: dict[str, Volume]
@@ -92,6 +96,7 @@ class SynthesisResult:
     segmentation: Volume
     valid: Volume
     report: dict[str, Any]
+    contribution: Contribution | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,8 @@ def synthesize(
     model: str | Path | None = None,
     device: str = "auto",
     progress: Progress | None = None,
+    *,
+    preoperative: Preoperative | None = None,
     **choices: Any,
 ) -> SynthesisResult:
     """Predict T2w and FLAIR, their uncertainty, tumour and resection cavity from an ultrasound volume.
@@ -157,6 +164,9 @@ def synthesize(
         See :class:`Options`; ``mr_grid``, ``before_resection`` and ``probable_place`` by name.
     progress
         Called with the stage and the overall fraction in [0, 1]; may raise :class:`inference.Cancelled`.
+    preoperative
+        The patient's MRI, registered, for a model that reads it beside ultrasound. The images are made without it, too,
+        and where the two are too far apart, those of ultrasound alone are the result.
 
     Raises
     ------
@@ -169,7 +179,7 @@ def synthesize(
     >>> result = synthesize(read_volume("us.nrrd"), before_resection=True)  # doctest: +SKIP
     >>> result.images["T2w"], result.report["quality"]  # doctest: +SKIP
     """
-    return synthesize_with(volume, Options(model, device, **choices), progress)
+    return synthesize_with(volume, Options(model, device, **choices), progress, preoperative=preoperative)
 
 
 def synthesize_with(
@@ -178,6 +188,7 @@ def synthesize_with(
     progress: Progress | None = None,
     *,
     mri: Mapping[str, Volume] | None = None,
+    preoperative: Preoperative | None = None,
 ) -> SynthesisResult:
     """Do what :func:`synthesize` does, with what was chosen in one object.
 
@@ -190,6 +201,8 @@ def synthesize_with(
         volume = check_ultrasound(volume)
         models = load_models(options.model)
         mri = _check_mri(mri or {}, volume, models.segmenter)
+        given = preoperative and preoperative.describe()  # before its background is set to 0: that tells it again
+        preoperative = preoperative and preoperative.checked(volume, models.generator)
         for bundle in models.networks:
             open_session(bundle, options.device)
     with clock.stage("preparing"):
@@ -201,10 +214,10 @@ def synthesize_with(
         familiarity = compare(open_session(models.generator, options.device), grid, models.generator)
     with clock.stage("synthesizing") as part:
         share = 0.5 if models.paired_generator else 1.0
-        predicted = generate(
-            models.generator, grid, device=options.device, with_error=True, progress=part_of(part, 0.0, share)
+        predicted = synthesize_both(
+            models.generator, grid, preoperative, device=options.device, progress=part_of(part, 0.0, share)
         )
-        outlined = predicted.images
+        outlined = predicted.shown.images
         if models.paired_generator:
             outlined = generate(
                 models.paired_generator, outline_grid, device=options.device, progress=part_of(part, share, 1.0)
@@ -228,7 +241,7 @@ def synthesize_with(
     result.report.update(
         make_report(
             result, volume, models, device=_device_used(models, options), seconds=clock.seconds, decision=decision,
-            mri=mri, familiarity=familiarity,
+            mri=mri, familiarity=familiarity, contribution=predicted.report,
         ),
         grid=grid.describe(),
         preprocessing=describe_preprocessing(field, grid),
@@ -236,6 +249,8 @@ def synthesize_with(
         **options.describe(),
         seed=None,  # nothing is drawn: the noise of a diffusion is part of the network's file
     )  # fmt: skip
+    if given is not None:
+        result.report["input"]["preoperative_mri"] = given
     clock.report("finishing", 1.0)
     return result
 
@@ -283,7 +298,7 @@ def load_models(model: str | Path | None) -> Models:
     for bundle, kind in ((generator, "generator"), (segmenter, "segmenter")):
         if bundle.kind != kind:
             raise InputError(f"{bundle.path}: is a {bundle.kind}, but a {kind} is needed; choose another model")
-    if generator.inputs != ("ioUS",):
+    if set(generator.inputs) - set(generator.optional) != {"ioUS"}:
         remedy = "choose another model" if "ioUS" in generator.inputs else "use iousynth translate, or another model"
         raise InputError(f"{generator.path}: needs {', '.join(generator.inputs)}, not just ioUS; {remedy}")
     paired = paired_generator(segmenter)
@@ -294,24 +309,47 @@ def load_models(model: str | Path | None) -> Models:
 def _finish(
     field: FieldOfView,
     grid: NetworkGrid,
-    predicted: Generated,
+    predicted: Alternatives,
     *,
     outline_grid: NetworkGrid,
     decision: Decision,
 ) -> SynthesisResult:
     """Bring everything back to the input's grid."""
-    fan = field.fan[field.box]
-    returned = {name: from_network_grid(array, grid, field.cropped) for name, array in predicted.images.items()}
+    fan, shown = field.fan[field.box], predicted.shown
     error = None
-    if predicted.error is not None:
-        error = from_network_grid(predicted.error, grid, field.cropped)
-        error = np.clip(error / 2.0, _SMALLEST_UNCERTAINTY, 1.0).astype(np.float32)
+    if shown.error is not None:
+        error = _fraction(shown.error / 2.0, field, grid)
     probabilities = [from_network_grid(one, outline_grid, field.cropped) for one in decision.probabilities]
     labels = outlines.labels_from_probabilities(np.stack(probabilities), fan, field.volume.voxel_volume_ml)
     return SynthesisResult(
-        images={name: field.embed(preprocessing.to_intensity(array)) for name, array in returned.items()},
-        uncertainty=None if error is None else field.embed(error),
+        images=_intensities(shown.images, field, grid),
+        uncertainty=error,
         segmentation=field.embed(labels),
         valid=field.embed(mark_no_echo(field, grid, labels)),
         report={},
+        contribution=_contribution(field, grid, predicted),
     )
+
+
+def _contribution(field: FieldOfView, grid: NetworkGrid, predicted: Alternatives) -> Contribution | None:
+    """What MRI has changed, on the input's grid."""
+    if predicted.other is None:
+        return None
+    places = from_network_grid(predicted.comparison.places.astype(np.float32), grid, field.cropped) > 0.5
+    return Contribution(
+        used=predicted.report["used"],
+        other=_intensities(predicted.other.images, field, grid),
+        difference=_fraction(predicted.comparison.difference, field, grid),
+        places=field.embed(places.astype(np.uint8)),
+    )
+
+
+def _intensities(images: Mapping[str, np.ndarray], field: FieldOfView, grid: NetworkGrid) -> dict[str, Volume]:
+    """Images in [-1, 1] on a network's grid as they are handed out, on the input's."""
+    returned = {name: from_network_grid(image, grid, field.cropped) for name, image in images.items()}
+    return {name: field.embed(preprocessing.to_intensity(image)) for name, image in returned.items()}
+
+
+def _fraction(array: np.ndarray, field: FieldOfView, grid: NetworkGrid) -> Volume:
+    """A fraction of the intensity range on a network's grid as it is handed out: above 0 in the fan."""
+    return field.embed(np.clip(from_network_grid(array, grid, field.cropped), _SMALLEST, 1.0).astype(np.float32))

@@ -26,6 +26,9 @@ ULTRASOUND_PERCENTILES = (2.0, 98.0)
 #: Standard deviations of the foreground that eq. 2 maps to -1 and 1.
 MRI_CLIP = 3.0
 
+#: Percentiles of the foreground that :func:`normalize_preoperative` maps to -1 and 1.
+PREOPERATIVE_PERCENTILES = (0.5, 99.5)
+
 #: Highest value of :func:`to_intensity`.
 INTENSITY_RANGE = 1000.0
 
@@ -127,6 +130,48 @@ def normalize_mri(array: np.ndarray) -> np.ndarray:
     inside = foreground(array)
     result[inside] = np.clip((array[inside] - mean) / deviation, -MRI_CLIP, MRI_CLIP) / MRI_CLIP
     return result
+
+
+def normalize_preoperative(data: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Map the patient's MRI, as a generator sees it beside ultrasound, to [-1, 1] by what it shows within the fan.
+
+    Percentiles bear any scanner's scale, a bright vessel and a dark rim; they are taken where the ultrasound sees, so
+    that neither skull nor neck has a say.
+
+    Parameters
+    ----------
+    data
+        Any shape, any scale, finite; at or near 0 where there is no data.
+    mask
+        bool, of the same shape: the part of the fan that the MRI covers.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 in [-1, 1]; -1 outside the mask, where there is no data, and everywhere where that is constant.
+
+    Examples
+    --------
+    >>> data, mask = np.array([0.0, 100.0, 200.0, 300.0, 9000.0]), np.array([True, True, True, True, False])
+    >>> normalize_preoperative(data, mask).astype(float).round(2).tolist()
+    [-1.0, -1.0, 0.0, 1.0, -1.0]
+    """
+    result = np.full(data.shape, -1.0, dtype=np.float32)
+    limits = preoperative_range(data, mask)
+    if limits is not None:
+        low, high = limits
+        inside = mask & foreground(np.where(mask, data, 0))
+        result[inside] = np.clip(2.0 * (data[inside] - low) / (high - low) - 1.0, -1.0, 1.0)
+    return result
+
+
+def preoperative_range(data: np.ndarray, mask: np.ndarray) -> tuple[float, float] | None:
+    """Return what :func:`normalize_preoperative` maps to -1 and 1, or None where there is no data or it is constant."""
+    values = data[mask & foreground(np.where(mask, data, 0))]
+    if values.size == 0:
+        return None
+    low, high = (float(value) for value in np.percentile(values, PREOPERATIVE_PERCENTILES))
+    return (low, high) if high - low > _FLAT * abs(high) else None
 
 
 def scale_min_max(array: np.ndarray) -> np.ndarray:

@@ -26,6 +26,9 @@ NO_TUMOUR = 254
 #: File of a case's parameters; a folder that holds it is complete.
 PARAMETERS = "case.json"
 
+#: Begins the names of what a case has from before the operation.
+PREOPERATIVE = "preoperative_"
+
 # Signal (relative to CSF in T2w) that maps to +1 in the networks' range; 0 maps to -1.
 _FULL_SCALE = 1.1
 
@@ -39,14 +42,17 @@ class Case:
     images
         "ioUS" (uint8 range 0 to 255; a patient's in its own units), "T2w" and "FLAIR" (signal relative to CSF in T2w,
         times 1000; a patient's normalised, in the same range), of which a patient may lack one. Some have "ceT1", of
-        its own scale where it is simulated. Where MRI is made of MRI, another contrast, stored as these are, in the
+        its own scale where it is simulated. A simulated one may have MRI from before the operation, too, stored as
+        these are and named with ``PREOPERATIVE`` first, and its tissues (:class:`..simulation.tissues.Tissue`), both
+        where the ultrasound's tissue lies. Where MRI is made of MRI, another contrast, stored as these are, in the
         place of "ioUS".
     labels
         0 background, 1 tumour, 2 resection cavity; ``UNLABELLED`` where they are not known.
     fan
         1 where a frame covers the voxel; without ultrasound, in the brain.
     parameters
-        Everything that was drawn, with the seed and the head's name, and ``targets`` where ceT1 is one; of a patient,
+        Everything that was drawn, with the seed and the head's name, and ``targets`` where ceT1 is one, and
+        ``preoperative``, the contrasts from before the operation; of a patient,
         what was done, which targets there are and, where it is not "ioUS", the input.
     """
 
@@ -104,6 +110,8 @@ def read_case(folder: Path) -> Case:
     """Read back what :func:`write_case` wrote."""
     parameters = read_parameters(folder)
     names = (parameters.get("input", "ioUS"), *parameters.get("targets", TARGETS))
+    earlier = [*parameters["preoperative"], "tissues"] if "preoperative" in parameters else []
+    names += tuple(f"{PREOPERATIVE}{name}" for name in earlier)
     images = {name: read_volume(folder / f"{name}.mha") for name in names}
     return Case(images, read_volume(folder / "labels.mha"), read_volume(folder / "fan.mha"), parameters)
 

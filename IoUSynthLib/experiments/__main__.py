@@ -19,6 +19,7 @@ EXPERIMENTS = {
     "simulated-report": (".simulated_report", "the report of the generator that ships, on simulated cases"),
     "overfit": (".overfit", "whether each family can learn two cases by heart"),
     "agreement": (".agreement", "whether synthetic MRI follows the ultrasound, on real ultrasound, too"),
+    "preoperative": (".preoperative", "what the patient's MRI brings beside ultrasound, and what a wrong one costs"),
     "real": (".real.command", "registration, fidelity and outlines on real patients"),
     "realism": (".realism.command", "how close simulated ultrasound is to real ultrasound"),
     "sample-case": (".sample_case", "make the sample case that ships"),

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..constants import TARGETS
+from ..constants import CONTRASTS, TARGETS
 from ..preprocessing import SCALINGS
 from ..volume import InputError
 from .onnx_file import MOST_BYTES, check_onnx
@@ -32,7 +32,7 @@ SEARCH_VARIABLE = "IOUSYNTH_MODELS"
 
 KINDS = ("generator", "segmenter")
 REGIMES = ("2D", "2.5D", "3D")
-INPUTS = ("ioUS", *TARGETS, "T1w", "T1ce")
+INPUTS = ("ioUS", *CONTRASTS, "T1w", "T1ce")
 #: How overlapping windows are weighted, and how images smaller than the window are padded; the first is the default.
 BLENDINGS = ("hann", "hanning", "uniform", "gaussian")
 PADDINGS = ("multiple", "window", "centre", "reflect")
@@ -158,6 +158,11 @@ class Bundle:
     def images(self) -> tuple[str, ...]:
         """The MR contrasts among the outputs."""
         return tuple(name for name in self.outputs if name != LOG_ERROR)
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Those of the inputs that may be missing, preoperative MRI as a rule: all -1 then, as outside the fan."""
+        return tuple(self.details.get("optional", ()))
 
     @property
     def generator(self) -> str:
@@ -469,6 +474,7 @@ def _problem(bundle: Bundle) -> str | None:
         f"padding must be one of {', '.join(PADDINGS)}": bundle.padding in PADDINGS,
         "generator must be the name of a model, and only a segmenter has one": _names_generator(bundle),
         f"inputs must be among {', '.join(INPUTS)}": bool(bundle.inputs) and set(bundle.inputs) <= set(INPUTS),
+        "optional must be among the inputs, and ioUS is never": set(bundle.optional) <= set(bundle.inputs) - {"ioUS"},
         f"outputs do not fit a {bundle.kind}": _outputs_fit(bundle),
         "class_weights must be positive, one for each output": _weights_fit(bundle.class_weights, bundle),
         "class_weights_with_cavity must be positive, one for each output": _weights_fit(

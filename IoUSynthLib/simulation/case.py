@@ -12,12 +12,12 @@ import torch.nn.functional as functional
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from ..cases.case import Case
-from ..constants import LABELS, TARGETS, VOXEL_MM
+from ..cases.case import PREOPERATIVE, Case
+from ..constants import CONTRASTS, LABELS, TARGETS, VOXEL_MM
 from ..volume import Volume
 from .anatomy import Head
 from .fields import sample, smooth_noise, voxel_size, within
-from .lesion import OWN, Lesion, at_home, draw_lesion, grow, places_in_donor, push
+from .lesion import OWN, Lesion, at_home, before_resection, draw_lesion, grow, places_in_donor, push
 from .mri import Agent, draw_agent, draw_contrast, simulate_mri, take_up
 from .parts import check_parts, simplify
 from .probe import Probe, draw_probe, reach_target
@@ -29,6 +29,9 @@ from .ultrasound import draw_scatter, simulate_ultrasound
 SIZE = 128
 #: Depth of the brain's surface under the first voxels, in mm: room for saline and the face of the probe.
 STANDOFF = 10.0
+
+#: MRI by contrast, cubes.
+Signals = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +149,7 @@ def turned_points(points: torch.Tensor, turn: np.ndarray) -> torch.Tensor:
 def simulate_case(
     head: Head, seed: int, *, size: int = SIZE, voxel: float = VOXEL_MM, device: torch.device | str = "cpu",
     without: Collection[str] = (), templates: Sequence[Template] = (), with_agent: bool = False,
+    preoperative: bool = False,
 ) -> Case:
     """Simulate one case; the same head, seed, templates and device give the same case.
 
@@ -168,6 +172,9 @@ def simulate_case(
     with_agent
         Whether ceT1 is simulated, too; nothing else changes by it. It is made of tissues, also in heads of patients.
         The parameters then have ``white_matter``, the medians of all contrasts there, as they are stored.
+    preoperative
+        Whether the MRI from before the operation comes with it, where the ultrasound's tissue lies: T2w, ceT1 and FLAIR
+        with the tumour that a cavity is left of, and its tissues. Nothing else changes by it.
     """
     without = check_parts(without)
     rng = np.random.default_rng(seed)
@@ -175,20 +182,27 @@ def simulate_case(
     generator = torch.Generator(device).manual_seed(seed)
     setting = _draw_setting(head, rng, templates)
     setting = replace(
-        setting, probe=simplify(setting.probe, without), agent=draw_agent(seed) if with_agent else None
-    )
+        setting, probe=simplify(setting.probe, without), agent=draw_agent(seed) if with_agent or preoperative else None,
+        earlier=_unresected(setting, seed) if preoperative else None,
+    )  # fmt: skip
     if "real MRI" in without:
         head = replace(head, signals=None)
     points = grid_points(size, voxel, device)
-    scene, signals = _scene(head, setting, points, generator=generator)
+    scene, signals, earlier = _scene(head, setting, points, generator=generator)
     turn = np.eye(3) if "turn" in without else setting.turn
     voxels = turned_points(points, turn)
     ultrasound, fan = simulate_ultrasound(
         scene, setting.probe, setting.scatter, generator=generator, voxels=voxels
     )
     known = within(points, voxels)
-    signals = sample(signals, points, voxels) * known
-    tissues = sample(scene.tissues[None].float(), points, voxels, "nearest")[0].to(torch.uint8) * known
+
+    def seen(signals: Signals) -> Signals:
+        return {name: sample(signal[None], points, voxels)[0] * known for name, signal in signals.items()}
+
+    def seen_tissues(scene: Scene) -> torch.Tensor:
+        return sample(scene.tissues[None].float(), points, voxels, "nearest")[0].to(torch.uint8) * known
+
+    signals, tissues = seen(signals), seen_tissues(scene)
     pose, probe = setting.pose, setting.probe
     parameters = {
         "seed": seed, "head": head.name, "simulated": True, "lesion": asdict(setting.lesion), "probe": asdict(probe),
@@ -199,11 +213,19 @@ def simulate_case(
     }
     origin = pose.origin + pose.axes @ voxels[:, 0, 0, 0].cpu().numpy()
     geometry = {"spacing": (voxel,) * 3, "origin": tuple(map(float, origin)), "direction": pose.axes @ turn}
-    signals = dict(zip((*TARGETS, "ceT1") if with_agent else TARGETS, signals, strict=True))
+    if setting.agent is not None:
+        parameters["agent"] = asdict(setting.agent)
     if with_agent:
-        parameters |= {"targets": list(signals), "agent": asdict(setting.agent)}
-        parameters["white_matter"] = _white_matter(signals, tissues, fan)
-    return _case(ultrasound, signals, tissues=tissues, fan=fan, geometry=geometry, parameters=parameters)
+        parameters |= {"targets": list(signals), "white_matter": _white_matter(signals, tissues, fan)}
+    else:
+        signals = {name: signals[name] for name in TARGETS}
+    case = _case(ultrasound, signals, tissues=tissues, fan=fan, geometry=geometry, parameters=parameters)
+    if earlier is None:
+        return case
+    parameters |= {"preoperative": [*CONTRASTS], "preoperative_lesion": asdict(setting.earlier)}
+    arrays = _stored(seen(earlier[1])) | {"tissues": seen_tissues(earlier[0])}
+    images = {f"{PREOPERATIVE}{name}": Volume(array.cpu().numpy(), **geometry) for name, array in arrays.items()}
+    return replace(case, images=case.images | images)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +244,9 @@ class Setting:
     texture_share: float
     patchiness: float
     partial_volume: float
+    at_home: bool
     agent: Agent | None = None
+    earlier: Lesion | None = None
 
 
 def _draw_setting(head: Head, rng: np.random.Generator, templates: Sequence[Template]) -> Setting:
@@ -246,54 +270,97 @@ def _draw_setting(head: Head, rng: np.random.Generator, templates: Sequence[Temp
         texture_share=float(rng.uniform(0.3, 0.5)),
         patchiness=float(rng.uniform(0.15, 0.4)),
         partial_volume=float(rng.uniform(0.4, 0.8)),
+        at_home=at_own,
     )
+
+
+def _unresected(setting: Setting, seed: int) -> Lesion:
+    """The lesion before the operation, by random numbers of its own."""
+    if setting.at_home and "cavity" in setting.lesion.kind:
+        return replace(setting.lesion, kind=OWN)
+    return before_resection(setting.lesion, np.random.default_rng((seed, 2)))
 
 
 def _scene(
     head: Head, setting: Setting, points: torch.Tensor, *, generator: torch.Generator
-) -> tuple[Scene, torch.Tensor]:
-    """What lies under the probe, and T2w and FLAIR of it, and ceT1 where it is simulated."""
+) -> tuple[Scene, Signals, tuple[Scene, Signals] | None]:
+    """What lies under the probe, its MRI, with ceT1 where there is an agent, and both before a resection if wished."""
     lesion, surroundings, template = setting.lesion, setting.surroundings, setting.template
     size, voxel = points.shape[-1], voxel_size(points)
-    healthy, distance, measured = _field_of_view(head, setting, points, generator=generator)
-    tissues = grow(lesion, healthy, points, generator=generator, template=template)
+    field = _field_of_view(head, setting, points, generator=generator)
+    unresected = None
+    if setting.earlier is not None:
+        unresected = grow(setting.earlier, field.tissues, points, generator=_copied(generator), template=template)
+    tissues = grow(lesion, field.tissues, points, generator=generator, template=template)
     shared, own = (scatter_texture(size, voxel, generator) for _ in range(2))
-    if measured is not None:
-        shared = _measured_texture(measured[0], healthy)
+    if field.measured is not None:
+        shared = _measured_texture(field.measured["T2w"], field.tissues)
     texture = setting.texture_share**0.5 * shared + (1 - setting.texture_share) ** 0.5 * own
-    changed = tissues != healthy
-    share = soften(changed, max(0.6, lesion.infiltration / voxel))
+    before_sheets = _copied(generator)
     scene = Scene(
-        points=points, tissues=tissues, healthy=healthy,
-        lesion=torch.where(changed, share, 1.0),
-        sheet=sheet_share(distance, tissues, surroundings.sulcus, generator=generator),
+        points=points, tissues=tissues, healthy=field.tissues,
+        lesion=_lesion_share(tissues, field, lesion, voxel),
+        sheet=sheet_share(field.distance, tissues, surroundings.sulcus, generator=generator),
         vessels=draw_tree(setting.vessels, tissues, voxel, generator=generator),
         texture=setting.patchiness * texture, filling=surroundings.filling,
     )  # fmt: skip
+    signals = _signals(scene, lesion, setting, field=field, shared=shared)
+    if unresected is None:
+        return scene, signals, None
+    # What is left of the tumour was part of it.
+    unresected = torch.where(_is_tumour(tissues) & ~_is_tumour(unresected), tissues, unresected)
+    earlier = replace(
+        scene, tissues=unresected, lesion=_lesion_share(unresected, field, setting.earlier, voxel),
+        sheet=sheet_share(field.distance, unresected, surroundings.sulcus, generator=before_sheets),
+    )  # fmt: skip
+    return scene, signals, (earlier, _signals(earlier, setting.earlier, setting, field=field, shared=shared))
+
+
+def _copied(generator: torch.Generator) -> torch.Generator:
+    """A generator that draws what this one will, and leaves it alone."""
+    copy = torch.Generator(generator.device)
+    copy.set_state(generator.get_state())
+    return copy
+
+
+def _is_tumour(tissues: torch.Tensor) -> torch.Tensor:
+    return torch.isin(tissues, torch.tensor([int(tissue) for tissue in TUMOUR], device=tissues.device))
+
+
+def _lesion_share(tissues: torch.Tensor, field: _FieldOfView, lesion: Lesion, voxel: float) -> torch.Tensor:
+    """Share of the lesion in a voxel: 1 where there is none in it or near it."""
+    changed = tissues != field.tissues
+    return torch.where(changed, soften(changed, max(0.6, lesion.infiltration / voxel)), 1.0)
+
+
+def _signals(
+    scene: Scene, lesion: Lesion, setting: Setting, *, field: _FieldOfView, shared: torch.Tensor
+) -> Signals:
+    """T2w and FLAIR, and ceT1 where it is simulated; of a patient as measured but for the lesion."""
+    how = {"partial_volume": setting.partial_volume, "texture_contrast": 0.04}
+    changed = scene.tissues != scene.healthy
+    share = soften(changed, max(0.6, lesion.infiltration / scene.voxel))
     donated = None
-    if template is not None and lesion.kind in ("low grade", "high grade"):
-        donated = template.at(places_in_donor(lesion, template, points))[1:]
-    signals = []
+    if setting.template is not None and lesion.kind in ("low grade", "high grade"):
+        donated = setting.template.at(places_in_donor(lesion, setting.template, scene.points))[1:]
+    signals = {}
     for index, target in enumerate(TARGETS):
-        signal = setting.contrast[target]
         before, after = (
-            simulate_mri(part, signal, shared, partial_volume=setting.partial_volume, texture_contrast=0.04)
-            for part in (replace(scene, tissues=healthy), replace(scene, lesion=torch.ones_like(share)))
+            simulate_mri(part, setting.contrast[target], shared, **how)
+            for part in (replace(scene, tissues=scene.healthy), replace(scene, lesion=torch.ones_like(share)))
         )
-        if measured is not None:
-            before = measured[index]
+        if field.measured is not None:
+            before = field.measured[target]
         if donated is not None:
             after = torch.where(donated[0] > 0, donated[1][index], after)
-        signals.append(torch.lerp(before, after, share))
+        signals[target] = torch.lerp(before, after, share)
     if setting.agent is not None:
-        image = simulate_mri(
-            scene, setting.agent.signal, shared, partial_volume=setting.partial_volume, texture_contrast=0.04
-        )
-        signals.append(take_up(image, scene, setting.agent, echo=setting.vessels.echo))
-    return scene, torch.stack(signals)
+        image = simulate_mri(scene, setting.agent.signal, shared, **how)
+        signals["ceT1"] = take_up(image, scene, setting.agent, echo=setting.vessels.echo)
+    return signals
 
 
-def _white_matter(signals: dict[str, torch.Tensor], tissues: torch.Tensor, fan: torch.Tensor) -> dict[str, float]:
+def _white_matter(signals: Signals, tissues: torch.Tensor, fan: torch.Tensor) -> dict[str, float]:
     """Medians of the white matter in the fan by contrast, as images are stored; none where there is none in it."""
     there = (tissues == Tissue.WHITE_MATTER) & (fan > 0)
     if not there.any():
@@ -301,10 +368,19 @@ def _white_matter(signals: dict[str, torch.Tensor], tissues: torch.Tensor, fan: 
     return {name: round(1000 * float(signal[there].median()), 1) for name, signal in signals.items()}
 
 
+@dataclass(frozen=True, eq=False)
+class _FieldOfView:
+    """Tissues of the head under the probe, distance to sheets of sulci in mm, and signals, where they were measured."""
+
+    tissues: torch.Tensor
+    distance: torch.Tensor
+    measured: Signals | None
+
+
 def _field_of_view(
     head: Head, setting: Setting, points: torch.Tensor, *, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Tissues of the head under the probe, distance to sheets of sulci in mm, and signals that were measured.
+) -> _FieldOfView:
+    """What is under the probe without the lesion, unless that is the head's own.
 
     The anatomy is varied elastically, sulci close as the mass effect wants, the skull is open at the probe.
     """
@@ -327,10 +403,10 @@ def _field_of_view(
         brain = ~outside & (tissues != Tissue.COUPLING)
         near = functional.max_pool3d(brain[None, None].float(), 3, 1, 1)[0, 0] > 0
         tissues[near & (tissues == Tissue.COUPLING)] = Tissue.FALX
-    if head.signals is None:
-        return tissues, distance, None
-    measured = [_look_up(head.signals[target][None], world, head.spacing)[0] for target in TARGETS]
-    return tissues, distance, torch.stack(measured)
+    measured = None
+    if head.signals is not None:
+        measured = {target: _look_up(head.signals[target][None], world, head.spacing)[0] for target in TARGETS}
+    return _FieldOfView(tissues, distance, measured)
 
 
 def _look_up(
@@ -362,14 +438,17 @@ def _measured_texture(signal: torch.Tensor, tissues: torch.Tensor) -> torch.Tens
 
 
 def _case(
-    ultrasound: torch.Tensor, signals: dict[str, torch.Tensor], *, tissues: torch.Tensor, fan: torch.Tensor,
+    ultrasound: torch.Tensor, signals: Signals, *, tissues: torch.Tensor, fan: torch.Tensor,
     geometry: dict, parameters: dict,
 ) -> Case:
     labels = torch.zeros_like(tissues)
-    labels[torch.isin(tissues, torch.tensor([int(t) for t in TUMOUR], device=tissues.device))] = LABELS["tumour"]
+    labels[_is_tumour(tissues)] = LABELS["tumour"]
     labels[(tissues == Tissue.CAVITY) | (tissues == Tissue.BLOOD)] = LABELS["cavity"]
-    arrays = {"ioUS": (ultrasound * 255).round().to(torch.uint8)}
-    arrays |= {target: (signal * 1000).round().to(torch.int16) for target, signal in signals.items()}
+    arrays = {"ioUS": (ultrasound * 255).round().to(torch.uint8)} | _stored(signals)
     images = {name: Volume(array.cpu().numpy(), **geometry) for name, array in arrays.items()}
     masks = [Volume(mask.to(torch.uint8).cpu().numpy(), **geometry) for mask in (labels, fan)]
     return Case(images, *masks, parameters)
+
+
+def _stored(signals: Signals) -> Signals:
+    return {name: (signal * 1000).round().to(torch.int16) for name, signal in signals.items()}

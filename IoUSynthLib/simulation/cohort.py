@@ -62,6 +62,7 @@ def simulate_cohort(
     without: Collection[str] = (),
     device: str = "cpu",
     with_agent: bool = False,
+    preoperative: bool = False,
 ) -> list[dict[str, str]]:
     """Simulate ``count`` cases, spread evenly over the heads, and write them with their index.
 
@@ -88,6 +89,8 @@ def simulate_cohort(
         "cpu" or "cuda". Scatterers, noise and the outlines of lesions differ between devices.
     with_agent
         Whether cases have ceT1, too; nothing else changes by it.
+    preoperative
+        Whether they have the MRI from before the operation, too; nothing else changes by it.
 
     Returns
     -------
@@ -110,7 +113,7 @@ def simulate_cohort(
         for name, own_split in dict.fromkeys((entry["head"], entry["split"]) for entry in entries):
             numbers = [number for number, entry in enumerate(entries) if entry["head"] == name]
             chosen = {"donors": templates[own_split], "seed": seed, "without": without, "device": device}
-            chosen["with_agent"] = with_agent
+            chosen |= {"with_agent": with_agent, "preoperative": preoperative}
             jobs.append(pool.submit(_simulate_head, paths[name], numbers, output, **chosen))
         for job in as_completed(jobs):
             done += job.result()
@@ -171,7 +174,7 @@ def _write_template(path: Path, file: Path) -> None:
 
 def _simulate_head(
     path: Path | None, numbers: list[int], output: Path, *, donors: list[Path], seed: int, without: Collection[str],
-    device: str, with_agent: bool,
+    device: str, with_agent: bool, preoperative: bool,
 ) -> int:
     """Simulate the cases of these numbers, which share a head, and return how many there are."""
     torch.set_num_threads(1)
@@ -184,6 +187,7 @@ def _simulate_head(
         if head is None:
             head, templates = load_head(path), [read_template(file) for file in donors]
         drawn = seed * 1_000_000 + number
-        how = {"device": device, "without": without, "templates": templates, "with_agent": with_agent}
+        how = {"device": device, "without": without, "templates": templates}
+        how |= {"with_agent": with_agent, "preoperative": preoperative}
         write_case(simulate_case(head, drawn, **how), folder)
     return len(numbers)

@@ -42,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ce-t1", action="store_true", help="ceT1 of each case, too, for unified networks; nothing else changes by it"
     )
+    parser.add_argument(
+        "--preoperative", action="store_true",
+        help="the MRI from before the operation (T2w, ceT1, FLAIR), too, for networks that read it beside ultrasound; "
+        "nothing else changes by it",
+    )  # fmt: skip
     parser.add_argument("--workers", type=positive, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
 
@@ -71,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
         cases = simulate_cohort(
             options.number, output, anatomy=anatomy, seed=options.seed, workers=options.workers,
             progress=_print_progress(), device=options.device, with_agent=options.ce_t1,
+            preoperative=options.preoperative,
         )  # fmt: skip
     sheet(with_agent=options.ce_t1).write([output / case["name"] for case in cases], output / CONTACT_SHEET)
     splits = [case["split"] for case in cases]

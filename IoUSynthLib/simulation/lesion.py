@@ -92,6 +92,23 @@ def at_home(lesion: Lesion, template: Template, *, centre: Sequence[float], axes
     )  # fmt: skip
 
 
+def before_resection(lesion: Lesion, rng: np.random.Generator) -> Lesion:
+    """The tumour in the place of a cavity; any other lesion is what it was.
+
+    A resection takes most of the tumour, or a margin around it as well; what has a residue took up contrast agent.
+    """
+    if "cavity" not in lesion.kind:
+        return lesion
+    whole = lesion.kind == "cavity"
+    low_grade = whole and rng.random() < 0.5
+    share = rng.uniform(0.75, 1.05) if whole else 1.0
+    return replace(
+        lesion, kind="low grade" if low_grade else "high grade", radii=tuple(float(share * r) for r in lesion.radii),
+        infiltration=float(rng.uniform(0.5, 4.0) if low_grade else rng.uniform(0.3, 1.5)),
+        parts=bool(lesion.donor and not low_grade and rng.random() < 0.7),
+    )  # fmt: skip
+
+
 def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(map(float, row)) for row in matrix)
 

@@ -73,7 +73,7 @@ def on_ultrasound(
     """
     names = names or {name: f"{name} MRI" for name in mri}
     inside = fan.array > 0
-    seen = inside & _covered(mri, fan, transform)
+    seen = inside & covered_by(mri, fan, transform)
     covered = float(seen.sum() / inside.sum())
     if covered < LEAST_COVERED:
         raise InputError(
@@ -90,7 +90,7 @@ def on_ultrasound(
     return AcquiredMRI(images, statistics, seen, covered)
 
 
-def _covered(mri: Mapping[str, Volume], grid: Volume, transform: sitk.Transform | None) -> np.ndarray:
+def covered_by(mri: Mapping[str, Volume], grid: Volume, transform: sitk.Transform | None) -> np.ndarray:
     """Where all contrasts have data on the grid, bool (z, y, x)."""
     ones = (volume.with_array(np.ones(volume.array.shape, np.uint8)) for volume in mri.values())
     return np.all([resample_like(one, grid, nearest=True, transform=transform).array > 0 for one in ones], axis=0)

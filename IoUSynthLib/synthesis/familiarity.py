@@ -23,7 +23,7 @@ import numpy as np
 from ..inference import Session, sample_windows
 from ..models.bundle import FAMILIARITY_FILE, Bundle
 from ..volume import InputError
-from .grid import NetworkGrid
+from .grid import NetworkGrid, network_inputs
 
 #: Slices of the sample, along all axes together: a twentieth of what is predicted.
 SLICES = 12
@@ -184,7 +184,8 @@ def measure_features(session: Session, grid: NetworkGrid, bundle: Bundle) -> np.
     """
     count = max(1, SLICES // max(1, len(bundle.slice_axes)))
     moments = [_Moments() for _ in session.features]
-    seen, valid = grid.image.array[grid.box][None], grid.valid[grid.box]
+    # MRI has no say in whether the ultrasound is familiar.
+    seen, valid = network_inputs(bundle, grid)[(slice(None), *grid.box)], grid.valid[grid.box]
     for image, inside in sample_windows(seen, valid, bundle, count=count):
         for level, features in zip(moments, session.encode(image), strict=True):
             level.add(features[0], _share(inside, features.shape[2:]) >= _INSIDE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from ..inference import fuse, open_session, predict_passes
 from ..models.bundle import LOG_ERROR, Bundle
 from ..progress import PartProgress, part_of
 from ..volume import InputError
-from .grid import NetworkGrid, stacked
+from .grid import NetworkGrid, network_inputs, stacked
 
 #: Logarithms of an error beyond this have no meaning, but e to their power would overflow; images end at 1.
 _LARGEST = 20.0
@@ -48,6 +48,7 @@ def generate(
     generator: Bundle,
     grid: NetworkGrid,
     *,
+    preoperative: Mapping[str, np.ndarray] | None = None,
     device: str = "auto",
     session: Network | None = None,
     with_error: bool = False,
@@ -61,6 +62,8 @@ def generate(
         The model.
     grid
         The model's, with the ultrasound.
+    preoperative
+        MRI (z, y, x) on that grid in [-1, 1] by contrast, for a model that reads it beside ultrasound.
     device
         ``auto``, ``cpu`` or ``cuda``.
     session
@@ -76,9 +79,9 @@ def generate(
         The model cannot be opened, or predicts values that are not finite.
     """
     share = 0.5 if generator.refiner else 1.0
-    ultrasound, session = grid.image.array[None], session or open_session(generator, device)
+    inputs, session = network_inputs(generator, grid, preoperative), session or open_session(generator, device)
     first = part_of(progress, 0.0, share)
-    passes = _passes(generator, ultrasound, grid, session=session, activation=_bounded(generator), progress=first)
+    passes = _passes(generator, inputs, grid, session=session, activation=_bounded(generator), progress=first)
     values = _fused(generator, passes, grid)
     named = dict(zip(generator.outputs, values, strict=True))
     images = {name: np.clip(named[name], -1.0, 1.0) for name in generator.images}

@@ -7,7 +7,7 @@ the ultrasound, or those of the patient.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -135,6 +135,26 @@ def stacked(grid: NetworkGrid, images: dict[str, np.ndarray], names: Sequence[st
     """Return images and ultrasound as a further network sees them: float32 (names, z, y, x), -1 outside the fan."""
     seen = {"ioUS": grid.image.array, **images}
     return np.stack([np.where(grid.valid, seen[name], OUTSIDE).astype(np.float32) for name in names])
+
+
+def network_inputs(
+    bundle: Bundle, grid: NetworkGrid, preoperative: Mapping[str, np.ndarray] | None = None
+) -> np.ndarray:
+    """Return what a generator sees: float32 (inputs, z, y, x) in [-1, 1].
+
+    Parameters
+    ----------
+    bundle
+        The generator.
+    grid
+        Its grid, with the image that it cannot do without.
+    preoperative
+        MRI (z, y, x) on this grid in [-1, 1] by contrast, for the bundle's optional inputs; what is missing is -1.
+    """
+    given, missing = preoperative or {}, np.full_like(grid.image.array, OUTSIDE)
+    return np.stack([
+        given.get(name, missing) if name in bundle.optional else grid.image.array for name in bundle.inputs
+    ])
 
 
 def coarsened(

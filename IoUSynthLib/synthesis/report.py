@@ -17,6 +17,7 @@ from ..constants import NOTICE
 from ..volume import Volume
 from . import outlines
 from .echo import NO_ECHO
+from .preoperative import warnings_of
 from .quality import assess_quality
 from .trust import HIGH_UNCERTAINTY, reasons_to_mute
 
@@ -39,6 +40,7 @@ def make_report(
     decision: Decision,
     mri: Mapping[str, Volume],
     familiarity: Mapping[str, float] | None = None,
+    contribution: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Describe a result in words and numbers that JSON can hold.
 
@@ -61,6 +63,8 @@ def make_report(
         Acquired MRI that the outlines were made on, by contrast; empty where all of it was synthetic.
     familiarity
         How far the ultrasound is from those that the generator has learned from (:func:`.familiarity.compare`).
+    contribution
+        What preoperative MRI contributed (:attr:`.preoperative.Alternatives.report`); empty where none was given.
     """
     fan = result.valid.array > 0
     volumes = outlines.volumes_ml(result.segmentation.array, volume.voxel_volume_ml)
@@ -70,7 +74,8 @@ def make_report(
     quality = _quality(result, fan, voxel_volume_ml=volume.voxel_volume_ml, model=models.generator.name)
     muted = reasons_to_mute(familiarity, quality.get("mean_uncertainty"), models.generator.name)
     findings = assess_quality(volume, models.generator).findings
-    warnings = [*volume.warnings, *findings, *muted.values(), *_silence(quality), *decision.warnings]
+    of_mri = warnings_of(contribution or {})
+    warnings = [*volume.warnings, *findings, *muted.values(), *_silence(quality), *of_mri, *decision.warnings]
     if "unused" in device:
         warnings.append(
             f"{device['unused']} was asked for and is not in use: this ran on the {device['used'].upper()}; the check "
@@ -93,10 +98,12 @@ def make_report(
         "doubtful": decision.doubtful,
         "familiarity": None if familiarity is None else dict(familiarity),
         "muted": list(muted),
+        "contribution": dict(contribution) if contribution else None,
         "quality": quality,
         "summary": _summary(
             volumes, decision.doubtful, quality, muted=list(muted),
-            on=_outlined_on(models, mri), seconds=total, device=device, warnings=len(warnings),
+            on=_outlined_on(models, mri), contribution=contribution or {}, seconds=total, device=device,
+            warnings=len(warnings),
         ),
     }  # fmt: skip
 
@@ -179,6 +186,7 @@ def _summary(
     *,
     muted: Sequence[str],
     on: str,
+    contribution: Mapping[str, Any],
     seconds: float,
     device: Mapping[str, str],
     warnings: int,
@@ -195,6 +203,8 @@ def _summary(
         )
     else:
         parts.append(f"expected error {quality['uncertainty']}; {quality['fan_ml']:.0f} ml fan")
+    if contribution:
+        parts.append(_contributed(contribution))
     if round(quality["no_echo"], 2):
         parts.append(f"no echo from {quality['no_echo']:.0%} of it")
     if muted:
@@ -204,6 +214,16 @@ def _summary(
     if warnings:
         parts.append(f"{warnings} warning{'s' if warnings > 1 else ''}")
     return "; ".join(parts)
+
+
+def _contributed(contribution: Mapping[str, Any]) -> str:
+    """Say whether preoperative MRI was used."""
+    if not contribution["used"]:
+        return "preoperative MRI not used"
+    return (
+        f"with preoperative {' and '.join(contribution['contrasts'])}, which changed the images by "
+        f"{contribution['disagreement']:.1%}"
+    )
 
 
 def add_warnings(report: dict[str, Any], warnings: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -285,6 +285,48 @@ class RandomBatches(ABC):
         """Image, target and fan of a part of the volume, (channels, ...) each; the image float32."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where neighbouring slices are cut out of a volume, and how they are flipped then.
+
+    Attributes
+    ----------
+    axis
+        Along which they are cut.
+    neighbours
+        Their indices.
+    window
+        What is taken of their two axes.
+    flips
+        Slices with steps of 1 or -1 along these.
+    transposed
+        Whether the two are exchanged then.
+    """
+
+    axis: int
+    neighbours: np.ndarray
+    window: tuple[slice, slice]
+    flips: tuple[slice, slice]
+    transposed: bool
+
+    def cut(self, array: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """Slices of the (C, n, n, n) array as (C, len(indices), size, size)."""
+        plane = np.moveaxis(array.take(indices, self.axis + 1), self.axis + 1, 1)
+        return self.turned(plane[:, :, self.window[0], self.window[1]])
+
+    def turned(self, plane: np.ndarray) -> np.ndarray:
+        """A plane (C, slices, size, size) as it is read in the volume, flipped and transposed as it is learned from."""
+        plane = plane[:, :, self.flips[0], self.flips[1]]
+        return plane.swapaxes(2, 3) if self.transposed else plane
+
+    def points(self) -> np.ndarray:
+        """Indices z, y, x in the volume, (3, slices, size, size), before they are flipped, float64."""
+        along = [np.arange(part.start, part.stop) for part in self.window]
+        first, *others = np.meshgrid(self.neighbours, *along, indexing="ij")
+        others.insert(self.axis, first)
+        return np.stack(others).astype(np.float64)
+
+
 class SliceBatches(RandomBatches):
     """Random slices of a list of volumes, as :class:`RandomBatches`.
 
@@ -313,6 +355,9 @@ class SliceBatches(RandomBatches):
         self.ultrasound_channels = 2 * context + 1
 
     def _cut(self, volume: TrainingVolume, rng: np.random.Generator) -> Part:
+        return self._at(volume, self._place(volume, rng), rng)
+
+    def _place(self, volume: TrainingVolume, rng: np.random.Generator) -> Place:
         axis = self.axes[int(rng.integers(len(self.axes)))]
         centre = volume.centres[rng.integers(len(volume.centres))]
         flips = [slice(None, None, int(step)) for step in rng.choice((-1, 1), 3)]
@@ -323,18 +368,18 @@ class SliceBatches(RandomBatches):
         count = volume.fan.shape[axis]
         offsets = np.arange(-self.context, self.context + 1)
         neighbours = np.clip(centre[axis] + offsets, 0, count - 1)[flips[0]]
-
-        def cut(array: np.ndarray, indices: np.ndarray) -> np.ndarray:
-            """Slices of the (C, n, n, n) array as (C * len(indices), size, size)."""
-            plane = np.moveaxis(array.take(indices, axis + 1), axis + 1, 1)
-            plane = plane[:, :, window[0], window[1]][:, :, flips[1], flips[2]]
-            plane = plane.swapaxes(2, 3) if transposed else plane
-            return plane.reshape(-1, self.size, self.size)
-
         in_plane = [i for i in range(3) if i != axis]
         window = [_window(int(centre[i]), volume.fan.shape[i], self.size, rng=rng) for i in in_plane]
-        image = cut(volume.image, neighbours).astype(np.float32)
-        middle = neighbours[self.context : self.context + 1]
+        return Place(axis, neighbours, tuple(window), tuple(flips[1:]), transposed)
+
+    def _at(self, volume: TrainingVolume, place: Place, rng: np.random.Generator) -> Part:
+        """The part of a volume in a place; ``rng`` is for what classes that derive from this one draw."""
+        middle = place.neighbours[self.context : self.context + 1]
+
+        def cut(array: np.ndarray, indices: np.ndarray) -> np.ndarray:
+            return place.cut(array, indices).reshape(-1, self.size, self.size)
+
+        image = cut(volume.image, place.neighbours).astype(np.float32)
         return image, cut(volume.target, middle), cut(volume.fan[None], middle)
 
 
@@ -497,7 +542,7 @@ def _padded(volume: TrainingVolume, size: Sequence[int]) -> TrainingVolume:
     image, target = (
         np.pad(part, [(0, 0), *missing], constant_values=OUTSIDE) for part in (volume.image, volume.target)
     )
-    return TrainingVolume(image, target, np.pad(volume.fan, missing), volume.centres)
+    return replace(volume, image=image, target=target, fan=np.pad(volume.fan, missing))
 
 
 def _boxed(volume: TrainingVolume, size: Sequence[int]) -> TrainingVolume:

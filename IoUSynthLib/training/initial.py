@@ -29,7 +29,8 @@ def start_from(
     network
         The network to train, of the bundle's architecture.
     inputs
-        Images that the network reads, of the bundle's or fewer: the first layer keeps the columns of these.
+        Images that the network reads. Of fewer than the bundle's the first layer keeps the columns; what comes to the
+        bundle's has no say at first, so that the network begins as the bundle's without it.
     bundle
         An ONNX bundle whose weights carry the names of the network's.
     batches
@@ -47,6 +48,12 @@ def start_from(
         slices = weights[first].shape[1] // len(bundle.inputs)
         columns = [bundle.inputs.index(name) * slices + k for name in inputs for k in range(slices)]
         weights[first] = weights[first][:, columns]
+    elif first in weights and set(bundle.inputs) < set(inputs):
+        slices, known = weights[first].shape[1] // len(bundle.inputs), weights[first]
+        weights[first] = torch.zeros(len(known), len(inputs) * slices, *known.shape[2:])
+        for number, name in enumerate(bundle.inputs):
+            place = inputs.index(name) * slices
+            weights[first][:, place : place + slices] = known[:, number * slices : (number + 1) * slices]
     wanted = {f"{name}.{part}" for name, _ in _convolutions(network) for part in ("weight", "bias")}
     if set(weights) != wanted or any(weights[name].shape != state[name].shape for name in wanted):
         raise InputError(

@@ -29,6 +29,8 @@ from .data import (
 )
 from .losses import WeightedLoss, segmenter_loss
 from .objectives.objective import Objective
+from .preoperative import CONTRASTS as PREOPERATIVE_CONTRASTS
+from .preoperative import PreoperativeBatches, preoperative_volume
 from .samples import Picture, draw_generator, draw_segmenter
 from .selection import loss_score, overlap_score, perceptual_score
 from .trainer import Score
@@ -176,7 +178,11 @@ class Stage(ABC):
         multiple = max(_MULTIPLE, self.traits.size_multiple)
         window, context = _window(recipe.window[0], volumes, multiple), 1 if self.regime == "2.5D" else 0
         axes = recipe.axes or self.slice_axes
-        return SliceBatches(volumes, recipe.batch_size, window, context=context, axes=axes, **how)
+        return self._slices(volumes, recipe.batch_size, window, context=context, axes=axes, **how)
+
+    def _slices(self, *what: Any, **how: Any) -> SliceBatches:
+        """Batches of slices, by their arguments."""
+        return SliceBatches(*what, **how)
 
 
 def _window(wanted: int, volumes: Sequence[TrainingVolume], multiple: int) -> int:
@@ -251,6 +257,36 @@ class Synthesis(_FamilyStage):
 
     def picture(self) -> Picture:
         return partial(draw_generator, inputs=self.inputs, targets=self.targets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreoperativeSynthesis(Synthesis):
+    """From ultrasound and any of the patient's MRI from before the operation to MRI, on slices.
+
+    Attributes
+    ----------
+    optional
+        Contrasts of MRI that it reads beside ultrasound, any of which may be missing.
+    """
+
+    optional: tuple[str, ...] = PREOPERATIVE_CONTRASTS
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.source, *self.optional)
+
+    @property
+    def details(self) -> dict[str, Any]:
+        return {"optional": list(self.optional)}
+
+    def network(self) -> torch.nn.Module:
+        return self.traits.build(self.dimensions, self.channels, len(self.outputs), **self.size)
+
+    def load(self, folder: Path, predictions: Path | None = None) -> TrainingVolume:
+        return preoperative_volume(folder, self.targets, self.optional)
+
+    def _slices(self, *what: Any, **how: Any) -> SliceBatches:
+        return PreoperativeBatches(*what, **how)
 
 
 class Refinement(_FamilyStage):
@@ -381,7 +417,7 @@ class Preset:
         InputError
             The preset is none of a generator in one stage, or makes that contrast.
         """
-        if self.stages[1:] or not isinstance(self.last, Synthesis):
+        if self.stages[1:] or not isinstance(self.last, Synthesis) or len(self.last.inputs) > 1:
             raise InputError(
                 f"{self.name}: learns from ultrasound, and the cohort's input is {source}; choose another cohort, or a "
                 "preset of a generator in one stage (see --list)"

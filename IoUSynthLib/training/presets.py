@@ -9,12 +9,20 @@ from ..constants import TARGETS, VOXEL_MM
 from ..generators import FAMILIES, REGIMES, get_family
 from ..generators.family import CHANNELS, REFINED, Variant
 from ..generators.recipe import Recipe
-from .preset import REFINER, SLICES, Preset, Refinement, Segmentation, Synthesis
+from .preset import REFINER, SLICES, PreoperativeSynthesis, Preset, Refinement, Segmentation, Synthesis
 from .unified import unified_presets
 
 _GENERATOR = Synthesis(
     family="unet", regime="2.5D", targets=TARGETS, recipe=Recipe(steps=13_000, batch_size=64, window=(96, 96))
 )
+#: Goes on from the weights of the generator of ultrasound alone: what it has to learn besides takes fewer steps.
+_WITH_MRI = PreoperativeSynthesis(
+    family="unet", regime="2.5D", targets=TARGETS,
+    recipe=Recipe(
+        steps=4000, batch_size=16, window=(96, 96), rate=5e-4, warm_up=200, checkpoint_every=100, validation_batches=4,
+        keep="last",
+    ),
+)  # fmt: skip
 #: For a GPU: texture that a discriminator asks for takes many more steps to learn.
 _ADVERSARIAL = Recipe(
     steps=20_000, batch_size=16, window=(96, 96), rate=1e-3, discriminator_rate=2e-4, adversarial=0.01, matching=0.1
@@ -68,6 +76,7 @@ PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
         Preset("ious2mr-2.5d", (_GENERATOR,)),
+        Preset("ious-mri2mr-2.5d", (_WITH_MRI,)),
         Preset("ious2mr-2.5d-adversarial", (replace(_GENERATOR, recipe=_ADVERSARIAL),)),
         Preset("lesion-3d", (_segmenter("ioUS", *TARGETS),)),
         # What the shipped segmenter is compared with: the same network, cases and steps, fewer inputs.

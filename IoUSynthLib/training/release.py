@@ -157,8 +157,9 @@ def _export(finished: FinishedRun, bundle: Path, torchscript: bool) -> Iterator[
 
 
 def _encoder(stage: Stage) -> tuple[str, ...]:
-    """The modules by which inputs are compared: of generators that see the ultrasound."""
-    return stage.traits.encoder if stage.kind == "generator" and stage.inputs == ("ioUS",) else ()
+    """The modules by which inputs are compared: of generators that can do with the ultrasound alone."""
+    needed = set(stage.inputs) - set(stage.details.get("optional", ()))
+    return stage.traits.encoder if stage.kind == "generator" and needed == {"ioUS"} else ()
 
 
 def describe_run(

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from IoUSynthLib.cases.case import read_case, write_case
 from IoUSynthLib.cases.harmonisation import REFERENCES, harmonised, white_matter
@@ -15,7 +16,7 @@ from IoUSynthLib.simulation.cohort import simulate_cohort
 from IoUSynthLib.simulation.lesion import Lesion, grow
 from IoUSynthLib.simulation.mri import Agent, acquire, simulate_mri, take_up
 from IoUSynthLib.simulation.scene import plain_scene
-from IoUSynthLib.simulation.tissues import CE_T1, PROPERTIES, Tissue
+from IoUSynthLib.simulation.tissues import CE_T1, PROPERTIES, TUMOUR, Tissue
 
 SIZE = 64
 COARSE = 1.6
@@ -54,6 +55,41 @@ def test_a_contrast_agent_changes_nothing_else(head, case):
     added = {"targets", "agent", "white_matter"}
     assert {key: value for key, value in with_agent.parameters.items() if key not in added} == case.parameters
     assert with_agent.parameters["targets"] == ["T2w", "FLAIR", "ceT1"]
+
+
+def test_mri_from_before_the_operation_changes_nothing_else(head, case):
+    earlier = simulate_case(head, seed=5, size=SIZE, voxel=COARSE, preoperative=True)
+    for name, volume in case.images.items():
+        assert np.array_equal(earlier.images[name].array, volume.array), name
+    assert np.array_equal(earlier.labels.array, case.labels.array)
+    added = {"preoperative", "preoperative_lesion", "agent"}
+    assert {key: value for key, value in earlier.parameters.items() if key not in added} == case.parameters
+    assert set(earlier.images) - set(case.images) == {f"preoperative_{n}" for n in ("T2w", "FLAIR", "ceT1", "tissues")}
+
+
+def test_before_a_resection_there_is_a_tumour_where_the_cavity_is(head):
+    """Elsewhere the MRI is the target; what is left of the tumour was part of it."""
+    found = set()
+    for seed in range(12):
+        case = simulate_case(head, seed=seed, size=48, voxel=2.0, preoperative=True)
+        kind = case.parameters["lesion"]["kind"]
+        tumour = np.isin(case.images["preoperative_tissues"].array, TUMOUR)
+        if "cavity" not in kind:
+            for name in ("T2w", "FLAIR"):
+                assert np.array_equal(case.images[f"preoperative_{name}"].array, case.images[name].array)
+            assert np.array_equal(tumour, case.labels.array == 1)
+        elif (case.labels.array == 2).sum() > 300:
+            found.add(kind)
+            cavity = case.labels.array == 2
+            assert tumour[cavity].mean() > 0.4
+            assert tumour[case.labels.array == 1].all()
+            where = tumour & cavity
+            flair = [case.images[name].array[where].mean() for name in ("preoperative_FLAIR", "FLAIR")]
+            assert flair[0] > flair[1] + 100, "tumour is bright where fluid is dark"
+            oedema = case.images["preoperative_tissues"].array == Tissue.OEDEMA
+            far = ndimage.distance_transform_edt(~(tumour | oedema | (case.labels.array > 0))) > 8
+            assert np.array_equal(case.images["preoperative_T2w"].array[far], case.images["T2w"].array[far])
+    assert found == {"cavity", "cavity with residual"}
 
 
 def test_medians_of_the_white_matter_are_kept(head):

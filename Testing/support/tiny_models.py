@@ -166,3 +166,17 @@ def oblique_direction() -> np.ndarray:
     about_z = np.array([[math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0], [0, 0, 1]])
     about_x = np.array([[1, 0, 0], [0, math.cos(b), -math.sin(b)], [0, math.sin(b), math.cos(b)]])
     return about_z @ about_x
+
+
+#: Inputs of generators that read preoperative MRI beside ultrasound, and which of them may be missing.
+WITH_MRI = {"inputs": ["ioUS", "T2w", "ceT1", "FLAIR"], "optional": ["T2w", "ceT1", "FLAIR"]}
+
+
+def mri_generator_network(gain: float = 0.05) -> bytes:
+    """Return a network for :data:`WITH_MRI`: T2w = -0.5 ioUS + gain (T2w + 1), FLAIR = 0.5 ioUS + gain (FLAIR + 1), and
+    an expected error of :data:`TINY_ERROR`. MRI that is missing, which is -1, changes nothing.
+    """
+    weights = np.zeros((3, 12, 3, 3))
+    weights[0, 1, 1, 1], weights[1, 1, 1, 1] = -0.5, 0.5
+    weights[0, 4, 1, 1] = weights[1, 10, 1, 1] = gain
+    return convolution_model(weights, np.array([gain, gain, math.log(TINY_ERROR)]))

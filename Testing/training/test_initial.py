@@ -75,6 +75,16 @@ def test_fewer_inputs_keep_their_columns(trained: torch.nn.Module, bundle: Bundl
     torch.testing.assert_close(network.state_dict()[first], whole.state_dict()[first][:, 3:])
 
 
+def test_what_comes_to_the_inputs_has_no_say_at_first(trained: torch.nn.Module, bundle: Bundle) -> None:
+    """Wherever the known inputs stand among the new ones."""
+    network = build(2, 12, 3, features=FEATURES)
+    start_from(network, ["T1w", "T2w", "ceT1", "ioUS"], bundle, batches=batches(4))
+    image = batches(4).draw(77).image
+    with torch.no_grad():
+        expected = trained(torch.cat([image[:, 9:], image[:, 3:6]], 1))
+        torch.testing.assert_close(network.eval()(image), expected, atol=2e-4, rtol=1e-3)
+
+
 def test_another_architecture_is_refused(bundle: Bundle) -> None:
     with pytest.raises(InputError, match="do not fit a network that reads ioUS"):
         start_from(build(2, 3, 3, features=(8, 8, 8, 8, 8, 8)), ["ioUS"], bundle, batches=batches(1))
