@@ -18,7 +18,6 @@ from ..files.paths import check_path
 from ..files.volumes import read_volume, write_volume
 from ..input_checks import check_input
 from ..models.bundle import titled
-from .drawing import described
 from ..volume import InputError, Volume
 
 if TYPE_CHECKING:
@@ -176,6 +175,8 @@ def read_acquired(path: Path) -> Volume:
 def is_synthetic(file: Path) -> bool:
     """Tell whether the header of a file says that the image is synthetic."""
     if file.suffix == ".png":
+        from .drawing import described
+
         return described(file).startswith(MARK)
     import SimpleITK as sitk
 

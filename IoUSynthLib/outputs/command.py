@@ -25,9 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Writes CASE_T2w.nii.gz, CASE_FLAIR.nii.gz, CASE_uncertainty.nii.gz, CASE_segmentation.nii.gz, "
         "CASE_report.json and CASE.png for every input, all on the input's own grid; no FLAIR or uncertainty where the "
-        "model does not predict it, and CASE_contribution.png where it read preoperative MRI. Of several inputs, summary.csv says what became of each; one that is bad does not "
-        "stop the rest, and those of the same name get a folder each, as they lie in one. The same command goes on "
-        "after an interruption: what was made of the same input with the same model is not made again."
+        "model does not predict it, and CASE_contribution.png where it has read preoperative MRI. Of several inputs, "
+        "summary.csv says what became of each; one that is bad does not stop the rest, and those of the same name get "
+        "a folder each, as they lie in one. The same command goes on after an interruption: what was made of the same "
+        "input with the same model is not made again."
     )
     add_inputs(parser)
     parser.add_argument("--model", metavar="NAME|PATH", help=f"generator (default: {DEFAULT_GENERATOR})")

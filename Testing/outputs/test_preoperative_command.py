@@ -113,9 +113,8 @@ def test_without_its_registration_this_mri_is_elsewhere(ultrasound_file, files, 
     report = report_of(files)
     assert not report["contribution"]["used"]
     assert "case_contribution.png" not in report["files"]
-    assert "warning: the preoperative MRI was not used, the images are of ultrasound alone: the T2w MRI covers only" in (
-        capsys.readouterr().err
-    )
+    said = "warning: the preoperative MRI was not used, the images are of ultrasound alone: the T2w MRI covers only"
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("verdict", "warned"), [("agrees", 0), ("doubtful", 1)])
@@ -141,7 +140,7 @@ WRONG = {
     "unknown": (["--preoperative", "PD=x.nrrd"], "--preoperative PD=x.nrrd: is neither T2w=MRI nor FLAIR=MRI nor ceT1"),
     "twice": (["--preoperative", "T2w=a", "T2w=b"], "--preoperative T2w=b: names T2w twice; give each contrast once"),
     "two shown": (["--preoperative", "a.nrrd", "b.nrrd"], "--preoperative b.nrrd: one MRI is shown; name its contrast"),
-    "alone": (["--registration", "r.h5"], "--registration r.h5: says where MRI lies; give that, as --preoperative T2w="),
+    "alone": (["--registration", "r.h5"], "--registration r.h5: says where MRI lies; give that, as --preoperative T2w"),
     "no file": (["--preoperative", "T2w=none.nrrd", "--model", "with-mri"], "none.nrrd: no such file"),
     "no transform": (
         ["--model", "with-mri", "--preoperative", "T2w=T2w.nrrd", "--registration", "T2w.nrrd"],
