@@ -202,7 +202,9 @@ def synthesize_with(
         models = load_models(options.model)
         mri = _check_mri(mri or {}, volume, models.segmenter)
         given = preoperative and preoperative.describe()  # before its background is set to 0: that tells it again
-        preoperative = preoperative and preoperative.checked(volume, models.generator)
+        if preoperative is not None:
+            preoperative = preoperative.checked(volume, models.generator)
+            volume = replace(volume, warnings=(*volume.warnings, *preoperative.warnings))
         for bundle in models.networks:
             open_session(bundle, options.device)
     with clock.stage("preparing"):

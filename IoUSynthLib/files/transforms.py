@@ -1,4 +1,4 @@
-"""Transforms of space in the formats of ITK."""
+"""Transforms of space as ITK has them: in files, as matrices and as displacement fields."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..volume import InputError
+from ..volume import InputError, Volume
 from .itk import ERRORS, quiet
 from .paths import check_path
 
@@ -54,3 +54,24 @@ def matrix_of(transform: sitk.Transform) -> np.ndarray | None:
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = (mapped[1:] - mapped[0]).T / 100, mapped[0]
     return matrix
+
+
+def field_transform(field: np.ndarray, grid: Volume) -> sitk.DisplacementFieldTransform:
+    """Return a displacement field (z, y, x, 3) in mm along LPS, on a grid, as a transform; the identity beyond it."""
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(np.ascontiguousarray(field, dtype=np.float64), isVector=True)
+    image.SetSpacing(grid.spacing)
+    image.SetOrigin(grid.origin)
+    image.SetDirection(grid.direction.ravel().tolist())
+    return sitk.DisplacementFieldTransform(image)
+
+
+def field_of(transform: sitk.DisplacementFieldTransform) -> tuple[np.ndarray, Volume]:
+    """Return what :func:`field_transform` was given; the grid holds zeros."""
+    import SimpleITK as sitk
+
+    image = transform.GetDisplacementField()
+    field = sitk.GetArrayFromImage(image)
+    direction = np.reshape(image.GetDirection(), (3, 3))
+    return field, Volume(np.zeros(field.shape[:3], np.uint8), image.GetSpacing(), image.GetOrigin(), direction)

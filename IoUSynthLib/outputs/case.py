@@ -21,6 +21,7 @@ from ..files.volumes import read_volume
 from ..input_checks import check_ultrasound
 from ..pipeline import Options
 from ..progress import Progress
+from ..synthesis.preoperative import Preoperative
 from ..synthesis.report import describe_mri, describe_place, voxels_sha256
 from ..volume import InputError, Volume
 from .case_files import KINDS, check_acquired, check_length, output_names, write_outputs
@@ -52,7 +53,8 @@ def synthesize_file(
     *,
     options: Options | None = None,
     again: bool = False,
-    preoperative: Volume | None = None,
+    beside: Volume | None = None,
+    preoperative: Preoperative | None = None,
     mri: Mapping[str, Volume] | None = None,
     kinds: Sequence[str] = KINDS,
     progress: Progress | None = None,
@@ -69,12 +71,12 @@ def synthesize_file(
         of the surgery.
     staging
         Where the files are written: the ``folder`` of a :class:`case_files.Staging` of ``output``.
-    options, mri, progress
+    options, preoperative, mri, progress
         As in :func:`pipeline.synthesize_with`.
     again
         Whether what is complete is made anew, too.
-    preoperative
-        MRI to show in the picture.
+    beside
+        MRI to show in the picture, as it lies.
     kinds
         The images that are written, as far as the models make them.
 
@@ -89,19 +91,20 @@ def synthesize_file(
     check_length(path, output_names(case))
     check_acquired(path)
     given = {
-        "file": path.name, "file_sha256": sha256_of(path), **_describe_preoperative(preoperative, options.mr_grid),
+        "file": path.name, "file_sha256": sha256_of(path), **_describe_shown(beside, options.mr_grid),
         "mri": describe_mri(mri) if mri else None,
+        "preoperative_mri": preoperative.describe() if preoperative else None,
     }  # fmt: skip
     report = None if again else _earlier(output, case, given=given, options=options, kinds=kinds)
     if report is not None:
         return Written(report, report["files"], earlier=True)
     volume = check_ultrasound(read_volume(path), str(path))
-    other = [image for image in (preoperative, options.mr_grid) if image is not None]
+    other = [image for image in (beside, options.mr_grid) if image is not None]
     warnings = dict.fromkeys(f"Preoperative MRI: {text}" for image in other for text in image.warnings)
     volume = replace(volume, warnings=(*volume.warnings, *warnings))
     reading = round(time.perf_counter() - started, 3)
     try:
-        result = pipeline.synthesize_with(volume, options, progress, mri=mri)
+        result = pipeline.synthesize_with(volume, options, progress, mri=mri, preoperative=preoperative)
     except InputError as error:
         raise InputError(str(error).replace("input volume", str(path), 1)) from error
     if not all(_covers(image, result.valid) for image in other):
@@ -109,8 +112,10 @@ def synthesize_file(
     result.report["input"] = {**given, **result.report["input"]}
     seconds = result.report["seconds"]
     result.report["seconds"] = {"reading": reading, **seconds, "total": round(reading + seconds["total"], 3)}
-    shown = {} if preoperative is None else {"Preoperative MRI": preoperative}
-    files = write_outputs(staging, case, volume, result=result, shown={**shown, **(mri or {})}, kinds=kinds)
+    shown = {} if beside is None else {"Preoperative MRI": beside}
+    files = write_outputs(
+        staging, case, volume, result=result, shown={**shown, **(mri or {})}, preoperative=preoperative, kinds=kinds
+    )
     return Written(result.report, files)
 
 
@@ -125,11 +130,11 @@ def sha256_of(path: Path) -> str:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
 
 
-def _describe_preoperative(preoperative: Volume | None, mr_grid: Volume | None) -> dict[str, Any]:
+def _describe_shown(beside: Volume | None, mr_grid: Volume | None) -> dict[str, Any]:
     """Return what else went into a result, for the report: voxels and place of the MRI, of a grid the place alone."""
     return {
-        "preoperative_sha256": None if preoperative is None else voxels_sha256(preoperative),
-        "preoperative_grid": None if preoperative is None else describe_place(preoperative),
+        "preoperative_sha256": None if beside is None else voxels_sha256(beside),
+        "preoperative_grid": None if beside is None else describe_place(beside),
         "mri_grid": None if mr_grid is None else describe_place(mr_grid),
     }
 

@@ -22,6 +22,7 @@ from ..volume import InputError, Volume
 
 if TYPE_CHECKING:
     from ..pipeline import SynthesisResult
+    from ..synthesis.preoperative import Preoperative
 
 #: Kinds of images that a case can have; a model need not give all of them.
 KINDS = (*TARGETS, "uncertainty", "segmentation")
@@ -31,7 +32,8 @@ LONGEST_NAME = 255
 
 def output_names(case: str) -> list[str]:
     """Return the names of all files that a case can have."""
-    return [*(f"{case}_{kind}.nii.gz" for kind in KINDS), f"{case}_report.json", f"{case}.png"]
+    images = (f"{case}_{kind}.nii.gz" for kind in KINDS)
+    return [*images, f"{case}_report.json", f"{case}.png", f"{case}_contribution.png"]
 
 
 def check_length(path: Path, names: Sequence[str]) -> None:
@@ -98,13 +100,16 @@ def write_outputs(
     *,
     result: SynthesisResult,
     shown: Mapping[str, Volume],
+    preoperative: Preoperative | None = None,
     kinds: Collection[str] = KINDS,
 ) -> list[str]:
     """Write the files of a case into a folder and return their names.
 
     Use :func:`staging_folder` round it, so that all of them appear or none, and :func:`remove_stale` after it. Only
-    images of these kinds are written; acquired MRI is shown in the picture, by title.
+    images of these kinds are written; acquired MRI is shown in the picture, by title. What preoperative MRI contributed
+    is a picture of its own.
     """
+    from .contribution_picture import write_contribution_picture
     from .picture import write_picture
 
     images = {**result.images, "uncertainty": result.uncertainty, "segmentation": result.segmentation}
@@ -113,10 +118,13 @@ def write_outputs(
         if image is not None and kind in kinds:
             names.append(f"{case}_{kind}.nii.gz")
             write_volume(folder / names[-1], image, image_header(kind, result.report))
-    names += [f"{case}_report.json", f"{case}.png"]
+    report, picture, contribution = output_names(case)[-3:]
+    names += [report, picture, *([contribution] if result.contribution else [])]
     result.report["files"] = names
-    (folder / names[-2]).write_text(json.dumps(result.report, indent=1) + "\n", encoding="utf-8")
-    write_picture(folder / names[-1], volume, result, shown=shown, name=case)
+    (folder / report).write_text(json.dumps(result.report, indent=1) + "\n", encoding="utf-8")
+    write_picture(folder / picture, volume, result, shown=shown, name=case)
+    if result.contribution:
+        write_contribution_picture(folder / contribution, volume, result, preoperative=preoperative, name=case)
     return names
 
 
@@ -166,6 +174,10 @@ def read_acquired(path: Path) -> Volume:
 
 def is_synthetic(file: Path) -> bool:
     """Tell whether the header of a file says that the image is synthetic."""
+    if file.suffix == ".png":
+        from .drawing import described
+
+        return described(file).startswith(MARK)
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from ..constants import CONTRASTS
+from ..files.transforms import read_transform
 from ..models.bundle import DEFAULT_GENERATOR
 from ..pipeline import Options, load_models
 from ..preprocessing import axial
 from ..progress import Progress
+from ..synthesis.preoperative import Preoperative, check_contrasts
+from ..volume import InputError, Volume
 from .batch_command import add_choices, add_inputs, run_batch
 from .case import Written, synthesize_file
 from .case_files import read_acquired
@@ -19,13 +25,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Writes CASE_T2w.nii.gz, CASE_FLAIR.nii.gz, CASE_uncertainty.nii.gz, CASE_segmentation.nii.gz, "
         "CASE_report.json and CASE.png for every input, all on the input's own grid; no FLAIR or uncertainty where the "
-        "model does not predict it. Of several inputs, summary.csv says what became of each; one that is bad does not "
-        "stop the rest, and those of the same name get a folder each, as they lie in one. The same command goes on "
-        "after an interruption: what was made of the same input with the same model is not made again."
+        "model does not predict it, and CASE_contribution.png where it has read preoperative MRI. Of several inputs, "
+        "summary.csv says what became of each; one that is bad does not stop the rest, and those of the same name get "
+        "a folder each, as they lie in one. The same command goes on after an interruption: what was made of the same "
+        "input with the same model is not made again."
     )
     add_inputs(parser)
     parser.add_argument("--model", metavar="NAME|PATH", help=f"generator (default: {DEFAULT_GENERATOR})")
-    parser.add_argument("--preoperative", type=Path, metavar="MRI", help="preoperative MRI to show in the picture")
+    parser.add_argument(
+        "--preoperative",
+        nargs="+",
+        default=[],
+        metavar="[CONTRAST=]MRI",
+        help=f"preoperative MRI; one without a contrast is shown in the picture, as it lies, and those with one of "
+        f"{', '.join(CONTRASTS)} (T2w=MRI) are given to a model that reads them beside ultrasound",
+    )
+    parser.add_argument(
+        "--registration",
+        type=Path,
+        metavar="TRANSFORM",
+        help="where the MRI that the model is given lies, as register writes it (default: where the ultrasound lies)",
+    )
     parser.add_argument(
         "--mri",
         type=Path,
@@ -44,9 +64,12 @@ def run(options: argparse.Namespace) -> int:
     InputError
         The model or an MRI cannot be used, or results would overwrite each other or an input; nothing is written then.
     """
-    load_models(options.model)  # a wrong name fails here once, not for each input
-    preoperative = read_acquired(options.preoperative) if options.preoperative else None
-    mri = read_acquired(options.mri) if options.mri else preoperative
+    generator = load_models(options.model).generator  # a wrong name fails here once, not for each input
+    shown, files = _split(options.preoperative)
+    check_contrasts(files, generator)
+    preoperative = _read_preoperative(files, options.registration)
+    beside = read_acquired(shown) if shown else None
+    mri = read_acquired(options.mri) if options.mri else beside
     mr_grid = axial(mri) if mri is not None else None
     choices = Options(
         options.model, options.device, mr_grid,
@@ -55,7 +78,50 @@ def run(options: argparse.Namespace) -> int:
 
     def synthesize(path: Path, folder: Path, staging: Path, *, progress: Progress) -> Written:
         return synthesize_file(
-            path, folder, staging, options=choices, again=options.again, preoperative=preoperative, progress=progress
-        )
+            path, folder, staging, options=choices, again=options.again, beside=beside, preoperative=preoperative,
+            progress=progress,
+        )  # fmt: skip
 
     return run_batch(options, synthesize)
+
+
+def _split(entries: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
+    """Return the MRI to be shown, if there is one, and those for the model, by contrast."""
+    shown, files = [], {}
+    for entry in entries:
+        contrast, equals, file = entry.partition("=")
+        if not equals or Path(entry).exists():
+            shown.append(Path(entry))
+        elif contrast not in CONTRASTS or not file:
+            raise InputError(f"--preoperative {entry}: is neither {' nor '.join(f'{name}=MRI' for name in CONTRASTS)}")
+        elif contrast in files:
+            raise InputError(f"--preoperative {entry}: names {contrast} twice; give each contrast once")
+        else:
+            files[contrast] = Path(file)
+    if len(shown) > 1:
+        raise InputError(f"--preoperative {shown[1]}: one MRI is shown; name its contrast to give it to the model")
+    return (shown[0] if shown else None), files
+
+
+def _read_preoperative(files: dict[str, Path], registration: Path | None) -> Preoperative | None:
+    """Read the MRI for the model, and where it lies."""
+    if not files and registration is None:
+        return None
+    if not files:
+        raise InputError(f"--registration {registration}: says where MRI lies; give that, as --preoperative T2w=MRI")
+    images: dict[str, Volume] = {contrast: read_acquired(path) for contrast, path in files.items()}
+    names = {contrast: path.name for contrast, path in files.items()}
+    if registration is None:
+        return Preoperative(images, None, names)
+    transform = read_transform(registration)
+    return Preoperative(images, transform, {**names, "transform": registration.name}, _doubts(registration))
+
+
+def _doubts(registration: Path) -> tuple[str, ...]:
+    """What the report that ``register`` writes beside a transform says against it."""
+    report = registration.with_name(f"{registration.stem}_report.json")
+    try:
+        verdict = json.loads(report.read_text(encoding="utf-8"))["verdict"]
+    except (OSError, ValueError, KeyError, TypeError):  # there is none, or of another program
+        return ()
+    return () if verdict == "agrees" else (f"the registration of the preoperative MRI is {verdict} ({report.name})",)

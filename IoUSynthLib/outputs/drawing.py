@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from ..volume import InputError
 
@@ -30,6 +31,8 @@ SMALL, LARGE, HUGE = 12, 20, 32
 #: Side of a square of a checkerboard in mm.
 SQUARE_MM = 10.0
 
+#: Key of a PNG's header that says what the picture is.
+_DESCRIPTION = "Description"
 _DASH = 4  # pixels
 #: Where on a panel words can stand: fractions of its height and width, and the anchor of Pillow that belongs to them.
 _PLACES = {"top": (0.0, 0.5, "ma"), "left": (0.5, 0.0, "lm"), "bottom left": (1.0, 0.0, "ld")}
@@ -256,18 +259,30 @@ def _write_lines(pen: ImageDraw.ImageDraw, texts: Sequence[Text], *, top: int, l
         top += text.height
 
 
-def save(picture: np.ndarray, path: str | Path) -> None:
-    """Write a picture in the format of the file's suffix.
+def save(picture: np.ndarray, path: str | Path, *, description: str = "") -> None:
+    """Write a picture in the format of the file's suffix; the header of a PNG can say what it is.
 
     Raises
     ------
     InputError
         The file cannot be written.
     """
+    header = PngInfo()
+    if description:
+        header.add_text(_DESCRIPTION, description)
     try:
-        Image.fromarray(picture).save(path)
+        Image.fromarray(picture).save(path, pnginfo=header)
     except OSError as error:
         reason = error.strerror or error
         raise InputError(
             f"{path}: cannot be written ({reason}); choose a folder with write permission and free space"
         ) from error
+
+
+def described(path: Path) -> str:
+    """Return what the header of a PNG says that it is; empty where it says nothing or cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            return str(picture.info.get(_DESCRIPTION, ""))
+    except (OSError, ValueError, SyntaxError):  # no picture, or a damaged one
+        return ""

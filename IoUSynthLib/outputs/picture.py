@@ -15,7 +15,7 @@ from ..synthesis.echo import NO_ECHO, hatched
 from ..synthesis.trust import UNCERTAIN, UNFAMILIAR
 from ..volume import Volume
 from .drawing import GREY, HUGE, VEIL, WARNING, Text, blended, grid, heat, save
-from .slices import Column, Plane, Shades, in_grey, orthogonal_slices
+from .slices import Column, Plane, Shades, in_grey, middle_of, orthogonal_slices
 
 if TYPE_CHECKING:
     from ..pipeline import SynthesisResult
@@ -112,9 +112,7 @@ def _centre(labels: np.ndarray, valid: np.ndarray) -> tuple[int, ...]:
     """Return the voxel in the middle of the tumour, else of the cavity, else of the fan."""
     masks = [*(labels == LABELS[name] for name in ("tumour", "cavity")), valid]
     mask = next((mask for mask in masks if mask.any()), np.ones(valid.shape, dtype=bool))
-    points = np.argwhere(mask)
-    nearest = points[np.argmin(((points - points.mean(axis=0)) ** 2).sum(axis=1))]
-    return tuple(int(value) for value in nearest)
+    return middle_of(mask)
 
 
 def _legend(result: SynthesisResult) -> list[Text]:

@@ -50,6 +50,13 @@ def in_grey(array: np.ndarray, inside: np.ndarray) -> Shades:
     return lambda plane: grey(array[plane], low, high)
 
 
+def middle_of(mask: np.ndarray) -> tuple[int, ...]:
+    """Return the voxel (z, y, x) of a mask that lies nearest to its middle."""
+    points = np.argwhere(mask)
+    nearest = points[np.argmin(((points - points.mean(axis=0)) ** 2).sum(axis=1))]
+    return tuple(int(value) for value in nearest)
+
+
 def orthogonal_slices(
     columns: Sequence[Column],
     grid: Volume,

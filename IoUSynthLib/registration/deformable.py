@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..files.transforms import field_transform
 from ..progress import PartProgress
 from ..volume import Volume
 from .level import Level, Pair, widened
@@ -63,7 +64,7 @@ class Deformation:
 
     def to_sitk(self) -> sitk.DisplacementFieldTransform:
         """Return it as a transform of LPS points of the ultrasound; the identity beyond its grid."""
-        return _field_transform(self.field, self.grid)
+        return field_transform(self.field, self.grid)
 
     def after_rigid(self, matrix: np.ndarray) -> sitk.CompositeTransform:
         """Return the transform that applies the displacement and then the 4x4 matrix."""
@@ -238,7 +239,7 @@ class _Objective:
 
     def evaluate(self, coefficients: np.ndarray) -> _State:
         field = self.form.field(coefficients)
-        transform = _composed(self.matrix, _field_transform(field, self.form.grid))
+        transform = _composed(self.matrix, field_transform(field, self.form.grid))
         found = self.level.evaluate(transform, derivatives=True)
         # The slopes are those of the warped image: the field's own Jacobian is taken out again.
         back = np.linalg.inv(_jacobian(field, self.form.grid)[self.form.inner][self.level.mask])
@@ -291,16 +292,6 @@ def conjugate_gradients(
         previous, square = square, float((residual**2).sum())
         direction = residual + square / previous * direction
     return solution
-
-
-def _field_transform(field: np.ndarray, grid: Volume) -> sitk.DisplacementFieldTransform:
-    import SimpleITK as sitk
-
-    image = sitk.GetImageFromArray(np.ascontiguousarray(field, dtype=np.float64), isVector=True)
-    image.SetSpacing(grid.spacing)
-    image.SetOrigin(grid.origin)
-    image.SetDirection(grid.direction.ravel().tolist())
-    return sitk.DisplacementFieldTransform(image)
 
 
 def _composed(matrix: np.ndarray, field: sitk.DisplacementFieldTransform) -> sitk.CompositeTransform:

@@ -48,11 +48,20 @@ class Preoperative:
         when None.
     names
         What reports and messages call each image and, under ``transform``, the transform; may be left out.
+    doubts
+        What speaks against the transform, in words for the report.
     """
 
     images: Mapping[str, Volume]
     transform: sitk.Transform | None = None
     names: Mapping[str, str] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What speaks against trusting transform and images as they were read, in words for the report."""
+        of_images = (f"{name} MRI: {text}" for name, image in self.images.items() for text in image.warnings)
+        return (*self.doubts, *of_images)
 
     def describe(self) -> dict[str, Any]:
         """Return what a report says of it: names, checksums and places of the images, and the transform."""

@@ -110,7 +110,8 @@ def _synthesize(job: dict[str, Any], volumes: dict[str, Volume], progress: _Repo
     from ..pipeline import synthesize_with
 
     options = messages.read_options(job["options"])
-    return messages.write_synthesis(synthesize_with(volumes["input"], options, progress))
+    preoperative = messages.read_preoperative(job["preoperative"], volumes)
+    return messages.write_synthesis(synthesize_with(volumes["input"], options, progress, preoperative=preoperative))
 
 
 def _synthesize_file(job: dict[str, Any], _volumes: dict[str, Volume], progress: _Reporter) -> Message:

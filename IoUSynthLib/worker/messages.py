@@ -13,14 +13,17 @@ from typing import Any
 import numpy as np
 
 from ..doctor import Finding
+from ..files.transforms import field_of, field_transform, matrix_of
 from ..outputs.case import Written
 from ..pipeline import Options, SynthesisResult
 from ..registration.deformable import Deformation
+from ..registration.rigid import to_sitk
+from ..synthesis.preoperative import Contribution, Preoperative
 from ..volume import Volume
 from .shared_volumes import geometry
 
 #: Number of the protocol between parent and child.
-PROTOCOL = 8
+PROTOCOL = 9
 
 #: Files of a displacement field: its components along L, P and S.
 _AXES = ("field-L", "field-P", "field-S")
@@ -97,6 +100,50 @@ def read_options(entry: Mapping[str, Any]) -> Options:
     return Options(**{**entry, "mr_grid": grid})
 
 
+def write_preoperative(preoperative: Preoperative | None) -> Message:
+    """Return MRI for the second input, with its transform as a matrix or as the components of a displacement field.
+
+    Raises
+    ------
+    RuntimeError
+        The transform is neither linear nor a displacement field.
+    """
+    if preoperative is None:
+        return {"preoperative": None}, {}
+    import SimpleITK as sitk
+
+    volumes = {f"mri-{contrast}": image for contrast, image in preoperative.images.items()}
+    matrix = np.eye(4) if preoperative.transform is None else matrix_of(preoperative.transform)
+    if matrix is None:
+        volumes |= _components(*field_of(sitk.DisplacementFieldTransform(preoperative.transform)))
+    entry = {
+        "contrasts": list(preoperative.images), "names": dict(preoperative.names),
+        "doubts": list(preoperative.doubts), "matrix": None if matrix is None else matrix.tolist(),
+    }  # fmt: skip
+    return {"preoperative": entry}, volumes
+
+
+def read_preoperative(entry: Mapping[str, Any] | None, volumes: Mapping[str, Volume]) -> Preoperative | None:
+    """Return what :func:`write_preoperative` was given."""
+    if entry is None:
+        return None
+    if entry["matrix"] is None:
+        transform = field_transform(_field(volumes), volumes[_AXES[0]])
+    else:
+        transform = to_sitk(np.array(entry["matrix"]))
+    images = {contrast: volumes[f"mri-{contrast}"] for contrast in entry["contrasts"]}
+    return Preoperative(images, transform, entry["names"], tuple(entry["doubts"]))
+
+
+def _components(field: np.ndarray, grid: Volume) -> dict[str, Volume]:
+    """The components of a displacement field (z, y, x, 3)."""
+    return {axis: grid.with_array(field[..., number]) for number, axis in enumerate(_AXES)}
+
+
+def _field(volumes: Mapping[str, Volume]) -> np.ndarray:
+    return np.stack([volumes[axis].array for axis in _AXES], axis=-1)
+
+
 def write_model(model: str | Path | None) -> str | None:
     """Return a model's name, or its absolute path: the child works in another folder."""
     if model is None:
@@ -112,16 +159,26 @@ def write_synthesis(result: SynthesisResult) -> Message:
     volumes = {**result.images, "segmentation": result.segmentation, "valid": result.valid}
     if result.uncertainty is not None:
         volumes["uncertainty"] = result.uncertainty
-    return {"images": list(result.images), "report": result.report}, volumes
+    line, found = {"images": list(result.images), "report": result.report}, result.contribution
+    if found is not None:
+        line["mri_used"] = found.used
+        volumes |= {"difference": found.difference, "places": found.places}
+        volumes |= {f"other-{name}": image for name, image in found.other.items()}
+    return line, volumes
 
 
 def _read_synthesis(line: dict[str, Any], volumes: dict[str, Volume]) -> SynthesisResult:
+    contribution = None
+    if "difference" in volumes:
+        other = {name: volumes[f"other-{name}"] for name in line["images"]}
+        contribution = Contribution(line["mri_used"], other, volumes["difference"], volumes["places"])
     return SynthesisResult(
         images={name: volumes[name] for name in line["images"]},
         uncertainty=volumes.get("uncertainty"),
         segmentation=volumes["segmentation"],
         valid=volumes["valid"],
         report=line["report"],
+        contribution=contribution,
     )
 
 
@@ -131,15 +188,14 @@ def write_registration(result: Registered) -> Message:
     found = result.deformation
     if found is None:
         return line, {}
-    components = {axis: found.grid.with_array(found.field[..., number]) for number, axis in enumerate(_AXES)}
+    components = _components(found.field, found.grid)
     return {**line, "similarity": [found.before, found.after]}, {"taper": found.grid, **components}
 
 
 def _read_registration(line: dict[str, Any], volumes: dict[str, Volume]) -> Registered:
     deformation = None
     if "taper" in volumes:
-        field = np.stack([volumes[axis].array for axis in _AXES], axis=-1)
-        deformation = Deformation(field, volumes["taper"], *line["similarity"])
+        deformation = Deformation(_field(volumes), volumes["taper"], *line["similarity"])
     return Registered(np.array(line["matrix"]), deformation, line["report"])
 
 

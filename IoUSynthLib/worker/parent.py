@@ -24,6 +24,7 @@ import numpy as np
 from .. import __version__
 from ..doctor import Finding
 from ..pipeline import Options
+from ..synthesis.preoperative import Preoperative
 from ..volume import InputError, Volume
 from . import messages, shared_volumes
 from .messages import PROTOCOL, Event
@@ -55,7 +56,9 @@ class Worker:
         """Whether a job is under way, a cancelled one included until :meth:`poll` has told its end."""
         return self._busy
 
-    def submit(self, volume: Volume, options: Options | None = None) -> None:
+    def submit(
+        self, volume: Volume, options: Options | None = None, *, preoperative: Preoperative | None = None
+    ) -> None:
         """Start a job, and the child when there is none; the arguments are those of :func:`pipeline.synthesize_with`.
 
         Raises
@@ -65,7 +68,10 @@ class Worker:
         InputError
             The child cannot be started, or its folder cannot be written.
         """
-        self._start("synthesize", {"input": volume}, options=messages.write_options(options or Options()))
+        entry, volumes = messages.write_preoperative(preoperative)
+        self._start(
+            "synthesize", {"input": volume, **volumes}, options=messages.write_options(options or Options()), **entry
+        )
 
     def submit_file(
         self, path: Path, output: Path, staging: Path, *, options: Options | None = None, again: bool = False
