@@ -410,21 +410,23 @@ def footprint(results: Results) -> Table:
         timing, cases = experiment.timing, experiment.summaries[ALL]
         seconds, memory = cases.get("run/seconds"), cases.get("run/MiB")
         if timing or seconds:
-            count, gpu = timing.get("parameters"), timing.get("gpu_mib")
+            count, products, gpu = (timing.get(key) for key in ("parameters", "multiplications", "gpu_mib"))
             rows.append([
-                *model(experiment), f"{count / 1e6:.2f}" if count else "-", timing.get("device", "-"),
+                *model(experiment), f"{count / 1e6:.2f}" if count else "-",
+                f"{products / 1e9:,.0f}" if products else "-", timing.get("device", "-"),
                 f"{timing['seconds']:.2f}" if timing else "-", f"{gpu / 1024:.2f}" if gpu else "-",
                 interval(seconds, 1), f"{memory['mean'] / 1024:.2f}" if memory else "-",
             ])  # fmt: skip
     headings = [
-        *_MODEL, "parameters, millions", "device", "networks: s / volume", "GPU memory, GiB", "pipeline: s / case",
-        "peak memory of the program, GiB",
+        *_MODEL, "parameters, millions", "multiplications, billions / volume", "device", "networks: s / volume",
+        "GPU memory, GiB", "pipeline: s / case", "peak memory of the program, GiB",
     ]  # fmt: skip
     return Table(
         "footprint", "Parameters, time and memory", headings, rows,
         f"Networks: the median of {TIMED} runs after {WARM_UP} to warm up, times {SLICES} axial slices or the windows "
-        f"of {SIDE} voxels along each axis, as published. Pipeline: all that was done for a case of this cohort, with "
-        "all slice axes, outlines and files. A judge (D) takes no part in it and is not in a model's files.",
+        f"of {SIDE} voxels along each axis, as published; a multiplication with its addition is two FLOPs. Pipeline: "
+        "all that was done for a case of this cohort, with all slice axes, outlines and files. A judge (D) "
+        "takes no part in it and is not in a model's files.",
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from ..inference import open_session
 from ..models.bundle import Bundle, load
 from ..volume import InputError
+from .operations import multiplications
 
 TIMING = "timing.json"
 WARM_UP, TIMED, SLICES, SIDE = 10, 30, 50, 128
@@ -37,7 +38,8 @@ def time_model(model: str, device: str = "auto") -> dict[str, Any]:
     dict
         ``model``, ``sha256``, ``device`` (as it was used), ``warm_up``, ``timed``; ``networks``, each with ``runs`` a
         volume and ``seconds`` a run (median); ``seconds`` a volume; ``parameters``, the floating-point constants of the
-        networks' files, None without the package onnx; ``gpu_mib``, what the GPU's memory grew by, None on a processor
+        networks' files, and ``multiplications`` of a volume (:func:`.operations.multiplications`), None without the
+        package onnx; ``gpu_mib``, what the GPU's memory grew by, None on a processor
         or where nvidia-smi does not tell.
 
     Raises
@@ -53,8 +55,7 @@ def time_model(model: str, device: str = "auto") -> dict[str, Any]:
     return {
         "model": bundle.name, "sha256": bundle.sha256, "device": used, "warm_up": WARM_UP, "timed": TIMED,
         "networks": found, "seconds": sum(one["runs"] * one["seconds"] for one in found),
-        "parameters": _parameters(networks),
-        "gpu_mib": after - before if on_gpu else None,
+        **_counts(networks), "gpu_mib": after - before if on_gpu else None,
     }  # fmt: skip
 
 
@@ -70,8 +71,7 @@ def runs_of(bundle: Bundle) -> int:
 
 def _time(bundle: Bundle, device: str) -> dict[str, Any]:
     session = open_session(bundle, device)
-    channels = len(bundle.inputs) * (3 if bundle.regime == "2.5D" else 1)
-    batch = np.random.default_rng(0).uniform(-1, 1, (1, channels, *bundle.window)).astype(np.float32)
+    batch = np.random.default_rng(0).uniform(-1, 1, _shape(bundle)).astype(np.float32)
     seconds = []
     for _ in range(WARM_UP + TIMED):
         started = time.perf_counter()
@@ -83,14 +83,28 @@ def _time(bundle: Bundle, device: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _parameters(networks: Sequence[Bundle]) -> int | None:
+def _shape(bundle: Bundle) -> tuple[int, ...]:
+    """Of what a network takes at once."""
+    channels = len(bundle.inputs) * (3 if bundle.regime == "2.5D" else 1)
+    return (1, channels, *bundle.window)
+
+
+def _counts(networks: Sequence[Bundle]) -> dict[str, int | None]:
+    """Parameters, and multiplications of a volume."""
     try:
         import onnx
     except ImportError:
-        return None
+        return {"parameters": None, "multiplications": None}
+    models = [onnx.load_from_string(network.read_network()) for network in networks]
     kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
-    constants = [one for network in networks for one in onnx.load_from_string(network.read_network()).graph.initializer]
-    return sum(math.prod(constant.dims) for constant in constants if constant.data_type in kinds)
+    constants = [constant for model in models for constant in model.graph.initializer]
+    each = [multiplications(model, _shape(network)) for model, network in zip(models, networks, strict=True)]
+    return {
+        "parameters": sum(math.prod(constant.dims) for constant in constants if constant.data_type in kinds),
+        "multiplications": None if None in each else sum(
+            runs_of(network) * count for network, count in zip(networks, each, strict=True)
+        ),
+    }  # fmt: skip
 
 
 def _gpu_mib() -> float | None:

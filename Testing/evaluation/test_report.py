@@ -222,7 +222,7 @@ def test_what_a_model_knows_of_itself_and_costs(tmp_path):
                 for kind, value in (("expected", 0.04), ("true", 0.08), ("share", 0.25))}  # fmt: skip
         row["expected Dice/prediction/tumour"] = 0.5
     folder = write(tmp_path / "a-3d-t2w", rows[::-1])
-    timing = {"device": "cuda", "seconds": 4.886, "parameters": 5_420_000, "gpu_mib": 512.0}
+    timing = {"device": "cuda", "seconds": 4.886, "parameters": 5_420_000, "multiplications": 2.3456e12, "gpu_mib": 512}
     (folder / "timing.json").write_text(json.dumps(timing))
     image = np.full((20, 30, 3), (200, 10, 90), np.uint8)
     panels = {"ultrasound": image, "T2w": image, "T2w synthetic": image}
@@ -238,7 +238,7 @@ def test_what_a_model_knows_of_itself_and_costs(tmp_path):
     assert found["expected_dice"][2] == (
         f"a,3D,T2w only,tumour,before resection,4,0.50,{dice.mean():.2f},{differences.mean():.2f}"
     )
-    assert found["footprint"][1] == "a,3D,T2w only,5.42,cuda,4.89,0.50,13.5 (11.5 to 15.5),-"
+    assert found["footprint"][1] == 'a,3D,T2w only,5.42,"2,346",cuda,4.89,0.50,13.5 (11.5 to 15.5),-'
     chart = (tmp_path / "report" / "calibration_a-3d-t2w.svg").read_text()
     assert chart.count("<circle") == 2
     assert "before resection: 2.5 to 5 % expected, 25% of the voxels, n=4" in chart

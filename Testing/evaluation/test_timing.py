@@ -29,6 +29,8 @@ def test_two_stages_are_timed_one_by_one(tmp_path: Path, monkeypatch: pytest.Mon
     write_timing(tmp_path / "timing.json", found)
     assert read_timing(tmp_path / "timing.json") == found
     assert found["parameters"] == 10 + 28
+    window = load(tmp_path / "refined").window
+    assert found["multiplications"] == 50 * 9 * window[0] * window[1] + 15 * 10 * 10 * 27 * 16 * 24 * 24
     assert [one["runs"] for one in found["networks"]] == [50, 15 * 10 * 10]
     assert found["seconds"] == sum(one["runs"] * one["seconds"] for one in found["networks"]) > 0
     assert (found["device"], found["gpu_mib"]) == ("cpu", None)
