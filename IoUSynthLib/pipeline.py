@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from . import preprocessing
 from .inference import open_session
 from .input_checks import check_input, check_ultrasound
 from .models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, LOG_ERROR, Bundle, load, paired_generator
+from .parallel import side_by_side
 from .progress import Progress, StageProgress, part_of
 from .synthesis import outlines
 from .synthesis.acquired import check_is_mri, match, on_ultrasound
-from .synthesis.echo import mark_no_echo
+from .synthesis.echo import mark_no_echo, no_echo_within
 from .synthesis.familiarity import compare
 from .synthesis.generate import Generated, generate
 from .synthesis.grid import FieldOfView, NetworkGrid, from_network_grid, network_grid
@@ -301,17 +303,31 @@ def _finish(
 ) -> SynthesisResult:
     """Bring everything back to the input's grid."""
     fan = field.fan[field.box]
-    returned = {name: from_network_grid(array, grid, field.cropped) for name, array in predicted.images.items()}
-    error = None
-    if predicted.error is not None:
-        error = from_network_grid(predicted.error, grid, field.cropped)
-        error = np.clip(error / 2.0, _SMALLEST_UNCERTAINTY, 1.0).astype(np.float32)
-    probabilities = [from_network_grid(one, outline_grid, field.cropped) for one in decision.probabilities]
-    labels = outlines.labels_from_probabilities(np.stack(probabilities), fan, field.volume.voxel_volume_ml)
+
+    def returned(array: np.ndarray) -> np.ndarray:
+        return from_network_grid(array, grid, field.cropped)
+
+    def uncertainty(error: np.ndarray) -> Volume:
+        return field.embed(np.clip(returned(error) / 2.0, _SMALLEST_UNCERTAINTY, 1.0).astype(np.float32))
+
+    def segmentation() -> np.ndarray:
+        probabilities = side_by_side(
+            lambda one: from_network_grid(one, outline_grid, field.cropped), decision.probabilities
+        )
+        return outlines.labels_from_probabilities(np.stack(probabilities), fan, field.volume.voxel_volume_ml)
+
+    errors = [] if predicted.error is None else [predicted.error]
+    labels, found, *made = side_by_side(lambda make: make(), [
+        segmentation,
+        partial(no_echo_within, field, grid),
+        *(partial(uncertainty, error) for error in errors),
+        *(lambda array=array: field.embed(preprocessing.to_intensity(returned(array)))
+          for array in predicted.images.values()),
+    ])  # fmt: skip
     return SynthesisResult(
-        images={name: field.embed(preprocessing.to_intensity(array)) for name, array in returned.items()},
-        uncertainty=None if error is None else field.embed(error),
+        images=dict(zip(predicted.images, made[len(errors):], strict=True)),
+        uncertainty=made[0] if errors else None,
         segmentation=field.embed(labels),
-        valid=field.embed(mark_no_echo(field, grid, labels)),
+        valid=field.embed(mark_no_echo(fan, found, labels)),
         report={},
     )

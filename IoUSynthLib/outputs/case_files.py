@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from ..files.paths import check_path
 from ..files.volumes import read_volume, write_volume
 from ..input_checks import check_input
 from ..models.bundle import titled
+from ..parallel import side_by_side
 from ..volume import InputError, Volume
 
 if TYPE_CHECKING:
@@ -108,15 +110,15 @@ def write_outputs(
     from .picture import write_picture
 
     images = {**result.images, "uncertainty": result.uncertainty, "segmentation": result.segmentation}
-    names = []
-    for kind, image in images.items():
-        if image is not None and kind in kinds:
-            names.append(f"{case}_{kind}.nii.gz")
-            write_volume(folder / names[-1], image, image_header(kind, result.report))
-    names += [f"{case}_report.json", f"{case}.png"]
+    written = {kind: image for kind, image in images.items() if image is not None and kind in kinds}
+    names = [*(f"{case}_{kind}.nii.gz" for kind in written), f"{case}_report.json", f"{case}.png"]
     result.report["files"] = names
     (folder / names[-2]).write_text(json.dumps(result.report, indent=1) + "\n", encoding="utf-8")
-    write_picture(folder / names[-1], volume, result, shown=shown, name=case)
+    side_by_side(lambda write: write(), [
+        partial(write_picture, folder / names[-1], volume, result, shown=shown, name=case),
+        *(partial(write_volume, folder / name, image, image_header(kind, result.report))
+          for name, (kind, image) in zip(names, written.items(), strict=False)),
+    ])  # fmt: skip
     return names
 
 
