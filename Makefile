@@ -12,7 +12,7 @@ RUN := $(abspath $(ENVIRONMENT))/$(PROGRAMS)/python
 # The checkout itself is what runs, whatever else is installed.
 export PYTHONPATH := $(CURDIR)$(SEPARATOR)$(CURDIR)/Testing
 
-.PHONY: demo test test-all fuzz gui screenshots lint package perceptual workflow clean
+.PHONY: demo test test-all bench fuzz gui screenshots lint package perceptual workflow clean
 
 demo: $(ENVIRONMENT)/host
 	$(RUN) Testing/demo.py --output demo
@@ -55,6 +55,10 @@ fuzz: $(ENVIRONMENT)/everything
 package: $(ENVIRONMENT)/created
 	@sh Testing/system-packages.sh
 	$(RUN) -m support.extension package
+
+# Speed and memory of everything, as a page in Resources/Documentation; what was measured already is kept until AGAIN=1.
+bench: $(ENVIRONMENT)/everything
+	$(RUN) Testing/Benchmarks/bench.py $(if $(AGAIN),--again)
 
 lint: $(ENVIRONMENT)/everything
 	$(RUN) -m ruff check .

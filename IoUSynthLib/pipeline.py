@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from . import preprocessing
 from .inference import open_session
 from .input_checks import check_input, check_ultrasound
 from .models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, LOG_ERROR, Bundle, load, paired_generator
+from .parallel import side_by_side
 from .progress import Progress, StageProgress, part_of
 from .synthesis import outlines
 from .synthesis.acquired import check_is_mri, match, on_ultrasound
-from .synthesis.echo import mark_no_echo
+from .synthesis.echo import mark_no_echo, no_echo_within
 from .synthesis.familiarity import compare
 from .synthesis.generate import generate
 from .synthesis.grid import FieldOfView, NetworkGrid, from_network_grid, network_grid
@@ -318,16 +320,25 @@ def _finish(
 ) -> SynthesisResult:
     """Bring everything back to the input's grid."""
     fan, shown = field.fan[field.box], predicted.shown
-    error = None
-    if shown.error is not None:
-        error = _fraction(shown.error / 2.0, field, grid)
-    probabilities = [from_network_grid(one, outline_grid, field.cropped) for one in decision.probabilities]
-    labels = outlines.labels_from_probabilities(np.stack(probabilities), fan, field.volume.voxel_volume_ml)
+
+    def segmentation() -> np.ndarray:
+        probabilities = side_by_side(
+            lambda one: from_network_grid(one, outline_grid, field.cropped), decision.probabilities
+        )
+        return outlines.labels_from_probabilities(np.stack(probabilities), fan, field.volume.voxel_volume_ml)
+
+    errors = [] if shown.error is None else [shown.error]
+    labels, found, *made = side_by_side(lambda make: make(), [
+        segmentation,
+        partial(no_echo_within, field, grid),
+        *(partial(_fraction, error / 2.0, field, grid) for error in errors),
+        *(partial(_intensity, image, field, grid) for image in shown.images.values()),
+    ])  # fmt: skip
     return SynthesisResult(
-        images=_intensities(shown.images, field, grid),
-        uncertainty=error,
+        images=dict(zip(shown.images, made[len(errors):], strict=True)),
+        uncertainty=made[0] if errors else None,
         segmentation=field.embed(labels),
-        valid=field.embed(mark_no_echo(field, grid, labels)),
+        valid=field.embed(mark_no_echo(fan, found, labels)),
         report={},
         contribution=_contribution(field, grid, predicted),
     )
@@ -340,16 +351,15 @@ def _contribution(field: FieldOfView, grid: NetworkGrid, predicted: Alternatives
     places = from_network_grid(predicted.comparison.places.astype(np.float32), grid, field.cropped) > 0.5
     return Contribution(
         used=predicted.report["used"],
-        other=_intensities(predicted.other.images, field, grid),
+        other={name: _intensity(image, field, grid) for name, image in predicted.other.images.items()},
         difference=_fraction(predicted.comparison.difference, field, grid),
         places=field.embed(places.astype(np.uint8)),
     )
 
 
-def _intensities(images: Mapping[str, np.ndarray], field: FieldOfView, grid: NetworkGrid) -> dict[str, Volume]:
-    """Images in [-1, 1] on a network's grid as they are handed out, on the input's."""
-    returned = {name: from_network_grid(image, grid, field.cropped) for name, image in images.items()}
-    return {name: field.embed(preprocessing.to_intensity(image)) for name, image in returned.items()}
+def _intensity(image: np.ndarray, field: FieldOfView, grid: NetworkGrid) -> Volume:
+    """An image in [-1, 1] on a network's grid as it is handed out, on the input's."""
+    return field.embed(preprocessing.to_intensity(from_network_grid(image, grid, field.cropped)))
 
 
 def _fraction(array: np.ndarray, field: FieldOfView, grid: NetworkGrid) -> Volume:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .parallel import side_by_side
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -348,12 +349,13 @@ def _fill_slice_holes(mask: np.ndarray) -> np.ndarray:
     All slices along an axis are filled at once, as one image in which they lie one below the other with a rim of
     background each, for to call ITK for each of them would take several times as long.
     """
-    result = mask.copy()
-    for axis in range(3):
+
+    def fill(axis: int) -> np.ndarray:
         padded = np.pad(np.moveaxis(mask, axis, 0), [(0, 0), (1, 1), (1, 1)])
         filled = _fill_holes(padded.reshape(-1, padded.shape[2])).reshape(padded.shape)
-        np.moveaxis(result, axis, 0)[...] |= filled[:, 1:-1, 1:-1]
-    return result
+        return np.moveaxis(filled[:, 1:-1, 1:-1], 0, axis)
+
+    return np.logical_or.reduce([mask, *side_by_side(fill, range(3))])
 
 
 def gaussian_mean(
@@ -444,12 +446,16 @@ def resample_inside(
     tuple of list of Volume and numpy.ndarray
         The images, float32, 0 wherever less than half of a voxel has data; and where half of a voxel or more has, bool.
     """
-    share = resample_to_spacing(volumes[0].with_array(mask), spacing, direction=direction).array
-    inside, weight = share >= 0.5, np.maximum(share, 0.5)
-    resampled = []
-    for volume in volumes:
-        image = resample_to_spacing(volume.with_array(volume.array * mask), spacing, direction=direction)
-        resampled.append(image.with_array(np.where(inside, image.array / weight, np.float32(0))))
+    def resample(array: np.ndarray) -> Volume:
+        masked = array if array is mask else array * mask
+        return resample_to_spacing(volumes[0].with_array(masked), spacing, direction=direction)
+
+    share, *images = side_by_side(resample, [mask, *(volume.array for volume in volumes)])
+    inside, weight = share.array >= 0.5, np.maximum(share.array, 0.5)
+    resampled = [
+        replace(image.with_array(np.where(inside, image.array / weight, np.float32(0))), notes=volume.notes)
+        for image, volume in zip(images, volumes, strict=True)
+    ]
     return resampled, inside
 
 

@@ -161,5 +161,26 @@ def write_volume(path: str | Path, volume: Volume, header: dict[str, str] | None
         image.SetMetaData("ITK_FileNotes" if key == "descrip" and _is_nifti(path) else key, value)
     try:
         sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
-    except RuntimeError as error:
+        whole = not _is_zipped(path) or _unzipped_length(path) == (_NIFTI_HEADER + volume.array.nbytes) % 2**32
+    except (RuntimeError, OSError) as error:
         raise InputError(f"{path}: cannot be written; choose a folder with write permission and free space") from error
+    if not whole:
+        raise InputError(f"{path}: cannot be written as a whole; free space on its disk, or choose another folder")
+
+
+#: Bytes before the voxels of a NIfTI file that ITK writes.
+_NIFTI_HEADER = 352
+
+
+def _is_zipped(path: str | Path) -> bool:
+    return Path(path).name.lower().endswith(".nii.gz")
+
+
+def _unzipped_length(path: str | Path) -> int:
+    """Return what a gzip file says at its end that it holds, modulo 2^32 (RFC 1952).
+
+    ITK's NIfTI writer does not notice that a disk is full, and leaves a file that ends early.
+    """
+    with open(path, "rb") as file:
+        file.seek(-4, os.SEEK_END)
+        return int.from_bytes(file.read(4), "little")

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..parallel import side_by_side
+
 #: Least weight of an axis: waves that are short along all axes are averaged.
 _SMALLEST_WEIGHT = 0.02
 
@@ -48,12 +50,15 @@ def fuse(passes: Sequence[np.ndarray], axes: Sequence[int], scale: float) -> np.
     weights = _weights(padded, axes, scale)
     inner = tuple(slice(length) for length in shape)
     fused = np.empty(passes[0].shape, np.float32)
-    for number, channels in enumerate(zip(*passes, strict=True)):
+
+    def fuse_channel(number: int) -> None:
         spectrum = sum(
-            np.fft.rfftn(channel, padded, axes=(0, 1, 2)) * weight
-            for channel, weight in zip(channels, weights, strict=True)
+            np.fft.rfftn(one[number], padded, axes=(0, 1, 2)) * weight
+            for one, weight in zip(passes, weights, strict=True)
         )
         fused[number] = np.fft.irfftn(spectrum, padded, axes=(0, 1, 2))[inner]
+
+    side_by_side(fuse_channel, range(len(fused)))
     return fused
 
 

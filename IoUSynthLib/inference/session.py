@@ -15,6 +15,7 @@ import numpy as np
 
 from ..constants import DEVICES
 from ..models.bundle import Bundle
+from ..parallel import usable_cores
 from ..volume import InputError
 from .torchscript import FEATURES, PREDICTION, PROVIDERS, ScriptedNetwork, open_torchscript
 
@@ -187,21 +188,12 @@ def _no_cuda(reason: str) -> InputError:
 def _options(runtime: ModuleType) -> onnxruntime.SessionOptions:
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # errors; what matters is checked and told in words
-    threads = _usable_cores()
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    if usable_cores() < (os.cpu_count() or 1):  # else ONNX Runtime takes all physical cores
+        options.intra_op_num_threads = usable_cores()
     # Spinning threads would take time from Slicer's windows between two windows of the volume.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     return options
-
-
-def _usable_cores() -> int | None:
-    """Return how many cores this process is confined to, or None: then ONNX Runtime takes all physical cores."""
-    if not hasattr(os, "sched_getaffinity"):
-        return None
-    usable = len(os.sched_getaffinity(0))
-    return usable if usable < (os.cpu_count() or usable) else None
 
 
 def _check_signature(session: Session, bundle: Bundle) -> None:

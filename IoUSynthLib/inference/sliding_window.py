@@ -191,8 +191,9 @@ class _Pass:
         if self.bundle.regime != "2.5D":
             return self.images[(slice(None), number, *part)]
         last = self.images.shape[1] - 1
+        inner = 0 < number < last  # a view costs nothing
         neighbours = [max(number - 1, 0), number, min(number + 1, last)]
-        stack = self.images[(slice(None), neighbours, *part)]
+        stack = self.images[(slice(None), slice(number - 1, number + 2) if inner else neighbours, *part)]
         return stack.reshape(-1, *stack.shape[2:])
 
     def blended(self) -> np.ndarray:

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from ..files.paths import check_path
 from ..files.volumes import read_volume, write_volume
 from ..input_checks import check_input
 from ..models.bundle import titled
+from ..parallel import side_by_side
 from ..volume import InputError, Volume
 
 if TYPE_CHECKING:
@@ -113,18 +115,22 @@ def write_outputs(
     from .picture import write_picture
 
     images = {**result.images, "uncertainty": result.uncertainty, "segmentation": result.segmentation}
-    names = []
-    for kind, image in images.items():
-        if image is not None and kind in kinds:
-            names.append(f"{case}_{kind}.nii.gz")
-            write_volume(folder / names[-1], image, image_header(kind, result.report))
+    written = {kind: image for kind, image in images.items() if image is not None and kind in kinds}
     report, picture, contribution = output_names(case)[-3:]
-    names += [report, picture, *([contribution] if result.contribution else [])]
+    files = [f"{case}_{kind}.nii.gz" for kind in written]
+    names = [*files, report, picture, *([contribution] if result.contribution else [])]
     result.report["files"] = names
     (folder / report).write_text(json.dumps(result.report, indent=1) + "\n", encoding="utf-8")
-    write_picture(folder / picture, volume, result, shown=shown, name=case)
+    drawn = [partial(write_picture, folder / picture, volume, result, shown=shown, name=case)]
     if result.contribution:
-        write_contribution_picture(folder / contribution, volume, result, preoperative=preoperative, name=case)
+        drawn.append(partial(
+            write_contribution_picture, folder / contribution, volume, result, preoperative=preoperative, name=case
+        ))  # fmt: skip
+    side_by_side(lambda write: write(), [
+        *drawn,
+        *(partial(write_volume, folder / name, image, image_header(kind, result.report))
+          for name, (kind, image) in zip(files, written.items(), strict=True)),
+    ])  # fmt: skip
     return names
 
 

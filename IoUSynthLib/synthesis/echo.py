@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..constants import LABELS
-from ..preprocessing import gaussian_mean, resample_like
+from ..preprocessing import bounding_box, gaussian_mean, resample_like
 from .grid import FieldOfView, NetworkGrid
 
 #: Values of the mask of a fan (``SynthesisResult.valid``): with echo and without.
@@ -54,23 +54,26 @@ def find_no_echo(grid: NetworkGrid) -> np.ndarray:
     return gaussian_mean(found, grid.valid, grid.image.spacing, sigma=_ROUNDING_MM) > 0.5
 
 
-def mark_no_echo(field: FieldOfView, grid: NetworkGrid, labels: np.ndarray) -> np.ndarray:
-    """Return the fan within its box, uint8: 0 outside, :data:`ECHO` or :data:`NO_ECHO`.
-
-    Parameters
-    ----------
-    field, grid
-        The input, and its ultrasound on the generator's grid.
-    labels
-        Outlines within the box. A resection cavity that opens to the probe reaches the rim of the fan, as shadows do,
-        but is filled with fluid.
-    """
+def no_echo_within(field: FieldOfView, grid: NetworkGrid) -> np.ndarray:
+    """Return :func:`find_no_echo` of an input's ``grid`` within the box of its fan, on its own voxels: bool."""
     mask = find_no_echo(grid)
     mask |= _grown(mask) & ~grid.valid  # the input's voxels may reach beyond the grid's
     mask = grid.image.with_array(mask.astype(np.uint8))
-    found = resample_like(mask, field.cropped, nearest=True).array > 0
-    fan = field.fan[field.box]
-    return np.where(fan, np.where(found & (labels != LABELS["cavity"]), NO_ECHO, ECHO), 0).astype(np.uint8)
+    return resample_like(mask, field.cropped, nearest=True).array > 0
+
+
+def mark_no_echo(fan: np.ndarray, found: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the fan, uint8: 0 outside, :data:`ECHO` or :data:`NO_ECHO`.
+
+    Parameters
+    ----------
+    fan, found, labels
+        Within the box of the fan: the fan, :func:`no_echo_within`, and the outlines. A resection cavity that opens to
+        the probe reaches the rim of the fan, as shadows do, but is filled with fluid.
+    """
+    marked = np.where(fan, np.uint8(ECHO), np.uint8(0))
+    marked[fan & found & (labels != LABELS["cavity"])] = NO_ECHO
+    return marked
 
 
 def hatched(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
@@ -83,9 +86,11 @@ def hatched(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     >>> hatched(np.ones((1, 1, 8), bool), (1.0, 1.0, 1.0)).tolist()
     [[[1, 1, 2, 2, 1, 1, 2, 2]]]
     """
-    z, y, x = np.ogrid[tuple(slice(length) for length in mask.shape)]
+    box, stripes = bounding_box(mask), np.zeros(mask.shape, np.uint8)
+    z, y, x = np.ogrid[box]
     along = x * spacing[0] + y * spacing[1] + z * spacing[2]
-    return np.where(mask, 1 + along // _STRIPE_MM % 2, 0).astype(np.uint8)
+    stripes[box] = np.where(mask[box], 1 + along // _STRIPE_MM % 2, 0)
+    return stripes
 
 
 def _grown(mask: np.ndarray, beyond: bool = False) -> np.ndarray:

@@ -164,9 +164,9 @@ def _disagreement(
     generator: Bundle, passes: Sequence[np.ndarray], grid: NetworkGrid, *, values: np.ndarray
 ) -> np.ndarray:
     """How far the passes are from what they were fused to, in the mean over passes and images: (z, y, x)."""
-    differences = [np.abs(one - values[(slice(None), *grid.box)]) for one in passes]
-    deviation = np.maximum(_fused(generator, differences, grid), 0)
-    return deviation[[generator.outputs.index(name) for name in generator.images]].mean(axis=0)
+    kept = [generator.outputs.index(name) for name in generator.images]
+    differences = [np.abs(one[kept] - values[(kept, *grid.box)]) for one in passes]
+    return np.maximum(_fused(generator, differences, grid), 0).mean(axis=0)
 
 
 def _bounded(generator: Bundle) -> Callable[[np.ndarray], np.ndarray]:

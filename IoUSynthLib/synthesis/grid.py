@@ -57,7 +57,7 @@ class FieldOfView:
     def embed(self, array: np.ndarray) -> Volume:
         """Put voxels of the box onto the input's grid; 0 outside the fan."""
         whole = np.zeros(self.volume.array.shape, dtype=array.dtype)
-        whole[self.box] = np.where(self.fan[self.box], array, 0).astype(array.dtype)
+        np.copyto(whole[self.box], array, where=self.fan[self.box])
         return Volume(whole, self.volume.spacing, self.volume.origin, self.volume.direction)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..constants import LABELS
-from ..preprocessing import gaussian_mean
+from ..preprocessing import bounding_box, gaussian_mean
 
 #: Connected pieces below this volume are removed: a sphere of 6 mm diameter.
 SMALLEST_PIECE_ML = 0.1
@@ -125,10 +125,15 @@ def labels_from_probabilities(probabilities: np.ndarray, valid: np.ndarray, voxe
     numpy.ndarray
         uint8 (z, y, x): 0 background, 1 tumour, 2 cavity.
     """
-    labels = np.where(valid, np.argmax(probabilities, axis=0), 0).astype(np.uint8)
+    background, tumour, cavity = probabilities
+    labels = (tumour > background).astype(np.uint8)
+    labels[cavity > np.maximum(background, tumour)] = LABELS["cavity"]
+    labels[~valid] = 0
     for name, value in LABELS.items():
-        if name != "background":
-            labels[_specks(labels == value, voxel_volume_ml)] = 0
+        mask = labels == value
+        if name != "background" and mask.any():
+            box = bounding_box(mask)
+            labels[box][_specks(mask[box], voxel_volume_ml)] = 0
     return labels
 
 

@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from .. import __version__, preprocessing
 from ..constants import NOTICE
+from ..parallel import side_by_side
 from ..volume import Volume
 from . import outlines
 from .echo import NO_ECHO
@@ -71,9 +73,12 @@ def make_report(
     # A speck on the segmenter's voxels may not be left on the input's.
     shown = {name: dice for name, dice in decision.expected_dice.items() if volumes[name]}
     decision = replace(decision, expected_dice=shown)
-    quality = _quality(result, fan, voxel_volume_ml=volume.voxel_volume_ml, model=models.generator.name)
+    given, findings, quality = side_by_side(lambda look: look(), [
+        partial(_describe_input, volume),
+        lambda: assess_quality(volume, models.generator).findings,
+        partial(_quality, result, fan, voxel_volume_ml=volume.voxel_volume_ml, model=models.generator.name),
+    ])  # fmt: skip
     muted = reasons_to_mute(familiarity, quality.get("mean_uncertainty"), models.generator.name)
-    findings = assess_quality(volume, models.generator).findings
     of_mri = warnings_of(contribution or {})
     warnings = [*volume.warnings, *findings, *muted.values(), *_silence(quality), *of_mri, *decision.warnings]
     if "unused" in device:
@@ -88,7 +93,7 @@ def make_report(
         **models.describe(),
         "versions": versions(device["runtime"]),
         "device": device,
-        "input": {**_describe_input(volume), **({"mri": describe_mri(mri)} if mri else {})},
+        "input": {**given, **({"mri": describe_mri(mri)} if mri else {})},
         "warnings": warnings,
         "notes": list(volume.notes),
         "seconds": {**seconds, "total": total},

@@ -57,10 +57,8 @@ def rewrite_as_torchscript(bundle: Path, network: torch.nn.Module, encoder: Sequ
     return bundle
 
 
-def shipped_as_torchscript(shipped: Bundle, folder: Path) -> Path:
-    """Copy the shipped generator as TorchScript: the U-Net with the weights out of its ONNX, where normalisation is
-    folded into them.
-    """
+def shipped_network(shipped: Bundle) -> torch.nn.Module:
+    """Build the U-Net that ships, with the weights out of its ONNX, where normalisation is folded into them."""
     import onnx
 
     graph = onnx.load(shipped.path / NETWORK_FILE).graph
@@ -71,6 +69,11 @@ def shipped_as_torchscript(shipped: Bundle, folder: Path) -> Path:
             if isinstance(child, torch.nn.BatchNorm2d):
                 setattr(module, name, torch.nn.Identity())
     network.load_state_dict({name: torch.from_numpy(weights[name]) for name in network.state_dict()})
+    return network.eval()
+
+
+def shipped_as_torchscript(shipped: Bundle, folder: Path) -> Path:
+    """Copy the shipped generator with TorchScript in the place of its ONNX."""
     copy = folder / shipped.name
     shutil.copytree(shipped.path, copy)
-    return rewrite_as_torchscript(copy, network, encoder=("down_1", "down_2"))
+    return rewrite_as_torchscript(copy, shipped_network(shipped), encoder=("down_1", "down_2"))

@@ -10,7 +10,7 @@ from support.noise import speckle
 
 from IoUSynthLib.constants import LABELS
 from IoUSynthLib.models.bundle import load
-from IoUSynthLib.synthesis.echo import ECHO, NO_ECHO, find_no_echo, mark_no_echo
+from IoUSynthLib.synthesis.echo import ECHO, NO_ECHO, find_no_echo, mark_no_echo, no_echo_within
 from IoUSynthLib.synthesis.grid import FieldOfView, network_grid
 from IoUSynthLib.volume import Volume
 
@@ -60,10 +60,11 @@ def test_a_cavity_that_opens_to_the_probe_is_fluid(tiny_models):
     grid, none = network_grid(field, load("ious2mr-2.5d")), np.zeros(field.cropped.array.shape, np.uint8)
     cavity = np.where(field.cropped.array == 2, LABELS["cavity"], 0)
     opening = (slice(None), slice(8, 20), slice(None))
-    assert (mark_no_echo(field, grid, none)[opening] == NO_ECHO).any(), "as a shadow would be"
-    marked = mark_no_echo(field, grid, cavity)
+    fan, found = field.fan[field.box], no_echo_within(field, grid)
+    assert (mark_no_echo(fan, found, none)[opening] == NO_ECHO).any(), "as a shadow would be"
+    marked = mark_no_echo(fan, found, cavity)
     assert not (marked[opening] == NO_ECHO)[cavity[opening] > 0].any()
-    assert np.array_equal(marked > 0, field.fan[field.box])
+    assert np.array_equal(marked > 0, fan)
     assert set(np.unique(marked)) == {0, ECHO, NO_ECHO}
 
 
