@@ -196,7 +196,7 @@ def _text(trial: Trial, content: Mapping[str, Any]) -> str:
     metrics = METRICS if trial.source == "ioUS" else (*METRICS, MSE, NMSE)  # what papers on MRI give
     cases = "Simulated: {} cases of heads" if trial.simulated else "Real patients: {} studies of patients"
     lines = [
-        f"{cases.format(len(content['cases']))} that training never saw; {trial.regime}, {trial.size}. "
+        f"{cases.format(len(content['cases']))} that training never saw; {trial.size}. "
         "Mean and 95 % interval.",
         "",
         fidelity_table(content["summary"], metrics),

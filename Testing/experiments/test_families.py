@@ -65,7 +65,7 @@ def test_a_family_is_scored_beside_the_baselines_and_kept(cohort, tmp_path, caps
     assert run(cohort, tmp_path) == 0
     text = (tmp_path / "comparison.md").read_text()
     assert capsys.readouterr().out == text
-    assert text.startswith("Simulated: 2 cases of heads that training never saw; 2D, narrow networks")
+    assert text.startswith("Simulated: 2 cases of heads that training never saw; narrow networks")
     assert "| T2w | pix2pix |" in text
     content = json.loads((tmp_path / "comparison.json").read_text())
     summary, about = content["summary"], content["families"]["pix2pix"]
@@ -99,7 +99,7 @@ def test_patients_are_called_real_and_scored_as_far_as_they_go(cohort, tmp_path)
     (patients / "case-0004" / "T2w.mha").unlink()
     assert run(patients, tmp_path / "out") == 0
     text = (tmp_path / "out" / "comparison.md").read_text()
-    assert text.startswith("Real patients: 2 studies of patients that training never saw; 2D")
+    assert text.startswith("Real patients: 2 studies of patients that training never saw; narrow")
     content = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert content["simulated"] is False
     assert [row["lesion"] for row in content["cases"]] == ["unknown", "unknown"]
