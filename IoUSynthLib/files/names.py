@@ -56,7 +56,7 @@ _NEITHER = re.compile(
 )
 #: What a file of BraTS is by the end of its name, as the challenges of 2020 and 2021 or of 2023 wrote it.
 BRATS_ROLES = {
-    "t1": "T1w", "t1n": "T1w", "t1ce": "T1ce", "t1c": "T1ce", "t2": "T2w", "t2w": "T2w", "flair": "FLAIR",
+    "t1": "T1w", "t1n": "T1w", "t1ce": "ceT1", "t1c": "ceT1", "t2": "T2w", "t2w": "T2w", "flair": "FLAIR",
     "t2f": "FLAIR", "seg": "tumour",
 }  # fmt: skip
 _MRI = re.compile(r"(?<![a-z])mr(i|head|brain[a-z]*)?(?![a-z])")
@@ -120,12 +120,12 @@ def is_before_resection(name: str) -> bool:
 
 
 def brats_role_of_name(name: str) -> str:
-    """What an image of BraTS is by the end of its name: T1w, T1ce (with contrast agent), T2w, FLAIR, tumour, or none.
+    """What an image of BraTS is by the end of its name: T1w, ceT1 (with contrast agent), T2w, FLAIR, tumour, or none.
 
     Examples
     --------
     >>> [brats_role_of_name(name) for name in ("BraTS2021_00000_t1", "BraTS-GLI-00000-000-t1c", "flair", "t1_mask")]
-    ['T1w', 'T1ce', 'FLAIR', 'none']
+    ['T1w', 'ceT1', 'FLAIR', 'none']
     """
     return BRATS_ROLES.get(re.split("[_-]", name.lower())[-1], "none")
 

@@ -23,7 +23,7 @@ from ..constants import OUTSIDE, TARGETS, VOXEL_MM
 from ..preprocessing import foreground, preoperative_range
 from ..volume import InputError
 from .augmentation import Part
-from .data import Place, SliceBatches, TrainingVolume, generator_volume
+from .data import Place, SliceBatches, TrainingVolume, volume_of
 
 #: Contrasts in the order of the network's channels.
 CONTRASTS = ("T2w", "ceT1", "FLAIR")
@@ -67,13 +67,14 @@ def preoperative_volume(
     InputError
         The case has no such MRI.
     """
-    plain, case = generator_volume(folder, targets), read_case(folder)
+    case = read_case(folder)
     missing = set(contrasts) - set(case.parameters.get("preoperative", ()))
     if missing:
         raise InputError(
             f"{folder}: has no {' and '.join(sorted(missing))} from before the operation; make the cohort again with "
             "iousynth simulate --preoperative"
         )
+    plain = volume_of(case, targets)
     arrays = [case.images[f"{PREOPERATIVE}{name}"].array for name in contrasts]
     mri = np.stack([_scaled(array, plain.fan) for array in arrays]).astype(np.float16)
     tissues = case.images[f"{PREOPERATIVE}tissues"].array.astype(np.uint8)

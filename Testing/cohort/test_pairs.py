@@ -131,7 +131,7 @@ def test_what_is_missing_doubtful_or_of_another_grid_is_left_out(
     assert "resample both onto one" in found["shifted"][1]
     assert "empty" in found
     capsys.readouterr()
-    assert main(["prepare", str(tmp_path / "BraTS"), "-o", str(tmp_path / "out"), "--pairs", "T1ce:T2w"]) == 2
+    assert main(["prepare", str(tmp_path / "BraTS"), "-o", str(tmp_path / "out"), "--pairs", "ceT1:T2w"]) == 2
     assert "is of other files" in capsys.readouterr().err  # cases of two pairs do not mix
 
 
