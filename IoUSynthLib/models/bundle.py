@@ -32,7 +32,7 @@ SEARCH_VARIABLE = "IOUSYNTH_MODELS"
 
 KINDS = ("generator", "segmenter")
 REGIMES = ("2D", "2.5D", "3D")
-INPUTS = ("ioUS", *CONTRASTS, "T1w", "T1ce")
+INPUTS = ("ioUS", *CONTRASTS, "T1w")
 #: How overlapping windows are weighted, and how images smaller than the window are padded; the first is the default.
 BLENDINGS = ("hann", "hanning", "uniform", "gaussian")
 PADDINGS = ("multiple", "window", "centre", "reflect")

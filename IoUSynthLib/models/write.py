@@ -238,7 +238,10 @@ def _reads_mri(section: Mapping[str, Any]) -> bool:
 
 def _source(section: Mapping[str, Any]) -> str:
     """What a generator reads, in words."""
-    return f"{_listed(section['inputs'])} MRI" if _reads_mri(section) else "intraoperative ultrasound"
+    if _reads_mri(section):
+        return f"{_listed(section['inputs'])} MRI"
+    beside = " and, where there is any, preoperative MRI" if section.get("optional") else ""
+    return f"intraoperative ultrasound{beside}"
 
 
 def _network_data_format(section: Mapping[str, Any]) -> dict[str, Any]:
@@ -300,6 +303,8 @@ def _words(said: Mapping[str, Any]) -> dict[str, str]:
     else:
         error = LOG_ERROR in section["outputs"]
         read, where = "a reconstructed, tracked 3D intraoperative ultrasound volume of the brain", "ultrasound fan"
+        if section.get("optional"):
+            read += f" and any of the patient's preoperative {_listed(section['optional'])} MRI, registered to it,"
         if _reads_mri(section):
             read, where = f"{_source(section)} of the brain", "brain"
         job = (

@@ -79,7 +79,11 @@ def generator_volume(folder: Path, targets: Sequence[str] = TARGETS, *, source: 
     InputError
         The cohort has another input.
     """
-    case = _read_case(folder, source)
+    return volume_of(_read_case(folder, source), targets)
+
+
+def volume_of(case: Case, targets: Sequence[str]) -> TrainingVolume:
+    """Input in and MR out of a case that was read; NaN for a target that it lacks."""
     fan = case.fan.array > 0
     image = input_image(case)[None]
     target = np.stack([

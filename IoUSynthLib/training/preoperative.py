@@ -23,13 +23,13 @@ from ..constants import OUTSIDE, TARGETS, VOXEL_MM
 from ..preprocessing import foreground, preoperative_range
 from ..volume import InputError
 from .augmentation import Part
-from .data import Place, SliceBatches, TrainingVolume, generator_volume
+from .data import Place, SliceBatches, TrainingVolume, volume_of
 
 #: Contrasts in the order of the network's channels.
 CONTRASTS = ("T2w", "ceT1", "FLAIR")
 
 #: Shares of the slices without MRI, with another patient's, and with MRI that lies exactly where it should.
-_WITHOUT, _ANOTHER, _EXACT = 0.2, 0.15, 0.15
+_WITHOUT, _ANOTHER, _EXACT = 0.2, 0.2, 0.15
 #: Of the others: largest shift in mm and turn in degrees, which registration leaves, and the share of those that are
 #: deformed besides, by up to so many mm, as the brain shifts.
 _SHIFT, _TURN, _DEFORMED, _DEFORMATION = 4.0, 5.0, 0.6, 8.0
@@ -67,13 +67,14 @@ def preoperative_volume(
     InputError
         The case has no such MRI.
     """
-    plain, case = generator_volume(folder, targets), read_case(folder)
+    case = read_case(folder)
     missing = set(contrasts) - set(case.parameters.get("preoperative", ()))
     if missing:
         raise InputError(
             f"{folder}: has no {' and '.join(sorted(missing))} from before the operation; make the cohort again with "
             "iousynth simulate --preoperative"
         )
+    plain = volume_of(case, targets)
     arrays = [case.images[f"{PREOPERATIVE}{name}"].array for name in contrasts]
     mri = np.stack([_scaled(array, plain.fan) for array in arrays]).astype(np.float16)
     tissues = case.images[f"{PREOPERATIVE}tissues"].array.astype(np.uint8)

@@ -15,8 +15,8 @@ from IoUSynthLib.volume import InputError
 def simulator(monkeypatch, case_writer):
     """Replaces the physics, which its own tests cover, by a stand-in in this process."""
 
-    def simulate(count, output, *, anatomy, seed, workers, progress, device, with_agent):
-        assert (device, with_agent) == ("cpu", False)
+    def simulate(count, output, *, anatomy, seed, workers, progress, device, with_agent, preoperative):
+        assert (device, with_agent, preoperative) == ("cpu", False, False)
         entries = [{"name": f"case-{n:04d}", "head": "icbm152", "split": "train"} for n in range(count)]
         for number, entry in enumerate(entries):
             case_writer(output / entry["name"], seed * 1_000_000 + number, entry["head"])
