@@ -453,6 +453,11 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.rerunSection.onStarted(self.choices.inputVolume)
         self.synthesisSection.start()
 
+    def synthesizeWithMri(self) -> None:
+        """Start a synthesis if it will read MRI beside the ultrasound, as after a registration that agrees."""
+        if self.synthesisSection.readsMri():
+            self.startSynthesis()
+
     def startRun(self, section: Section, start: Callable[[], Any]) -> None:
         """Start the run of a section, and watch it; say so if it cannot start."""
         self.showMessage("")

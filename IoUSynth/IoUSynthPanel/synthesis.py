@@ -132,6 +132,11 @@ class SynthesisSection(Section):
         self.ui.mriInputLabel.text = text
         self.ui.mriInputLabel.setVisible(bool(text))
 
+    def readsMri(self) -> bool:
+        """Tell whether a run will be given MRI beside the ultrasound."""
+        choices = self.panel.choices
+        return bool(choices.inputVolume and self.panel.logic.contrastsOf(choices.model) and self._mriInput()[0])
+
     def _mriInput(self) -> tuple[dict[str, vtkMRMLScalarVolumeNode], str]:
         """Return the MRI that a run is given, by contrast, and what is said of it."""
         choices = self.panel.choices

@@ -202,3 +202,18 @@ def test_an_mri_that_changes_too_much_is_not_used_and_the_places_are_marked(scen
     panel.ui.contributionSelector.setCurrentIndex(0)
     panel.ui.contributionSelector.activated.emit(0)
     assert scene.GetNodeByID(composite.GetBackgroundVolumeID()).GetAttribute("IoUSynth.Output") == "T2w with MRI"
+
+
+def test_one_click_registers_the_mri_and_then_synthesizes_with_it(scene, panel, loaded):
+    from IoUSynthLib.mrml import jobs
+
+    synthesize(panel)
+    parameters = panel.logic.getParameterNode()
+    assert parameters.t2wVolume.GetAttribute("IoUSynth.MRIUsed") == "false"
+    parameters.movingVolume = loaded["T2w"]
+    panel.ui.registerButton.click()
+    assert SlicerHost.process_until(lambda: panel.state.name == "IDLE", 300)
+    assert ">Agrees.<" in panel.ui.verdictLabel.text
+    assert parameters.t2wVolume.GetAttribute("IoUSynth.MRIUsed") == "true"
+    assert isinstance(panel.logic.runner.job, jobs.SynthesisJob)
+    assert panel.ui.contributionSelector.currentText == "With MRI"
