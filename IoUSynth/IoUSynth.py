@@ -88,6 +88,7 @@ class IoUSynthParameterNode:
     t2wVolume, flairVolume, uncertaintyVolume, segmentation - Outputs; made when not selected, if the model has them.
     beforeResection - Whether nothing has been removed yet, so that there is no cavity.
     probablePlace - Whether the most probable place of a tumour is outlined where none stands out before a resection.
+    mriInput - Whether a model that reads MRI is given what agrees with the ultrasound, or never any.
     model - Name of the model, empty for the default.
     device - Where the model runs.
     muteUntrusted - Whether images that are not to be trusted are muted, and under grey stripes without echo.
@@ -109,6 +110,7 @@ class IoUSynthParameterNode:
     segmentation: vtkMRMLSegmentationNode
     beforeResection: bool = False
     probablePlace: bool = False
+    mriInput: Annotated[str, Choice(["Automatic", "Ultrasound only"])] = "Automatic"
     model: str = ""
     device: Annotated[str, Choice(["auto", "cpu", "cuda"])] = "auto"
     muteUntrusted: bool = True
@@ -450,6 +452,11 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Start a synthesis of the selected ultrasound."""
         self.rerunSection.onStarted(self.choices.inputVolume)
         self.synthesisSection.start()
+
+    def synthesizeWithMri(self) -> None:
+        """Start a synthesis if it will read MRI beside the ultrasound, as after a registration that agrees."""
+        if self.synthesisSection.readsMri():
+            self.startSynthesis()
 
     def startRun(self, section: Section, start: Callable[[], Any]) -> None:
         """Start the run of a section, and watch it; say so if it cannot start."""

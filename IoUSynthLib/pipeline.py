@@ -302,7 +302,7 @@ def load_models(model: str | Path | None) -> Models:
     for bundle, kind in ((generator, "generator"), (segmenter, "segmenter")):
         if bundle.kind != kind:
             raise InputError(f"{bundle.path}: is a {bundle.kind}, but a {kind} is needed; choose another model")
-    if set(generator.inputs) - set(generator.optional) != {"ioUS"}:
+    if not generator.needs_ultrasound_alone:
         remedy = "choose another model" if "ioUS" in generator.inputs else "use iousynth translate, or another model"
         raise InputError(f"{generator.path}: needs {', '.join(generator.inputs)}, not just ioUS; {remedy}")
     paired = paired_generator(segmenter)

@@ -30,9 +30,9 @@ class ModelsLogic:
     """What the logic of the module can do with models; free of Qt."""
 
     def models(self) -> list[str]:
-        """Return the names of the generators that are installed and read ultrasound alone."""
+        """Return the names of the generators that are installed and need nothing but ultrasound."""
         bundles = importLibrary("models.bundle").list_bundles()
-        return [bundle.name for bundle in bundles if bundle.kind == "generator" and bundle.inputs == ("ioUS",)]
+        return [bundle.name for bundle in bundles if bundle.kind == "generator" and bundle.needs_ultrasound_alone]
 
     def installedModels(self) -> list[tuple[Path, Bundle | str]]:
         """Return the folder of each model with its ``Bundle``, or with what is wrong with it."""

@@ -213,6 +213,7 @@ class RegisterSection(Section):
         if job.transform_node is not None:
             outputs = importLibrary("mrml.results").OutputNodes(job.synthetic_nodes, None, job.segmentation_node)
             self.panel.show(outputs, job.ultrasound_node, job.mri_node)
+            self.panel.synthesizeWithMri()
 
     def onUndoButton(self, _checked: bool = False) -> None:
         """Put everything back where it lay."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Opacity that a key adds or takes away, in percent.
 OPACITY_STEP = 10.0
+#: What the choice of images with and without MRI can be.
+_WITH_MRI, _ALONE, _DIFFERENCE = range(3)
 #: Keys for the overlays, while the module is open.
 KEYS = {"outlines": "O", "uncertainty": "U", "stronger": "Alt+Up", "weaker": "Alt+Down"}
 
@@ -51,6 +53,14 @@ class ResultLogic:
         """Show what is not to be trusted with little contrast and, without echo, under stripes; or all in full."""
         importLibrary("mrml.layers").mute(wanted)
 
+    def showContribution(self, *, alternative: bool = False, difference: bool = False) -> None:
+        """Choose what the views show of a result that was made with preoperative MRI, or could have been.
+
+        :param alternative: the images that are not the result's: of ultrasound alone, or with MRI that was not used.
+        :param difference: how far the two are apart, over them.
+        """
+        importLibrary("mrml.layers").show_contribution(alternative=alternative, difference=difference)
+
     def compareResults(self, before: Result, after: Result, plane: str = "") -> dict[str, tuple[float, float]]:
         """Lay out two results side by side.
 
@@ -76,11 +86,15 @@ class ResultSection(Section):
         self._results: list[Result] = []
         self._inputID: str | None = None  # of the input whose result is selected
         self._measured: str | None = None  # identifier of the result whose volumes are shown
+        self._offered: str | None = None  # identifier of the result whose images with and without MRI are offered
         self._compared: tuple[Result, Result] | None = None
         self._shortcuts: list[qt.QShortcut] = []
         self.ui.resultSelector.connect("activated(int)", self.onResultSelected)
         self.ui.tumourButton.connect("clicked(bool)", lambda _checked=False: self.onGoTo("tumour"))
         self.ui.cavityButton.connect("clicked(bool)", lambda _checked=False: self.onGoTo("cavity"))
+        for text in (_("With MRI"), _("Ultrasound alone"), _("With MRI, and the difference")):
+            self.ui.contributionSelector.addItem(text)
+        self.ui.contributionSelector.connect("activated(int)", self.onContribution)
         self.ui.compareButton.connect("clicked(bool)", self.onCompareButton)
         self._describeKeys()
         self._showChange("")
@@ -97,6 +111,7 @@ class ResultSection(Section):
         self.ui.resultSelector.enabled = self.ui.comparisonForm.enabled = idle
         self._showVolumes(selected)
         self._showTrust(selected)
+        self._offerContribution(selected)
         known = parameters and parameters.uncertaintyVolume
         reason = "" if known else _("The model of this result does not predict its own error")
         for name in ("uncertaintyCheckBox", "opacitySlider", "thresholdSlider"):
@@ -112,6 +127,7 @@ class ResultSection(Section):
         for segmentation in shown:
             if segmentation and segmentation.GetDisplayNode():
                 segmentation.GetDisplayNode().SetVisibility(parameters.showOverlay)
+        self.onContribution()
         self.panel.logic.muteUntrusted(parameters.muteUntrusted)
         self.panel.logic.showUncertainty(
             parameters.showUncertainty, parameters.uncertaintyOpacity / 100, parameters.uncertaintyThreshold / 100
@@ -215,7 +231,7 @@ class ResultSection(Section):
 
     def forget(self) -> None:
         """Look at everything anew, when the scene is closed or the module is opened: segments may have been edited."""
-        self._inputID = self._measured = self._compared = None
+        self._inputID = self._measured = self._offered = self._compared = None
 
     def onResultSelected(self, index: int) -> None:
         """Switch to another result: its input, its nodes, its views."""
@@ -260,6 +276,23 @@ class ResultSection(Section):
         self.panel.layMriOver()
         self.showOverlays()
 
+    # --- What MRI has contributed
+
+    def _offerContribution(self, result: Result | None) -> None:
+        """Offer images with MRI and of ultrasound alone where there are both; begin with those of the result."""
+        identifier = result.identifier if result else ""
+        if identifier != self._offered:
+            self._offered = identifier
+            self.ui.contributionSelector.currentIndex = _WITH_MRI if usesMri(result) else _ALONE
+        for widget in (self.ui.labelContribution, self.ui.contributionSelector):
+            widget.setVisible(bool(result and result.outputs.contribution))
+
+    def onContribution(self, _index: int = 0) -> None:
+        """Show images with MRI, of ultrasound alone, or the difference of the two."""
+        chosen = self.ui.contributionSelector.currentIndex
+        other = (chosen == _ALONE) == usesMri(self.selected())
+        self.panel.logic.showContribution(alternative=other, difference=chosen == _DIFFERENCE)
+
     # --- Keys
 
     def _describeKeys(self) -> None:
@@ -297,6 +330,11 @@ class ResultSection(Section):
         slider = self.ui.opacitySlider
         if slider.enabled:
             slider.value = min(max(slider.value + step, slider.minimum), slider.maximum)
+
+
+def usesMri(result: Result | None) -> bool:
+    """Tell whether the images of a result were made with preoperative MRI."""
+    return bool(result and (result.report.get("contribution") or {}).get("used"))
 
 
 def changeText(before: str, after: str, changes: dict[str, tuple[float, float]]) -> str:

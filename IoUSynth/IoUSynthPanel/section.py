@@ -55,6 +55,9 @@ class Panel(Protocol):
     def startSynthesis(self) -> None:
         """Start a synthesis of the selected ultrasound."""
 
+    def synthesizeWithMri(self) -> None:
+        """Start a synthesis if it will read MRI beside the ultrasound."""
+
     def cancelRun(self) -> None:
         """Cancel the run that is under way."""
 

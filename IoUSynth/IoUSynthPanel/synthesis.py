@@ -30,6 +30,7 @@ class SynthesisLogic(JobLogic):
         inputVolumeNode: vtkMRMLScalarVolumeNode,
         preoperativeVolumeNode: vtkMRMLScalarVolumeNode | None = None,
         *,
+        mriNodes: dict[str, vtkMRMLScalarVolumeNode] | None = None,
         outputs: OutputNodes | None = None,
         wait: bool = True,
         options: Options | None = None,
@@ -39,6 +40,8 @@ class SynthesisLogic(JobLogic):
 
         :param inputVolumeNode: intraoperative ultrasound; it is only read.
         :param preoperativeVolumeNode: MRI to show beside the result; published models take its axes and voxel size.
+        :param mriNodes: MRI by contrast that a model reads beside the ultrasound, as :meth:`usableMri` finds it; none
+          if left out.
         :param outputs: ``outputs`` of an earlier job on the same input, to be filled again instead of new nodes, or
           removed where the model does not give them.
         :param wait: if False, return at once; :meth:`poll` then brings the run to its end.
@@ -50,8 +53,28 @@ class SynthesisLogic(JobLogic):
         :raises RuntimeError: the run failed; says why and what to do.
         """
         options = options or self.options(**choices)
-        job = importLibrary("mrml.jobs").SynthesisJob(inputVolumeNode, preoperativeVolumeNode, options, outputs)
+        job = importLibrary("mrml.jobs").SynthesisJob(
+            inputVolumeNode, preoperativeVolumeNode, options, outputs, mriNodes or {}
+        )
         return self.runJob(job, wait=wait)
+
+    def contrastsOf(self, model: str = "") -> tuple[str, ...]:
+        """Return the contrasts of MRI that a model reads beside ultrasound; of most models, none."""
+        bundle = importLibrary("models.bundle")
+        try:
+            return bundle.load(model or bundle.DEFAULT_GENERATOR).optional
+        except ValueError:  # a run will say so
+            return ()
+
+    def usableMri(
+        self, inputVolumeNode: vtkMRMLScalarVolumeNode, model: str = ""
+    ) -> tuple[dict[str, vtkMRMLScalarVolumeNode], str]:
+        """Return MRI, by contrast, whose registration to an ultrasound agrees and that a model reads beside it.
+
+        :return: the nodes, and where there are none the reason, one of those of ``mrml.registration.usable_mri``.
+        """
+        registration = importLibrary("mrml.registration")
+        return registration.usable_mri(inputVolumeNode, self.contrastsOf(model))
 
     def makeViews(
         self, outputs: OutputNodes, preoperative: vtkMRMLScalarVolumeNode | None = None
@@ -97,6 +120,30 @@ class SynthesisSection(Section):
         before = self.panel.parameters and self.panel.parameters.beforeResection
         reason = "" if before else _("Only before a resection there must be a tumour")
         setAvailable(self.ui.probablePlaceCheckBox, reason)
+        self._showMriInput()
+
+    def _showMriInput(self) -> None:
+        """Say which MRI a run will read, where the model reads any."""
+        parameters = self.panel.parameters
+        reads = bool(parameters and self.panel.logic.contrastsOf(parameters.model))
+        text = self._mriInput()[1] if reads and parameters.inputVolume else ""
+        for widget in (self.ui.labelMriInput, self.ui.mriInputSelector):
+            widget.setVisible(reads)
+        self.ui.mriInputLabel.text = text
+        self.ui.mriInputLabel.setVisible(bool(text))
+
+    def readsMri(self) -> bool:
+        """Tell whether a run will be given MRI beside the ultrasound."""
+        choices = self.panel.choices
+        return bool(choices.inputVolume and self.panel.logic.contrastsOf(choices.model) and self._mriInput()[0])
+
+    def _mriInput(self) -> tuple[dict[str, vtkMRMLScalarVolumeNode], str]:
+        """Return the MRI that a run is given, by contrast, and what is said of it."""
+        choices = self.panel.choices
+        if choices.mriInput != "Automatic":
+            return {}, _("Ultrasound alone, as chosen.")
+        nodes, reason = self.panel.logic.usableMri(choices.inputVolume, choices.model)
+        return nodes, mriText({contrast: node.GetName() for contrast, node in nodes.items()}, reason)
 
     def _whyNotApply(self) -> str:
         state, parameters = self.panel.state, self.panel.parameters
@@ -137,11 +184,16 @@ class SynthesisSection(Section):
         choices = self.panel.choices
         self.panel.showQuality("")
         self.panel.log(_("Input: {name}").format(name=choices.inputVolume.GetName()))
+        mriNodes = {}
+        if self.panel.logic.contrastsOf(choices.model):
+            mriNodes, said = self._mriInput()
+            self.panel.log(said)
         self.panel.startRun(
             self,
             lambda: self.panel.logic.synthesize(
                 choices.inputVolume,
                 choices.preoperativeVolume,
+                mriNodes=mriNodes,
                 outputs=self.panel.selectedOutputs(),
                 wait=False,
                 options=self.panel.options,
@@ -183,3 +235,17 @@ class SynthesisSection(Section):
             logging.exception("IoUSynth: the views could not be made beforehand")
         self.panel.setState(State.IDLE)
         self.panel.show(job.outputs, job.input_node, job.preoperative_node)
+
+
+def mriText(names: dict[str, str], reason: str) -> str:
+    """Return in one line which MRI a run reads beside the ultrasound, by contrast, or why it reads none."""
+    if names:
+        listed = ", ".join(f"{contrast}: {name}" for contrast, name in names.items())
+        return _("With preoperative MRI, whose registration agrees ({names}).").format(names=listed)
+    reasons = {
+        "no MRI": _("the scene has no MRI that this model reads"),
+        "not registered": _("no MRI is registered to this ultrasound; synthesize, register it, and synthesize again"),
+        "not agreed": _("the registration of the MRI is doubtful"),
+        "moved": _("MRI or ultrasound has moved since the registration; register again"),
+    }
+    return _("Ultrasound alone: {reason}.").format(reason=reasons[reason])

@@ -165,6 +165,11 @@ class Bundle:
         return tuple(self.details.get("optional", ()))
 
     @property
+    def needs_ultrasound_alone(self) -> bool:
+        """Whether the network runs on an ultrasound, with other inputs or without."""
+        return set(self.inputs) - set(self.optional) == {"ioUS"}
+
+    @property
     def generator(self) -> str:
         """Of a segmenter: name of the generator whose synthetic MRI it reads; the one that ships if it does not say."""
         return str(self.details.get("generator", DEFAULT_GENERATOR))

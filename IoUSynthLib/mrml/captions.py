@@ -13,7 +13,12 @@ _ACQUIRED_TEXT = (0.62, 0.79, 0.88)
 _SYNTHETIC_TEXT = (0.99, 0.68, 0.42)
 _FONT_SIZE = 15
 #: What lies over the image, by the attribute ``Output`` of the layer's volume.
-_LAYERS = {"no echo": "\nstripes: no echo, made up", "uncertainty": "\nmagenta: expected error"}
+_LAYERS = {
+    "no echo": "\nstripes: no echo, made up",
+    "uncertainty": "\nmagenta: expected error",
+    "difference": "\ngreen: what MRI changed",
+    "disagreement": "\nred stripes: MRI and ultrasound disagree",
+}
 #: Lines that are left to the ruler and, in narrow views, to the names of the volumes that Data Probe writes there.
 _ROOM_BELOW = 4 * "\n "
 

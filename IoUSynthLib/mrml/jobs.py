@@ -16,6 +16,7 @@ from ..input_checks import check_ultrasound
 from ..models.bundle import DEFAULT_GENERATOR, load
 from ..outputs.summary import Outcome
 from ..pipeline import Options, SynthesisResult
+from ..synthesis.preoperative import Preoperative
 from ..synthesis.report import add_warnings
 from ..volume import InputError, Volume
 from ..worker.jobs import Job, Queue, QueuedJob
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from ..worker.messages import Registered
     from ..worker.parent import Worker
 
+#: Distance in mm at which transforms that bend are sampled: a registration bends over 25 mm.
+_FIELD_MM = 5.0
 #: An MRI that is resampled covers the ultrasound and this much round it, in mm: what the search can reach.
 _MARGIN_MM = 25.0
 
@@ -49,6 +52,8 @@ class SynthesisJob(Job):
         The ultrasound, and the MRI that is shown beside the result and whose grid some models take.
     options
         What was chosen; the MRI's grid is put in its place.
+    mri_nodes
+        MRI, by contrast, that a model reads beside the ultrasound (:func:`.registration.usable_mri`).
     outputs
         Before the end: the nodes to fill again. After it: the nodes of the result.
     grid
@@ -63,6 +68,7 @@ class SynthesisJob(Job):
     preoperative_node: slicer.vtkMRMLScalarVolumeNode | None = None
     options: Options = field(default_factory=Options)
     outputs: OutputNodes | None = None
+    mri_nodes: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
     grid: Grid | None = field(default=None, init=False)
     source: dict[str, Any] = field(default_factory=dict, init=False)
     report: dict[str, Any] = field(default_factory=dict, init=False)
@@ -76,7 +82,8 @@ class SynthesisJob(Job):
         options, notes = _with_grid(self.options, node, self.preoperative_node)
         self.source = _describe_source(node, self.preoperative_node, transforms.parents(node))
         self.grid = Grid.of(node)
-        worker.submit(replace(volume, notes=(*volume.notes, *notes)), options)
+        preoperative = _second_input(volume, node, self.mri_nodes) if self.mri_nodes else None
+        worker.submit(replace(volume, notes=(*volume.notes, *notes)), options, preoperative=preoperative)
 
     def check(self) -> None:
         if self.input_node.GetScene() is None:
@@ -180,6 +187,30 @@ def _with_grid(
         return options, ()
     grid, notes = transforms.patient_grid(input_node, preoperative_node, bundle.spacing)
     return replace(options, mr_grid=grid), notes
+
+
+def _second_input(
+    ultrasound: Volume, input_node: slicer.vtkMRMLScalarVolumeNode, mri_nodes: dict[str, slicer.vtkMRMLScalarVolumeNode]
+) -> Preoperative:
+    """Return MRI as it lies to the ultrasound now; what is measured in another frame than the first is left out."""
+    from ..files.transforms import field_transform
+    from ..registration.rigid import to_sitk
+
+    first = next(iter(mri_nodes.values()))
+    source, target = transforms.frame_of(input_node), transforms.frame_of(first)
+    used = {contrast: node for contrast, node in mri_nodes.items() if transforms.frame_of(node) is target}
+    matrix = transforms.linear_between(source, target)
+    if matrix is None:
+        steps = np.ceil(np.multiply(np.array(ultrasound.size) - 1, ultrasound.spacing) / _FIELD_MM).astype(int) + 1
+        spacing, shape = (_FIELD_MM,) * 3, tuple(int(count) for count in steps[::-1])
+        grid = Volume(np.zeros(shape, np.uint8), spacing, ultrasound.origin, ultrasound.direction)
+        transform = field_transform(transforms.field_between(source, target, grid), grid)
+    else:
+        transform = to_sitk(FLIP @ matrix @ FLIP)
+    registered = registration.latest(first)
+    names = {contrast: node.GetName() for contrast, node in used.items()}
+    names |= {} if registered is None else {"transform": registered.GetName()}
+    return Preoperative({name: volume_from_node(node) for name, node in used.items()}, transform, names)
 
 
 def _describe_source(
@@ -397,6 +428,7 @@ class RegistrationJob(Job):
                 linear.SetNodeReferenceID(registration.DEFORMATION_ROLE, grid.GetID())
             for node in moved:
                 node.SetAndObserveTransformNodeID(linear.GetID())
+            registration.keep_place(linear, self.ultrasound_node, self.mri_node)
         except Exception:
             for node in created:
                 registration.take_out(node)

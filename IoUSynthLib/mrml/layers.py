@@ -1,5 +1,5 @@
 """What lies over the images in the module's views: the preoperative MRI, faded in or in the squares of a checkerboard,
-the uncertainty of a result, and a grey veil where an image was made up.
+the uncertainty of a result, a grey veil where an image was made up, and what preoperative MRI has changed in it.
 
 A slice view of Slicer 5.10 and later stacks any number of volumes: behind the background and the foreground, which
 belongs to the MRI, come additional layers. These are for veil and uncertainty, so that each can be faded on its own.
@@ -15,7 +15,7 @@ import slicer
 from ..constants import VEIL_OPACITY
 from .grid import Grid
 from .provenance import PREFIX
-from .results import NO_ECHO, Result, find_results
+from .results import DIFFERENCE, DISAGREEMENT, NO_ECHO, Result, find_results
 from .styles import show_muted
 from .transforms import voxels_between
 from .views import compared_views
@@ -24,7 +24,9 @@ from .write import remove_nodes
 #: Index of the first layer after background, foreground and label map.
 LAYER = slicer.vtkMRMLSliceCompositeNode.Layer_Last
 #: What can lie in these layers, from below, by the attribute ``Output`` of the nodes.
-_STACKED = (NO_ECHO, "uncertainty")
+_STACKED = (NO_ECHO, DIFFERENCE, "uncertainty", DISAGREEMENT)
+#: Opacities of the difference of images with and without MRI, and of the stripes where they disagree.
+_DIFFERENCE_OPACITY, _DISAGREEMENT_OPACITY = 0.6, 0.6
 #: Node attribute of the volume whose voxels are the MRI's in every other square.
 _CHECKERBOARD = PREFIX + "Checkerboard"
 #: More than any expected error.
@@ -114,9 +116,10 @@ def show_uncertainty(visible: bool, opacity: float, threshold: float) -> None:
     results = find_results(slicer.mrmlScene) if visible else []
     for composite in compared_views():
         background = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
-        result = next((result for result in results if result.holds(background)), None)
+        # Over an image that is not the result's, the result's error would be that of another.
+        shown = (result for result in results if background in result.outputs.images.values())
+        result = next(shown, None)
         uncertainty = result.outputs.uncertainty if result is not None else None
-        uncertainty = None if uncertainty is background else uncertainty
         if uncertainty is not None:
             _hide_below(uncertainty, threshold)
         _stack(composite, "uncertainty", uncertainty, opacity=opacity)
@@ -137,8 +140,9 @@ def mute(wanted: bool) -> None:
     results, changed = find_results(slicer.mrmlScene), False
     for result in results:
         muted = wanted and bool(result.report.get("muted"))
-        for image in result.outputs.images.values():
-            changed |= show_muted(image, muted)
+        for name, image in result.outputs.images.items():
+            for node in (image, result.alternative(name)):
+                changed |= node is not None and show_muted(node, muted)
     for composite in compared_views():
         _veil(composite, results if wanted else [])
         if changed:
@@ -148,10 +152,36 @@ def mute(wanted: bool) -> None:
 def _veil(composite: slicer.vtkMRMLSliceCompositeNode, results: Sequence[Result]) -> None:
     """Lay the veil of the result that an image of a view belongs to over it, or take away what there was."""
     background = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
-    of_image = (result for result in results if any(background is image for image in result.outputs.images.values()))
-    result = next(of_image, None)
+    result = next((result for result in results if result.contrast_of(background) is not None), None)
     empty = result is None or not result.report.get("quality", {}).get("no_echo")
     _stack(composite, NO_ECHO, None if empty else result.outputs.no_echo, opacity=VEIL_OPACITY)
+
+
+def show_contribution(*, alternative: bool = False, difference: bool = False) -> None:
+    """Choose what the module's views show of images that a model has made with preoperative MRI, or could have.
+
+    Where images with and without MRI disagree about tissue, stripes lie over either.
+
+    Parameters
+    ----------
+    alternative
+        Whether the images are shown that are not the result's: those of ultrasound alone where MRI was used, else those
+        with MRI.
+    difference
+        Whether the difference of the two lies over them.
+    """
+    results = find_results(slicer.mrmlScene)
+    for composite in compared_views():
+        background = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
+        result = next((result for result in results if result.contrast_of(background) is not None), None)
+        found = result.outputs.contribution if result is not None else {}
+        if found:
+            name = result.contrast_of(background)
+            image = result.alternative(name) if alternative else result.outputs.images[name]
+            composite.SetBackgroundVolumeID(image.GetID())
+        disagree = bool(found) and bool(result.report["contribution"]["disagreeing_ml"])
+        _stack(composite, DIFFERENCE, found.get(DIFFERENCE) if difference else None, opacity=_DIFFERENCE_OPACITY)
+        _stack(composite, DISAGREEMENT, found[DISAGREEMENT] if disagree else None, opacity=_DISAGREEMENT_OPACITY)
 
 
 def stacked(composite: slicer.vtkMRMLSliceCompositeNode) -> list[slicer.vtkMRMLVolumeNode]:

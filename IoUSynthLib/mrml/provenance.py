@@ -33,6 +33,8 @@ def attributes_of(report: dict[str, Any], input_node: slicer.vtkMRMLNode) -> dic
     model, segmenter, companion = (report.get(key) or {} for key in ("model", "segmenter", "companion"))
     transform = input_node.GetParentTransformNode()
     chain = report.get("input", {}).get("transforms", [])
+    contribution, mri = report.get("contribution") or {}, report.get("input", {}).get("preoperative_mri") or {}
+    given = mri.get("images", {})
     return {
         "Synthetic": "true",
         "Notice": report.get("notice", NOTICE),
@@ -42,6 +44,11 @@ def attributes_of(report: dict[str, Any], input_node: slicer.vtkMRMLNode) -> dic
         "SegmenterSHA256": str(segmenter.get("sha256", "")),
         "OutlinedOn": titled(companion),
         "OutlinedOnSHA256": str(companion.get("sha256", "")),
+        # MRI that a model was given beside the ultrasound, where it was, and whether the images are made with it.
+        "MRIUsed": str(contribution.get("used", False)).lower(),
+        "MRI": json.dumps({contrast: image["name"] for contrast, image in given.items()}),
+        "MRISHA256": json.dumps({contrast: image["sha256"] for contrast, image in given.items()}),
+        "MRITransform": json.dumps(mri.get("transform", {})),
         "Versions": json.dumps(report.get("versions", {}), sort_keys=True),
         "Device": str(report.get("device", {}).get("used", "")),
         "Created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),

@@ -5,7 +5,8 @@ A registration is a transform of its own above the MRI; what the scene's other t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,10 +14,10 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
-from ..files.names import contrast_of_name
+from ..files.names import contrast_of_name, has_agent
 from ..volume import InputError
 from . import transforms
-from .grid import FLIP
+from .grid import FLIP, Grid
 from .provenance import PREFIX, is_synthetic
 from .read import guess_inputs
 from .write import remove_nodes
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 KIND = PREFIX + "Registration"
 #: From a registration's linear transform to its deformation.
 DEFORMATION_ROLE = PREFIX + "deformation"
+#: Node attribute of a registration: where it puts the corners of the ultrasound, in the frame of the MRI.
+_CORNERS = PREFIX + "Corners"
+
+#: Why no MRI of a scene can be read beside an ultrasound (:func:`usable_mri`).
+NO_MRI, NOT_REGISTERED, NOT_AGREED, MOVED = "no MRI", "not registered", "not agreed", "moved"
+#: The corners of an ultrasound that have moved by more than this, in mm, no longer lie where they were registered.
+_STILL_MM = 0.5
 
 _CARRIED = ("vtkMRMLModelNode", "vtkMRMLSegmentationNode", "vtkMRMLMarkupsNode", "vtkMRMLLabelMapVolumeNode")
 
@@ -57,6 +65,66 @@ def latest(mri_node: slicer.vtkMRMLScalarVolumeNode | None) -> slicer.vtkMRMLTra
     scene = mri_node.GetScene() if found else None
     nodes = [] if scene is None else [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
     return next((node for node in reversed(nodes) if node.GetID() in found), None)
+
+
+def keep_place(
+    transform_node: slicer.vtkMRMLTransformNode, ultrasound_node: slicer.vtkMRMLScalarVolumeNode,
+    mri_node: slicer.vtkMRMLScalarVolumeNode,
+) -> None:
+    """Write on a registration where ultrasound and MRI lie to each other now that it is made."""
+    transform_node.SetAttribute(_CORNERS, json.dumps(_corners(ultrasound_node, mri_node).tolist()))
+
+
+def usable_mri(
+    ultrasound_node: slicer.vtkMRMLScalarVolumeNode, contrasts: Collection[str]
+) -> tuple[dict[str, slicer.vtkMRMLScalarVolumeNode], str]:
+    """Return MRI that a model can read beside an ultrasound, by contrast, or why there is none.
+
+    That is MRI whose newest registration is to this ultrasound, agrees, and still holds. All of it is under one
+    transform.
+    """
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    found = [node for node in volumes if node is not ultrasound_node and is_image(node)]
+    found = [node for node in found if _contrast_with_agent(node) in contrasts]
+    reasons = {node: _why_unusable(node, ultrasound_node) for node in found}
+    groups: dict[str, dict[str, slicer.vtkMRMLScalarVolumeNode]] = {}
+    for node in found:
+        if not reasons[node]:
+            groups.setdefault(node.GetTransformNodeID(), {})[_contrast_with_agent(node)] = node
+    if groups:
+        return max(groups.values(), key=len), ""
+    return {}, next((reason for reason in (MOVED, NOT_AGREED, NOT_REGISTERED) if reason in reasons.values()), NO_MRI)
+
+
+def _contrast_with_agent(node: slicer.vtkMRMLNode) -> str:
+    contrast = contrast_of(node)
+    return "ceT1" if contrast == "T1w" and has_agent(node.GetName()) else contrast
+
+
+def _why_unusable(
+    mri_node: slicer.vtkMRMLScalarVolumeNode, ultrasound_node: slicer.vtkMRMLScalarVolumeNode
+) -> str:
+    transform = latest(mri_node)
+    if transform is None or transform.GetNodeReference(transform.GetFixedNodeReferenceRole()) is not ultrasound_node:
+        return NOT_REGISTERED
+    if transform.GetAttribute(PREFIX + "Verdict") != "agrees":
+        return NOT_AGREED
+    corners = json.loads(transform.GetAttribute(_CORNERS) or "null")
+    if corners is None:  # of a scene that an earlier version has saved
+        return NOT_REGISTERED
+    moved = np.linalg.norm(_corners(ultrasound_node, mri_node) - corners, axis=1).max()
+    return MOVED if moved > _STILL_MM else ""
+
+
+def _corners(
+    ultrasound_node: slicer.vtkMRMLScalarVolumeNode, mri_node: slicer.vtkMRMLScalarVolumeNode
+) -> np.ndarray:
+    """The corners (8, 3) of an ultrasound, RAS in the frame of the transform above an MRI."""
+    grid = Grid.of(ultrasound_node)
+    ijk = np.array(np.meshgrid(*((0, length - 1) for length in grid.dimensions))).reshape(3, -1)
+    points = (grid.ijk_to_ras[:3, :3] @ ijk).T + grid.ijk_to_ras[:3, 3]
+    frames = (ultrasound_node.GetParentTransformNode(), mri_node.GetParentTransformNode())
+    return transforms.mapped(transforms.between(*frames), points)
 
 
 def undo(transform_node: slicer.vtkMRMLTransformNode) -> None:

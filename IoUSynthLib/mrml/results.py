@@ -17,6 +17,10 @@ from .transforms import to_world
 
 #: What the attribute ``Output`` of the mask of :class:`OutputNodes` says.
 NO_ECHO = "no echo"
+#: What it says of the difference between images with and without MRI, and of the places where they disagree.
+DIFFERENCE, DISAGREEMENT = "difference", "disagreement"
+#: How it ends for images that are not the result's: of ultrasound alone, or those with MRI that was not believed.
+WITHOUT_MRI, WITH_MRI = " without MRI", " with MRI"
 
 
 @dataclass
@@ -24,16 +28,20 @@ class OutputNodes:
     """The nodes of one result. As an argument: the nodes to fill again; what is missing is made.
 
     ``no_echo`` is a hidden mask: the stripes that lie over the images where the ultrasound carries no echo.
+    ``contribution`` is hidden, too: what preoperative MRI contributed, by what the attribute ``Output`` says.
     """
 
     images: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
     uncertainty: slicer.vtkMRMLScalarVolumeNode | None = None
     segmentation: slicer.vtkMRMLSegmentationNode | None = None
     no_echo: slicer.vtkMRMLScalarVolumeNode | None = None
+    contribution: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
 
     def all(self) -> list[slicer.vtkMRMLNode]:
         """Return the nodes that are there."""
-        nodes = (*self.images.values(), self.uncertainty, self.segmentation, self.no_echo)
+        nodes = (
+            *self.images.values(), self.uncertainty, self.segmentation, self.no_echo, *self.contribution.values()
+        )  # fmt: skip
         return [node for node in nodes if node is not None]
 
 
@@ -72,6 +80,17 @@ class Result:
     def holds(self, node: slicer.vtkMRMLNode | None) -> bool:
         """Tell whether a node is one of its nodes."""
         return node is not None and any(node is output for output in self.outputs.all())
+
+    def alternative(self, name: str) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The image of a contrast that is not the result's: of ultrasound alone, or with MRI; None without MRI."""
+        found = (self.outputs.contribution.get(name + end) for end in (WITHOUT_MRI, WITH_MRI))
+        return next((node for node in found if node is not None), None)
+
+    def contrast_of(self, node: slicer.vtkMRMLNode | None) -> str | None:
+        """The contrast of which a node is the image or its alternative; None for any other."""
+        images = self.outputs.images
+        is_node = (name for name in images if node is not None and node in (images[name], self.alternative(name)))
+        return next(is_node, None)
 
     def holds_any(self, outputs: OutputNodes) -> bool:
         """Tell whether some of the nodes are its own."""
@@ -114,8 +133,15 @@ def _take(outputs: OutputNodes, node: slicer.vtkMRMLNode) -> None:
         outputs.uncertainty = node
     elif kind == NO_ECHO:
         outputs.no_echo = node
+    elif is_contribution(kind):
+        outputs.contribution[kind] = node
     elif kind:
         outputs.images[kind] = node
+
+
+def is_contribution(kind: str | None) -> bool:
+    """Tell whether the attribute ``Output`` is of something that MRI contributed."""
+    return kind in (DIFFERENCE, DISAGREEMENT) or (kind or "").endswith((WITHOUT_MRI, WITH_MRI))
 
 
 def newest_of(input_node: slicer.vtkMRMLScalarVolumeNode | None) -> Result | None:

@@ -93,6 +93,31 @@ def show_as_veil(node: slicer.vtkMRMLScalarVolumeNode) -> None:
     _hide_no_data(display, 1.0, 1e6)
 
 
+def copy_window(source: slicer.vtkMRMLScalarVolumeNode, node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Show an image in the window of another, so that the two can be compared."""
+    display = source.GetDisplayNode()
+    node.GetDisplayNode().SetWindowLevelMinMax(display.GetWindowLevelMin(), display.GetWindowLevelMax())
+
+
+def show_as_difference(node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Show how far images with and without MRI differ, from a fiftieth of the intensity range on."""
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGreen")
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(*_UNCERTAINTY_WINDOW)
+    _hide_no_data(display, 0.02, 1e6)
+
+
+def show_as_disagreement(node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Show the stripes of :func:`.synthesis.echo.hatched` in two reds."""
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeRed")
+    display.SetInterpolate(False)  # half a mask is none
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(-1.0, 2.0)
+    _hide_no_data(display, 1.0, 1e6)
+
+
 def _window(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, float]:
     """Return the range of intensities between the 0.5 and the 99.5 percentile of the valid voxels."""
     array = slicer.util.arrayFromVolume(node)

@@ -39,6 +39,16 @@ def linear_between(
     return slicer.util.arrayFromVTKMatrix(linear.GetMatrix())
 
 
+def field_between(
+    source: slicer.vtkMRMLTransformNode | None, target: slicer.vtkMRMLTransformNode | None, grid: Volume
+) -> np.ndarray:
+    """Return :func:`between` as displacements (z, y, x, 3) in mm along LPS at the voxels of a grid under ``source``."""
+    ijk = np.indices(grid.array.shape)[::-1].reshape(3, -1)
+    points = (grid.ijk_to_lps[:3, :3] @ ijk).T + grid.origin
+    flip = FLIP[:3, :3]
+    return (mapped(between(source, target), points @ flip) @ flip - points).reshape(*grid.array.shape, 3)
+
+
 def is_rigid(matrix: np.ndarray) -> bool:
     """Tell whether a 4x4 matrix only turns and shifts."""
     linear = matrix[:3, :3]

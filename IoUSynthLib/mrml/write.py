@@ -20,8 +20,27 @@ from ..synthesis import echo
 from ..volume import Volume
 from .grid import Grid
 from .provenance import INPUT_ROLE, PREFIX, PREOPERATIVE_ROLE, attributes_of, is_synthetic
-from .results import NO_ECHO, OutputNodes, find_results
-from .styles import SEGMENTS, show_as_mri, show_as_outlines, show_as_uncertainty, show_as_veil, show_muted
+from .results import (
+    DIFFERENCE,
+    DISAGREEMENT,
+    NO_ECHO,
+    WITH_MRI,
+    WITHOUT_MRI,
+    OutputNodes,
+    find_results,
+    is_contribution,
+)
+from .styles import (
+    SEGMENTS,
+    copy_window,
+    show_as_difference,
+    show_as_disagreement,
+    show_as_mri,
+    show_as_outlines,
+    show_as_uncertainty,
+    show_as_veil,
+    show_muted,
+)
 
 if TYPE_CHECKING:
     from ..pipeline import SynthesisResult
@@ -100,21 +119,25 @@ class _ResultWriter:
         self.preoperative_node = preoperative_node
         self.grid = grid
         self.scene = input_node.GetScene()
-        self.outputs = self._with_mask(outputs)
+        self.outputs = self._with_hidden(outputs)
         self.attributes = attributes_of(result.report, input_node)
         self.created: list[slicer.vtkMRMLNode] = []
 
-    def _with_mask(self, outputs: OutputNodes) -> OutputNodes:
-        """The nodes to fill again, with the hidden one that nobody can select, of the result that an image is of."""
-        found = [result.outputs.no_echo for result in find_results(self.scene) if result.holds_any(outputs)]
-        return replace(outputs, no_echo=outputs.no_echo or next(iter(found), None))
+    def _with_hidden(self, outputs: OutputNodes) -> OutputNodes:
+        """The nodes to fill again, with the hidden ones that nobody can select, of the result that an image is of."""
+        found = [result.outputs for result in find_results(self.scene) if result.holds_any(outputs)]
+        hidden = found[0] if found else OutputNodes()
+        contribution = outputs.contribution or hidden.contribution
+        return replace(outputs, no_echo=outputs.no_echo or hidden.no_echo, contribution=contribution)
 
     def write(self) -> OutputNodes:
         written, muted = OutputNodes(), bool(self.result.report.get("muted"))
         for name, volume in self.result.images.items():
             written.images[name] = self._write_volume(self.outputs.images.get(name), name, volume)
             show_as_mri(written.images[name])
-            show_muted(written.images[name], muted)
+        written.contribution = self._write_contribution(written.images)
+        for node in (*written.images.values(), *self._alternatives(written)):
+            show_muted(node, muted)
         if self.result.uncertainty is not None:
             written.uncertainty = self._write_volume(self.outputs.uncertainty, "uncertainty", self.result.uncertainty)
             show_as_uncertainty(written.uncertainty)
@@ -126,9 +149,35 @@ class _ResultWriter:
         written.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(next(iter(written.images.values())))
         return written
 
+    def _write_contribution(
+        self, images: dict[str, slicer.vtkMRMLScalarVolumeNode]
+    ) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
+        """Write what MRI contributed, to be looked at in the place of the images and over them."""
+        found = self.result.contribution
+        if found is None:
+            return {}
+        earlier, written = self.outputs.contribution, {}
+        for name, volume in found.other.items():
+            kind = name + (WITHOUT_MRI if found.used else WITH_MRI)
+            written[kind] = self._write_volume(earlier.get(kind), kind, volume)
+            show_as_mri(written[kind])
+            copy_window(images[name], written[kind])
+        written[DIFFERENCE] = self._write_volume(earlier.get(DIFFERENCE), DIFFERENCE, found.difference)
+        show_as_difference(written[DIFFERENCE])
+        stripes = found.places.with_array(echo.hatched(found.places.array > 0, found.places.spacing))
+        written[DISAGREEMENT] = self._write_volume(earlier.get(DISAGREEMENT), DISAGREEMENT, stripes)
+        show_as_disagreement(written[DISAGREEMENT])
+        return written
+
+    def _alternatives(self, written: OutputNodes) -> list[slicer.vtkMRMLScalarVolumeNode]:
+        overlays = (DIFFERENCE, DISAGREEMENT)
+        return [node for kind, node in written.contribution.items() if kind not in overlays]
+
     def stale(self, written: OutputNodes) -> list[slicer.vtkMRMLNode]:
         """Return the earlier outputs of this input that the result did not fill."""
-        earlier = {**self.outputs.images, "uncertainty": self.outputs.uncertainty, NO_ECHO: self.outputs.no_echo}
+        outputs = self.outputs
+        earlier = {**outputs.images, "uncertainty": outputs.uncertainty, NO_ECHO: outputs.no_echo}
+        earlier |= outputs.contribution
         filled = written.all()
         return [
             node
@@ -149,7 +198,7 @@ class _ResultWriter:
         taken = self.scene.GetFirstNodeByName(name) is not None
         node.SetName(self.scene.GenerateUniqueName(name) if taken else name)
         self._mark(node, kind)  # before it is added: selectors look at the attributes when a node appears
-        node.SetHideFromEditors(kind == NO_ECHO)
+        node.SetHideFromEditors(kind == NO_ECHO or is_contribution(kind))
         self.scene.AddNode(node)
         self.created.append(node)
         return node
