@@ -33,7 +33,7 @@ from ..volume import InputError
 from .clinical import read_clinical
 from .contact_sheet import COLUMNS, write_sheets
 from .exclusions import EXCLUSIONS, FOREGROUND, READER, SPLIT, UNUSABLE, Exclusion, write_exclusions
-from .pairs import choose_pair, pair, prepare_pair, split_slices
+from .pairs import choose_pair, mean_voxels, pair, prepare_pair, split_slices
 from .preparation import GRIDS, REGISTRATIONS, prepare_case, registration_in_words
 from .readers import Study, choose_files, find_studies, landmark_file
 from .review import REVIEW, read_review, write_review
@@ -41,6 +41,8 @@ from .table import read_table, studies_of
 
 #: The split of the T1-to-T2 study, and what is said of it.
 SLICES = "slices"
+#: Voxels of the mean size of all patients'.
+MEAN = "mean"
 _LEAK = "slices of one patient are in several splits, so that scores on those for testing are too good"
 
 
@@ -73,6 +75,8 @@ class Choices:
         Input and target of a cohort without ultrasound (:mod:`.pairs`): on the grid of its MRI, not registered.
     scaling
         Of such a cohort; a name in :data:`..preprocessing.SCALINGS`.
+    voxels
+        Of such a cohort: edges (x, y, z) in mm, or ``mean`` for the mean of the patients; those of the files without.
     """
 
     table: Path | None = None
@@ -86,6 +90,7 @@ class Choices:
     clinical: Path | None = None
     pair: tuple[str, str] | None = None
     scaling: str = "z-score"
+    voxels: tuple[float, float, float] | str | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,6 +115,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scaling", choices=SCALINGS, default="z-score",
         help="with --pairs, how MRI is brought to one range: by mean and deviation, or lowest and highest value",
+    )  # fmt: skip
+    parser.add_argument(
+        "--voxels", choices=(MEAN,),
+        help="with --pairs, resample to the mean size of all patients' voxels (default: not at all)",
     )  # fmt: skip
     add_choices(parser)
 
@@ -161,7 +170,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("--pairs: goes by the names of files, --table by the table; choose one of them")
     if options.pair and options.register == "landmarks":
         raise InputError("--register landmarks: is of MRI and ultrasound, and --pairs has none; leave out one of them")
-    choices = replace(choices_of(options), table=options.table, scaling=options.scaling)
+    choices = replace(choices_of(options), table=options.table, scaling=options.scaling, voxels=options.voxels)
     if options.pair:
         choices = replace(choices, grid="mri", register="none", pair=options.pair)
     text, excluded = prepare_cohort(options.cohort, options.output, choices)
@@ -205,13 +214,15 @@ def prepare_cohort(
     InputError
         The cohort holds no patients, a table is wrong, the folder cannot be written, or not one case could be prepared.
     """
-    if choices.pair is None and (choices.split == SLICES or choices.scaling != "z-score"):
-        raise InputError("--split slices and --scaling: are for MRI alone; give --pairs, or leave them out")
+    if choices.pair is None and (choices.split == SLICES or choices.scaling != "z-score" or choices.voxels):
+        raise InputError("--split slices, --scaling and --voxels: are for MRI alone; give --pairs, or leave them out")
     if cohort.resolve() in (output.resolve(), *output.resolve().parents):
         raise InputError(f"{output}: lies in the cohort, which is only read; choose another output folder")
     studies = find_studies(cohort) if choices.table is None else studies_of(read_table(choices.table), cohort)
     if not studies:
         raise InputError(f"{choices.table}: names no phase of a patient; write pre or post beside the images to use")
+    if choices.voxels == MEAN:
+        choices = replace(choices, voxels=mean_voxels(studies, choices.pair))
     patients = sorted({study.patient for study in studies})
     splits, several = _splits(patients, choices)
     verdicts = _verdicts(studies, output, choices.accepted)
@@ -349,7 +360,9 @@ def _planned(
     """The files of a study by what they are, those that are not used, and what makes the case of them."""
     if choices.pair:
         named = choose_pair(study, choices.pair)
-        return named, (), partial(prepare_pair, named, choices.pair, scaling=choices.scaling)
+        return named, (), partial(
+            prepare_pair, named, choices.pair, scaling=choices.scaling, voxels=choices.voxels
+        )
     files = choose_files(study)
     if choices.register == "landmarks":
         files = replace(files, landmarks=landmark_file(study, cohort))
@@ -370,6 +383,8 @@ def _check_finished(path: Path, source: dict[str, str], choices: Choices) -> Non
         same = same and parameters.get("grid", "ultrasound") == choices.grid
         same = same and (not choices.pair or (parameters["input"], *parameters["targets"]) == choices.pair)
         same = same and parameters.get("scaling", "z-score") == choices.scaling
+        same = same and parameters.get("resampled", False) == bool(choices.voxels)
+        same = same and (not choices.voxels or np.allclose(parameters["spacing_mm"], choices.voxels, rtol=1e-3))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is damaged ({error!r}); remove its folder and repeat the command") from error
     if not same:

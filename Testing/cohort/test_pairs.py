@@ -193,7 +193,36 @@ def test_min_max_scaling(write_patient: Callable, tmp_path: Path, capsys: pytest
     assert "was registered or scaled otherwise" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", [("--split", "slices"), ("--scaling", "min-max")])
+def test_voxels_of_the_mean_size(write_patient: Callable, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Of 1 and 2 mm along z it is 1.5 mm; brain, tumour and grey values stay what they were, and a third file counts
+    for nothing where its patient lacks a contrast."""
+    images = write_patient("BraTS2021_00001")
+    write_patient("BraTS2021_00003", "t1")
+    folder = tmp_path / "BraTS" / "BraTS2021_00002"
+    folder.mkdir()
+    for ending, volume in images.items():
+        thick = Volume(volume.array, (1.0, 1.0, 2.0), PLACE["origin"], PLACE["direction"])
+        write_volume(folder / f"{folder.name}_{ending}.nii.gz", thick)
+    assert prepare(tmp_path, "--voxels", "mean") == 2, "the third one could not be prepared"
+    ball, tumour = ((images[name].array > 0).sum() / 1000 for name in ("t1", "seg"))
+    for name, length in (("BraTS2021_00001", 1), ("BraTS2021_00002", 2)):
+        case = read_case(tmp_path / "out" / name)
+        volume_ml = case.fan.voxel_volume_ml
+        np.testing.assert_allclose(case.fan.spacing, (1, 1, 1.5), atol=1e-6)
+        np.testing.assert_allclose(case.parameters["spacing_mm"], (1, 1, 1.5), atol=1e-6)
+        inside = case.fan.array > 0
+        assert inside.sum() * volume_ml == pytest.approx(length * ball, rel=0.1)
+        assert (case.labels.array == 1).sum() * volume_ml == pytest.approx(length * tumour, rel=0.3)
+        for contrast in ("T1w", "T2w"):
+            image = target_image(case, contrast)
+            assert image[inside].mean() == pytest.approx(0, abs=0.03), "eq. 2 has the mean of the brain at 0"
+            assert (image[~inside] == -1).all()
+    capsys.readouterr()
+    assert prepare(tmp_path) == 2
+    assert "on another grid" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [("--split", "slices"), ("--scaling", "min-max"), ("--voxels", "mean")])
 def test_what_is_for_mri_alone_needs_pairs(options: tuple, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["prepare", str(tmp_path), "-o", str(tmp_path / "out"), *options]) == 2
     assert "are for MRI alone; give --pairs" in capsys.readouterr().err
