@@ -139,7 +139,7 @@ def held(process: int) -> tuple[int, int]:
 
 
 @linux_only
-@pytest.mark.parametrize("runs", [20, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("runs", [20, pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(1200)])])
 def test_many_runs_in_a_row_take_no_more_than_a_few(running, ultrasound, temporary, runs):
     processes, before = [], []
     for number in range(runs):
