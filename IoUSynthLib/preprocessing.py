@@ -358,6 +358,10 @@ def _fill_slice_holes(mask: np.ndarray) -> np.ndarray:
     return np.logical_or.reduce([mask, *side_by_side(fill, range(3))])
 
 
+#: Voxels along an axis that ITK's recursive Gaussian needs; it goes on beyond the border with the outermost ones.
+_FEWEST_SMOOTHED = 4
+
+
 def gaussian_mean(
     values: np.ndarray, valid: np.ndarray, spacing: Sequence[float], *, sigma: float
 ) -> np.ndarray:
@@ -382,9 +386,11 @@ def gaussian_mean(
     import SimpleITK as sitk
 
     def smooth(array: np.ndarray) -> np.ndarray:
-        image = sitk.GetImageFromArray(array.astype(np.float32))
+        lacking = [(0, max(0, _FEWEST_SMOOTHED - length)) for length in array.shape]
+        image = sitk.GetImageFromArray(np.pad(array.astype(np.float32), lacking, mode="edge"))
         image.SetSpacing([float(length) for length in spacing])
-        return sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(image, sigma))
+        smoothed = sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(image, sigma))
+        return smoothed[tuple(slice(length) for length in array.shape)]
 
     return np.where(valid, smooth(np.where(valid, values, 0)) / np.maximum(smooth(valid), 1e-3), 0)
 
