@@ -110,7 +110,7 @@ def _why_unusable(
     if transform.GetAttribute(PREFIX + "Verdict") != "agrees":
         return NOT_AGREED
     corners = json.loads(transform.GetAttribute(_CORNERS) or "null")
-    if corners is None:  # of a scene that an earlier version has saved
+    if corners is None or ultrasound_node.GetImageData() is None:  # of an earlier version's scene, or being loaded
         return NOT_REGISTERED
     moved = np.linalg.norm(_corners(ultrasound_node, mri_node) - corners, axis=1).max()
     return MOVED if moved > _STILL_MM else ""
