@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from .. import __version__
+from .. import __version__, parallel
 from ..volume import InputError, Volume
 from . import messages, shared_volumes
 from .messages import PROTOCOL, Message
@@ -50,6 +50,7 @@ def serve(folder: str) -> None:
     # The protocol keeps the real stdout; what libraries print goes to the log.
     protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    parallel.threads()  # while there is memory for them
     commands = _Commands(Path(folder))
     protocol.write("\n")  # ends what start-up files may have printed
     _send(protocol, event="ready", protocol=PROTOCOL, version=__version__)

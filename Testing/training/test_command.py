@@ -274,7 +274,7 @@ def test_a_checkpoint_of_another_preset(cohort, tmp_path, capsys):
     assert run("lesion-3d", "--data", cohort, "-o", tmp_path, "--steps", 1) == 0
     capsys.readouterr()
     error = complaint(capsys, "ious2mr-2.5d", "--data", cohort, "-o", tmp_path, "--steps", 2)
-    assert "checkpoint.pt: cannot be gone on from" in error
+    assert "was begun with the preset lesion-3d; give that, or another output folder" in error
 
 
 def test_a_model_that_is_not_there_cannot_be_started_from(cohort, tmp_path, capsys):

@@ -151,15 +151,15 @@ def test_a_cohort_of_patients_ultrasound_is_read_as_it_was(tmp_path):
     write_pair_cohort(tmp_path, ("train",))
     change(tmp_path / "P0", input="ioUS", spacing_mm=0.8)
     preset = PRESETS["resvit-2d-t2w"]
-    assert run._for_cohort(preset, tmp_path) is preset
+    assert run.for_cohort(preset, tmp_path) is preset
 
 
 def test_cases_of_one_cohort_must_be_alike(tmp_path):
     write_pair_cohort(tmp_path, ("train", "train"))
-    assert run._for_cohort(PRESETS["resvit-2d-t2w"], tmp_path).last.voxels == SPACING
+    assert run.for_cohort(PRESETS["resvit-2d-t2w"], tmp_path).last.voxels == SPACING
     change(tmp_path / "P1", spacing_mm=[1.0, 1.0, 2.0])
     with pytest.raises(InputError, match="its cases differ in input or voxel size"):
-        run._for_cohort(PRESETS["resvit-2d-t2w"], tmp_path)
+        run.for_cohort(PRESETS["resvit-2d-t2w"], tmp_path)
 
 
 @pytest.mark.parametrize("name", ["cut-2d+3d-refine-t2w", "lesion-3d"])

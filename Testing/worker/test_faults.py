@@ -88,20 +88,16 @@ def test_a_crash_is_said_and_the_next_run_works(faulty, ultrasound):
 
 
 @linux_only
-@pytest.mark.parametrize(
-    ("stage", "said"),
-    [("preparing", "memory"),
-     # A library may crash on it, which ends the worker alone.
-     *((stage, "memory|ended unexpectedly") for stage in ("synthesizing", "finishing"))],
-)  # fmt: skip
-def test_memory_that_runs_out_is_one_line_and_the_next_run_works(faulty, ultrasound, stage, said):
+@pytest.mark.parametrize("stage", ["preparing", "synthesizing", "finishing"])
+def test_memory_that_runs_out_is_one_line_and_the_next_run_works(faulty, ultrasound, stage):
     array = np.repeat(np.repeat(ultrasound.array, 4, axis=1), 4, axis=2)  # too large for what is left in the heap
     large = type(ultrasound)(array, (0.175, 0.15, 0.65), ultrasound.origin, ultrasound.direction)
     worker = faulty(WITHOUT_MEMORY, stage)
     worker.submit(large)
     event = wait(worker)[-1]
     assert event.kind == "error"
-    assert re.search(said, event.message)
+    # A library may crash on it, which ends the worker alone.
+    assert re.search("memory|ended unexpectedly", event.message)
     assert "\n" not in event.message
     worker.close()  # the limit is that of its process
     worker.submit(ultrasound)
