@@ -24,10 +24,7 @@ from ..volume import InputError
 
 #: Baselines of images, and what is outlined beside each of them.
 _BASELINES = {"ioUS as it is": "ioUS alone", "mean of training": "", "monotone map": ""}
-_NO_FAMILIES = (
-    "The benchmark's six families: their scores were not kept case by case; families.md has the means of eight "
-    "simulated cases, of networks of a quarter of the published widths"
-)
+_NO_FAMILIES = "The benchmark's six families (`--families`); families.md has means of small networks."
 _SMALL = (
     "The families at the published widths and lengths of training: here they have a quarter of the widths, or a third, "
     "and have learned for minutes on a processor, so that their figures say that they work, not how good they can get; "
@@ -56,7 +53,7 @@ def shipped(evaluation: Mapping[str, Any], families: Mapping[str, Any] | None = 
         Experiment(name, name, about.get("regime", "-"), _of(families["cases"], name))
         for name, about in (families or {}).get("families", {}).items() if name != DEFAULT_GENERATOR
     ]
-    missing = [f"{_NO_FAMILIES}."]
+    missing = [_NO_FAMILIES]
     if families:
         missing = [] if families.get("published") else [_SMALL]
     return Results([own, *others], baselines, real, True, {"region": "fan"}, missing)
