@@ -36,13 +36,13 @@ test-all: $(ENVIRONMENT)/everything lint
 
 # All tests of the workflow, the toy run among them: about five minutes of one core. Snakemake (Python 3.11 or newer, 0.3 GB) gets an
 # environment of its own, because it wants an older `packaging`; once it is there, `make test` plans the 48 with it, too.
-workflow: $(ENVIRONMENT)/everything $(ENVIRONMENT)/workflow/bin/snakemake
+workflow: $(ENVIRONMENT)/everything $(ENVIRONMENT)/workflow/$(PROGRAMS)/snakemake
 	$(ONE_THREAD) $(RUN) -m pytest Testing/workflow -m "long or not long"
 
-$(ENVIRONMENT)/workflow/bin/snakemake: $(ENVIRONMENT)/created
+$(ENVIRONMENT)/workflow/$(PROGRAMS)/snakemake: $(ENVIRONMENT)/created
 	@echo "installing Snakemake"
 	@$(PYTHON) -m venv $(ENVIRONMENT)/workflow
-	@$(ENVIRONMENT)/workflow/bin/python -m pip install --quiet "snakemake>=9"
+	@$(ENVIRONMENT)/workflow/$(PROGRAMS)/python -m pip install --quiet "snakemake>=9"
 
 # Every reader against damaged and hostile files, 10,000 of each kind, other ones with another SEED. Some hours.
 EXAMPLES ?= 10000
