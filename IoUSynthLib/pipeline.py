@@ -322,9 +322,7 @@ def _finish(
     fan, shown = field.fan[field.box], predicted.shown
 
     def segmentation() -> np.ndarray:
-        probabilities = side_by_side(
-            lambda one: from_network_grid(one, outline_grid, field.cropped), decision.probabilities
-        )
+        probabilities = [from_network_grid(one, outline_grid, field.cropped) for one in decision.probabilities]
         return outlines.labels_from_probabilities(np.stack(probabilities), fan, field.volume.voxel_volume_ml)
 
     errors = [] if shown.error is None else [shown.error]

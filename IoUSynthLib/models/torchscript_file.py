@@ -81,6 +81,7 @@ def _members(content: bytes) -> dict[str, bytes]:
                 raise ValueError("it is no TorchScript network")
             wanted = [(path, entry) for path, entry in zip(paths, entries, strict=True) if _NEEDED.fullmatch(path)]
             members = {path: archive.read(entry) for path, entry in wanted}
+    # zipfile raises NotImplementedError for a compression that it does not know, RuntimeError for a password.
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError) as error:
         raise ValueError("it is no TorchScript network") from error
     if not {"data.pkl", "constants.pkl", "version"} <= members.keys():
