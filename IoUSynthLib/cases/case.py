@@ -6,6 +6,7 @@ A patient's MRI may take the place of the ultrasound (:mod:`IoUSynthLib.cohort.p
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,12 @@ def to_network_range(signal: np.ndarray) -> np.ndarray:
 def from_network_range(image: np.ndarray) -> np.ndarray:
     """The signal that :func:`to_network_range` maps to ``image`` in [-1, 1]."""
     return (image + 1) * (_FULL_SCALE / 2)
+
+
+def preoperative_mri(case: Case, contrasts: Sequence[str]) -> dict[str, Volume]:
+    """MRI from before the operation, float32, by contrast; without what the case lacks."""
+    images = {name: case.images.get(f"{PREOPERATIVE}{name}") for name in contrasts}
+    return {name: image.with_array(image.array.astype(np.float32)) for name, image in images.items() if image}
 
 
 def target_image(case: Case, name: str) -> np.ndarray:

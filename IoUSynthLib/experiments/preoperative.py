@@ -18,10 +18,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
-from scipy import ndimage
 
-from ..cases.case import PREOPERATIVE, Case, case_grid, read_case, read_parameters, target_image
+from ..cases.case import (
+    PREOPERATIVE,
+    Case,
+    case_grid,
+    preoperative_mri,
+    read_case,
+    read_parameters,
+    target_image,
+)
 from ..cases.index import read_index
 from ..constants import LABELS, TARGETS
 from ..evaluation.fidelity import voxel_errors
@@ -33,23 +39,21 @@ from ..files.integrity import replace_file
 from ..inference import open_session
 from ..models.bundle import DEFAULT_SEGMENTER, Bundle, load
 from ..outputs.markdown import markdown_table
-from ..registration.displacements import random_displacement
+from ..registration.displacements import brain_shift, points_within, random_displacement
 from ..registration.rigid import to_sitk
 from ..simulation.tissues import TUMOUR
 from ..synthesis.generate import generate
 from ..synthesis.grid import NetworkGrid
 from ..synthesis.preoperative import MOST_DISAGREEMENT, Preoperative, compare, on_grid
 from ..synthesis.segmentation import decide, outline
-from ..volume import InputError, Volume
+from ..volume import InputError
 from .reporting import Report, say
 
 NONE = "no MRI"
 _OFF_MM = (2.0, 4.0, 8.0)
-_SHIFT_MM, _SHIFT_KNOTS, _FIELD_NODES = 8.0, 4, 33
+_SHIFT_MM = 8.0
 #: Share of the distance from fluid to tumour, in FLAIR in the networks' range, above which a voxel shows no fluid.
 _FLUID, _NO_FLUID = -0.35, 0.0
-#: A mask's voxels that displacements are measured at: one in so many.
-_EVERY = 997
 
 _COLUMNS = {
     **{f"PSNR {name}": 2 for name in TARGETS},
@@ -74,42 +78,16 @@ def conditions(case: Case, other: Case, optional: Sequence[str], seed: int) -> d
         Of the displacements.
     """
     rng = np.random.default_rng(seed)
-    images = _mri(case, optional)
-    points = _points(case)
+    images = preoperative_mri(case, optional)
+    points = points_within(case.fan)
     found = {"exact": Preoperative(images)}
     for millimetres in _OFF_MM:
         matrix = random_displacement(points, millimetres, rng)
         found[f"off by {millimetres:g} mm"] = Preoperative(images, to_sitk(matrix))
     found[f"brain shift up to {_SHIFT_MM:g} mm"] = Preoperative(images, brain_shift(case.fan, _SHIFT_MM, rng))
     found |= {f"{name} alone": Preoperative({name: image}) for name, image in images.items()}
-    foreign = {name: case.fan.with_array(image.array) for name, image in _mri(other, optional).items()}
+    foreign = {name: case.fan.with_array(image.array) for name, image in preoperative_mri(other, optional).items()}
     return found | {"another patient's": Preoperative(foreign)}
-
-
-def _mri(case: Case, contrasts: Sequence[str]) -> dict[str, Volume]:
-    images = {name: case.images[f"{PREOPERATIVE}{name}"] for name in contrasts}
-    return {name: image.with_array(image.array.astype(np.float32)) for name, image in images.items()}
-
-
-def _points(case: Case) -> np.ndarray:
-    """Some voxels of the fan in LPS mm, (n, 3)."""
-    indices = np.argwhere(case.fan.array > 0)[::_EVERY, ::-1]
-    matrix = case.fan.ijk_to_lps
-    return indices @ matrix[:3, :3].T + matrix[:3, 3]
-
-
-def brain_shift(fan: Volume, largest: float, rng: np.random.Generator) -> sitk.Transform:
-    """A smooth deformation, random at knots a third of the volume apart, that moves the fan by at most so many mm."""
-    knots = rng.standard_normal((_SHIFT_KNOTS,) * 3 + (3,))
-    field = ndimage.zoom(knots, (_FIELD_NODES / _SHIFT_KNOTS,) * 3 + (1,), order=3)
-    inside = ndimage.zoom(fan.array > 0, np.divide(field.shape[:3], fan.array.shape), order=0)
-    field *= largest / np.linalg.norm(field, axis=-1)[inside].max()
-    image = sitk.GetImageFromArray(field, isVector=True)
-    extent = (np.array(fan.size) - 1) * fan.spacing
-    image.SetSpacing((extent / (_FIELD_NODES - 1)).tolist())
-    image.SetOrigin([float(value) for value in fan.origin])
-    image.SetDirection(fan.direction.ravel().tolist())
-    return sitk.DisplacementFieldTransform(image)
 
 
 def measure_case(case: Case, other: Case, generator: Bundle, segmenter: Bundle, *, seed: int) -> dict[str, Row]:

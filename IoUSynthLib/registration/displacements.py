@@ -1,11 +1,16 @@
-"""Random rigid displacements from which registrations start, so that it shows how far they can be trusted."""
+"""Random displacements: rigid ones from which registrations start, so that it shows how far they can be trusted, and
+brain shift.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
 
+from ..volume import Volume
 from .rigid import CAPTURE_DEG, about
 
 #: Limits in mm of the displacement of points, as in MMHVAE's Table V (Dorent et al.).
@@ -18,6 +23,16 @@ START_MM, START_DEG = (3.0, 10.0), 5.0
 _TURNED, _SHORTER = 0.9, 0.7
 #: Longest shift in mm; halving it as often finds the displacement to a millionth of a mm.
 _LONGEST_MM, _HALVINGS = 60.0, 40
+#: A mask's voxels that displacements are measured at: one in so many.
+_EVERY = 997
+#: Of :func:`brain_shift`, along an edge: random vectors, and points at which the transform holds the deformation.
+_SHIFT_KNOTS, _FIELD_NODES = 4, 33
+
+
+def points_within(mask: Volume) -> np.ndarray:
+    """Some voxels of a mask, (n, 3) LPS points, for a displacement to be measured at."""
+    indices = np.argwhere(mask.array > 0)[::_EVERY, ::-1]
+    return indices @ mask.ijk_to_lps[:3, :3].T + mask.ijk_to_lps[:3, 3]
 
 
 def random_displacement(
@@ -82,3 +97,17 @@ def random_direction(rng: np.random.Generator) -> np.ndarray:
     """A vector of length 1."""
     vector = rng.standard_normal(3)
     return vector / np.linalg.norm(vector)
+
+
+def brain_shift(fan: Volume, largest: float, rng: np.random.Generator) -> sitk.Transform:
+    """A smooth deformation, random at knots a third of the volume apart, that moves the fan by at most so many mm."""
+    knots = rng.standard_normal((_SHIFT_KNOTS,) * 3 + (3,))
+    field = ndimage.zoom(knots, (_FIELD_NODES / _SHIFT_KNOTS,) * 3 + (1,), order=3)
+    inside = ndimage.zoom(fan.array > 0, np.divide(field.shape[:3], fan.array.shape), order=0)
+    field *= largest / np.linalg.norm(field, axis=-1)[inside].max()
+    image = sitk.GetImageFromArray(field, isVector=True)
+    extent = (np.array(fan.size) - 1) * fan.spacing
+    image.SetSpacing((extent / (_FIELD_NODES - 1)).tolist())
+    image.SetOrigin([float(value) for value in fan.origin])
+    image.SetDirection(fan.direction.ravel().tolist())
+    return sitk.DisplacementFieldTransform(image)

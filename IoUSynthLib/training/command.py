@@ -14,11 +14,12 @@ from ..cases.index import INDEX, read_index
 from ..commands import positive, seed, whole_number
 from ..constants import DEVICES
 from ..generators.recipe import DEFAULT, PUBLISHED
-from ..models.bundle import load
+from ..models.bundle import INPUTS, load
 from ..outputs.batch import find_inputs
 from ..volume import InputError
 
 if TYPE_CHECKING:
+    from ..models.bundle import Bundle
     from .preset import Preset
 
 
@@ -37,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of a simulated or prepared cohort")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the run")
     parser.add_argument(
-        "--predictions", type=Path, metavar="DIR", help="synthetic MRI that a segmenter learns from (default: true MRI)"
+        "--generator", metavar="NAME|PATH",
+        help="model whose synthetic MRI of the cohort a segmenter learns from (default: the true MRI)",
     )
     parser.add_argument(
         "--initial", metavar="NAME|PATH", help="model to start from, to adapt it to these data (default: from nothing)"
@@ -98,10 +100,12 @@ def run(options: argparse.Namespace) -> int:
     preset = preset if options.augment else preset.unaugmented()
     initial = load(options.initial) if options.initial else None
     _check_cohort(options, preset)
+    generator = _generator(options, preset)
     _check_writable(options.output)
     try:
         train(
-            preset, options.data, options.output, predictions=options.predictions, seed=options.seed,
+            preset, options.data, options.output, seed=options.seed,
+            predictions=_predict(generator, options, device) if generator else None,
             steps=options.steps, device=device, report=lambda line: print(line, flush=True), initial=initial,
             real=find_inputs(options.real), painted=options.painted, workers=options.workers,
         )
@@ -141,8 +145,8 @@ def _check_cohort(options: argparse.Namespace, preset: Preset) -> None:
         raise InputError(
             f"{index}: is missing; make a cohort with iousynth simulate -n 100 --anatomy DIR -o {options.data}"
         )
-    if options.predictions is not None and preset.last.kind != "segmenter":
-        raise InputError(f"--predictions: {options.preset} learns from no predictions; leave the option out")
+    if options.generator is not None and preset.last.kind != "segmenter":
+        raise InputError(f"--generator: {options.preset} learns from true MRI alone; leave the option out")
     if options.painted is not None and preset.last.kind != "segmenter":
         raise InputError(f"--painted: {options.preset} learns from MRI, which painted cases lack; leave the option out")
     for split in ("train", "validation"):
@@ -151,13 +155,37 @@ def _check_cohort(options: argparse.Namespace, preset: Preset) -> None:
             raise InputError(f"{options.data}: has no cases for {split}; {_more_heads(index)}")
         if options.painted is not None and split == "train":
             folders = folders + _folders(options.painted, split)
-        needed = [folder / PARAMETERS for folder in folders]
-        if options.predictions is not None:
-            images = [image for image in preset.first.inputs if image != "ioUS"]
-            needed += [options.predictions / f"{folder.name}_{image}.npy" for folder in folders for image in images]
-        for path in needed:
+        for path in (folder / PARAMETERS for folder in folders):
             if not path.is_file():
                 raise InputError(f"{path}: is missing; repeat the command that made its folder")
+
+
+def _generator(options: argparse.Namespace, preset: Preset) -> Bundle | None:
+    """The model whose images a segmenter learns from."""
+    if options.generator is None:
+        return None
+    generator = load(options.generator)
+    lacking = set(preset.first.inputs) - {*INPUTS[:1], *generator.images}
+    if lacking or not generator.needs_ultrasound_alone:
+        lack = f"does not make {', '.join(sorted(lacking))} of ultrasound"
+        raise InputError(f"--generator: {generator.path} {lack}, which {options.preset} reads; choose another model")
+    return generator
+
+
+def _predict(generator: Bundle, options: argparse.Namespace, device: str) -> Path:
+    """Make the images that a segmenter learns from, once."""
+    from .predictions import predict_cohort
+    from .run_folder import PREDICTIONS
+
+    folder = options.output / PREDICTIONS
+    folders = [case for split in ("train", "validation") for case in read_index(options.data, split)]
+    if options.painted is not None:
+        folders += read_index(options.painted, "train")
+    predict_cohort(
+        folders, generator, folder, device=device,
+        progress=lambda ready, of: print(f"{generator.name}: {ready} of {of} cases", flush=True),
+    )  # fmt: skip
+    return folder
 
 
 def _folders(cohort: Path, split: str) -> list[Path]:

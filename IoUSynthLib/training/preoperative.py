@@ -18,9 +18,12 @@ import torch.nn.functional as functional
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from ..cases.case import PREOPERATIVE, read_case
+from ..cases.case import PREOPERATIVE, Case, preoperative_mri, read_case
 from ..constants import OUTSIDE, TARGETS, VOXEL_MM
 from ..preprocessing import foreground, preoperative_range
+from ..registration.displacements import brain_shift, points_within, random_displacement
+from ..registration.rigid import to_sitk
+from ..synthesis.preoperative import Preoperative
 from ..volume import InputError
 from .augmentation import Part
 from .data import Place, SliceBatches, TrainingVolume, volume_of
@@ -136,10 +139,34 @@ class PreoperativeBatches(SliceBatches):
 
 def _subset(count: int, rng: np.random.Generator) -> np.ndarray:
     """Which contrasts there are: none in a fifth of the slices, else any of the subsets alike."""
-    if rng.random() < _WITHOUT:
+    if not count or rng.random() < _WITHOUT:
         return np.zeros(0, int)
     number = rng.integers(1, 2**count)
     return np.flatnonzero([(number >> place) & 1 for place in range(count)])
+
+
+def drawn_mri(case: Case, contrasts: Sequence[str], rng: np.random.Generator) -> Preoperative | None:
+    """MRI of a case as a run may be given it: of some contrasts, where registration and brain shift leave it, or none.
+
+    Parameters
+    ----------
+    case
+        Of a cohort; without MRI from before the operation the result is None.
+    contrasts
+        Those that are read.
+    rng
+        Draws, with the shares and limits of :class:`PreoperativeBatches`.
+    """
+    known = preoperative_mri(case, contrasts)
+    chosen = _subset(len(known), rng)
+    images = {name: image for number, (name, image) in enumerate(known.items()) if number in chosen}
+    if not images:
+        return None
+    if rng.random() < _EXACT:
+        return Preoperative(images)
+    if rng.random() < _DEFORMED:
+        return Preoperative(images, brain_shift(case.fan, rng.uniform(0, _DEFORMATION), rng))
+    return Preoperative(images, to_sitk(random_displacement(points_within(case.fan), rng.uniform(0, _SHIFT), rng)))
 
 
 def displaced(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -189,6 +189,8 @@ def describe_run(
     section = describe_stage(first, finished.window(first)) | known
     if finished.record.get("scaling"):
         section["scaling"] = finished.record["scaling"]
+    if finished.record.get("generator"):
+        section["generator"] = finished.record["generator"]
     if last is not first:
         section["refiner"] = {**_windows(last, finished.window(last)), "inputs": list(last.inputs)}
     copy_familiarity(finished.folder, bundle)

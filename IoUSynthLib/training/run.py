@@ -24,7 +24,7 @@ from .data import Batches, DrawnAhead, RandomBatches, load_volumes, real_volume
 from .distributed import World
 from .initial import start_from
 from .objectives.objective import Objective
-from .predictions import predict_cohort
+from .predictions import maker_of, predict_cohort
 from .preset import REFINER, Preset, Stage
 from .presets import find_preset
 from .release import export_run
@@ -227,6 +227,7 @@ class _Run:
             "seed": self.seed,
             "initial": self.initial.title if self.initial else None,
             "predictions": self.predictions is not None,
+            "generator": maker_of(self.predictions) if self.predictions else None,
             "input": self.preset.first.inputs[0],
             "voxels_mm": list(self.preset.first.voxels),
             "scaling": self._scaling,

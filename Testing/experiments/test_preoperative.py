@@ -13,7 +13,7 @@ from support.tiny_models import WITH_MRI, mri_generator_network, write_bundle
 from IoUSynthLib.cases.case import PREOPERATIVE, Case, from_network_range, read_case, write_case
 from IoUSynthLib.cases.index import read_index, write_index
 from IoUSynthLib.experiments.__main__ import main
-from IoUSynthLib.experiments.preoperative import NONE, as_shown, brain_shift, conditions, ghosts, with_gains
+from IoUSynthLib.experiments.preoperative import NONE, as_shown, conditions, ghosts, with_gains
 from IoUSynthLib.simulation.tissues import Tissue
 from IoUSynthLib.synthesis.preoperative import MOST_DISAGREEMENT
 from IoUSynthLib.volume import Volume
@@ -101,13 +101,6 @@ def test_displacements_are_as_long_as_they_are_called(cohort: Path) -> None:
     assert moved("brain shift up to 8 mm").max() == pytest.approx(8, rel=0.15)
     foreign = found["another patient's"].images["T2w"].array
     assert np.array_equal(foreign, second.images["preoperative_T2w"].array)
-
-
-def test_a_brain_shift_is_smooth() -> None:
-    fan = Volume(np.ones((30, 30, 30), np.uint8), (2.0,) * 3, (5.0, -7.0, 9.0))
-    transform = brain_shift(fan, 8.0, np.random.default_rng(0))
-    line = [np.subtract(transform.TransformPoint(p), p) for p in ((5.0 + x, 20.0, 30.0) for x in range(0, 58))]
-    assert np.linalg.norm(np.diff(line, axis=0), axis=1).max() < 1.5, "mm a mm"
 
 
 def test_a_ghost_is_tumour_in_the_place_of_the_cavity() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from IoUSynthLib.registration.displacements import random_displacement, random_start
+from IoUSynthLib.registration.displacements import brain_shift, random_displacement, random_start
 from IoUSynthLib.registration.rigid import CAPTURE_DEG, rotation_degrees
+from IoUSynthLib.volume import Volume
 
 POINTS = np.random.default_rng(7).uniform(-30, 30, (15, 3))
 
@@ -36,3 +37,10 @@ def test_random_starts_lie_in_their_range() -> None:
         assert rotation_degrees(start) <= 5
     again = random_start(centre, np.random.default_rng(5))
     np.testing.assert_array_equal(again, random_start(centre, np.random.default_rng(5)))
+
+
+def test_a_brain_shift_is_smooth() -> None:
+    fan = Volume(np.ones((30, 30, 30), np.uint8), (2.0,) * 3, (5.0, -7.0, 9.0))
+    transform = brain_shift(fan, 8.0, np.random.default_rng(0))
+    line = [np.subtract(transform.TransformPoint(p), p) for p in ((5.0 + x, 20.0, 30.0) for x in range(0, 58))]
+    assert np.linalg.norm(np.diff(line, axis=0), axis=1).max() < 1.5, "mm a mm"

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from support.noise_cohort import write_noise_cohort
+from support.tiny_models import generator_network, write_bundle
 from support.toy_presets import toy, toy_unet
 
 from IoUSynthLib import cli
@@ -43,8 +44,8 @@ def test_a_run_leaves_checkpoint_curve_and_pictures(name, cohort, tmp_path, caps
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
     assert [line.split("  ")[0] for line in lines] == ["step 2/4", "step 4/4"]
     content = json.loads((tmp_path / "run" / "run.json").read_text())
-    kept = [content[key] for key in ("preset", "recipe", "seed", "initial", "predictions")]
-    assert kept == [name, "default", 0, None, False]
+    kept = [content[key] for key in ("preset", "recipe", "seed", "initial", "predictions", "generator")]
+    assert kept == [name, "default", 0, None, False, None]
     measured = content["cohort"].pop("training_range")
     assert content["cohort"] == {"simulated": True, "seed": 0, "cases": {"train": 1, "validation": 1}, "heads": 1}
     assert set(measured) == {"brightness", "contrast", "grain", "fan_ml"}
@@ -145,17 +146,19 @@ def test_batches_drawn_ahead_give_the_same_result(cohort, tmp_path):
     assert curves[0] == curves[1]
 
 
-def test_a_segmenter_learns_from_predictions(cohort, tmp_path):
-    predictions = tmp_path / "predictions"
-    predictions.mkdir()
-    for case in ("case-0000", "case-0001"):
-        for image in ("T2w", "FLAIR"):
-            np.save(predictions / f"{case}_{image}.npy", np.zeros((40, 40, 40), np.float16))
-    arguments = ("lesion-3d", "--data", cohort, "--predictions", predictions, "--steps", 1)
-    assert run(*arguments, "-o", tmp_path / "run") == 0
-    assert run(*arguments[:3], "--steps", 1, "-o", tmp_path / "true") == 0
+def test_a_segmenter_learns_from_the_images_of_a_generator(cohort, tmp_path, capsys):
+    generator = write_bundle(tmp_path / "first", generator_network())
+    arguments = ("lesion-3d", "--data", cohort, "--steps", 1)
+    assert run(*arguments, "--generator", generator, "-o", tmp_path / "run") == 0
+    assert run(*arguments, "-o", tmp_path / "true") == 0
     curves = [(tmp_path / name / "curve.csv").read_text() for name in ("run", "true")]
     assert curves[0] != curves[1]
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["generator"] == "first"
+    made = sorted(path.name for path in (tmp_path / "run" / "predictions").glob("*.npy"))
+    assert made == [f"case-000{case}_{image}.npy" for case in (0, 1) for image in ("FLAIR", "T2w")]
+    other = write_bundle(tmp_path / "other", generator_network(repeats=1))
+    error = complaint(capsys, *arguments, "--generator", other, "-o", tmp_path / "run")
+    assert "predictions: holds images of another model, first; choose another folder" in error
 
 
 @pytest.fixture
@@ -184,13 +187,6 @@ def test_a_segmenter_learns_from_painted_cavities_besides(cohort, painted, tmp_p
     (tmp_path / "damaged" / "dataset.json").write_text("{}")
     options = ("--painted", tmp_path / "damaged", "-o", tmp_path / "other")
     assert "damaged/dataset.json: is damaged" in complaint(capsys, *arguments[:-2], *options)
-    predictions = tmp_path / "predictions"
-    predictions.mkdir()
-    for case in ("case-0000", "case-0001"):
-        for image in ("T2w", "FLAIR"):
-            np.save(predictions / f"{case}_{image}.npy", np.zeros((40, 40, 40), np.float16))
-    options = ("--predictions", predictions, "-o", tmp_path / "other")
-    assert "painted-0000_T2w.npy: is missing" in complaint(capsys, "lesion-3d", *arguments[1:], *options)
 
 
 def test_list(capsys):
@@ -220,10 +216,10 @@ def test_bad_input(cohort, tmp_path, capsys):
     assert "nothing: no such preset; choose from ious2mr-2.5d" in error
     error = complaint(capsys, name, "--data", tmp_path, "-o", output)
     assert f"{tmp_path / 'dataset.json'}: is missing; make a cohort with iousynth simulate" in error
-    error = complaint(capsys, name, "--data", cohort, "-o", output, "--predictions", tmp_path)
-    assert "ious2mr-2.5d learns from no predictions" in error
-    error = complaint(capsys, "lesion-3d", "--data", cohort, "-o", output, "--predictions", tmp_path)
-    assert f"{tmp_path / 'case-0000_T2w.npy'}: is missing" in error
+    error = complaint(capsys, name, "--data", cohort, "-o", output, "--generator", name)
+    assert "ious2mr-2.5d learns from true MRI alone" in error
+    error = complaint(capsys, "lesion-3d", "--data", cohort, "-o", output, "--generator", "lesion-3d")
+    assert "does not make FLAIR, T2w of ultrasound, which lesion-3d reads" in error
     assert not output.exists()
     (tmp_path / "file").write_text("")
     error = complaint(capsys, name, "--data", cohort, "-o", tmp_path / "file" / "run")

@@ -18,6 +18,7 @@ from IoUSynthLib.training.preoperative import (
     PreoperativeVolume,
     acquired,
     displaced,
+    drawn_mri,
     other_contrast,
     preoperative_volume,
     read_at,
@@ -90,6 +91,20 @@ def test_displacements_are_those_of_registration_and_brain_shift() -> None:
     assert (means == 0).mean() == pytest.approx(0.15, abs=0.05)
     assert 2.5 < np.median(means[means > 0]) < 5
     assert 8 < largest.max() < 25, "a shift, a turn of the window's corners, and the deformation"
+
+
+def test_mri_of_a_whole_case_lies_as_in_slices_or_is_missing(tmp_path: Path) -> None:
+    with_mri, without = (write_noise_cohort(tmp_path / str(count), CONTRASTS[:count]) for count in (3, 0))
+    case = read_case(with_mri / "case-0000")
+    drawn = [drawn_mri(case, CONTRASTS, np.random.default_rng(seed)) for seed in range(40)]
+    assert {0 if mri is None else len(mri.images) for mri in drawn} == {0, 1, 2, 3}
+    transforms = [mri.transform for mri in drawn if mri]
+    assert {one and one.GetName() for one in transforms} == {None, "AffineTransform", "DisplacementFieldTransform"}
+    point = (20.0, 20.0, 20.0)
+    moved = [np.linalg.norm(np.subtract(one.TransformPoint(point), point)) for one in transforms if one]
+    assert 0.5 < np.median(moved) < 4
+    assert max(moved) <= 8.001
+    assert drawn_mri(read_case(without / "case-0000"), CONTRASTS, np.random.default_rng(0)) is None
 
 
 def test_reading_interpolates_and_knows_nothing_beyond() -> None:
