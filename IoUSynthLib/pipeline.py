@@ -13,7 +13,15 @@ import numpy as np
 from . import preprocessing
 from .inference import open_session
 from .input_checks import check_input, check_ultrasound
-from .models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, LOG_ERROR, Bundle, load, paired_generator
+from .models.bundle import (
+    DEFAULT_GENERATOR,
+    DEFAULT_SEGMENTER,
+    DEFAULT_WITH_MRI,
+    LOG_ERROR,
+    Bundle,
+    load,
+    paired_generator,
+)
 from .parallel import side_by_side
 from .progress import Progress, StageProgress, part_of
 from .synthesis import outlines
@@ -43,7 +51,8 @@ class Options:
     Attributes
     ----------
     model
-        Name or folder of a generator; the default is :data:`bundle.DEFAULT_GENERATOR`.
+        Name or folder of a generator; the default is :data:`bundle.DEFAULT_GENERATOR`, and with MRI from before the
+        operation :data:`bundle.DEFAULT_WITH_MRI`.
     device
         ``auto``, ``cpu`` or ``cuda``.
     mr_grid
@@ -201,7 +210,7 @@ def synthesize_with(
     clock = StageProgress(STAGES, progress)
     with clock.stage("checking"):
         volume = check_ultrasound(volume)
-        models = load_models(options.model)
+        models = load_models(options.model, with_mri=preoperative is not None)
         mri = _check_mri(mri or {}, volume, models.segmenter)
         given = preoperative and preoperative.describe()  # before its background is set to 0: that tells it again
         if preoperative is not None:
@@ -296,9 +305,18 @@ def _device_used(models: Models, options: Options) -> dict[str, str]:
     return {**used, "unused": ", ".join(session.unused)} if session.unused else used
 
 
-def load_models(model: str | Path | None) -> Models:
-    """Find the models of a run, without opening them; the arguments and errors are those of :func:`synthesize`."""
-    generator, segmenter = load(model or DEFAULT_GENERATOR), load(DEFAULT_SEGMENTER)
+def load_models(model: str | Path | None, *, with_mri: bool = False) -> Models:
+    """Find the models of a run, without opening them.
+
+    Parameters
+    ----------
+    model
+        As for :func:`synthesize`, whose errors these are.
+    with_mri
+        Whether there is MRI to be read beside the ultrasound, for which the default is another.
+    """
+    default = DEFAULT_WITH_MRI if with_mri else DEFAULT_GENERATOR
+    generator, segmenter = load(model or default), load(DEFAULT_SEGMENTER)
     for bundle, kind in ((generator, "generator"), (segmenter, "segmenter")):
         if bundle.kind != kind:
             raise InputError(f"{bundle.path}: is a {bundle.kind}, but a {kind} is needed; choose another model")

@@ -59,10 +59,10 @@ class SynthesisLogic(JobLogic):
         return self.runJob(job, wait=wait)
 
     def contrastsOf(self, model: str = "") -> tuple[str, ...]:
-        """Return the contrasts of MRI that a model reads beside ultrasound; of most models, none."""
+        """Return the contrasts of MRI that a model reads beside ultrasound: the default does, of others few."""
         bundle = importLibrary("models.bundle")
         try:
-            return bundle.load(model or bundle.DEFAULT_GENERATOR).optional
+            return bundle.load(model or bundle.DEFAULT_WITH_MRI).optional
         except ValueError:  # a run will say so
             return ()
 

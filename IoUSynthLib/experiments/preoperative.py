@@ -37,7 +37,7 @@ from ..evaluation.scores import Row, Summary, summarize
 from ..evaluation.surface import outline_scores
 from ..files.integrity import replace_file
 from ..inference import open_session
-from ..models.bundle import DEFAULT_SEGMENTER, Bundle, load
+from ..models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, Bundle, load
 from ..outputs.markdown import markdown_table
 from ..registration.displacements import brain_shift, points_within, random_displacement
 from ..registration.rigid import to_sitk
@@ -50,6 +50,8 @@ from ..volume import InputError
 from .reporting import Report, say
 
 NONE = "no MRI"
+#: The generator that cannot read any.
+BASELINE = f"no MRI, {DEFAULT_GENERATOR}"
 _OFF_MM = (2.0, 4.0, 8.0)
 _SHIFT_MM = 8.0
 #: Share of the distance from fluid to tumour, in FLAIR in the networks' range, above which a voxel shows no fluid.
@@ -59,6 +61,7 @@ _COLUMNS = {
     **{f"PSNR {name}": 2 for name in TARGETS},
     **{f"PSNR {name}, gain": 2 for name in TARGETS},
     "Dice of the tumour before resection": 2,
+    "Dice of the tumour before resection, gain": 2,
     "Dice of the cavity": 2,
     "Dice of the cavity, gain": 2,
 }
@@ -91,14 +94,15 @@ def conditions(case: Case, other: Case, optional: Sequence[str], seed: int) -> d
 
 
 def measure_case(case: Case, other: Case, generator: Bundle, segmenter: Bundle, *, seed: int) -> dict[str, Row]:
-    """Scores of a case by condition, those of the images with MRI; :data:`NONE` has no ``disagreement``."""
-    grid, session = case_grid(case), open_session(generator, "cpu")
+    """Scores of a case by condition, those of the images with MRI; where there is none, without ``disagreement``."""
+    grid, session, plain = case_grid(case), open_session(generator, "cpu"), load(DEFAULT_GENERATOR)
 
     def made(mri: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return generate(generator, grid, preoperative=mri, session=session).images
 
     alone = made({})
-    rows = {NONE: _scores(case, grid, alone, segmenter)}
+    baseline = generate(plain, grid, session=open_session(plain, "cpu")).images
+    rows = {BASELINE: _scores(case, grid, baseline, segmenter), NONE: _scores(case, grid, alone, segmenter)}
     for name, mri in conditions(case, other, generator.optional, seed).items():
         seen, _ = on_grid(mri, grid)
         images = made(seen)
@@ -207,11 +211,11 @@ def with_gains(rows: Mapping[str, Row]) -> dict[str, Row]:
 
 def as_shown(rows: Mapping[str, Row]) -> dict[str, Row]:
     """Scores of a case where MRI that changes too much is left out, with 1 as ``used`` where it was not."""
-    shown = {NONE: dict(rows[NONE])}
+    shown = {}
     for name, row in rows.items():
-        if name != NONE:
-            used = row["disagreement"] <= MOST_DISAGREEMENT
-            shown[name] = {**(row if used else rows[NONE]), "disagreement": row["disagreement"], "used": float(used)}
+        used = row.get("disagreement", 0.0) <= MOST_DISAGREEMENT
+        decided = {key: value for key, value in row.items() if key == "disagreement"}
+        shown[name] = {**(row if used else rows[NONE]), **decided, **({"used": float(used)} if decided else {})}
     return shown
 
 

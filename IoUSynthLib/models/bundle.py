@@ -25,6 +25,8 @@ from .onnx_file import MOST_BYTES, check_onnx
 from .torchscript_file import check_torchscript
 
 DEFAULT_GENERATOR = "ious2mr-2.5d"
+#: Where there is MRI of the patient to be read beside the ultrasound.
+DEFAULT_WITH_MRI = "ious-mri2mr-2.5d"
 DEFAULT_SEGMENTER = "lesion-3d"
 
 #: Folders to look into before all others, separated as in PATH.

@@ -143,7 +143,7 @@ def _earlier(
     output: Path, case: str, *, given: dict[str, Any], options: Options, kinds: Collection[str]
 ) -> dict[str, Any] | None:
     """Return the report of an earlier run if it made the same, or more images of it, and all of that is there."""
-    models = pipeline.load_models(options.model)
+    models = pipeline.load_models(options.model, with_mri=given["preoperative_mri"] is not None)
     made_with = {**models.describe(), **options.describe()}
     wanted = {f"{case}_{kind}.nii.gz" for kind in models.kinds if kind in kinds}
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..constants import CONTRASTS
 from ..files.transforms import read_transform
-from ..models.bundle import DEFAULT_GENERATOR
+from ..models.bundle import DEFAULT_GENERATOR, DEFAULT_WITH_MRI
 from ..pipeline import Options, load_models
 from ..preprocessing import axial
 from ..progress import Progress
@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "input with the same model is not made again."
     )
     add_inputs(parser)
-    parser.add_argument("--model", metavar="NAME|PATH", help=f"generator (default: {DEFAULT_GENERATOR})")
+    parser.add_argument(
+        "--model", metavar="NAME|PATH",
+        help=f"generator (default: {DEFAULT_GENERATOR}, and {DEFAULT_WITH_MRI} where there is MRI for it)",
+    )  # fmt: skip
     parser.add_argument(
         "--preoperative",
         nargs="+",
@@ -64,8 +67,8 @@ def run(options: argparse.Namespace) -> int:
     InputError
         The model or an MRI cannot be used, or results would overwrite each other or an input; nothing is written then.
     """
-    generator = load_models(options.model).generator  # a wrong name fails here once, not for each input
     shown, files = _split(options.preoperative)
+    generator = load_models(options.model, with_mri=bool(files)).generator  # a wrong name fails here once
     check_contrasts(files, generator)
     preoperative = _read_preoperative(files, options.registration)
     beside = read_acquired(shown) if shown else None

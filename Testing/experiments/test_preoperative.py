@@ -13,7 +13,7 @@ from support.tiny_models import WITH_MRI, mri_generator_network, write_bundle
 from IoUSynthLib.cases.case import PREOPERATIVE, Case, from_network_range, read_case, write_case
 from IoUSynthLib.cases.index import read_index, write_index
 from IoUSynthLib.experiments.__main__ import main
-from IoUSynthLib.experiments.preoperative import NONE, as_shown, conditions, ghosts, with_gains
+from IoUSynthLib.experiments.preoperative import BASELINE, NONE, as_shown, conditions, ghosts, with_gains
 from IoUSynthLib.simulation.tissues import Tissue
 from IoUSynthLib.synthesis.preoperative import MOST_DISAGREEMENT
 from IoUSynthLib.volume import Volume
@@ -72,7 +72,8 @@ def test_the_command_measures_each_case_once(
     told = capsys.readouterr()
     assert "case-0: 1 of 2" in told.err
     rows = json.loads((tmp_path / "out" / "cases" / "case-0.json").read_text())["rows"]
-    assert list(rows) == [NONE, *CONDITIONS]
+    assert list(rows) == [BASELINE, NONE, *CONDITIONS]
+    assert "disagreement" not in rows[BASELINE]
     assert rows["exact"]["disagreement"] > rows["T2w alone"]["disagreement"] > 0
     assert rows["ceT1 alone"] == {**rows[NONE], "disagreement": 0.0}, "the network does not look at it"
     text = (tmp_path / "out" / "preoperative.md").read_text()

@@ -9,7 +9,7 @@ from support.noise import speckle
 from support.tiny_models import WITH_MRI, mri_generator_network, oblique_direction, write_bundle
 
 from IoUSynthLib import pipeline, preprocessing
-from IoUSynthLib.models.bundle import load
+from IoUSynthLib.models.bundle import DEFAULT_GENERATOR, load
 from IoUSynthLib.preprocessing import normalize_preoperative, resample_like
 from IoUSynthLib.synthesis.grid import FieldOfView, network_grid, network_inputs
 from IoUSynthLib.synthesis.preoperative import (
@@ -236,7 +236,7 @@ def test_the_ultrasound_itself_and_unread_contrasts_are_refused(tiny_models, mod
     for given, name, said in (
         ({"T2w": ultrasound}, model.path, "T2w MRI: is the ultrasound itself"),
         ({"T1w": t2w}, model.path, "T1w MRI: with-mri reads T2w, ceT1, FLAIR beside ultrasound; leave it out"),
-        ({"T2w": t2w}, None, "T2w MRI: ious2mr-2.5d reads ultrasound alone; choose a model that reads MRI, too"),
+        ({"T2w": t2w}, DEFAULT_GENERATOR, "ious2mr-2.5d reads ultrasound alone; choose a model that reads MRI, too"),
     ):
         with pytest.raises(InputError, match=said):
             pipeline.synthesize(ultrasound, name, "cpu", preoperative=Preoperative(given))
