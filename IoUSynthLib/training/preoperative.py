@@ -32,12 +32,12 @@ from .data import Place, SliceBatches, TrainingVolume, volume_of
 CONTRASTS = ("T2w", "ceT1", "FLAIR")
 
 #: Shares of the slices without MRI, with another patient's, and with MRI that lies exactly where it should.
-_WITHOUT, _ANOTHER, _EXACT = 0.2, 0.2, 0.15
+_WITHOUT, _ANOTHER, _EXACT = 0.2, 0.1, 0.15
 #: Of the others: largest shift in mm and turn in degrees, which registration leaves, and the share of those that are
 #: deformed besides, by up to so many mm, as the brain shifts.
 _SHIFT, _TURN, _DEFORMED, _DEFORMATION = 4.0, 5.0, 0.6, 8.0
 #: Share of the contrasts whose grey levels are replaced, half of these by tissue, half by a curve.
-_RANDOM_CONTRAST = 0.5
+_RANDOM_CONTRAST = 0.3
 _KNOTS = 6
 
 

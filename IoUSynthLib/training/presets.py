@@ -19,7 +19,7 @@ _GENERATOR = Synthesis(
 _WITH_MRI = PreoperativeSynthesis(
     family="unet", regime="2.5D", targets=TARGETS,
     recipe=Recipe(
-        steps=3000, batch_size=16, window=(96, 96), rate=5e-4, warm_up=200, checkpoint_every=100, validation_batches=4,
+        steps=4000, batch_size=16, window=(96, 96), rate=5e-4, warm_up=200, checkpoint_every=100, validation_batches=4,
         keep="last",
     ),
 )  # fmt: skip

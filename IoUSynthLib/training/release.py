@@ -189,8 +189,6 @@ def describe_run(
     section = describe_stage(first, finished.window(first)) | known
     if finished.record.get("scaling"):
         section["scaling"] = finished.record["scaling"]
-    if finished.record.get("generator"):
-        section["generator"] = finished.record["generator"]
     if last is not first:
         section["refiner"] = {**_windows(last, finished.window(last)), "inputs": list(last.inputs)}
     copy_familiarity(finished.folder, bundle)
@@ -257,6 +255,7 @@ def _completed(provenance: Provenance, finished: FinishedRun) -> Provenance:
         training_data=provenance.training_data or _cohort_in_words(cohort, finished.record),
         training_range=provenance.training_range or seen,
         citation=provenance.citation or finished.preset.last.traits.citation,
+        generator=provenance.generator or finished.record.get("generator") or "",
     )
 
 

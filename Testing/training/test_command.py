@@ -146,7 +146,7 @@ def test_batches_drawn_ahead_give_the_same_result(cohort, tmp_path):
     assert curves[0] == curves[1]
 
 
-def test_a_segmenter_learns_from_the_images_of_a_generator(cohort, tmp_path, capsys):
+def test_a_segmenter_learns_from_the_images_of_a_generator(cohort, tmp_path, capsys, monkeypatch):
     generator = write_bundle(tmp_path / "first", generator_network())
     arguments = ("lesion-3d", "--data", cohort, "--steps", 1)
     assert run(*arguments, "--generator", generator, "-o", tmp_path / "run") == 0
@@ -156,6 +156,10 @@ def test_a_segmenter_learns_from_the_images_of_a_generator(cohort, tmp_path, cap
     assert json.loads((tmp_path / "run" / "run.json").read_text())["generator"] == "first"
     made = sorted(path.name for path in (tmp_path / "run" / "predictions").glob("*.npy"))
     assert made == [f"case-000{case}_{image}.npy" for case in (0, 1) for image in ("FLAIR", "T2w")]
+    for export in ("export_onnx", "export_torchscript"):
+        monkeypatch.setattr(release, export, lambda network, channels, path, **_: path.write_bytes(b"network") and 0.0)
+    release.export_run(tmp_path / "run", tmp_path / "mine")
+    assert load(tmp_path / "mine").generator == "first"
     other = write_bundle(tmp_path / "other", generator_network(repeats=1))
     error = complaint(capsys, *arguments, "--generator", other, "-o", tmp_path / "run")
     assert "predictions: holds images of another model, first; choose another folder" in error
