@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     import onnxruntime
 
-#: What the inputs are called by which a network draws: (1, N) standard normal numbers, and, where it has one, the factor
-#: of its deviations. They have defaults.
+#: What the inputs are called by which a network draws: (1, N) standard normal numbers, and, where it has one, the
+#: factor of its deviations. They have defaults.
 NOISE, TEMPERATURE = "noise", "temperature"
 
 _CUDA = "CUDAExecutionProvider"

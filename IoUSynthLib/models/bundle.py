@@ -224,7 +224,7 @@ class Bundle:
 
     @property
     def temperature(self) -> float | None:
-        """Factor of the deviations at which samples are drawn if nothing is said; None where there is no such factor."""
+        """Factor of the deviations at which samples are drawn if nothing is said; None where there is none."""
         found = self.details.get("temperature") if self.draws else None
         return None if found is None else float(found)
 

@@ -21,8 +21,9 @@ from ..preprocessing import gaussian_mean, normalize_preoperative, resample_like
 from ..progress import PartProgress, part_of
 from ..volume import InputError, Volume
 from .acquired import LEAST_COVERED, check_is_mri, covered_by
-from .generate import Generated, generate
+from .generate import Generated
 from .grid import NetworkGrid
+from .spread import Sampling, draw
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -191,6 +192,7 @@ def synthesize_both(
     grid: NetworkGrid,
     preoperative: Preoperative | None,
     *,
+    sampling: Sampling | None = None,
     device: str = "auto",
     progress: PartProgress = lambda fraction: None,
 ) -> Alternatives:
@@ -204,19 +206,19 @@ def synthesize_both(
         Its grid, with the ultrasound.
     preoperative
         MRI that was checked, if there is any.
-    device, progress
-        As for :func:`.generate.generate`.
+    sampling, device, progress
+        As for :func:`.spread.draw`.
     """
     seen, left_out = ({}, {}) if preoperative is None else on_grid(preoperative, grid)
     share = 0.5 if seen else 1.0
-    alone = generate(generator, grid, device=device, with_error=True, progress=part_of(progress, 0.0, share))
+    alone = draw(generator, grid, sampling, device=device, progress=part_of(progress, 0.0, share))
     if preoperative is None:
         return Alternatives(alone)
     report = {"used": False, "contrasts": list(seen), "why_not": "; ".join(left_out.values())}
     if not seen:
         return Alternatives(alone, report=report)
-    both = generate(
-        generator, grid, preoperative=seen, device=device, with_error=True, progress=part_of(progress, share, 1.0)
+    both = draw(
+        generator, grid, sampling, preoperative=seen, device=device, progress=part_of(progress, share, 1.0)
     )
     comparison = compare(alone.images, both.images, grid)
     used = comparison.disagreement <= MOST_DISAGREEMENT
