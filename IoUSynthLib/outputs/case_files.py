@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from ..pipeline import SynthesisResult
     from ..synthesis.preoperative import Preoperative
 
+#: How samples differ, and in how many of them there is tumour (:class:`.synthesis.spread.Spread`).
+SPREAD, FREQUENCY = "spread", "frequency"
 #: Kinds of images that a case can have; a model need not give all of them.
-KINDS = (*TARGETS, "uncertainty", "segmentation")
+KINDS = (*TARGETS, "uncertainty", "segmentation", SPREAD, FREQUENCY)
 #: Bytes that the name of a file can have on the file systems of Linux, macOS and Windows.
 LONGEST_NAME = 255
 
@@ -115,6 +117,8 @@ def write_outputs(
     from .picture import write_picture
 
     images = {**result.images, "uncertainty": result.uncertainty, "segmentation": result.segmentation}
+    if result.spread is not None:
+        images |= {SPREAD: result.spread.deviation, FREQUENCY: result.spread.frequency}
     written = {kind: image for kind, image in images.items() if image is not None and kind in kinds}
     report, picture, contribution = output_names(case)[-3:]
     files = [f"{case}_{kind}.nii.gz" for kind in written]
