@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..constants import MARK, TARGETS
+from ..constants import FREQUENCY, MARK, SPREAD, TARGETS
 from ..files.itk import ERRORS, metadata
 from ..files.paths import check_path
 from ..files.volumes import read_volume, write_volume
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ..pipeline import SynthesisResult
     from ..synthesis.preoperative import Preoperative
 
-#: How samples differ, and in how many of them there is tumour (:class:`.synthesis.spread.Spread`).
-SPREAD, FREQUENCY = "spread", "frequency"
 #: Kinds of images that a case can have; a model need not give all of them.
 KINDS = (*TARGETS, "uncertainty", "segmentation", SPREAD, FREQUENCY)
 #: Bytes that the name of a file can have on the file systems of Linux, macOS and Windows.

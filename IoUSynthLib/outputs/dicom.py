@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
-from ..constants import NOTICE
+from ..constants import FREQUENCY, NOTICE, SPREAD
 from ..files.dicom import pydicom_module
 from ..models.bundle import titled
 from ..volume import InputError, Volume
-from .case_files import FREQUENCY, SPREAD, staging_folder
+from .case_files import staging_folder
 from .dicom_reference import Reference, header_of
 
 if TYPE_CHECKING:
