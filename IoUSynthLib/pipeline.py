@@ -23,7 +23,7 @@ from .synthesis.echo import mark_no_echo, no_echo_within
 from .synthesis.familiarity import compare
 from .synthesis.generate import generate
 from .synthesis.grid import FieldOfView, NetworkGrid, from_network_grid, network_grid
-from .synthesis.preoperative import Alternatives, Contribution, Preoperative, synthesize_both
+from .synthesis.preoperative import Alternatives, Contribution, Preoperative, check_patient, synthesize_both
 from .synthesis.report import describe_preprocessing, make_report
 from .synthesis.segmentation import Decision, decide, outline
 from .synthesis.spread import Sampling, Spread, as_outlined, check_sampling, describe_spread, deviation
@@ -65,6 +65,9 @@ class Options:
         Of these samples.
     temperature
         Factor of the deviations that they are drawn with; what the generator's bundle says by default.
+    mri_sha256
+        Checksums of MRI that is known to be the patient's (:func:`.synthesis.preoperative.image_sha256`), for a model
+        that was personalised for one patient: it is refused where there are some, and none is of its MRI.
     """
 
     model: str | Path | None = None
@@ -75,10 +78,12 @@ class Options:
     samples: int = 0
     seed: int = 0
     temperature: float | None = None
+    mri_sha256: tuple[str, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """Return what a report says of them; model, device and grid it describes as they were found."""
         said = {name: value for name, value in vars(self).items() if name not in ("model", "device", "mr_grid")}
+        said["mri_sha256"] = list(self.mri_sha256)
         return said if self.samples else said | {"seed": None, "temperature": None}
 
     def sampling(self, generator: Bundle) -> Sampling | None:
@@ -230,6 +235,9 @@ def synthesize_with(
         if preoperative is not None:
             preoperative = preoperative.checked(volume, models.generator)
             volume = replace(volume, warnings=(*volume.warnings, *preoperative.warnings))
+        known = [image["sha256"] for image in given["images"].values()] if given else []
+        doubts = check_patient(models.generator, [*options.mri_sha256, *known])
+        volume = replace(volume, warnings=(*volume.warnings, *doubts))
         for bundle in models.networks:
             open_session(bundle, options.device)
     with clock.stage("preparing"):

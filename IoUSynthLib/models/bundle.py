@@ -167,6 +167,11 @@ class Bundle:
         return tuple(self.details.get("optional", ()))
 
     @property
+    def patient(self) -> dict[str, str]:
+        """SHA-256 of the MRI, by contrast, of the one patient that the model is for; empty for all others."""
+        return dict(self.details.get("patient", {}))
+
+    @property
     def needs_ultrasound_alone(self) -> bool:
         """Whether the network runs on an ultrasound, with other inputs or without."""
         return set(self.inputs) - set(self.optional) == {"ioUS"}
@@ -493,6 +498,7 @@ def _problem(bundle: Bundle) -> str | None:
         f"blending must be one of {', '.join(BLENDINGS)}": bundle.blending in BLENDINGS,
         f"padding must be one of {', '.join(PADDINGS)}": bundle.padding in PADDINGS,
         f"temperature must be from 0 to {HOTTEST:g}": 0 <= (bundle.temperature or 0) <= HOTTEST,
+        "patient must give checksums by contrast": all(isinstance(value, str) for value in bundle.patient.values()),
         "generator must be the name of a model, and only a segmenter has one": _names_generator(bundle),
         f"inputs must be among {', '.join(INPUTS)}": bool(bundle.inputs) and set(bundle.inputs) <= set(INPUTS),
         "optional must be among the inputs, and ioUS is never": set(bundle.optional) <= set(bundle.inputs) - {"ioUS"},

@@ -15,7 +15,7 @@ from ..models.bundle import DEFAULT_GENERATOR, HOTTEST
 from ..pipeline import Options, load_models
 from ..preprocessing import axial
 from ..progress import Progress
-from ..synthesis.preoperative import Preoperative, check_contrasts
+from ..synthesis.preoperative import Preoperative, check_contrasts, check_patient, image_sha256
 from ..synthesis.spread import MOST_SAMPLES, check_sampling
 from ..volume import InputError, Volume
 from .batch_command import add_choices, add_inputs, run_batch
@@ -88,9 +88,12 @@ def run(options: argparse.Namespace) -> int:
     beside = read_acquired(shown) if shown else None
     mri = read_acquired(options.mri) if options.mri else beside
     mr_grid = axial(mri) if mri is not None else None
+    known = (image_sha256(beside),) if beside is not None and generator.patient else ()
+    check_patient(generator, [*known, *(map(image_sha256, preoperative.images.values()) if preoperative else ())])
     choices = Options(
         options.model, options.device, mr_grid,
-        before_resection=options.before_resection, probable_place=options.probable_place, **drawn,
+        before_resection=options.before_resection, probable_place=options.probable_place,
+        mri_sha256=known, **drawn,
     )  # fmt: skip
 
     def synthesize(path: Path, folder: Path, staging: Path, *, progress: Progress) -> Written:

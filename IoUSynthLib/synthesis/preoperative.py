@@ -8,7 +8,7 @@ the one of ultrasound alone is shown.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -174,6 +174,41 @@ def image_sha256(image: Volume) -> str:
     digest = hashlib.sha256(place.astype("<f8").tobytes() + np.array(image.size, "<i8").tobytes())
     digest.update(np.ascontiguousarray(image.array, dtype="<f4"))
     return digest.hexdigest()
+
+
+def check_patient(generator: Bundle, given: Collection[str]) -> list[str]:
+    """Refuse a model that was personalised for one patient beside the MRI of another.
+
+    Parameters
+    ----------
+    generator
+        The model.
+    given
+        SHA-256 of all MRI that the run has of its patient (:func:`image_sha256`).
+
+    Returns
+    -------
+    list of str
+        A warning where there is no MRI by which it could be told.
+
+    Raises
+    ------
+    InputError
+        There is MRI, and none of it is what the model was personalised on.
+    """
+    if not generator.patient:
+        return []
+    if not given:
+        return [
+            f"{generator.name} is for one patient alone, and whether this is the one cannot be told without the MRI "
+            "that it was personalised on: show that MRI beside the ultrasound (--preoperative)"
+        ]
+    if not set(given) & set(generator.patient.values()):
+        raise InputError(
+            f"{generator.name}: was personalised on other MRI than this patient's; choose another model, or give one "
+            "of the very files that it was made of"
+        )
+    return []
 
 
 def check_contrasts(contrasts: Mapping[str, Any], generator: Bundle) -> None:

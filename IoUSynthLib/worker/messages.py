@@ -98,7 +98,7 @@ def write_options(options: Options) -> dict[str, Any]:
 def read_options(entry: Mapping[str, Any]) -> Options:
     """Return what :func:`write_options` was given; the MRI's grid has one voxel."""
     grid = entry["mr_grid"] and Volume(np.zeros((1, 1, 1)), **entry["mr_grid"])
-    return Options(**{**entry, "mr_grid": grid})
+    return Options(**{**entry, "mr_grid": grid, "mri_sha256": tuple(entry["mri_sha256"])})
 
 
 def write_preoperative(preoperative: Preoperative | None) -> Message:
