@@ -91,6 +91,7 @@ class IoUSynthParameterNode:
     mriInput - Whether a model that reads MRI is given what agrees with the ultrasound, or never any.
     model - Name of the model, empty for the default.
     device - Where the model runs.
+    samples - How many samples are drawn of a model that draws; none by default.
     muteUntrusted - Whether images that are not to be trusted are muted, and under grey stripes without echo.
     showOverlay - Whether tumour and resection cavity are outlined in the views.
     autoRerun - Whether a run starts by itself when the ultrasound changes.
@@ -113,6 +114,7 @@ class IoUSynthParameterNode:
     mriInput: Annotated[str, Choice(["Automatic", "Ultrasound only"])] = "Automatic"
     model: str = ""
     device: Annotated[str, Choice(["auto", "cpu", "cuda"])] = "auto"
+    samples: Annotated[int, WithinRange(0, 16)] = 0
     muteUntrusted: bool = True
     showOverlay: bool = True
     autoRerun: bool = False
@@ -182,7 +184,14 @@ class IoUSynthLogic(
 
     @staticmethod
     def options(
-        *, model: str | None = None, device: str = "auto", beforeResection: bool = False, probablePlace: bool = False
+        *,
+        model: str | None = None,
+        device: str = "auto",
+        beforeResection: bool = False,
+        probablePlace: bool = False,
+        samples: int = 0,
+        seed: int = 0,
+        temperature: float | None = None,
     ) -> "Options":
         """Return what is chosen for a synthesis as one object, which travels as it is to the library.
 
@@ -191,10 +200,14 @@ class IoUSynthLogic(
         :param beforeResection: nothing has been removed yet: what looks like a cavity is outlined as tumour, and where
             no tumour stands out, a warning says so.
         :param probablePlace: its most probable place is outlined then, which is a guess.
+        :param samples: how many samples are drawn of a model that draws, for research; the images are their mean.
+        :param seed: of the samples: the same ones of the same seed.
+        :param temperature: factor of the deviations that they are drawn with, where the model has one.
         """
         return importLibrary("pipeline").Options(
-            model or None, device, before_resection=beforeResection, probable_place=probablePlace
-        )
+            model or None, device, before_resection=beforeResection, probable_place=probablePlace,
+            samples=samples, seed=seed, temperature=temperature,
+        )  # fmt: skip
 
 
 #
@@ -412,6 +425,7 @@ class IoUSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return self.logic.options(
             model=choices.model, device=choices.device,
             beforeResection=choices.beforeResection, probablePlace=choices.probablePlace,
+            samples=choices.samples if self.logic.draws(choices.model) else 0,
         )  # fmt: skip
 
     def selectedOutputs(self) -> "OutputNodes":

@@ -50,6 +50,9 @@ COMMANDS = {
         "evaluation.benchmark_command", "go from ReMIND's folder, or a cohort, to the report at once", "evaluate"
     ),
     "train": Command("training.command", "train a generator or a segmenter", "train"),
+    "personalize": Command(
+        "training.personal_command", "let the generator learn more on simulated sweeps of one patient's MRI", "train"
+    ),
     "simulate": Command(
         "simulation.command", "make a cohort of simulated ultrasound, MRI and labels to train and test on", "train"
     ),

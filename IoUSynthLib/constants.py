@@ -25,7 +25,9 @@ MUTED_CONTRAST, VEIL_OPACITY = 0.4, 0.85
 OUTSIDE = -1.0
 #: Voxel edge in mm of the cases that are trained and tested on.
 VOXEL_MM = 0.8
-
+#: What samples differ in (:class:`.synthesis.spread.Spread`), as files and nodes call it: their standard deviation, and
+#: in how many of them a voxel is tumour.
+SPREAD, FREQUENCY = "spread", "frequency"
 #: Where networks can run; ``auto`` takes the graphics card if there is one.
 DEVICES = ("auto", "cpu", "cuda")
 

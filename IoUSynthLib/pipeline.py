@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import preprocessing
+from .constants import LABELS
 from .inference import open_session
 from .input_checks import check_input, check_ultrasound
 from .models.bundle import (
@@ -23,16 +24,17 @@ from .models.bundle import (
     paired_generator,
 )
 from .parallel import side_by_side
-from .progress import Progress, StageProgress, part_of
+from .progress import PartProgress, Progress, StageProgress, part_of
 from .synthesis import outlines
 from .synthesis.acquired import check_is_mri, match, on_ultrasound
 from .synthesis.echo import mark_no_echo, no_echo_within
 from .synthesis.familiarity import compare
 from .synthesis.generate import generate
 from .synthesis.grid import FieldOfView, NetworkGrid, from_network_grid, network_grid
-from .synthesis.preoperative import Alternatives, Contribution, Preoperative, synthesize_both
+from .synthesis.preoperative import Alternatives, Contribution, Preoperative, check_patient, synthesize_both
 from .synthesis.report import describe_preprocessing, make_report
 from .synthesis.segmentation import Decision, decide, outline
+from .synthesis.spread import Sampling, Spread, as_outlined, check_sampling, describe_spread, deviation
 from .volume import InputError, Volume
 
 #: Stages of the work and the overall fraction at which each begins.
@@ -65,6 +67,16 @@ class Options:
     probable_place
         Whether the most probable place of a tumour is outlined, with a warning, where none stands out before a
         resection.
+    samples
+        How many samples are drawn of a generator that draws, 1 to 16 (:mod:`.synthesis.spread`); the images are their
+        mean. 0 leaves it at the image that the generator makes anyway.
+    seed
+        Of these samples.
+    temperature
+        Factor of the deviations that they are drawn with; what the generator's bundle says by default.
+    mri_sha256
+        Checksums of MRI that is known to be the patient's (:func:`.synthesis.preoperative.image_sha256`), for a model
+        that was personalised for one patient: it is refused where there are some, and none is of its MRI.
     """
 
     model: str | Path | None = None
@@ -72,10 +84,20 @@ class Options:
     mr_grid: Volume | None = None
     before_resection: bool = False
     probable_place: bool = False
+    samples: int = 0
+    seed: int = 0
+    temperature: float | None = None
+    mri_sha256: tuple[str, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """Return what a report says of them; model, device and grid it describes as they were found."""
-        return {name: value for name, value in vars(self).items() if name not in ("model", "device", "mr_grid")}
+        said = {name: value for name, value in vars(self).items() if name not in ("model", "device", "mr_grid")}
+        said["mri_sha256"] = list(self.mri_sha256)
+        return said if self.samples else said | {"seed": None, "temperature": None}
+
+    def sampling(self, generator: Bundle) -> Sampling | None:
+        """Return how samples are drawn; the errors are those of :func:`.spread.check_sampling`."""
+        return check_sampling(generator, self.samples, seed=self.seed, temperature=self.temperature)
 
 
 @dataclass
@@ -100,6 +122,8 @@ class SynthesisResult:
     contribution
         The images that were not taken, of ultrasound alone or with MRI, and how they differ; None where the model was
         given no MRI that lies where the ultrasound is.
+    spread
+        How samples differ; None where fewer than two were drawn.
     """
 
     images: dict[str, Volume]
@@ -108,6 +132,7 @@ class SynthesisResult:
     valid: Volume
     report: dict[str, Any]
     contribution: Contribution | None = None
+    spread: Spread | None = None
 
 
 @dataclass(frozen=True)
@@ -172,7 +197,7 @@ def synthesize(
     volume
         Reconstructed 3D ultrasound, of one value outside the fan. It is not changed.
     model, device, choices
-        See :class:`Options`; ``mr_grid``, ``before_resection`` and ``probable_place`` by name.
+        See :class:`Options`; ``mr_grid``, ``before_resection``, ``samples`` and so on by name.
     progress
         Called with the stage and the overall fraction in [0, 1]; may raise :class:`inference.Cancelled`.
     preoperative
@@ -211,11 +236,17 @@ def synthesize_with(
     with clock.stage("checking"):
         volume = check_ultrasound(volume)
         models = load_models(options.model, with_mri=preoperative is not None)
+        sampling = options.sampling(models.generator)
+        if sampling is not None and mri:
+            raise InputError("samples: tell nothing of outlines on acquired MRI; leave samples or MRI out")
         mri = _check_mri(mri or {}, volume, models.segmenter)
         given = preoperative and preoperative.describe()  # before its background is set to 0: that tells it again
         if preoperative is not None:
             preoperative = preoperative.checked(volume, models.generator)
             volume = replace(volume, warnings=(*volume.warnings, *preoperative.warnings))
+        known = [image["sha256"] for image in given["images"].values()] if given else []
+        doubts = check_patient(models.generator, [*options.mri_sha256, *known])
+        volume = replace(volume, warnings=(*volume.warnings, *doubts))
         for bundle in models.networks:
             open_session(bundle, options.device)
     with clock.stage("preparing"):
@@ -226,10 +257,12 @@ def synthesize_with(
             outline_grid = network_grid(field, models.paired_generator, options.mr_grid)
         familiarity = compare(open_session(models.generator, options.device), grid, models.generator)
     with clock.stage("synthesizing") as part:
-        share = 0.5 if models.paired_generator else 1.0
+        count = 1 if sampling is None else sampling.count
+        share = count / (count + 1) if models.paired_generator else 1.0
         predicted = synthesize_both(
-            models.generator, grid, preoperative, device=options.device, progress=part_of(part, 0.0, share)
-        )
+            models.generator, grid, preoperative, sampling=sampling, device=options.device,
+            progress=part_of(part, 0.0, share),
+        )  # fmt: skip
         outlined = predicted.shown.images
         if models.paired_generator:
             outlined = generate(
@@ -238,8 +271,13 @@ def synthesize_with(
     with clock.stage("segmenting") as part:
         if mri:
             outline_grid, outlined, volume = _with_acquired(mri, outline_grid, images=outlined, volume=volume)
+        samples = predicted.shown.samples if options.samples > 1 else ()
+        if samples and models.paired_generator:
+            samples = as_outlined(samples, grid, outline_grid=outline_grid, outlined=outlined)
+        others, of_samples = [outlined | sample for sample in samples], outline_grid
+        share = 1 / (1 + len(samples))
         outline_grid, probabilities = outline(
-            models.segmenter, outline_grid, outlined, device=options.device, progress=part
+            models.segmenter, outline_grid, outlined, device=options.device, progress=part_of(part, 0.0, share)
         )
         decision = decide(
             models.segmenter, outline_grid, probabilities,
@@ -247,20 +285,28 @@ def synthesize_with(
         )  # fmt: skip
         if mri:  # what Dice is to be expected was measured on synthetic MRI
             decision = replace(decision, expected_dice={})
+        frequency = _tumour_frequency(
+            field, of_samples, others, models=models, options=options, progress=part_of(part, share, 1.0)
+        )
     with clock.stage("finishing"):
         result = _finish(field, grid, predicted, outline_grid=outline_grid, decision=decision)
+        drawn = {} if sampling is None else sampling.describe()
+        if samples:
+            apart = deviation(predicted.shown.samples)
+            result.spread = Spread(_fraction(apart, field, grid), field.embed(frequency))
+            mean = float(apart[grid.valid].mean())
+            drawn |= describe_spread(result.spread, result.segmentation, mean_deviation=mean)
         if mri:
             result.segmentation = _within(result.segmentation, outline_grid)
     result.report.update(
         make_report(
             result, volume, models, device=_device_used(models, options), seconds=clock.seconds, decision=decision,
-            mri=mri, familiarity=familiarity, contribution=predicted.report,
+            mri=mri, familiarity=familiarity, contribution=predicted.report, spread=drawn,
         ),
         grid=grid.describe(),
         preprocessing=describe_preprocessing(field, grid),
         inference=models.generator.describe_plan(),
         **options.describe(),
-        seed=None,  # nothing is drawn: the noise of a diffusion is part of the network's file
     )  # fmt: skip
     if given is not None:
         result.report["input"]["preoperative_mri"] = given
@@ -338,14 +384,9 @@ def _finish(
 ) -> SynthesisResult:
     """Bring everything back to the input's grid."""
     fan, shown = field.fan[field.box], predicted.shown
-
-    def segmentation() -> np.ndarray:
-        probabilities = [from_network_grid(one, outline_grid, field.cropped) for one in decision.probabilities]
-        return outlines.labels_from_probabilities(np.stack(probabilities), fan, field.volume.voxel_volume_ml)
-
     errors = [] if shown.error is None else [shown.error]
     labels, found, *made = side_by_side(lambda make: make(), [
-        segmentation,
+        partial(_labels, decision.probabilities, field, outline_grid),
         partial(no_echo_within, field, grid),
         *(partial(_fraction, error / 2.0, field, grid) for error in errors),
         *(partial(_intensity, image, field, grid) for image in shown.images.values()),
@@ -358,6 +399,31 @@ def _finish(
         report={},
         contribution=_contribution(field, grid, predicted),
     )
+
+
+def _labels(probabilities: np.ndarray, field: FieldOfView, grid: NetworkGrid) -> np.ndarray:
+    """Tumour and cavity in the fan's box of the input's grid, of probabilities on a segmenter's."""
+    moved = [from_network_grid(one, grid, field.cropped) for one in probabilities]
+    return outlines.labels_from_probabilities(np.stack(moved), field.fan[field.box], field.volume.voxel_volume_ml)
+
+
+def _tumour_frequency(
+    field: FieldOfView,
+    grid: NetworkGrid,
+    samples: Sequence[dict[str, np.ndarray]],
+    *,
+    models: Models,
+    options: Options,
+    progress: PartProgress,
+) -> np.ndarray:
+    """In how many samples a voxel of the fan's box is tumour, each outlined as the result is; nothing is guessed."""
+    frequency = np.zeros(field.fan[field.box].shape, np.uint8)
+    for number, images in enumerate(samples):
+        part = part_of(progress, number / len(samples), (number + 1) / len(samples))
+        seen, probabilities = outline(models.segmenter, grid, images, device=options.device, progress=part)
+        decision = decide(models.segmenter, seen, probabilities, before_resection=options.before_resection)
+        frequency += _labels(decision.probabilities, field, seen) == LABELS["tumour"]
+    return frequency
 
 
 def _contribution(field: FieldOfView, grid: NetworkGrid, predicted: Alternatives) -> Contribution | None:

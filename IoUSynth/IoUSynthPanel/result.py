@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 OPACITY_STEP = 10.0
 #: What the choice of images with and without MRI can be.
 _WITH_MRI, _ALONE, _DIFFERENCE = range(3)
+#: What can lie over the images of several samples, in the order of its choice.
+_SPREADS = ("", "spread", "frequency")
 #: Keys for the overlays, while the module is open.
 KEYS = {"outlines": "O", "uncertainty": "U", "stronger": "Alt+Up", "weaker": "Alt+Down"}
 
@@ -61,6 +63,13 @@ class ResultLogic:
         """
         importLibrary("mrml.layers").show_contribution(alternative=alternative, difference=difference)
 
+    def showSpread(self, kind: str = "") -> None:
+        """Lay what samples differ in over the images that are their mean.
+
+        :param kind: "spread", their standard deviation; "frequency", in how many of them there is tumour; or nothing.
+        """
+        importLibrary("mrml.layers").show_spread(kind)
+
     def compareResults(self, before: Result, after: Result, plane: str = "") -> dict[str, tuple[float, float]]:
         """Lay out two results side by side.
 
@@ -87,6 +96,7 @@ class ResultSection(Section):
         self._inputID: str | None = None  # of the input whose result is selected
         self._measured: str | None = None  # identifier of the result whose volumes are shown
         self._offered: str | None = None  # identifier of the result whose images with and without MRI are offered
+        self._drawn: str | None = None  # identifier of the result whose samples are offered
         self._compared: tuple[Result, Result] | None = None
         self._shortcuts: list[qt.QShortcut] = []
         self.ui.resultSelector.connect("activated(int)", self.onResultSelected)
@@ -95,6 +105,9 @@ class ResultSection(Section):
         for text in (_("With MRI"), _("Ultrasound alone"), _("With MRI, and the difference")):
             self.ui.contributionSelector.addItem(text)
         self.ui.contributionSelector.connect("activated(int)", self.onContribution)
+        for text in (_("Nothing"), _("Standard deviation"), _("Tumour in how many")):
+            self.ui.spreadSelector.addItem(text)
+        self.ui.spreadSelector.connect("activated(int)", self.onSpread)
         self.ui.compareButton.connect("clicked(bool)", self.onCompareButton)
         self._describeKeys()
         self._showChange("")
@@ -112,6 +125,7 @@ class ResultSection(Section):
         self._showVolumes(selected)
         self._showTrust(selected)
         self._offerContribution(selected)
+        self._offerSpread(selected)
         known = parameters and parameters.uncertaintyVolume
         reason = "" if known else _("The model of this result does not predict its own error")
         for name in ("uncertaintyCheckBox", "opacitySlider", "thresholdSlider"):
@@ -128,6 +142,7 @@ class ResultSection(Section):
             if segmentation and segmentation.GetDisplayNode():
                 segmentation.GetDisplayNode().SetVisibility(parameters.showOverlay)
         self.onContribution()
+        self.onSpread()
         self.panel.logic.muteUntrusted(parameters.muteUntrusted)
         self.panel.logic.showUncertainty(
             parameters.showUncertainty, parameters.uncertaintyOpacity / 100, parameters.uncertaintyThreshold / 100
@@ -231,7 +246,7 @@ class ResultSection(Section):
 
     def forget(self) -> None:
         """Look at everything anew, when the scene is closed or the module is opened: segments may have been edited."""
-        self._inputID = self._measured = self._offered = self._compared = None
+        self._inputID = self._measured = self._offered = self._drawn = self._compared = None
 
     def onResultSelected(self, index: int) -> None:
         """Switch to another result: its input, its nodes, its views."""
@@ -293,6 +308,22 @@ class ResultSection(Section):
         other = (chosen == _ALONE) == usesMri(self.selected())
         self.panel.logic.showContribution(alternative=other, difference=chosen == _DIFFERENCE)
 
+    # --- What samples differ in
+
+    def _offerSpread(self, result: Result | None) -> None:
+        """Say in how many samples there is tumour, and offer to show it, where there are several."""
+        identifier = result.identifier if result else ""
+        if identifier != self._drawn:
+            self._drawn = identifier
+            self.ui.spreadSelector.currentIndex = 0
+            self.ui.spreadLabel.text = spreadText(result.report if result else {})
+        for widget in (self.ui.spreadLabel, self.ui.labelSpread, self.ui.spreadSelector):
+            widget.setVisible(bool(result and result.outputs.spread))
+
+    def onSpread(self, _index: int = 0) -> None:
+        """Lay over the images what is chosen of their samples."""
+        self.panel.logic.showSpread(_SPREADS[self.ui.spreadSelector.currentIndex])
+
     # --- Keys
 
     def _describeKeys(self) -> None:
@@ -348,6 +379,19 @@ def changeText(before: str, after: str, changes: dict[str, tuple[float, float]])
     ]
     names = _("Before: {before}. After: {after}.").format(before=before, after=after)
     return "<br/>".join([html.escape(names), *lines])
+
+
+def spreadText(report: dict[str, Any]) -> str:
+    """Return in one line in how many samples there is tumour, and how far they are apart; empty without samples."""
+    spread = report.get("spread") or {}
+    if "mean_deviation" not in spread:
+        return ""
+    counts = [str(piece["samples"]) for piece in spread["outlined"]]
+    text = _("Tumour in {counts} of {samples} samples, which differ by {apart:.1%} of the intensity range.")
+    if not counts:
+        text = _("Tumour nowhere in more than {counts} of {samples} samples, which differ by {apart:.1%} of the range.")
+        counts = [str(spread["most"])]
+    return text.format(counts=" / ".join(counts), samples=spread["samples"], apart=spread["mean_deviation"])
 
 
 def trustText(report: dict[str, Any], muted: bool) -> str:

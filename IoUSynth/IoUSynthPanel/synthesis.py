@@ -16,6 +16,7 @@ from .state import State
 from .widgets import setAvailable
 
 if TYPE_CHECKING:
+    from IoUSynthLib.models.bundle import Bundle
     from IoUSynthLib.mrml.jobs import SynthesisJob
     from IoUSynthLib.mrml.results import OutputNodes
     from IoUSynthLib.pipeline import Options
@@ -60,11 +61,21 @@ class SynthesisLogic(JobLogic):
 
     def contrastsOf(self, model: str = "") -> tuple[str, ...]:
         """Return the contrasts of MRI that a model reads beside ultrasound: the default does, of others few."""
+        generator = self._generator(model, with_mri=True)
+        return generator.optional if generator else ()
+
+    def draws(self, model: str = "") -> bool:
+        """Tell whether samples can be drawn of a model; of most models they cannot."""
+        generator = self._generator(model)
+        return bool(generator and generator.draws)
+
+    @staticmethod
+    def _generator(model: str, *, with_mri: bool = False) -> Bundle | None:
         bundle = importLibrary("models.bundle")
         try:
-            return bundle.load(model or bundle.DEFAULT_WITH_MRI).optional
+            return bundle.load(model or (bundle.DEFAULT_WITH_MRI if with_mri else bundle.DEFAULT_GENERATOR))
         except ValueError:  # a run will say so
-            return ()
+            return None
 
     def usableMri(
         self, inputVolumeNode: vtkMRMLScalarVolumeNode, model: str = ""
@@ -120,6 +131,9 @@ class SynthesisSection(Section):
         before = self.panel.parameters and self.panel.parameters.beforeResection
         reason = "" if before else _("Only before a resection there must be a tumour")
         setAvailable(self.ui.probablePlaceCheckBox, reason)
+        draws = self.panel.parameters and self.panel.logic.draws(self.panel.parameters.model)
+        reason = "" if draws else _("This model draws nothing: its samples would all be alike")
+        setAvailable(self.ui.samplesSpinBox, reason)
         self._showMriInput()
 
     def _showMriInput(self) -> None:

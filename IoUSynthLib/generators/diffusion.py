@@ -140,8 +140,9 @@ class Sampler(nn.Module):
     """A diffusion network as a map from ultrasound to MRI, which every other part of the house can run and export.
 
     All random numbers are drawn once and kept, so that the same ultrasound always gives the same image, neighbouring
-    slices get the same noise, and an exported file needs no random numbers. (The published runs drew fresh noise for
-    each slice from a generator seeded once a run, so that an image depended on what was predicted before it.)
+    slices get the same noise, and an exported file needs no random numbers. Others may be given, for other samples of
+    the image. (The published runs drew fresh noise for each slice from a generator seeded once a run, so that an image
+    depended on what was predicted before it.)
 
     Parameters
     ----------
@@ -167,13 +168,24 @@ class Sampler(nn.Module):
         self.register_buffer("noise", torch.randn((steps, 1, targets, *size), generator=generator))
         self.register_buffer("latent", torch.randn((steps, LATENT), generator=generator))
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, slices, *size) ultrasound in [-1, 1] to (B, targets, *size) MRI in [-1, 1]."""
-        batch = image.shape[0]
+    @property
+    def numbers(self) -> torch.Tensor:
+        """All random numbers, (1, N): the noise of every step, then the latent vectors."""
+        return torch.cat([self.noise.flatten(), self.latent.flatten()])[None]
+
+    def forward(self, image: torch.Tensor, numbers: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, slices, *size) ultrasound in [-1, 1] to (B, targets, *size) MRI in [-1, 1].
+
+        Standard normal ``numbers``, as many as :attr:`numbers` and in their order, take the place of these.
+        """
+        batch, noise, latent = image.shape[0], self.noise, self.latent
+        if numbers is not None:
+            parts = numbers[0].split([noise.numel(), latent.numel()])
+            noise, latent = parts[0].reshape(noise.shape), parts[1].reshape(latent.shape)
 
         def denoise(noisy: torch.Tensor, step: int) -> torch.Tensor:
             steps = torch.full((batch,), step, dtype=torch.int64, device=image.device)
-            return self.network(noisy, image, steps, self.latent[step].expand(batch, -1))
+            return self.network(noisy, image, steps, latent[step].expand(batch, -1))
 
-        start = self.noise[0].expand(batch, *self.noise.shape[2:])
-        return sample(denoise, start, self.noise[1:], schedule=self.schedule)
+        start = noise[0].expand(batch, *noise.shape[2:])
+        return sample(denoise, start, noise[1:], schedule=self.schedule)

@@ -7,7 +7,8 @@ import ctypes
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     import onnxruntime
+
+#: What the inputs are called by which a network draws: (1, N) standard normal numbers, and, where it has one, the
+#: factor of its deviations. They have defaults.
+NOISE, TEMPERATURE = "noise", "temperature"
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
@@ -49,6 +54,8 @@ class Session:
         Providers that were asked for and are not in use: ONNX Runtime falls back without a word.
     features
         Names of the outputs of its encoder; none where the file does not give them.
+    defaults
+        Shapes of the inputs that have defaults, by name.
     """
 
     def __init__(
@@ -61,9 +68,13 @@ class Session:
         self.unused = tuple(provider for provider in asked if provider not in self.providers)
         names = [node.name for node in session.get_outputs()]
         self.features = tuple(name for name in names if name.startswith(FEATURES))
+        with_defaults = () if bundle.is_torchscript else session.get_overridable_initializers()
+        self.defaults = {node.name: tuple(node.shape) for node in with_defaults}
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: np.ndarray, given: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
         """Run the network on a float32 batch (B, C, ...) and return its prediction (B, outputs, ...).
+
+        What else is ``given`` by name takes the place of an input's default.
 
         Raises
         ------
@@ -72,7 +83,7 @@ class Session:
         MemoryError
             The computer has.
         """
-        (prediction,) = self._run([PREDICTION], batch)
+        (prediction,) = self._run([PREDICTION], {"image": batch, **(given or {})})
         if prediction.shape != (len(batch), self._outputs, *batch.shape[2:]):
             raise InputError(
                 f"{self._path}: the network made {prediction.shape} of {batch.shape}, not {self._outputs} images of "
@@ -82,11 +93,19 @@ class Session:
 
     def encode(self, batch: np.ndarray) -> list[np.ndarray]:
         """Run the network and return what its encoder makes of a batch, (B, channels, ...) at each of its levels."""
-        return self._run(list(self.features), batch)
+        return self._run(list(self.features), {"image": batch})
 
-    def _run(self, names: list[str], batch: np.ndarray) -> list[np.ndarray]:
+    def sampled(self, seed: Sequence[int], temperature: float | None = None) -> SampledSession:
+        """Return the network with its random numbers drawn, of a seed of one or more whole numbers."""
+        noise = np.random.default_rng(seed).standard_normal(self.defaults[NOISE], dtype=np.float32)
+        given = {NOISE: noise}
+        if temperature is not None:
+            given[TEMPERATURE] = np.array(temperature, np.float32)
+        return SampledSession(self, given)
+
+    def _run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         try:
-            return self._session.run(names, {"image": batch})
+            return self._session.run(names, inputs)
         except Exception as error:  # ONNX Runtime has a dozen exception classes without a common base
             if not _NO_MEMORY.search(str(error)):
                 raise InputError(f"{self._path}: the network cannot be run ({error}); export it again") from error
@@ -96,6 +115,31 @@ class Session:
                 "device cuda: the graphics card has too little free memory; close other programs that use it, or "
                 "choose the device cpu"
             ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class SampledSession:
+    """A network whose random numbers are drawn, the same for all windows of a volume: it makes one sample.
+
+    Attributes
+    ----------
+    session
+        The network.
+    given
+        What it is given beside the image, by name.
+    """
+
+    session: Session
+    given: dict[str, np.ndarray]
+
+    @property
+    def device(self) -> str:
+        """Of the session."""
+        return self.session.device
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """As :meth:`Session.run`."""
+        return self.session.run(batch, self.given)
 
 
 _sessions: dict[tuple[Path, str, str], Session] = {}
@@ -202,6 +246,12 @@ def _check_signature(session: Session, bundle: Bundle) -> None:
     names = ([node.name for node in inner.get_inputs()], outputs)
     if names != (["image"], [PREDICTION]):
         raise InputError(f"{bundle.path}: the network must map 'image' to 'prediction', not {names}; export it again")
+    drawn = {NOISE: bundle.draws, TEMPERATURE: bundle.temperature is not None}
+    lacking = [name for name, wanted in drawn.items() if wanted and name not in session.defaults]
+    if lacking:
+        raise InputError(
+            f"{bundle.path}: the network takes no {' and no '.join(lacking)}, its metadata say it does; export it again"
+        )
     channels = (inner.get_inputs()[0].shape[1], inner.get_outputs()[0].shape[1])
     expected = (len(bundle.inputs) * (3 if bundle.regime == "2.5D" else 1), len(bundle.outputs))
     if any(isinstance(found, int) and found != wanted for found, wanted in zip(channels, expected, strict=True)):

@@ -40,6 +40,8 @@ BLENDINGS = ("hann", "hanning", "uniform", "gaussian")
 PADDINGS = ("multiple", "window", "centre", "reflect")
 #: Voxels of a window that images are padded to, at most: 256 along each axis.
 _MOST_VOXELS = 2**24
+#: Largest factor of the deviations that samples are drawn at; 1 is what a network has learned.
+HOTTEST = 2.0
 #: Along which axes the grid lies that a network sees.
 FRAMES = ("volume", "patient")
 
@@ -167,6 +169,11 @@ class Bundle:
         return tuple(self.details.get("optional", ()))
 
     @property
+    def patient(self) -> dict[str, str]:
+        """SHA-256 of the MRI, by contrast, of the one patient that the model is for; empty for all others."""
+        return dict(self.details.get("patient", {}))
+
+    @property
     def needs_ultrasound_alone(self) -> bool:
         """Whether the network runs on an ultrasound, with other inputs or without."""
         return set(self.inputs) - set(self.optional) == {"ioUS"}
@@ -214,6 +221,19 @@ class Bundle:
     def scaling(self) -> str:
         """How the MRI that a generator reads is scaled, a name in :data:`IoUSynthLib.preprocessing.SCALINGS`."""
         return str(self.details.get("scaling", "z-score"))
+
+    @property
+    def draws(self) -> bool:
+        """Whether the network takes noise, so that an image is one of many samples (:mod:`.synthesis.spread`); not as
+        TorchScript, which has no inputs with defaults.
+        """
+        return bool(self.details.get("draws", False)) and not self.is_torchscript
+
+    @property
+    def temperature(self) -> float | None:
+        """Factor of the deviations at which samples are drawn if nothing is said; None where there is none."""
+        found = self.details.get("temperature") if self.draws else None
+        return None if found is None else float(found)
 
     @property
     def fusion_scale(self) -> float:
@@ -479,6 +499,8 @@ def _problem(bundle: Bundle) -> str | None:
         f"scaling must be one of {', '.join(SCALINGS)}": bundle.scaling in SCALINGS,
         f"blending must be one of {', '.join(BLENDINGS)}": bundle.blending in BLENDINGS,
         f"padding must be one of {', '.join(PADDINGS)}": bundle.padding in PADDINGS,
+        f"temperature must be from 0 to {HOTTEST:g}": 0 <= (bundle.temperature or 0) <= HOTTEST,
+        "patient must give checksums by contrast": all(isinstance(value, str) for value in bundle.patient.values()),
         "generator must be the name of a model, and only a segmenter has one": _names_generator(bundle),
         f"inputs must be among {', '.join(INPUTS)}": bool(bundle.inputs) and set(bundle.inputs) <= set(INPUTS),
         "optional must be among the inputs, and ioUS is never": set(bundle.optional) <= set(bundle.inputs) - {"ioUS"},

@@ -17,6 +17,8 @@ _LAYERS = {
     "no echo": "\nstripes: no echo, made up",
     "uncertainty": "\nmagenta: expected error",
     "difference": "\ngreen: what MRI changed",
+    "spread": "\nyellow: samples differ",
+    "frequency": "\nyellow: tumour in how many samples",
     "disagreement": "\nred stripes: MRI and ultrasound disagree",
 }
 #: Lines that are left to the ruler and, in narrow views, to the names of the volumes that Data Probe writes there.

@@ -16,7 +16,7 @@ from ..input_checks import check_ultrasound
 from ..models.bundle import DEFAULT_GENERATOR, load
 from ..outputs.summary import Outcome
 from ..pipeline import Options, SynthesisResult
-from ..synthesis.preoperative import Preoperative
+from ..synthesis.preoperative import Preoperative, image_sha256
 from ..synthesis.report import add_warnings
 from ..volume import InputError, Volume
 from ..worker.jobs import Job, Queue, QueuedJob
@@ -79,7 +79,7 @@ class SynthesisJob(Job):
         volume = check_ultrasound(volume_from_node(node), f'volume "{node.GetName()}"')
         if self.preoperative_node is node:
             self.preoperative_node = None
-        options, notes = _with_grid(self.options, node, self.preoperative_node)
+        options, notes = _with_mri(self.options, node, self.preoperative_node)
         self.source = _describe_source(node, self.preoperative_node, transforms.parents(node))
         self.grid = Grid.of(node)
         preoperative = _second_input(volume, node, self.mri_nodes) if self.mri_nodes else None
@@ -115,7 +115,7 @@ class FrameJob(QueuedJob):
         target = self._target
         frame = target.source.GetNthDataNode(self._number)
         value = target.source.GetNthIndexValue(self._number)
-        options, notes = _with_grid(self._options, target.proxy, target.preoperative)
+        options, notes = _with_mri(self._options, target.proxy, target.preoperative)
         chain = list(transforms.parents_at(target.proxy, target.browser, value))
         check_measurable(frame, chain)
         volume = volume_from_node(frame, chain)
@@ -173,16 +173,20 @@ def sequence_queue(
     return Queue([FrameJob(target, number, options or Options()) for number in numbers], conclude=target.connect)
 
 
-def _with_grid(
+def _with_mri(
     options: Options,
     input_node: slicer.vtkMRMLScalarVolumeNode,
     preoperative_node: slicer.vtkMRMLScalarVolumeNode | None,
 ) -> tuple[Options, tuple[str, ...]]:
-    """Return the options with the patient's grid, for a model that wants it, and notes about it."""
+    """Return the options with what a model wants of the MRI that is shown: its checksum, for a model of one patient, or
+    the patient's grid, and notes about that.
+    """
     try:
         bundle = load(options.model or DEFAULT_GENERATOR)
     except InputError:
         return options, ()  # the child will say so
+    if bundle.patient and preoperative_node is not None:
+        options = replace(options, mri_sha256=(image_sha256(volume_from_node(preoperative_node)),))
     if bundle.frame != "patient":
         return options, ()
     grid, notes = transforms.patient_grid(input_node, preoperative_node, bundle.spacing)

@@ -1,5 +1,6 @@
 """What lies over the images in the module's views: the preoperative MRI, faded in or in the squares of a checkerboard,
-the uncertainty of a result, a grey veil where an image was made up, and what preoperative MRI has changed in it.
+the uncertainty of a result, a grey veil where an image was made up, what preoperative MRI has changed in it, and what
+samples differ in.
 
 A slice view of Slicer 5.10 and later stacks any number of volumes: behind the background and the foreground, which
 belongs to the MRI, come additional layers. These are for veil and uncertainty, so that each can be faded on its own.
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import slicer
 
-from ..constants import VEIL_OPACITY
+from ..constants import FREQUENCY, SPREAD, VEIL_OPACITY
 from .grid import Grid
 from .provenance import PREFIX
 from .results import DIFFERENCE, DISAGREEMENT, NO_ECHO, Result, find_results
@@ -24,9 +25,11 @@ from .write import remove_nodes
 #: Index of the first layer after background, foreground and label map.
 LAYER = slicer.vtkMRMLSliceCompositeNode.Layer_Last
 #: What can lie in these layers, from below, by the attribute ``Output`` of the nodes.
-_STACKED = (NO_ECHO, DIFFERENCE, "uncertainty", DISAGREEMENT)
+_STACKED = (NO_ECHO, DIFFERENCE, SPREAD, FREQUENCY, "uncertainty", DISAGREEMENT)
 #: Opacities of the difference of images with and without MRI, and of the stripes where they disagree.
 _DIFFERENCE_OPACITY, _DISAGREEMENT_OPACITY = 0.6, 0.6
+#: Opacity of what samples differ in.
+_SPREAD_OPACITY = 0.6
 #: Node attribute of the volume whose voxels are the MRI's in every other square.
 _CHECKERBOARD = PREFIX + "Checkerboard"
 #: More than any expected error.
@@ -182,6 +185,20 @@ def show_contribution(*, alternative: bool = False, difference: bool = False) ->
         disagree = bool(found) and bool(result.report["contribution"]["disagreeing_ml"])
         _stack(composite, DIFFERENCE, found.get(DIFFERENCE) if difference else None, opacity=_DIFFERENCE_OPACITY)
         _stack(composite, DISAGREEMENT, found[DISAGREEMENT] if disagree else None, opacity=_DISAGREEMENT_OPACITY)
+
+
+def show_spread(kind: str = "") -> None:
+    """Lay over a result's images in the module's views what samples differ in: one of ``spread`` (their standard
+    deviation) and ``frequency`` (in how many of them there is tumour), or nothing.
+    """
+    results = find_results(slicer.mrmlScene)
+    for composite in compared_views():
+        background = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
+        # As with the uncertainty, not over an image of which they are no samples.
+        result = next((result for result in results if background in result.outputs.images.values()), None)
+        found = result.outputs.spread if result is not None else {}
+        for layer in (SPREAD, FREQUENCY):
+            _stack(composite, layer, found.get(layer) if layer == kind else None, opacity=_SPREAD_OPACITY)
 
 
 def stacked(composite: slicer.vtkMRMLSliceCompositeNode) -> list[slicer.vtkMRMLVolumeNode]:

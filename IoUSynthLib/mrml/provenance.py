@@ -34,7 +34,7 @@ def attributes_of(report: dict[str, Any], input_node: slicer.vtkMRMLNode) -> dic
     transform = input_node.GetParentTransformNode()
     chain = report.get("input", {}).get("transforms", [])
     contribution, mri = report.get("contribution") or {}, report.get("input", {}).get("preoperative_mri") or {}
-    given = mri.get("images", {})
+    given, drawn = mri.get("images", {}), report.get("spread") or {}
     return {
         "Synthetic": "true",
         "Notice": report.get("notice", NOTICE),
@@ -49,6 +49,8 @@ def attributes_of(report: dict[str, Any], input_node: slicer.vtkMRMLNode) -> dic
         "MRI": json.dumps({contrast: image["name"] for contrast, image in given.items()}),
         "MRISHA256": json.dumps({contrast: image["sha256"] for contrast, image in given.items()}),
         "MRITransform": json.dumps(mri.get("transform", {})),
+        # How many samples the images are the mean of, and what repeats them; empty where none were drawn.
+        "Samples": json.dumps({name: drawn.get(name) for name in ("samples", "seed", "temperature")} if drawn else {}),
         "Versions": json.dumps(report.get("versions", {}), sort_keys=True),
         "Device": str(report.get("device", {}).get("used", "")),
         "Created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),

@@ -10,6 +10,7 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
+from ..constants import FREQUENCY, SPREAD
 from .grid import Grid
 from .provenance import INPUT_ROLE, PREFIX, PREOPERATIVE_ROLE, is_synthetic, report_of
 from .styles import SEGMENTS
@@ -28,7 +29,8 @@ class OutputNodes:
     """The nodes of one result. As an argument: the nodes to fill again; what is missing is made.
 
     ``no_echo`` is a hidden mask: the stripes that lie over the images where the ultrasound carries no echo.
-    ``contribution`` is hidden, too: what preoperative MRI contributed, by what the attribute ``Output`` says.
+    ``contribution`` is hidden, too: what preoperative MRI contributed, by what the attribute ``Output`` says; and so is
+    ``spread``, what samples differ in.
     """
 
     images: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
@@ -36,11 +38,13 @@ class OutputNodes:
     segmentation: slicer.vtkMRMLSegmentationNode | None = None
     no_echo: slicer.vtkMRMLScalarVolumeNode | None = None
     contribution: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
+    spread: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
 
     def all(self) -> list[slicer.vtkMRMLNode]:
         """Return the nodes that are there."""
         nodes = (
-            *self.images.values(), self.uncertainty, self.segmentation, self.no_echo, *self.contribution.values()
+            *self.images.values(), self.uncertainty, self.segmentation, self.no_echo, *self.contribution.values(),
+            *self.spread.values(),
         )  # fmt: skip
         return [node for node in nodes if node is not None]
 
@@ -135,6 +139,8 @@ def _take(outputs: OutputNodes, node: slicer.vtkMRMLNode) -> None:
         outputs.no_echo = node
     elif is_contribution(kind):
         outputs.contribution[kind] = node
+    elif kind in (SPREAD, FREQUENCY):
+        outputs.spread[kind] = node
     elif kind:
         outputs.images[kind] = node
 

@@ -15,6 +15,8 @@ from .provenance import PREFIX
 MUTED = PREFIX + "Muted"
 
 _UNCERTAINTY_WINDOW = (0.0, 0.25)
+#: Samples differ by less than they are wrong.
+_SPREAD_WINDOW = (0.0, 0.15)
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,24 @@ def show_as_disagreement(node: slicer.vtkMRMLScalarVolumeNode) -> None:
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(-1.0, 2.0)
     _hide_no_data(display, 1.0, 1e6)
+
+
+def show_as_spread(node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Show how far samples are apart, from a fiftieth of the intensity range on."""
+    _show_in_yellow(node, _SPREAD_WINDOW, lowest=0.02)
+
+
+def show_as_frequency(node: slicer.vtkMRMLScalarVolumeNode, samples: int) -> None:
+    """Show in how many samples a voxel is tumour."""
+    _show_in_yellow(node, (0.0, float(samples)), lowest=0.5)
+
+
+def _show_in_yellow(node: slicer.vtkMRMLScalarVolumeNode, window: tuple[float, float], *, lowest: float) -> None:
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeYellow")
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(*window)
+    _hide_no_data(display, lowest, 1e6)
 
 
 def _window(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, float]:

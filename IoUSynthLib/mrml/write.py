@@ -16,6 +16,7 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
+from ..constants import FREQUENCY, SPREAD
 from ..synthesis import echo
 from ..volume import Volume
 from .grid import Grid
@@ -35,8 +36,10 @@ from .styles import (
     copy_window,
     show_as_difference,
     show_as_disagreement,
+    show_as_frequency,
     show_as_mri,
     show_as_outlines,
+    show_as_spread,
     show_as_uncertainty,
     show_as_veil,
     show_muted,
@@ -127,8 +130,10 @@ class _ResultWriter:
         """The nodes to fill again, with the hidden ones that nobody can select, of the result that an image is of."""
         found = [result.outputs for result in find_results(self.scene) if result.holds_any(outputs)]
         hidden = found[0] if found else OutputNodes()
-        contribution = outputs.contribution or hidden.contribution
-        return replace(outputs, no_echo=outputs.no_echo or hidden.no_echo, contribution=contribution)
+        return replace(
+            outputs, no_echo=outputs.no_echo or hidden.no_echo,
+            contribution=outputs.contribution or hidden.contribution, spread=outputs.spread or hidden.spread,
+        )  # fmt: skip
 
     def write(self) -> OutputNodes:
         written, muted = OutputNodes(), bool(self.result.report.get("muted"))
@@ -141,6 +146,7 @@ class _ResultWriter:
         if self.result.uncertainty is not None:
             written.uncertainty = self._write_volume(self.outputs.uncertainty, "uncertainty", self.result.uncertainty)
             show_as_uncertainty(written.uncertainty)
+        written.spread = self._write_spread()
         written.segmentation = self._write_segmentation()
         written.no_echo = self._write_no_echo()
         for node in written.all():
@@ -169,6 +175,17 @@ class _ResultWriter:
         show_as_disagreement(written[DISAGREEMENT])
         return written
 
+    def _write_spread(self) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
+        """Write what samples differ in, to be looked at over the images."""
+        found, earlier = self.result.spread, self.outputs.spread
+        if found is None:
+            return {}
+        volumes = {SPREAD: found.deviation, FREQUENCY: found.frequency}
+        written = {kind: self._write_volume(earlier.get(kind), kind, volume) for kind, volume in volumes.items()}
+        show_as_spread(written[SPREAD])
+        show_as_frequency(written[FREQUENCY], self.result.report["spread"]["samples"])
+        return written
+
     def _alternatives(self, written: OutputNodes) -> list[slicer.vtkMRMLScalarVolumeNode]:
         overlays = (DIFFERENCE, DISAGREEMENT)
         return [node for kind, node in written.contribution.items() if kind not in overlays]
@@ -177,7 +194,7 @@ class _ResultWriter:
         """Return the earlier outputs of this input that the result did not fill."""
         outputs = self.outputs
         earlier = {**outputs.images, "uncertainty": outputs.uncertainty, NO_ECHO: outputs.no_echo}
-        earlier |= outputs.contribution
+        earlier |= outputs.contribution | outputs.spread
         filled = written.all()
         return [
             node
@@ -198,7 +215,7 @@ class _ResultWriter:
         taken = self.scene.GetFirstNodeByName(name) is not None
         node.SetName(self.scene.GenerateUniqueName(name) if taken else name)
         self._mark(node, kind)  # before it is added: selectors look at the attributes when a node appears
-        node.SetHideFromEditors(kind == NO_ECHO or is_contribution(kind))
+        node.SetHideFromEditors(kind in (NO_ECHO, SPREAD, FREQUENCY) or is_contribution(kind))
         self.scene.AddNode(node)
         self.created.append(node)
         return node

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..constants import MARK, TARGETS
+from ..constants import FREQUENCY, MARK, SPREAD, TARGETS
 from ..files.itk import ERRORS, metadata
 from ..files.paths import check_path
 from ..files.volumes import read_volume, write_volume
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..synthesis.preoperative import Preoperative
 
 #: Kinds of images that a case can have; a model need not give all of them.
-KINDS = (*TARGETS, "uncertainty", "segmentation")
+KINDS = (*TARGETS, "uncertainty", "segmentation", SPREAD, FREQUENCY)
 #: Bytes that the name of a file can have on the file systems of Linux, macOS and Windows.
 LONGEST_NAME = 255
 
@@ -115,6 +115,8 @@ def write_outputs(
     from .picture import write_picture
 
     images = {**result.images, "uncertainty": result.uncertainty, "segmentation": result.segmentation}
+    if result.spread is not None:
+        images |= {SPREAD: result.spread.deviation, FREQUENCY: result.spread.frequency}
     written = {kind: image for kind, image in images.items() if image is not None and kind in kinds}
     report, picture, contribution = output_names(case)[-3:]
     files = [f"{case}_{kind}.nii.gz" for kind in written]

@@ -6,14 +6,17 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from ..commands import positive, seed
 from ..constants import CONTRASTS
 from ..files.transforms import read_transform
-from ..models.bundle import DEFAULT_GENERATOR, DEFAULT_WITH_MRI
+from ..models.bundle import DEFAULT_GENERATOR, DEFAULT_WITH_MRI, HOTTEST
 from ..pipeline import Options, load_models
 from ..preprocessing import axial
 from ..progress import Progress
-from ..synthesis.preoperative import Preoperative, check_contrasts
+from ..synthesis.preoperative import Preoperative, check_contrasts, check_patient, image_sha256
+from ..synthesis.spread import MOST_SAMPLES, check_sampling
 from ..volume import InputError, Volume
 from .batch_command import add_choices, add_inputs, run_batch
 from .case import Written, synthesize_file
@@ -25,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Writes CASE_T2w.nii.gz, CASE_FLAIR.nii.gz, CASE_uncertainty.nii.gz, CASE_segmentation.nii.gz, "
         "CASE_report.json and CASE.png for every input, all on the input's own grid; no FLAIR or uncertainty where the "
-        "model does not predict it, and CASE_contribution.png where it has read preoperative MRI. Of several inputs, "
+        "model does not predict it, CASE_contribution.png where it has read preoperative MRI, and CASE_spread.nii.gz "
+        "and CASE_frequency.nii.gz of several samples. Of several inputs, "
         "summary.csv says what became of each; one that is bad does not stop the rest, and those of the same name get "
         "a folder each, as they lie in one. The same command goes on after an interruption: what was made of the same "
         "input with the same model is not made again."
@@ -56,6 +60,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="MRI whose axes and voxel size a model in the patient's frame takes, such as the published ones, in the "
         "coordinates of the inputs (default: that of --preoperative, else LPS and the model's own voxel size)",
     )
+    research = parser.add_argument_group("research", "samples of a model that draws: MMHVAE or SynDiff")
+    research.add_argument(
+        "--samples", type=positive, metavar="N",
+        help=f"draw so many, up to {MOST_SAMPLES}: the images are their mean, and what they differ in is written, too",
+    )  # fmt: skip
+    research.add_argument(
+        "--temperature", type=float, metavar="T",
+        help=f"factor of the deviations that MMHVAE draws with, from 0 to {HOTTEST:g} (default: as its bundle says)",
+    )  # fmt: skip
+    research.add_argument("--seed", type=seed, metavar="S", help="of the samples (default: 0)")
     add_choices(parser)
 
 
@@ -69,14 +83,20 @@ def run(options: argparse.Namespace) -> int:
     """
     shown, files = _split(options.preoperative)
     generator = load_models(options.model, with_mri=bool(files)).generator  # a wrong name fails here once
+    drawn = _drawn(options)
+    if drawn:
+        check_sampling(generator, drawn["samples"], seed=drawn["seed"], temperature=drawn["temperature"])
     check_contrasts(files, generator)
     preoperative = _read_preoperative(files, options.registration)
     beside = read_acquired(shown) if shown else None
     mri = read_acquired(options.mri) if options.mri else beside
     mr_grid = axial(mri) if mri is not None else None
+    known = (image_sha256(beside),) if beside is not None and generator.patient else ()
+    check_patient(generator, [*known, *(map(image_sha256, preoperative.images.values()) if preoperative else ())])
     choices = Options(
         options.model, options.device, mr_grid,
         before_resection=options.before_resection, probable_place=options.probable_place,
+        mri_sha256=known, **drawn,
     )  # fmt: skip
 
     def synthesize(path: Path, folder: Path, staging: Path, *, progress: Progress) -> Written:
@@ -86,6 +106,16 @@ def run(options: argparse.Namespace) -> int:
         )  # fmt: skip
 
     return run_batch(options, synthesize)
+
+
+def _drawn(options: argparse.Namespace) -> dict[str, Any]:
+    """How samples are drawn, as :class:`..pipeline.Options` has it."""
+    if options.samples is None:
+        for name in ("temperature", "seed"):
+            if getattr(options, name) is not None:
+                raise InputError(f"--{name}: is of samples; say how many with --samples, or leave it out")
+        return {}
+    return {"samples": options.samples, "seed": options.seed or 0, "temperature": options.temperature}
 
 
 def _split(entries: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:

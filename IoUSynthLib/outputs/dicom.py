@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
-from ..constants import NOTICE
+from ..constants import FREQUENCY, NOTICE, SPREAD
 from ..files.dicom import pydicom_module
 from ..models.bundle import titled
 from ..volume import InputError, Volume
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 #: Images that can be exported, and the numbers of their series. Segments have a format of their own, DICOM SEG.
-SERIES_NUMBERS = {"T2w": 9101, "FLAIR": 9102, "uncertainty": 9103}
+SERIES_NUMBERS = {"T2w": 9101, "FLAIR": 9102, "uncertainty": 9103, SPREAD: 9104, FREQUENCY: 9105}
 
-#: Intensity of one step of the stored integers: both ranges, 0 to 1000 and 0 to 1, become 0 to 50000.
-_STEPS = {"T2w": 0.02, "FLAIR": 0.02, "uncertainty": 0.00002}
+#: Intensity of one step of the stored integers: the ranges 0 to 1000 and 0 to 1 become 0 to 50000; samples are counted.
+_STEPS = {"T2w": 0.02, "FLAIR": 0.02, "uncertainty": 0.00002, SPREAD: 0.00002, FREQUENCY: 1.0}
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _PRODUCT = "IoUSynth"
@@ -235,10 +235,12 @@ def _derivation(kind: str, report: dict[str, Any]) -> str:
     model = report["model"]
     source = report.get("input", {})
     name = source.get("node") or source.get("file") or "an ultrasound volume"
+    drawn = report.get("spread") or {}
+    samples = f"Of {drawn['samples']} samples (seed {drawn['seed']}). " if drawn else ""
     return (
         f"{kind} predicted by a neural network ({titled(model)}, SHA-256 {model['sha256']}) from "
-        f"intraoperative ultrasound ({name}, SHA-256 of its voxels {source.get('voxels_sha256', 'unknown')}). Not an "
-        "acquired image. Value 0 is no data."
+        f"intraoperative ultrasound ({name}, SHA-256 of its voxels {source.get('voxels_sha256', 'unknown')}). "
+        f"{samples}Not an acquired image. Value 0 is no data."
     )[:1024]
 
 

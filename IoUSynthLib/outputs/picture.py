@@ -12,6 +12,7 @@ import numpy as np
 from .. import preprocessing
 from ..constants import COLOURS, LABELS, MARK, MUTED_CONTRAST, VEIL_OPACITY
 from ..synthesis.echo import NO_ECHO, hatched
+from ..synthesis.spread import tumour_words
 from ..synthesis.trust import UNCERTAIN, UNFAMILIAR
 from ..volume import Volume
 from .drawing import GREY, HUGE, VEIL, WARNING, Text, blended, grid, heat, save
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: The expected error, as a fraction of the intensity range, that is drawn white.
 _WHITE_ERROR = 0.3
+#: The same of the standard deviation over samples.
+_WHITE_SPREAD = 0.15
 _TITLES = {"tumour": "Tumour", "cavity": "Resection cavity"}
 #: Why images are muted, in a few words.
 _MUTED = {
@@ -43,7 +46,8 @@ def write_picture(
     Rows are the three planes of the ultrasound's own grid through the middle of the tumour, else of the cavity, else of
     the fan; columns are acquired MRI to be shown, by title (resampled onto the ultrasound as it lies, without
     registration), the ultrasound, the synthetic images and, if there is one, the uncertainty (black 0 to white 30 % of
-    the intensity range). Synthetic images are muted where the report says so, and under grey stripes where there is no
+    the intensity range); of several samples their standard deviation (white 15 %) and in how many a voxel is tumour.
+    Synthetic images are muted where the report says so, and under grey stripes where there is no
     echo.
 
     Raises
@@ -65,7 +69,8 @@ def draw_picture(
     doubtful = result.report.get("doubtful", ())
     rows = orthogonal_slices(columns, cropped, _centre(labels, valid), labels=labels, doubtful=doubtful)
     model = result.report.get("model", {}).get("name", "")
-    footer = [[Text(MARK, HUGE, WARNING)], [Text(f"{name}   {model}")], _legend(result), *_why_muted(result)]
+    footer = [[Text(MARK, HUGE, WARNING)], [Text(f"{name}   {model}")], _legend(result)]
+    footer += [*_samples(result), *_why_muted(result)]
     return grid(rows, footer)
 
 
@@ -89,6 +94,11 @@ def _columns(
     if result.uncertainty is not None:
         error = result.uncertainty.array[box]
         columns.append(_synthetic("Expected error", lambda plane: heat(error[plane] / _WHITE_ERROR), valid))
+    if result.spread is not None:
+        apart, frequency = result.spread.deviation.array[box], result.spread.frequency.array[box]
+        count = result.report["spread"]["samples"]
+        columns.append(_synthetic("Spread", lambda plane: heat(apart[plane] / _WHITE_SPREAD), valid))
+        columns.append(_synthetic("Tumour in samples", lambda plane: heat(frequency[plane] / count), valid))
     return columns
 
 
@@ -127,6 +137,16 @@ def _legend(result: SynthesisResult) -> list[Text]:
     if round(silent, 2):
         entries.append(Text(f"Stripes: no echo, made up: {silent:.0%} of the fan", swatch=VEIL[0]))
     return [*entries, Text(f"Dark grey: no data.  Expected error: {error}")]
+
+
+def _samples(result: SynthesisResult) -> list[list[Text]]:
+    """A line about samples, where there are several."""
+    if result.spread is None:
+        return []
+    report = result.report["spread"]
+    scale = f"Images: mean of {report['samples']} samples.  Spread: black 0, white {_WHITE_SPREAD:.0%}"
+    words = tumour_words(report)
+    return [[Text(f"{scale}.  {words[0].upper()}{words[1:]}: black 0, white {report['samples']}.")]]
 
 
 def _why_muted(result: SynthesisResult) -> list[list[Text]]:

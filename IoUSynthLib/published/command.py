@@ -131,6 +131,7 @@ def _write(bundle: Path, source: _Checkpoint, wanted: _Wanted) -> float:
         section["refiner"] = refiner_plan(wanted.family)
         _export_refiner(wanted, source.refiner, section["refiner"], path=bundle / REFINER_FILE)
     section |= {"outputs": list(wanted.targets), "source": {**source.sha256, "published": source.known}}
+    section |= {"draws": True} if isinstance(source.network, Sampler) else {}
     write_bundle(
         bundle, section, description=wanted.title, origin=_origin(source), provenance=_provenance(source),
         licence=_licence_text(source),

@@ -38,10 +38,13 @@ class Generated:
     error
         (z, y, x), the expected absolute error in the images' units, which is raised where the slice axes disagree;
         None where the generator does not predict it, or was not asked.
+    samples
+        What the images are the mean of, by contrast, where samples were drawn (:func:`.spread.draw`).
     """
 
     images: dict[str, np.ndarray]
     error: np.ndarray | None = None
+    samples: tuple[dict[str, np.ndarray], ...] = ()
 
 
 def generate(

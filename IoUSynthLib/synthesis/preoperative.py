@@ -8,7 +8,7 @@ the one of ultrasound alone is shown.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,9 @@ from ..preprocessing import gaussian_mean, normalize_preoperative, resample_like
 from ..progress import PartProgress, part_of
 from ..volume import InputError, Volume
 from .acquired import LEAST_COVERED, check_is_mri, covered_by
-from .generate import Generated, generate
+from .generate import Generated
 from .grid import NetworkGrid
+from .spread import Sampling, draw
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -175,6 +176,41 @@ def image_sha256(image: Volume) -> str:
     return digest.hexdigest()
 
 
+def check_patient(generator: Bundle, given: Collection[str]) -> list[str]:
+    """Refuse a model that was personalised for one patient beside the MRI of another.
+
+    Parameters
+    ----------
+    generator
+        The model.
+    given
+        SHA-256 of all MRI that the run has of its patient (:func:`image_sha256`).
+
+    Returns
+    -------
+    list of str
+        A warning where there is no MRI by which it could be told.
+
+    Raises
+    ------
+    InputError
+        There is MRI, and none of it is what the model was personalised on.
+    """
+    if not generator.patient:
+        return []
+    if not given:
+        return [
+            f"{generator.name} is for one patient alone, and whether this is the one cannot be told without the MRI "
+            "that it was personalised on: show that MRI beside the ultrasound (--preoperative)"
+        ]
+    if not set(given) & set(generator.patient.values()):
+        raise InputError(
+            f"{generator.name}: was personalised on other MRI than this patient's; choose another model, or give one "
+            "of the very files that it was made of"
+        )
+    return []
+
+
 def check_contrasts(contrasts: Mapping[str, Any], generator: Bundle) -> None:
     """Raise :class:`InputError` for a contrast that a generator does not read beside ultrasound."""
     unread = next((contrast for contrast in contrasts if contrast not in generator.optional), None)
@@ -191,6 +227,7 @@ def synthesize_both(
     grid: NetworkGrid,
     preoperative: Preoperative | None,
     *,
+    sampling: Sampling | None = None,
     device: str = "auto",
     progress: PartProgress = lambda fraction: None,
 ) -> Alternatives:
@@ -204,19 +241,19 @@ def synthesize_both(
         Its grid, with the ultrasound.
     preoperative
         MRI that was checked, if there is any.
-    device, progress
-        As for :func:`.generate.generate`.
+    sampling, device, progress
+        As for :func:`.spread.draw`.
     """
     seen, left_out = ({}, {}) if preoperative is None else on_grid(preoperative, grid)
     share = 0.5 if seen else 1.0
-    alone = generate(generator, grid, device=device, with_error=True, progress=part_of(progress, 0.0, share))
+    alone = draw(generator, grid, sampling, device=device, progress=part_of(progress, 0.0, share))
     if preoperative is None:
         return Alternatives(alone)
     report = {"used": False, "contrasts": list(seen), "why_not": "; ".join(left_out.values())}
     if not seen:
         return Alternatives(alone, report=report)
-    both = generate(
-        generator, grid, preoperative=seen, device=device, with_error=True, progress=part_of(progress, share, 1.0)
+    both = draw(
+        generator, grid, sampling, preoperative=seen, device=device, progress=part_of(progress, share, 1.0)
     )
     comparison = compare(alone.images, both.images, grid)
     used = comparison.disagreement <= MOST_DISAGREEMENT

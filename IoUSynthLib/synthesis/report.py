@@ -21,6 +21,7 @@ from . import outlines
 from .echo import NO_ECHO
 from .preoperative import warnings_of
 from .quality import assess_quality
+from .spread import tumour_words
 from .trust import HIGH_UNCERTAINTY, reasons_to_mute
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def make_report(
     mri: Mapping[str, Volume],
     familiarity: Mapping[str, float] | None = None,
     contribution: Mapping[str, Any] | None = None,
+    spread: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Describe a result in words and numbers that JSON can hold.
 
@@ -67,6 +69,8 @@ def make_report(
         How far the ultrasound is from those that the generator has learned from (:func:`.familiarity.compare`).
     contribution
         What preoperative MRI contributed (:attr:`.preoperative.Alternatives.report`); empty where none was given.
+    spread
+        How samples differ (:func:`.spread.describe_spread`); empty where none were drawn.
     """
     fan = result.valid.array > 0
     volumes = outlines.volumes_ml(result.segmentation.array, volume.voxel_volume_ml)
@@ -104,11 +108,12 @@ def make_report(
         "familiarity": None if familiarity is None else dict(familiarity),
         "muted": list(muted),
         "contribution": dict(contribution) if contribution else None,
+        "spread": dict(spread) if spread else None,
         "quality": quality,
         "summary": _summary(
             volumes, decision.doubtful, quality, muted=list(muted),
-            on=_outlined_on(models, mri), contribution=contribution or {}, seconds=total, device=device,
-            warnings=len(warnings),
+            on=_outlined_on(models, mri), contribution=contribution or {}, spread=spread or {}, seconds=total,
+            device=device, warnings=len(warnings),
         ),
     }  # fmt: skip
 
@@ -192,6 +197,7 @@ def _summary(
     muted: Sequence[str],
     on: str,
     contribution: Mapping[str, Any],
+    spread: Mapping[str, Any],
     seconds: float,
     device: Mapping[str, str],
     warnings: int,
@@ -210,6 +216,8 @@ def _summary(
         parts.append(f"expected error {quality['uncertainty']}; {quality['fan_ml']:.0f} ml fan")
     if contribution:
         parts.append(_contributed(contribution))
+    if spread:
+        parts.append(_drawn(spread))
     if round(quality["no_echo"], 2):
         parts.append(f"no echo from {quality['no_echo']:.0%} of it")
     if muted:
@@ -229,6 +237,14 @@ def _contributed(contribution: Mapping[str, Any]) -> str:
         f"with preoperative {' and '.join(contribution['contrasts'])}, which changed the images by "
         f"{contribution['disagreement']:.1%}"
     )
+
+
+def _drawn(spread: Mapping[str, Any]) -> str:
+    """Say how samples differ."""
+    if spread["samples"] == 1:
+        return f"one sample (seed {spread['seed']})"
+    differing = f"samples differ by {spread['mean_deviation']:.1%} of the intensity range"
+    return f"{tumour_words(spread)} (seed {spread['seed']}), {differing}"
 
 
 def add_warnings(report: dict[str, Any], warnings: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..generators.diffusion import Sampler
-from ..inference.session import FEATURES, PREDICTION
+from ..inference.session import FEATURES, NOISE, PREDICTION
 
 OPSET = 18
 #: Largest difference between ONNX Runtime and torch that an export may show, in units of the network's output.
@@ -59,7 +59,8 @@ def export_onnx(
     Returns
     -------
     float
-        Largest absolute difference between ONNX Runtime and torch on random images, of two sizes where they are free.
+        Largest absolute difference between ONNX Runtime and torch on random images, of two sizes where they are free,
+        and of a sampler also with other noise than its own.
 
     Raises
     ------
@@ -204,6 +205,10 @@ def _compare(network: torch.nn.Module, channels: int, path: Path, *, sizes: Sequ
         image = torch.randn((batch, channels, *size), generator=generator)
         (result,) = session.run([PREDICTION], {"image": image.numpy()})
         worst = max(worst, float(np.abs(result - network(image).numpy()).max()))
+    if isinstance(network, Sampler):
+        numbers = torch.randn(network.numbers.shape, generator=generator)
+        (result,) = session.run([PREDICTION], {"image": image.numpy(), NOISE: numbers.numpy()})
+        worst = max(worst, float(np.abs(result - network(image, numbers).numpy()).max()))
     return worst
 
 

@@ -246,6 +246,11 @@ class Synthesis(_FamilyStage):
     def foldable(self) -> bool:
         return self.traits.foldable
 
+    @property
+    def details(self) -> dict[str, Any]:
+        """Whether samples can be drawn, as a diffusion's can."""
+        return {"draws": True} if self.traits.diffusion else {}
+
     def network(self) -> torch.nn.Module:
         return build(self.family, self.regime, self.targets, **self.size)
 

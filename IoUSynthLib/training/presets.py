@@ -23,6 +23,11 @@ _WITH_MRI = PreoperativeSynthesis(
         keep="last",
     ),
 )  # fmt: skip
+#: Goes on from the generator that ships, on sweeps of one patient's MRI: as long as there is time (:mod:`.personal`).
+_PERSONAL = replace(_GENERATOR, recipe=Recipe(
+    steps=400, batch_size=16, window=(96, 96), rate=2e-4, warm_up=20, decay="constant", average=0.99,
+    checkpoint_every=50, validation_batches=2, keep="last",
+))  # fmt: skip
 #: For a GPU: texture that a discriminator asks for takes many more steps to learn.
 _ADVERSARIAL = Recipe(
     steps=20_000, batch_size=16, window=(96, 96), rate=1e-3, discriminator_rate=2e-4, adversarial=0.01, matching=0.1
@@ -77,6 +82,7 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         Preset("ious2mr-2.5d", (_GENERATOR,)),
         Preset("ious-mri2mr-2.5d", (_WITH_MRI,)),
+        Preset("ious2mr-2.5d-personal", (_PERSONAL,)),
         Preset("ious2mr-2.5d-adversarial", (replace(_GENERATOR, recipe=_ADVERSARIAL),)),
         Preset("lesion-3d", (_segmenter("ioUS", *TARGETS),)),
         # What the shipped segmenter is compared with: the same network, cases and steps, fewer inputs.

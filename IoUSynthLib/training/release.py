@@ -187,8 +187,7 @@ def describe_run(
     first, last = finished.preset.first, finished.preset.last
     known = {"preset": finished.preset.name, "recipe": finished.preset.recipe}
     section = describe_stage(first, finished.window(first)) | known
-    if finished.record.get("scaling"):
-        section["scaling"] = finished.record["scaling"]
+    section |= {name: finished.record[name] for name in ("scaling", "patient") if finished.record.get(name)}
     if last is not first:
         section["refiner"] = {**_windows(last, finished.window(last)), "inputs": list(last.inputs)}
     copy_familiarity(finished.folder, bundle)

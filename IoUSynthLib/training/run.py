@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -46,6 +46,7 @@ def train(
     real: Sequence[Path] = (),
     painted: Path | None = None,
     workers: int = 0,
+    patient: Mapping[str, str] | None = None,
 ) -> torch.nn.Module:
     """Train a preset in all its stages, and return the averaged network of the last.
 
@@ -77,6 +78,8 @@ def train(
         segmenter learns from, too. ``predictions`` has their synthetic MRI.
     workers
         Processes that load cases and draw batches ahead of time, for GPUs; this one does it where there are none.
+    patient
+        SHA-256 of the MRI, by contrast, of the one patient that all cases are of (:mod:`.personal`).
 
     Raises
     ------
@@ -91,7 +94,7 @@ def train(
     preset = for_cohort(preset, cohort)
     run = _Run(
         preset=preset, cohort=cohort, output=output, predictions=predictions, seed=seed, device=device, report=report,
-        initial=initial, real=real, painted=painted, workers=workers,
+        initial=initial, real=real, painted=painted, workers=workers, patient=dict(patient or {}),
     )
     run.check_begun()
     return [run.train(stage) for stage in preset.stages][-1]
@@ -126,6 +129,7 @@ class _Run:
     real: Sequence[Path]
     painted: Path | None
     workers: int
+    patient: dict[str, str]
     stages: list[dict[str, Any]] = field(default_factory=list)
 
     def check_begun(self) -> None:
@@ -233,6 +237,7 @@ class _Run:
             "scaling": self._scaling,
             "real_ultrasound": len(self.real),
             "painted": len(read_index(self.painted, "train")) if self.painted is not None else 0,
+            **({"patient": self.patient} if self.patient else {}),
             "cohort": self._about_cohort,
             "cohort_folder": str(self.cohort.resolve()),
             "stages": self.stages,

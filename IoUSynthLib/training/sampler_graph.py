@@ -1,6 +1,9 @@
 """A diffusion sampler as ONNX: the network once, as a function that the graph calls for every step.
 
 Traced as a whole, the graph would hold the network once a step, and take minutes to be made.
+
+Beside ``image`` the file takes ``noise``, (1, N) standard normal numbers in the order of :attr:`Sampler.numbers`, which
+are its default: who knows nothing of it gets one image of one ultrasound.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
-from ..generators.diffusion import Sampler
+from ..generators.diffusion import LATENT, Sampler
+from ..inference.session import NOISE
 
 _DOMAIN, _NAME = "iousynth", "Denoise"
 
@@ -48,7 +52,7 @@ def assemble(step: onnx.ModelProto, sampler: Sampler, channels: int) -> onnx.Mod
     step
         :class:`Step` as ONNX, its inputs named as there.
     sampler
-        Its noise, latent vectors and weights become constants.
+        Its weights become constants, its random numbers the default of ``noise``.
     channels
         Of the ultrasound.
     """
@@ -59,7 +63,10 @@ def assemble(step: onnx.ModelProto, sampler: Sampler, channels: int) -> onnx.Mod
     whole = helper.make_graph(
         list(_walk(sampler, weights)),
         "sampler",
-        [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ["batch", channels, *size])],
+        [
+            helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ["batch", channels, *size]),
+            helper.make_tensor_value_info(NOISE, onnx.TensorProto.FLOAT, sampler.numbers.shape),
+        ],
         [helper.make_tensor_value_info("prediction", onnx.TensorProto.FLOAT, ["batch", targets, *size])],
         [*graph.initializer, *_constants(sampler)],
     )
@@ -72,11 +79,13 @@ def _constants(sampler: Sampler) -> Iterator[onnx.TensorProto]:
     def constant(name: str, value: np.ndarray) -> onnx.TensorProto:
         return numpy_helper.from_array(np.ascontiguousarray(value), f"sampler.{name}")
 
+    steps = sampler.schedule.steps
+    yield numpy_helper.from_array(sampler.numbers.cpu().numpy(), NOISE)
+    yield constant("parts", np.array([sampler.noise[0].numel()] * steps + [LATENT] * steps, np.int64))
+    yield constant("noise_shape", np.array(sampler.noise.shape[1:], np.int64))
     yield constant("shape", np.array(sampler.noise.shape[2:], np.int64))
-    for index in range(sampler.schedule.steps):
+    for index in range(steps):
         yield constant(f"step.{index}", np.array([index]))
-        yield constant(f"latent.{index}", sampler.latent[index : index + 1].cpu().numpy())
-        yield constant(f"noise.{index}", sampler.noise[index].cpu().numpy())
         if index == 0:  # the last step ends at the clean image
             continue
         for name in ("clean_weight", "noisy_weight", "deviation"):
@@ -85,16 +94,21 @@ def _constants(sampler: Sampler) -> Iterator[onnx.TensorProto]:
 
 def _walk(sampler: Sampler, weights: Sequence[str]) -> Iterator[onnx.NodeProto]:
     """The nodes from the first noise, the same for every image, to the prediction."""
+    steps = range(sampler.schedule.steps)
+    flat = [f"flat.{step}" for step in steps]
+    yield helper.make_node("Split", [NOISE, "sampler.parts"], [*flat, *(f"latent.{step}" for step in steps)], axis=1)
+    for step in steps:
+        yield helper.make_node("Reshape", [flat[step], "sampler.noise_shape"], [f"noise.{step}"])
     yield helper.make_node("Shape", ["image"], ["batch"], start=0, end=1)
     yield helper.make_node("Concat", ["batch", "sampler.shape"], ["noisy_shape"], axis=0)
     noisy = f"noisy.{sampler.schedule.steps}"
-    yield helper.make_node("Expand", ["sampler.noise.0", "noisy_shape"], [noisy])
-    for step in reversed(range(sampler.schedule.steps)):
+    yield helper.make_node("Expand", ["noise.0", "noisy_shape"], [noisy])
+    for step in reversed(steps):
         clean = f"clean.{step}" if step else "prediction"
-        seen = [noisy, "image", f"sampler.step.{step}", f"sampler.latent.{step}"]
+        seen = [noisy, "image", f"sampler.step.{step}", f"latent.{step}"]
         yield helper.make_node(_NAME, [*seen, *weights], [clean], domain=_DOMAIN)
         if step:
-            noise, parts = f"sampler.noise.{sampler.schedule.steps - step}", []
+            noise, parts = f"noise.{sampler.schedule.steps - step}", []
             for name, value in (("clean_weight", clean), ("noisy_weight", noisy), ("deviation", noise)):
                 parts.append(f"{name}.{step}")
                 yield helper.make_node("Mul", [f"sampler.{name}.{step}", value], [parts[-1]])

@@ -99,8 +99,11 @@ class Unified(Stage):
 
     @property
     def details(self) -> dict[str, Any]:
-        """The scale of the images, and at what temperature samples are drawn."""
-        return {"white_matter": {name: REFERENCES[name] for name in self.bundle_outputs}, "temperature": TEMPERATURE}
+        """The scale of the images, and where samples can be drawn, at what temperature."""
+        scale = {"white_matter": {name: REFERENCES[name] for name in self.bundle_outputs}}
+        with torch.device("meta"):
+            draws = bool(self.network().latents)
+        return {**scale, "draws": True, "temperature": TEMPERATURE} if draws else scale
 
     @property
     def slice_axes(self) -> tuple[int, ...]:

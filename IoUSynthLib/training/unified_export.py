@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..inference.session import PREDICTION
+from ..inference.session import NOISE, PREDICTION, TEMPERATURE
 from .export import TOLERANCE, strip_onnx, write_onnx
 
-PRESENT, TEMPERATURE, NOISE = "present", "temperature", "noise"
+PRESENT = "present"
 
 
 class FromSubset(nn.Module):

@@ -19,11 +19,12 @@ from ..pipeline import Options, SynthesisResult
 from ..registration.deformable import Deformation
 from ..registration.rigid import to_sitk
 from ..synthesis.preoperative import Contribution, Preoperative
+from ..synthesis.spread import Spread
 from ..volume import Volume
 from .shared_volumes import geometry
 
 #: Number of the protocol between parent and child.
-PROTOCOL = 9
+PROTOCOL = 10
 
 #: Files of a displacement field: its components along L, P and S.
 _AXES = ("field-L", "field-P", "field-S")
@@ -97,7 +98,7 @@ def write_options(options: Options) -> dict[str, Any]:
 def read_options(entry: Mapping[str, Any]) -> Options:
     """Return what :func:`write_options` was given; the MRI's grid has one voxel."""
     grid = entry["mr_grid"] and Volume(np.zeros((1, 1, 1)), **entry["mr_grid"])
-    return Options(**{**entry, "mr_grid": grid})
+    return Options(**{**entry, "mr_grid": grid, "mri_sha256": tuple(entry["mri_sha256"])})
 
 
 def write_preoperative(preoperative: Preoperative | None) -> Message:
@@ -164,6 +165,8 @@ def write_synthesis(result: SynthesisResult) -> Message:
         line["mri_used"] = found.used
         volumes |= {"difference": found.difference, "places": found.places}
         volumes |= {f"other-{name}": image for name, image in found.other.items()}
+    if result.spread is not None:
+        volumes |= {"deviation": result.spread.deviation, "frequency": result.spread.frequency}
     return line, volumes
 
 
@@ -172,6 +175,7 @@ def _read_synthesis(line: dict[str, Any], volumes: dict[str, Volume]) -> Synthes
     if "difference" in volumes:
         other = {name: volumes[f"other-{name}"] for name in line["images"]}
         contribution = Contribution(line["mri_used"], other, volumes["difference"], volumes["places"])
+    spread = Spread(volumes["deviation"], volumes["frequency"]) if "deviation" in volumes else None
     return SynthesisResult(
         images={name: volumes[name] for name in line["images"]},
         uncertainty=volumes.get("uncertainty"),
@@ -179,6 +183,7 @@ def _read_synthesis(line: dict[str, Any], volumes: dict[str, Volume]) -> Synthes
         valid=volumes["valid"],
         report=line["report"],
         contribution=contribution,
+        spread=spread,
     )
 
 

@@ -131,7 +131,7 @@ def test_report_holds_what_repeats_the_run(tmp_path):
     assert len(report["input"]["file_sha256"]) == len(report["input"]["voxels_sha256"]) == 64
     assert len(report["model"]["sha256"]) == len(report["segmenter"]["sha256"]) == 64
     assert report["device"]["used"] == "cpu"
-    assert report["seed"] is None
+    assert (report["samples"], report["seed"]) == (0, None)
     assert report["preprocessing"]["percentiles"] == [2.0, 98.0]
     low, high = report["preprocessing"]["intensities_at_percentiles"]
     assert 0 < low < high <= 180.5

@@ -180,3 +180,28 @@ def mri_generator_network(gain: float = 0.05) -> bytes:
     weights[0, 1, 1, 1], weights[1, 1, 1, 1] = -0.5, 0.5
     weights[0, 4, 1, 1] = weights[1, 10, 1, 1] = gain
     return convolution_model(weights, np.array([gain, gain, math.log(TINY_ERROR)]))
+
+
+def drawing_network(heated: bool = True) -> bytes:
+    """Return a network that draws: that of :func:`image_network` in 2.5D, with two images, plus a number of its noise
+    for each, by default none; ``heated`` multiplies them by a temperature, which is 0 by default.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load_from_string(image_network("2.5D", 2))
+    graph, defaults = model.graph, {"noise": np.zeros((1, 2), np.float32)}
+    if heated:
+        defaults["temperature"] = np.array(0.0, np.float32)
+    graph.node[-1].output[0] = "mean"
+    drawn = "noise"
+    if heated:
+        graph.node.append(helper.make_node("Mul", ["noise", "temperature"], ["scaled"]))
+        drawn = "scaled"
+    graph.initializer.append(numpy_helper.from_array(np.array([1, 2, 1, 1]), "shape"))
+    graph.node.append(helper.make_node("Reshape", [drawn, "shape"], ["added"]))
+    graph.node.append(helper.make_node("Add", ["mean", "added"], ["prediction"]))
+    for name, value in defaults.items():
+        graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape))
+        graph.initializer.append(numpy_helper.from_array(value, name))
+    return model.SerializeToString()

@@ -41,3 +41,23 @@ def test_the_graph_is_the_sampler(tmp_path, steps):
     stored = [tensor for tensor in model.graph.initializer if not tensor.name.startswith("sampler.")]
     assert weights <= {int(torch.tensor(tuple(tensor.dims)).prod()) for tensor in stored}
     assert len({tensor.name for tensor in stored}) == len(stored)
+
+
+def test_other_noise_makes_another_sample(tmp_path):
+    import onnxruntime
+
+    torch.manual_seed(0)
+    sampler, other = (Sampler(Toy(), 2, (8, 16), seed=seed) for seed in (42, 7))
+    other.network.load_state_dict(sampler.network.state_dict())
+    export_onnx(sampler, 3, tmp_path / "model.onnx", size=(8, 16))
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    assert [node.name for node in session.get_inputs()] == ["image"], "nobody has to know of the noise"
+    image = torch.randn(2, 3, 8, 16)
+    made = {
+        name: session.run(None, {"image": image.numpy(), **given})[0]
+        for name, given in (("own", {}), ("other", {"noise": other.numbers.numpy()}))
+    }
+    with torch.no_grad():
+        assert abs(made["own"] - sampler(image).numpy()).max() < 1e-5
+        assert abs(made["other"] - other(image).numpy()).max() < 1e-5
+    assert abs(made["other"] - made["own"]).max() > 0.01

@@ -20,10 +20,15 @@ def sent(options):
 def test_every_choice_goes_through():
     assert vars(sent(Options())) == vars(Options())
     grid = Volume(np.ones((3, 4, 5)), (1.2, 1.1, 1.7), (4.0, 5.0, 6.0), np.eye(3)[[1, 2, 0]])
-    given = Options("ious2mr-3d", "cpu", grid, before_resection=True, probable_place=True)
+    given = Options(
+        "ious2mr-3d", "cpu", grid, before_resection=True, probable_place=True, samples=8, seed=3, temperature=0.5,
+        mri_sha256=("a", "b"),
+    )
     received = sent(given)
     assert all(getattr(given, field.name) != field.default for field in fields(Options)), "each is another than usual"
     assert (received.model, received.device, received.before_resection) == ("ious2mr-3d", "cpu", True)
+    assert (received.samples, received.seed, received.temperature) == (8, 3, 0.5)
+    assert received.mri_sha256 == ("a", "b")
     assert received.mr_grid.spacing == grid.spacing
     assert np.array_equal(received.mr_grid.direction, grid.direction)
     assert received.mr_grid.size == (1, 1, 1), "its voxels stay behind"
