@@ -16,6 +16,7 @@ EXPERIMENTS = {
     "families": (".families", "families of generators side by side on one cohort"),
     "applicability": (".applicability", "what segmenters learn from synthetic MRI, and outline on it"),
     "latent": (".latent", "what the latent variables of a variational autoencoder hold"),
+    "unified": (".unified", "MMHVAE and other networks of any subset, as the tables of its paper"),
     "simulated-report": (".simulated_report", "the report of the generator that ships, on simulated cases"),
     "overfit": (".overfit", "whether each family can learn two cases by heart"),
     "agreement": (".agreement", "whether synthetic MRI follows the ultrasound, on real ultrasound, too"),

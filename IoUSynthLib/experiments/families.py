@@ -25,12 +25,10 @@ from typing import Any
 import numpy as np
 
 from ..cases.case import Case, input_image, read_case, target_image
-from ..cases.index import read_index
 from ..commands import positive
 from ..constants import OUTSIDE, TARGETS
 from ..evaluation.baselines import FITTED_ON, Baselines, fit_baselines
 from ..evaluation.evaluate import lesion_of
-from ..evaluation.from_pipeline import choose_cases
 from ..evaluation.phase import phase_of
 from ..evaluation.scores import Row, fidelity_scores, summarize
 from ..evaluation.tables import METRICS, MSE, NMSE, fidelity_table
@@ -64,7 +62,7 @@ def compare(trial: Trial, count: int = 12) -> str:
         The cohort lacks an index, or cases for training or testing; or the folder holds scores of another length or
         size of training.
     """
-    training, tested = _cases(trial.cohort, count)
+    training, tested = trial.cases(count)
     baselines = fit_baselines(training[:FITTED_ON])
     methods = [_Method.of(trial, preset) for preset in trial.presets] + [_Method.ready(trial, n) for n in trial.models]
     found = {method.name: _score(trial, method, tested) for method in methods}
@@ -79,16 +77,6 @@ def compare(trial: Trial, count: int = 12) -> str:
     trial.write("comparison", content, text)
     save(_picture(methods, tested), trial.output / "comparison.png")
     return text
-
-
-def _cases(cohort: Path, count: int) -> tuple[list[Path], list[Path]]:
-    try:
-        training, tested = (read_index(cohort, split) for split in ("train", "test"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{cohort}: no cohort can be read ({error}); make one with iousynth simulate") from error
-    if not training or not tested:
-        raise InputError(f"{cohort}: has no cases for training or none for testing; make a cohort with more heads")
-    return training, choose_cases(tested, count)
 
 
 @dataclass(frozen=True, kw_only=True)

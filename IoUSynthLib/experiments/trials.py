@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +17,13 @@ from ..cases.case import read_parameters
 from ..cases.index import describe_index, read_index
 from ..commands import positive
 from ..constants import TARGETS
+from ..evaluation.from_pipeline import choose_cases
 from ..generators import FAMILIES, REGIMES, get_family
 from ..training.preset import Preset
 from ..training.presets import PRESETS, preset_name
 from ..training.release import export_run
 from ..training.run import for_cohort, train
+from ..volume import InputError
 from .reporting import Report, say
 
 #: The families that have presets for both contrasts: not the U-Net, which ships, nor those of other studies.
@@ -116,6 +118,26 @@ class Trial:
         """Of the networks, in words for a table's heading."""
         return "published sizes" if self.published else "narrow networks (a quarter to a third of the published widths)"
 
+    def cases(self, count: int) -> tuple[list[Path], list[Path]]:
+        """Folders of the cases for training, and of so many for testing, half of them after a resection if they can be.
+
+        Raises
+        ------
+        InputError
+            The cohort lacks an index, or cases for one of the two.
+        """
+        try:
+            training, tested = (read_index(self.cohort, split) for split in ("train", "test"))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.cohort}: no cohort can be read ({error}); make one with iousynth simulate"
+            ) from error
+        if not training or not tested:
+            raise InputError(
+                f"{self.cohort}: has no cases for training or none for testing; make a cohort with more heads"
+            )
+        return training, choose_cases(tested, count)
+
     def learn(self, preset: Preset, cohort: Path, folder: Path) -> tuple[torch.nn.Module, float]:
         """Train a preset, or go on, and export it; return the network and the minutes of the processor.
 
@@ -174,8 +196,13 @@ def add_trial_arguments(parser: argparse.ArgumentParser, steps: int, families: S
         "--families", nargs="+", choices=families, default=BENCHMARK, help="default: those of the benchmark"
     )
     parser.add_argument("--regime", choices=REGIMES, default="2D")
+    add_training_arguments(parser, steps, SYSTEMS)
+
+
+def add_training_arguments(parser: argparse.ArgumentParser, steps: int, names: Collection[str]) -> None:
+    """Add how long, how large and where what has these names is trained, ``steps`` being the default length."""
     parser.add_argument(
-        "--steps", nargs="+", type=_length, default=[], metavar="N|FAMILY=N",
+        "--steps", nargs="+", type=_length_among(names), default=[], metavar="N|NAME=N",
         help=f"of every training, and of some otherwise; default: {steps}",
     )  # fmt: skip
     parser.add_argument("--published", action="store_true", help="published sizes and rates; takes a GPU")
@@ -183,9 +210,13 @@ def add_trial_arguments(parser: argparse.ArgumentParser, steps: int, families: S
     parser.set_defaults(default_steps=steps)
 
 
-def _length(text: str) -> tuple[str, int]:
-    """A family, or nothing for all, and its steps, of an argument like ``vae=2000``."""
-    family, _, steps = text.rpartition("=")
-    if family and family not in SYSTEMS:
-        raise argparse.ArgumentTypeError(f"{family} is no family; choose from {', '.join(SYSTEMS)}")
-    return family, positive(steps)
+def _length_among(names: Collection[str]) -> Callable[[str], tuple[str, int]]:
+    """What reads a name, or nothing for all, and its steps of an argument like ``vae=2000``."""
+
+    def length(text: str) -> tuple[str, int]:
+        name, _, steps = text.rpartition("=")
+        if name and name not in names:
+            raise argparse.ArgumentTypeError(f"{name} is unknown; choose from {', '.join(names)}")
+        return name, positive(steps)
+
+    return length

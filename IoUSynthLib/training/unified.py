@@ -144,10 +144,10 @@ def unified_presets() -> Iterator[Preset]:
     yield Preset("mmhvae-zeros", (replace(stage, size={"fusion": "zeros"}),))
     without_prior = replace(_RECIPE, divergence=0.0)
     yield Preset("mmhvae-average", (replace(stage, size={"fusion": "average"}, recipe=without_prior),))
-    for latents in ((1, 7), (1, 4, 7), (1, 3, 4, 5, 7)):
-        name = "-".join(map(str, latents))
+    for latents in ((1,), (1, 4), (1, 3, 4, 5)):  # and the last, 7, which is never left out
+        name = "-".join(map(str, (*latents, 7)))
         yield Preset(f"mmhvae-latents-{name}", (replace(stage, size={"latents": latents}),))
-    yield Preset("mvae", (replace(stage, size={"latents": (7,)}),))
+    yield Preset("mvae", (replace(stage, size={"latents": ()}),))
     resvit = replace(
         without_prior, rate=2e-4, optimizer="AdamW", betas=(0.5, 0.999), absolute=100.0, adversarial=1.0, late=0.0
     )
