@@ -30,7 +30,7 @@ from .synthesis.acquired import check_is_mri, match, on_ultrasound
 from .synthesis.echo import mark_no_echo, no_echo_within
 from .synthesis.familiarity import compare
 from .synthesis.generate import generate
-from .synthesis.grid import FieldOfView, NetworkGrid, from_network_grid, network_grid
+from .synthesis.grid import FieldOfView, NetworkGrid, extended_beyond_fan, from_network_grid, network_grid
 from .synthesis.preoperative import Alternatives, Contribution, Preoperative, check_patient, synthesize_both
 from .synthesis.report import describe_preprocessing, make_report
 from .synthesis.segmentation import Decision, decide, outline
@@ -293,7 +293,8 @@ def synthesize_with(
         drawn = {} if sampling is None else sampling.describe()
         if samples:
             apart = deviation(predicted.shown.samples)
-            result.spread = Spread(_fraction(apart, field, grid), field.embed(frequency))
+            (extended,) = extended_beyond_fan([apart], grid)
+            result.spread = Spread(_fraction(extended, field), field.embed(frequency))
             mean = float(apart[grid.valid].mean())
             drawn |= describe_spread(result.spread, result.segmentation, mean_deviation=mean)
         if mri:
@@ -384,16 +385,17 @@ def _finish(
 ) -> SynthesisResult:
     """Bring everything back to the input's grid."""
     fan, shown = field.fan[field.box], predicted.shown
-    errors = [] if shown.error is None else [shown.error]
+    errors = [] if shown.error is None else [shown.error / 2.0]
+    extended = extended_beyond_fan([*shown.images.values(), *errors], grid)
+    finish = [_intensity] * len(shown.images) + [_fraction] * len(errors)
     labels, found, *made = side_by_side(lambda make: make(), [
         partial(_labels, decision.probabilities, field, outline_grid),
         partial(no_echo_within, field, grid),
-        *(partial(_fraction, error / 2.0, field, grid) for error in errors),
-        *(partial(_intensity, image, field, grid) for image in shown.images.values()),
+        *(partial(make, image, field) for make, image in zip(finish, extended, strict=True)),
     ])  # fmt: skip
     return SynthesisResult(
-        images=dict(zip(shown.images, made[len(errors):], strict=True)),
-        uncertainty=made[0] if errors else None,
+        images=dict(zip(shown.images, made, strict=False)),
+        uncertainty=made[-1] if errors else None,
         segmentation=field.embed(labels),
         valid=field.embed(mark_no_echo(fan, found, labels)),
         report={},
@@ -430,20 +432,22 @@ def _contribution(field: FieldOfView, grid: NetworkGrid, predicted: Alternatives
     """What MRI has changed, on the input's grid."""
     if predicted.other is None:
         return None
-    places = from_network_grid(predicted.comparison.places.astype(np.float32), grid, field.cropped) > 0.5
+    other, comparison = predicted.other.images, predicted.comparison
+    arrays = [comparison.places.astype(np.float32), comparison.difference, *other.values()]
+    places, difference, *images = extended_beyond_fan(arrays, grid)
     return Contribution(
         used=predicted.report["used"],
-        other={name: _intensity(image, field, grid) for name, image in predicted.other.images.items()},
-        difference=_fraction(predicted.comparison.difference, field, grid),
-        places=field.embed(places.astype(np.uint8)),
+        other={name: _intensity(image, field) for name, image in zip(other, images, strict=True)},
+        difference=_fraction(difference, field),
+        places=field.embed((preprocessing.resample_like(places, field.cropped).array > 0.5).astype(np.uint8)),
     )
 
 
-def _intensity(image: np.ndarray, field: FieldOfView, grid: NetworkGrid) -> Volume:
-    """An image in [-1, 1] on a network's grid as it is handed out, on the input's."""
-    return field.embed(preprocessing.to_intensity(from_network_grid(image, grid, field.cropped)))
+def _intensity(image: Volume, field: FieldOfView) -> Volume:
+    """An image in [-1, 1] as it is handed out, on the input's grid."""
+    return field.embed(preprocessing.to_intensity(preprocessing.resample_like(image, field.cropped).array))
 
 
-def _fraction(array: np.ndarray, field: FieldOfView, grid: NetworkGrid) -> Volume:
-    """A fraction of the intensity range on a network's grid as it is handed out: above 0 in the fan."""
-    return field.embed(np.clip(from_network_grid(array, grid, field.cropped), _SMALLEST, 1.0).astype(np.float32))
+def _fraction(image: Volume, field: FieldOfView) -> Volume:
+    """A fraction of the intensity range as it is handed out, on the input's grid: above 0 in the fan."""
+    return field.embed(preprocessing.resample_like(image, field.cropped).array.clip(_SMALLEST, 1.0))

@@ -6,7 +6,6 @@ the ultrasound, or those of the patient.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -179,7 +178,11 @@ def coarsened(
     if np.allclose(grid.image.spacing, spacing, rtol=1e-3):
         return grid, images
     volumes = [grid.image, *map(grid.image.with_array, images.values())]
-    (image, *coarse), valid = preprocessing.resample_inside(volumes, spacing, grid.valid)
+    # Where the rim runs through the middle of larger voxels, rounding decides whether half of one lies inside: ITK's,
+    # as when the segmenter was trained, which resamples where axes are given.
+    mask = grid.image.with_array(grid.valid)
+    share = preprocessing.resample_to_spacing(mask, spacing, direction=grid.image.direction)
+    (image, *coarse), valid = preprocessing.resample_inside(volumes, spacing, grid.valid, share=share)
     whole = preprocessing.bounding_box(np.ones_like(valid))
     grid = replace(grid, image=image, valid=valid, box=whole)
     return grid, {name: volume.array for name, volume in zip(images, coarse, strict=True)}
@@ -187,41 +190,51 @@ def coarsened(
 
 def from_network_grid(array: np.ndarray, grid: NetworkGrid, reference: Volume) -> np.ndarray:
     """Interpolate a prediction (z, y, x) linearly onto a volume's voxels, as a rule those of the cropped input."""
-    extended = grid.image.with_array(extend(array, grid.valid))
+    (extended,) = extended_beyond_fan([array], grid)
     return preprocessing.resample_like(extended, reference).array
 
 
-def extend(array: np.ndarray, valid: np.ndarray, steps: int = 3) -> np.ndarray:
-    """Continue an image beyond its valid voxels by means of neighbours, so that interpolation at the rim sees no edge.
+def extended_beyond_fan(arrays: Sequence[np.ndarray], grid: NetworkGrid) -> list[Volume]:
+    """Return predictions (z, y, x) as volumes that can be interpolated up to the rim of the fan (:func:`extend`)."""
+    return [grid.image.with_array(array) for array in extend(np.stack(arrays), grid.valid)]
+
+
+def extend(images: np.ndarray, valid: np.ndarray, steps: int = 3) -> np.ndarray:
+    """Continue images beyond their valid voxels by means of neighbours, so that interpolation at the rim sees no edge.
 
     Parameters
     ----------
-    array
-        (z, y, x); voxels outside ``valid`` are not looked at.
+    images
+        (..., z, y, x); voxels outside ``valid`` are not looked at.
     valid
         (z, y, x) bool.
     steps
         How many voxels to go.
     """
-    result, known = np.where(valid, array, 0).astype(np.float32), valid.copy()
+    result, known = np.where(valid, images, 0).astype(np.float32), valid.copy()
+    values, there = result.reshape(-1, valid.size), known.reshape(-1)
     for _ in range(steps):
-        values, there = (np.pad(part, 1, mode="edge") for part in (result, known))
-        fresh = _reached(there) & ~known
-        _, rows, columns = values.shape
-        place = np.ravel_multi_index(np.nonzero(np.pad(fresh, 1)), values.shape)
-        steps_to = [(z * rows + y) * columns + x for z, y, x in itertools.product((-1, 0, 1), repeat=3)]
-        total, weight = (
-            (sum(part.ravel()[place + step].astype(np.float64) for step in steps_to) / len(steps_to)).astype(np.float32)
-            for part in (values, there)
-        )
-        result[fresh] = total / weight
-        known |= fresh
+        fresh = np.flatnonzero(_reached(known) & ~known)
+        around = _neighbours(fresh, valid.shape)
+        weight = there[around].mean(axis=0, dtype=np.float32)
+        values[:, fresh] = values[:, around].mean(axis=1) / weight
+        there[fresh] = True
     return result
 
 
-def _reached(padded: np.ndarray) -> np.ndarray:
-    """The voxels of a mask and all their neighbours; the mask has a rim of a voxel, which falls away."""
+def _neighbours(place: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Places (27, n) in the flat array of voxels (n) and of all their neighbours, with the outermost going on."""
+    z, y, x = (np.stack([index - 1, index, index + 1]) for index in np.unravel_index(place, shape))
+    around = np.ravel_multi_index((z[:, None, None], y[:, None], x), shape, mode="clip")
+    return around.reshape(27, len(place))
+
+
+def _reached(mask: np.ndarray) -> np.ndarray:
+    """The voxels of a mask and all their neighbours."""
+    reached = mask
     for axis in range(3):
-        along = np.moveaxis(padded, axis, 0)
-        padded = np.moveaxis(along[:-2] | along[1:-1] | along[2:], 0, axis)
-    return padded
+        before, reached = np.moveaxis(reached, axis, 0), np.moveaxis(reached, axis, 0).copy()
+        reached[1:] |= before[:-1]
+        reached[:-1] |= before[1:]
+        reached = np.moveaxis(reached, 0, axis)
+    return reached
