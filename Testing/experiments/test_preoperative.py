@@ -118,10 +118,11 @@ def test_a_ghost_is_tumour_in_the_place_of_the_cavity() -> None:
 
 def test_mri_that_changes_too_much_is_left_out_of_what_is_shown() -> None:
     rows = {
+        BASELINE: {"PSNR T2w": 19.0, "Dice of the cavity": 0.9},
         NONE: {"PSNR T2w": 20.0},
-        "exact": {"PSNR T2w": 22.0, "disagreement": MOST_DISAGREEMENT},
+        "exact": {"PSNR T2w": 22.0, "Dice of the cavity": 0.5, "disagreement": MOST_DISAGREEMENT},
         "another patient's": {"PSNR T2w": 15.0, "disagreement": MOST_DISAGREEMENT + 0.01},
     }
     shown = with_gains(as_shown(rows))
-    assert shown["exact"]["PSNR T2w, gain"] == 2.0
+    assert (shown["exact"]["PSNR T2w, gain"], shown["exact"]["Dice of the cavity"]) == (2.0, 0.9)
     assert (shown["another patient's"]["PSNR T2w, gain"], shown["another patient's"]["used"]) == (0.0, 0.0)
