@@ -255,7 +255,10 @@ def synthesize_with(
         outline_grid = grid
         if models.paired_generator:
             outline_grid = network_grid(field, models.paired_generator, options.mr_grid)
-        familiarity = compare(open_session(models.generator, options.device), grid, models.generator)
+        judge, judged = models.generator, grid
+        if models.generator.patient and models.paired_generator:  # it has seen one head, and knows nothing of others
+            judge, judged = models.paired_generator, outline_grid
+        familiarity = compare(open_session(judge, options.device), judged, judge)
     with clock.stage("synthesizing") as part:
         count = 1 if sampling is None else sampling.count
         share = count / (count + 1) if models.paired_generator else 1.0

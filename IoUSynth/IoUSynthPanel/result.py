@@ -386,12 +386,14 @@ def spreadText(report: dict[str, Any]) -> str:
     spread = report.get("spread") or {}
     if "mean_deviation" not in spread:
         return ""
-    counts = [str(piece["samples"]) for piece in spread["outlined"]]
-    text = _("Tumour in {counts} of {samples} samples, which differ by {apart:.1%} of the intensity range.")
-    if not counts:
-        text = _("Tumour nowhere in more than {counts} of {samples} samples, which differ by {apart:.1%} of the range.")
-        counts = [str(spread["most"])]
-    return text.format(counts=" / ".join(counts), samples=spread["samples"], apart=spread["mean_deviation"])
+    outlined = spread["outlined"]
+    text = _("Tumour in {count} of {samples} samples, which differ by {apart:.1%} of the range.")
+    if len(outlined) > 1:
+        text = _("Largest tumour in {count} of {samples} samples, which differ by {apart:.1%} of the range.")
+    elif not outlined:
+        text = _("Tumour nowhere in more than {count} of {samples} samples, which differ by {apart:.1%} of the range.")
+    count = outlined[0]["samples"] if outlined else spread["most"]
+    return text.format(count=count, samples=spread["samples"], apart=spread["mean_deviation"])
 
 
 def trustText(report: dict[str, Any], muted: bool) -> str:

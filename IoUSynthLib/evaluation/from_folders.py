@@ -20,6 +20,7 @@ import numpy as np
 
 from ..cases.case import PARAMETERS, UNLABELLED, Case, from_network_range
 from ..cases.index import INDEX
+from ..constants import FREQUENCY, SPREAD
 from ..files.names import is_volume, role_of_name
 from ..files.paths import case_name
 from ..files.volumes import read_volume
@@ -125,7 +126,7 @@ def evaluate_folders(
 
 def _lacks(key: Key, true: Mapping[Key, Path]) -> bool:
     """Whether a prediction has no reference; what is there to be looked at only needs none."""
-    return key[1] in _SCORED and key not in true and not key[0].endswith("uncertainty")
+    return key[1] in _SCORED and key not in true and not key[0].endswith(("uncertainty", SPREAD, FREQUENCY))
 
 
 # Names ----------------------------------------------------------------------------------------------------------------

@@ -144,9 +144,8 @@ def _samples(result: SynthesisResult) -> list[list[Text]]:
     if result.spread is None:
         return []
     report = result.report["spread"]
-    scale = f"Images: mean of {report['samples']} samples.  Spread: black 0, white {_WHITE_SPREAD:.0%}"
-    words = tumour_words(report)
-    return [[Text(f"{scale}.  {words[0].upper()}{words[1:]}: black 0, white {report['samples']}.")]]
+    scales = f"Spread: black 0, white {_WHITE_SPREAD:.0%}.  Tumour in samples: black 0, white {report['samples']}."
+    return [[Text(f"Images: mean of {report['samples']} samples; {tumour_words(report)}.  {scales}")]]
 
 
 def _why_muted(result: SynthesisResult) -> list[list[Text]]:

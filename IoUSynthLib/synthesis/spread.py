@@ -27,8 +27,6 @@ from .grid import NetworkGrid, from_network_grid
 
 #: Samples that can be drawn of an ultrasound.
 MOST_SAMPLES = 16
-#: Outlined tumours that are told of in words, the largest ones.
-_MOST_TOLD = 3
 
 
 @dataclass(frozen=True)
@@ -223,7 +221,7 @@ def tumour_words(report: Mapping[str, Any]) -> str:
     >>> tumour_words({"samples": 8, "most": 2, "outlined": []})
     'tumour nowhere in more than 2 of 8 samples'
     """
-    found = [str(piece["samples"]) for piece in report["outlined"][:_MOST_TOLD]]
+    found = report["outlined"]
     if not found:
         return f"tumour nowhere in more than {report['most']} of {report['samples']} samples"
-    return f"tumour in {' and '.join(found)} of {report['samples']} samples"
+    return f"{'largest ' if len(found) > 1 else ''}tumour in {found[0]['samples']} of {report['samples']} samples"

@@ -123,7 +123,8 @@ def export_run(
     with new_bundle(output) as bundle:
         difference = max(_export(finished, bundle, torchscript))
         describe_run(finished, bundle, provenance=provenance, licence=licence)
-        if _encoder(finished.preset.first) or cohort is not None:
+        alone = bool(finished.record.get("patient"))  # sweeps of one head do not say what is familiar
+        if (_encoder(finished.preset.first) and not alone) or cohort is not None:
             renew_familiarity(finished, load(bundle), cohort)
             describe_run(finished, bundle, provenance=provenance, licence=licence)
     return difference

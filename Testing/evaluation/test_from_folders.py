@@ -57,6 +57,7 @@ def folders(tmp_path):
     write(predicted / "P1-post" / "ioUS_FLAIR.nii.gz", image(1) - 0.2)  # as synthesize names it
     write(predicted / "P1-post" / "ioUS_T2w.nii.gz", image(1))
     write(predicted / "P1-post" / "ioUS_uncertainty.nii.gz", abs(image(1)))
+    write(predicted / "P1-post" / "ioUS_spread.nii.gz", abs(image(1)))
     return predicted, true
 
 

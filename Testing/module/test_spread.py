@@ -62,7 +62,7 @@ def test_what_samples_differ_in_is_said_and_shown(scene, panel, loaded):
     expected = run(volume_from_node(loaded), "vae", samples=3)
     assert label.isVisibleTo(panel.parent)
     apart = expected.report["spread"]["mean_deviation"]
-    assert label.text == f"Tumour in 3 of 3 samples, which differ by {apart:.1%} of the intensity range."
+    assert label.text == f"Tumour in 3 of 3 samples, which differ by {apart:.1%} of the range."
     assert [selector.itemText(index) for index in range(3)] == ["Nothing", "Standard deviation", "Tumour in how many"]
     import slicer
 

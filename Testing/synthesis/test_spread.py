@@ -129,7 +129,7 @@ def test_frequencies_of_outlined_tumours():
     assert found == {
         "mean_deviation": 0.0313, "most": 7, "outlined": [{"ml": 12.0, "samples": 6}, {"ml": 8.0, "samples": 4}],
     }  # fmt: skip
-    assert spread.tumour_words({"samples": 8, **found}) == "tumour in 6 and 4 of 8 samples"
+    assert spread.tumour_words({"samples": 8, **found}) == "largest tumour in 6 of 8 samples"
 
 
 def test_the_result_has_mean_deviation_and_frequency(ultrasound, models, grid):
@@ -175,7 +175,7 @@ def test_a_voxel_is_tumour_in_as_many_samples_as_it_is_outlined_in(ultrasound, m
     assert tumour.any()
     apart = result.spread.frequency.array != 2 * tumour
     assert apart.mean() < 1e-4, "but for where a sample's T2w makes it cavity"
-    assert "tumour in 2" in result.report["summary"]
+    assert "tumour in 2 of 3 samples" in result.report["summary"]
     shown, *samples = counted
     assert not np.array_equal(samples[0]["T2w"], samples[1]["T2w"])
     valid = shown["T2w"] != 0
