@@ -9,7 +9,7 @@ T2w alone. Every family is trained on the cohort's training cases, simulated or 
 ``--models`` are run beside them as they are. Beside LPIPS, PSNR, SSIM and MAE of all and of the trivial baselines stand
 the steps, the numbers of parameters, the minutes of the processor in training, the seconds of the processor that a
 volume takes, and the size of the networks. Written are ``comparison.md``, ``comparison.json``, with the scores of every
-case, and ``comparison.png``; what a family has finished is kept when the command is repeated.
+case, and ``comparison.png``; what is finished, also of the baselines, is kept when the command is repeated.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from .trials import BUNDLE, SYSTEMS, Trial, add_trial_arguments
 
 #: Test cases in the picture.
 _PICTURED = 4
-_SCORES = "scores.json"
+_SCORES, _BASELINES = "scores.json", "baselines.json"
 
 
 def compare(trial: Trial, count: int = 12) -> str:
@@ -63,10 +63,10 @@ def compare(trial: Trial, count: int = 12) -> str:
         size of training.
     """
     training, tested = trial.cases(count)
-    baselines = fit_baselines(training[:FITTED_ON])
+    baselines = _baseline_scores(trial, training, tested)
     methods = [_Method.of(trial, preset) for preset in trial.presets] + [_Method.ready(trial, n) for n in trial.models]
     found = {method.name: _score(trial, method, tested) for method in methods}
-    rows = [_row(folder, baselines, [result["cases"] for result in found.values()]) for folder in tested]
+    rows = [_row(folder, [baselines, *(result["cases"] for result in found.values())]) for folder in tested]
     about = {
         name: {key: value for key, value in result.items() if key not in ("cases", "seconds")}
         | {"seconds": float(np.median([result["seconds"][folder.name] for folder in tested]))}
@@ -161,15 +161,33 @@ def _scores(name: str, folder: Path, images: Mapping[str, np.ndarray]) -> dict[s
     return scores
 
 
-def _row(folder: Path, baselines: dict[str, Baselines], found: Sequence[dict[str, dict[str, float]]]) -> Row:
-    """All scores of a case, those of the baselines first."""
+def _baseline_scores(trial: Trial, training: Sequence[Path], tested: Sequence[Path]) -> dict[str, dict[str, float]]:
+    """Scores of the trivial baselines by case, which stay in the folder: they take as long as those of a family."""
+    path, fitted = trial.output / _BASELINES, [folder.name for folder in training[:FITTED_ON]]
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found = kept if kept.get("fitted on") == fitted else {"fitted on": fitted, "cases": {}}
+    missing = [folder for folder in tested if folder.name not in found["cases"]]
+    if missing:
+        baselines = fit_baselines(training[:FITTED_ON])
+        found["cases"] |= {folder.name: _scores_of(baselines, read_case(folder)) for folder in missing}
+        trial.output.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return found["cases"]
+
+
+def _scores_of(baselines: Mapping[str, Baselines], case: Case) -> dict[str, float]:
+    seen, fan, scores = input_image(case), case.fan.array > 0, {}
+    for name in (name for name in baselines if name in case.images):
+        images = baselines[name].predictions(seen, fan)
+        scores |= fidelity_scores(case, name, {key.replace("ioUS", case.input): image for key, image in images.items()})
+    return scores
+
+
+def _row(folder: Path, found: Sequence[Mapping[str, Mapping[str, float]]]) -> Row:
+    """All scores of a case."""
     case = read_case(folder)
     about = {"phase": phase_of(case.parameters, folder.name), "lesion": lesion_of(case)}
     row: Row = {"case": folder.name, "head": case.parameters["head"], **about}
-    seen, fan = input_image(case), case.fan.array > 0
-    for name in (name for name in baselines if name in case.images):
-        images = baselines[name].predictions(seen, fan)
-        row |= fidelity_scores(case, name, {key.replace("ioUS", case.input): image for key, image in images.items()})
     for cases in found:
         row |= cases[folder.name]
     return row

@@ -63,7 +63,7 @@ METRICS = (("PSNR", "PSNR dB", 1), ("SSIM fan", "SSIM in the fan", 3), ("LPIPS",
 _NARROW_RATE, _CHECKPOINTS = 1e-3, 5
 _LEVELS = 7
 #: Slices that are scored: one in so many, since neighbours differ little. How many go through a network at once.
-_EVERY, _BATCH = 2, 16
+_EVERY, _BATCH = 4, 16
 _SCORES, _PICTURED, _ENLARGED = "scores.json", ((0,), (1, 2, 3), (0, 1, 2, 3)), 192
 _SEED = 0
 
@@ -140,8 +140,9 @@ def narrow(preset: Preset, edge: int, steps: int) -> Preset:
     sizes = replace(reduced, generator=generator, discriminator={"width": 16, "halvings": levels - 2})
     rate = max(_NARROW_RATE, preset.last.recipe.rate)
     return preset.shortened(steps).resized(
-        sizes, slices=window, patch=window, rate=rate, batch_size=4, checkpoint_every=max(1, steps // _CHECKPOINTS)
-    )
+        sizes, slices=window, patch=window, rate=rate, batch_size=4, checkpoint_every=max(1, steps // _CHECKPOINTS),
+        validation_batches=2,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -357,5 +357,5 @@ FAMILY = Family(
     unified=True,
     citation="Dorent et al., Unified cross-modal image synthesis with hierarchical mixture of product-of-experts, "
     "IEEE Transactions on Pattern Analysis and Machine Intelligence, 2025.",
-    reduced=Size({"width": 8, "widest": 32}),
+    reduced=Size({"width": 8, "widest": 32, "expansion": 2, "blocks": 1}),
 )
