@@ -16,15 +16,14 @@ from .input_checks import check_input, check_ultrasound
 from .models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, LOG_ERROR, Bundle, load, paired_generator
 from .parallel import side_by_side
 from .progress import Progress, StageProgress, part_of
-from .synthesis import outlines
 from .synthesis.acquired import check_is_mri, match, on_ultrasound
 from .synthesis.echo import mark_no_echo, no_echo_within
 from .synthesis.familiarity import compare
 from .synthesis.generate import generate
-from .synthesis.grid import FieldOfView, NetworkGrid, extended_beyond_fan, from_network_grid, network_grid
+from .synthesis.grid import FieldOfView, NetworkGrid, extended_beyond_fan, network_grid
 from .synthesis.preoperative import Alternatives, Contribution, Preoperative, synthesize_both
-from .synthesis.report import describe_preprocessing, make_report
-from .synthesis.segmentation import Decision, decide, outline
+from .synthesis.report import describe_input, describe_preprocessing, make_report
+from .synthesis.segmentation import Decision, decide, labels_within, outline
 from .volume import InputError, Volume
 
 #: Stages of the work and the overall fraction at which each begins.
@@ -210,7 +209,9 @@ def synthesize_with(
         for bundle in models.networks:
             open_session(bundle, options.device)
     with clock.stage("preparing"):
-        field = FieldOfView.of(volume)
+        field, (described, findings) = side_by_side(lambda look: look(), [
+            partial(FieldOfView.of, volume), partial(describe_input, volume, models.generator),
+        ])  # fmt: skip
         grid = network_grid(field, models.generator, options.mr_grid)
         outline_grid = grid
         if models.paired_generator:
@@ -244,8 +245,8 @@ def synthesize_with(
             result.segmentation = _within(result.segmentation, outline_grid)
     result.report.update(
         make_report(
-            result, volume, models, device=_device_used(models, options), seconds=clock.seconds, decision=decision,
-            mri=mri, familiarity=familiarity, contribution=predicted.report,
+            result, volume, models, described=described, findings=findings, device=_device_used(models, options),
+            seconds=clock.seconds, decision=decision, mri=mri, familiarity=familiarity, contribution=predicted.report,
         ),
         grid=grid.describe(),
         preprocessing=describe_preprocessing(field, grid),
@@ -320,16 +321,11 @@ def _finish(
 ) -> SynthesisResult:
     """Bring everything back to the input's grid."""
     fan, shown = field.fan[field.box], predicted.shown
-
-    def segmentation() -> np.ndarray:
-        probabilities = [from_network_grid(one, outline_grid, field.cropped) for one in decision.probabilities]
-        return outlines.labels_from_probabilities(np.stack(probabilities), fan, field.volume.voxel_volume_ml)
-
     errors = [] if shown.error is None else [shown.error / 2.0]
     extended = extended_beyond_fan([*shown.images.values(), *errors], grid)
     finish = [_intensity] * len(shown.images) + [_fraction] * len(errors)
     labels, found, *made = side_by_side(lambda make: make(), [
-        segmentation,
+        partial(labels_within, field, outline_grid, decision.probabilities),
         partial(no_echo_within, field, grid),
         *(partial(make, image, field) for make, image in zip(finish, extended, strict=True)),
     ])  # fmt: skip

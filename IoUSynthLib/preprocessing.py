@@ -240,6 +240,24 @@ def crop(volume: Volume, box: Box) -> Volume:
     return Volume(array, volume.spacing, tuple(origin), volume.direction, volume.notes)
 
 
+def box_within(volume: Volume, other: Volume) -> Box:
+    """Return the smallest box of a volume that holds its voxels between the outermost ones of another volume.
+
+    Examples
+    --------
+    >>> fine, coarse = Volume(np.zeros((9, 9, 9))), Volume(np.zeros((2, 2, 2)), (2.5, 3, 3), (1, 1, 5))
+    >>> [(part.start, part.stop) for part in box_within(fine, coarse)]
+    [(5, 9), (1, 5), (1, 4)]
+    """
+    corners = np.indices((2, 2, 2)).reshape(3, -1) * (np.reshape(other.size, (3, 1)) - 1)
+    places = np.linalg.inv(volume.ijk_to_lps) @ other.ijk_to_lps @ np.vstack([corners, np.ones(8)])
+    first, last = np.ceil(places[:3].min(axis=1)), np.floor(places[:3].max(axis=1))
+    return tuple(
+        slice(min(max(0, int(start)), length), min(max(0, int(stop) + 1), length))
+        for start, stop, length in zip(first[::-1], last[::-1], volume.array.shape, strict=True)
+    )
+
+
 def crop_to_mask(volume: Volume, mask: np.ndarray, margin: int = 0) -> tuple[Volume, Box]:
     """Return the volume cropped to a mask with a margin in voxels, and the box.
 
@@ -386,16 +404,23 @@ def gaussian_mean(
     >>> gaussian_mean(halves, halves > 0, (1, 1, 1), sigma=2.0)[[0, 4, 7], 4, 4].round().astype(int).tolist()
     [0, 100, 100]
     """
-    import SimpleITK as sitk
+    along_x, along_y, along_z = (
+        _gaussian(length, sigma / step) for length, step in zip(values.shape[::-1], spacing, strict=True)
+    )
 
     def smooth(array: np.ndarray) -> np.ndarray:
-        lacking = [(0, max(0, _FEWEST_SMOOTHED - length)) for length in array.shape]
-        image = sitk.GetImageFromArray(np.pad(array.astype(np.float32), lacking, mode="edge"))
-        image.SetSpacing([float(length) for length in spacing])
-        smoothed = sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(image, sigma))
-        return smoothed[tuple(slice(length) for length in array.shape)]
+        return along_axes(array, [along_z, along_y, along_x])
 
     return np.where(valid, smooth(np.where(valid, values, 0)) / np.maximum(smooth(valid), 1e-3), 0)
+
+
+def _gaussian(length: int, sigma: float) -> np.ndarray:
+    """Matrix (length, length) of ITK's recursive Gaussian of ``sigma`` voxels."""
+    import SimpleITK as sitk
+
+    lacking = max(0, _FEWEST_SMOOTHED - length)
+    units = sitk.GetImageFromArray(np.pad(np.eye(length), [(0, lacking), (0, 0)], mode="edge"))
+    return sitk.GetArrayFromImage(sitk.RecursiveGaussian(units, sigma, direction=1))[:length]
 
 
 def axial(volume: Volume) -> Volume:
