@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,16 @@ from . import preprocessing
 from .inference import open_session
 from .input_checks import check_input, check_ultrasound
 from .models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, LOG_ERROR, Bundle, load, paired_generator
-from .parallel import side_by_side
+from .parallel import beside
 from .progress import Progress, StageProgress, part_of
 from .synthesis.acquired import check_is_mri, match, on_ultrasound
 from .synthesis.echo import mark_no_echo, no_echo_within
 from .synthesis.familiarity import compare
-from .synthesis.generate import generate
+from .synthesis.generate import Generated, generate
 from .synthesis.grid import FieldOfView, NetworkGrid, extended_beyond_fan, network_grid
 from .synthesis.preoperative import Alternatives, Contribution, Preoperative, synthesize_both
 from .synthesis.report import describe_input, describe_preprocessing, make_report
-from .synthesis.segmentation import Decision, decide, labels_within, outline
+from .synthesis.segmentation import decide, labels_within, outline
 from .volume import InputError, Volume
 
 #: Stages of the work and the overall fraction at which each begins.
@@ -209,19 +208,20 @@ def synthesize_with(
         for bundle in models.networks:
             open_session(bundle, options.device)
     with clock.stage("preparing"):
-        field, (described, findings) = side_by_side(lambda look: look(), [
-            partial(FieldOfView.of, volume), partial(describe_input, volume, models.generator),
-        ])  # fmt: skip
+        described = beside(describe_input, volume, models.generator)
+        field = FieldOfView.of(volume)
         grid = network_grid(field, models.generator, options.mr_grid)
         outline_grid = grid
         if models.paired_generator:
             outline_grid = network_grid(field, models.paired_generator, options.mr_grid)
+        silent = beside(no_echo_within, field, grid)
         familiarity = compare(open_session(models.generator, options.device), grid, models.generator)
     with clock.stage("synthesizing") as part:
         share = 0.5 if models.paired_generator else 1.0
         predicted = synthesize_both(
             models.generator, grid, preoperative, device=options.device, progress=part_of(part, 0.0, share)
         )
+        finished = beside(_images, field, grid, predicted.shown)
         outlined = predicted.shown.images
         if models.paired_generator:
             outlined = generate(
@@ -240,12 +240,20 @@ def synthesize_with(
         if mri:  # what Dice is to be expected was measured on synthetic MRI
             decision = replace(decision, expected_dice={})
     with clock.stage("finishing"):
-        result = _finish(field, grid, predicted, outline_grid=outline_grid, decision=decision)
+        labels = labels_within(field, outline_grid, decision.probabilities)
+        images, uncertainty = finished()
+        result = SynthesisResult(
+            images, uncertainty, field.embed(labels),
+            valid=field.embed(mark_no_echo(field.fan[field.box], silent(), labels)),
+            report={},
+            contribution=_contribution(field, grid, predicted),
+        )  # fmt: skip
         if mri:
             result.segmentation = _within(result.segmentation, outline_grid)
+    input_described, findings = described()
     result.report.update(
         make_report(
-            result, volume, models, described=described, findings=findings, device=_device_used(models, options),
+            result, volume, models, described=input_described, findings=findings, device=_device_used(models, options),
             seconds=clock.seconds, decision=decision, mri=mri, familiarity=familiarity, contribution=predicted.report,
         ),
         grid=grid.describe(),
@@ -311,32 +319,12 @@ def load_models(model: str | Path | None) -> Models:
     return Models(generator, segmenter, None if paired.details == generator.details else paired)
 
 
-def _finish(
-    field: FieldOfView,
-    grid: NetworkGrid,
-    predicted: Alternatives,
-    *,
-    outline_grid: NetworkGrid,
-    decision: Decision,
-) -> SynthesisResult:
-    """Bring everything back to the input's grid."""
-    fan, shown = field.fan[field.box], predicted.shown
+def _images(field: FieldOfView, grid: NetworkGrid, shown: Generated) -> tuple[dict[str, Volume], Volume | None]:
+    """Images and uncertainty on the input's grid."""
     errors = [] if shown.error is None else [shown.error / 2.0]
     extended = extended_beyond_fan([*shown.images.values(), *errors], grid)
-    finish = [_intensity] * len(shown.images) + [_fraction] * len(errors)
-    labels, found, *made = side_by_side(lambda make: make(), [
-        partial(labels_within, field, outline_grid, decision.probabilities),
-        partial(no_echo_within, field, grid),
-        *(partial(make, image, field) for make, image in zip(finish, extended, strict=True)),
-    ])  # fmt: skip
-    return SynthesisResult(
-        images=dict(zip(shown.images, made, strict=False)),
-        uncertainty=made[-1] if errors else None,
-        segmentation=field.embed(labels),
-        valid=field.embed(mark_no_echo(fan, found, labels)),
-        report={},
-        contribution=_contribution(field, grid, predicted),
-    )
+    images = {name: _intensity(image, field) for name, image in zip(shown.images, extended, strict=False)}
+    return images, _fraction(extended[-1], field) if errors else None
 
 
 def _contribution(field: FieldOfView, grid: NetworkGrid, predicted: Alternatives) -> Contribution | None:
