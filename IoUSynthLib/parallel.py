@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -57,3 +57,17 @@ def side_by_side(function: Callable[[Item], Made], items: Iterable[Item]) -> lis
     calls = [threads().submit(function, item) for item in items]
     wait(calls)
     return [call.result() for call in calls]
+
+
+def beside(function: Callable[..., Made], *arguments: Any) -> Callable[[], Made]:
+    """Begin a call in one of those threads while this one goes on, and return what waits for its result.
+
+    Examples
+    --------
+    >>> root = beside(pow, 9, 0.5)
+    >>> root()
+    3.0
+    """
+    if getattr(_here, "in_thread", False):  # where waiting for another thread might be waiting for this one
+        return functools.partial(function, *arguments)
+    return threads().submit(function, *arguments).result

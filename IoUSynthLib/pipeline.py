@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +22,16 @@ from .models.bundle import (
     load,
     paired_generator,
 )
-from .parallel import side_by_side
+from .parallel import beside
 from .progress import PartProgress, Progress, StageProgress, part_of
-from .synthesis import outlines
 from .synthesis.acquired import check_is_mri, match, on_ultrasound
 from .synthesis.echo import mark_no_echo, no_echo_within
 from .synthesis.familiarity import compare
-from .synthesis.generate import generate
-from .synthesis.grid import FieldOfView, NetworkGrid, extended_beyond_fan, from_network_grid, network_grid
+from .synthesis.generate import Generated, generate
+from .synthesis.grid import FieldOfView, NetworkGrid, extended_beyond_fan, network_grid
 from .synthesis.preoperative import Alternatives, Contribution, Preoperative, check_patient, synthesize_both
-from .synthesis.report import describe_preprocessing, make_report
-from .synthesis.segmentation import Decision, decide, outline
+from .synthesis.report import describe_input, describe_preprocessing, make_report
+from .synthesis.segmentation import decide, labels_within, outline
 from .synthesis.spread import Sampling, Spread, as_outlined, check_sampling, describe_spread, deviation
 from .volume import InputError, Volume
 
@@ -250,11 +248,13 @@ def synthesize_with(
         for bundle in models.networks:
             open_session(bundle, options.device)
     with clock.stage("preparing"):
+        described = beside(describe_input, volume, models.generator)
         field = FieldOfView.of(volume)
         grid = network_grid(field, models.generator, options.mr_grid)
         outline_grid = grid
         if models.paired_generator:
             outline_grid = network_grid(field, models.paired_generator, options.mr_grid)
+        silent = beside(no_echo_within, field, grid)
         judge, judged = models.generator, grid
         if models.generator.patient and models.paired_generator:  # it has seen one head, and knows nothing of others
             judge, judged = models.paired_generator, outline_grid
@@ -266,6 +266,7 @@ def synthesize_with(
             models.generator, grid, preoperative, sampling=sampling, device=options.device,
             progress=part_of(part, 0.0, share),
         )  # fmt: skip
+        finished = beside(_images, field, grid, predicted.shown)
         outlined = predicted.shown.images
         if models.paired_generator:
             outlined = generate(
@@ -292,7 +293,14 @@ def synthesize_with(
             field, of_samples, others, models=models, options=options, progress=part_of(part, share, 1.0)
         )
     with clock.stage("finishing"):
-        result = _finish(field, grid, predicted, outline_grid=outline_grid, decision=decision)
+        labels = labels_within(field, outline_grid, decision.probabilities)
+        images, uncertainty = finished()
+        result = SynthesisResult(
+            images, uncertainty, field.embed(labels),
+            valid=field.embed(mark_no_echo(field.fan[field.box], silent(), labels)),
+            report={},
+            contribution=_contribution(field, grid, predicted),
+        )  # fmt: skip
         drawn = {} if sampling is None else sampling.describe()
         if samples:
             apart = deviation(predicted.shown.samples)
@@ -302,10 +310,12 @@ def synthesize_with(
             drawn |= describe_spread(result.spread, result.segmentation, mean_deviation=mean)
         if mri:
             result.segmentation = _within(result.segmentation, outline_grid)
+    input_described, findings = described()
     result.report.update(
         make_report(
-            result, volume, models, device=_device_used(models, options), seconds=clock.seconds, decision=decision,
-            mri=mri, familiarity=familiarity, contribution=predicted.report, spread=drawn,
+            result, volume, models, described=input_described, findings=findings, device=_device_used(models, options),
+            seconds=clock.seconds, decision=decision, mri=mri, familiarity=familiarity, contribution=predicted.report,
+            spread=drawn,
         ),
         grid=grid.describe(),
         preprocessing=describe_preprocessing(field, grid),
@@ -378,38 +388,12 @@ def load_models(model: str | Path | None, *, with_mri: bool = False) -> Models:
     return Models(generator, segmenter, None if paired.details == generator.details else paired)
 
 
-def _finish(
-    field: FieldOfView,
-    grid: NetworkGrid,
-    predicted: Alternatives,
-    *,
-    outline_grid: NetworkGrid,
-    decision: Decision,
-) -> SynthesisResult:
-    """Bring everything back to the input's grid."""
-    fan, shown = field.fan[field.box], predicted.shown
+def _images(field: FieldOfView, grid: NetworkGrid, shown: Generated) -> tuple[dict[str, Volume], Volume | None]:
+    """Images and uncertainty on the input's grid."""
     errors = [] if shown.error is None else [shown.error / 2.0]
     extended = extended_beyond_fan([*shown.images.values(), *errors], grid)
-    finish = [_intensity] * len(shown.images) + [_fraction] * len(errors)
-    labels, found, *made = side_by_side(lambda make: make(), [
-        partial(_labels, decision.probabilities, field, outline_grid),
-        partial(no_echo_within, field, grid),
-        *(partial(make, image, field) for make, image in zip(finish, extended, strict=True)),
-    ])  # fmt: skip
-    return SynthesisResult(
-        images=dict(zip(shown.images, made, strict=False)),
-        uncertainty=made[-1] if errors else None,
-        segmentation=field.embed(labels),
-        valid=field.embed(mark_no_echo(fan, found, labels)),
-        report={},
-        contribution=_contribution(field, grid, predicted),
-    )
-
-
-def _labels(probabilities: np.ndarray, field: FieldOfView, grid: NetworkGrid) -> np.ndarray:
-    """Tumour and cavity in the fan's box of the input's grid, of probabilities on a segmenter's."""
-    moved = [from_network_grid(one, grid, field.cropped) for one in probabilities]
-    return outlines.labels_from_probabilities(np.stack(moved), field.fan[field.box], field.volume.voxel_volume_ml)
+    images = {name: _intensity(image, field) for name, image in zip(shown.images, extended, strict=False)}
+    return images, _fraction(extended[-1], field) if errors else None
 
 
 def _tumour_frequency(
@@ -427,7 +411,7 @@ def _tumour_frequency(
         part = part_of(progress, number / len(samples), (number + 1) / len(samples))
         seen, probabilities = outline(models.segmenter, grid, images, device=options.device, progress=part)
         decision = decide(models.segmenter, seen, probabilities, before_resection=options.before_resection)
-        frequency += _labels(decision.probabilities, field, seen) == LABELS["tumour"]
+        frequency += labels_within(field, seen, decision.probabilities) == LABELS["tumour"]
     return frequency
 
 

@@ -6,6 +6,7 @@ handed out, 0 means "no data" and voxels with data are above 0 (:func:`to_intens
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -240,6 +241,24 @@ def crop(volume: Volume, box: Box) -> Volume:
     return Volume(array, volume.spacing, tuple(origin), volume.direction, volume.notes)
 
 
+def box_within(volume: Volume, other: Volume) -> Box:
+    """Return the smallest box of a volume that holds its voxels between the outermost ones of another volume.
+
+    Examples
+    --------
+    >>> fine, coarse = Volume(np.zeros((9, 9, 9))), Volume(np.zeros((2, 2, 2)), (2.5, 3, 3), (1, 1, 5))
+    >>> [(part.start, part.stop) for part in box_within(fine, coarse)]
+    [(5, 9), (1, 5), (1, 4)]
+    """
+    corners = np.indices((2, 2, 2)).reshape(3, -1) * (np.reshape(other.size, (3, 1)) - 1)
+    places = np.linalg.inv(volume.ijk_to_lps) @ other.ijk_to_lps @ np.vstack([corners, np.ones(8)])
+    first, last = np.ceil(places[:3].min(axis=1)), np.floor(places[:3].max(axis=1))
+    return tuple(
+        slice(min(max(0, int(start)), length), min(max(0, int(stop) + 1), length))
+        for start, stop, length in zip(first[::-1], last[::-1], volume.array.shape, strict=True)
+    )
+
+
 def crop_to_mask(volume: Volume, mask: np.ndarray, margin: int = 0) -> tuple[Volume, Box]:
     """Return the volume cropped to a mask with a margin in voxels, and the box.
 
@@ -297,20 +316,44 @@ _SPECK_FRACTION = 0.02
 
 
 def _closed(inside: np.ndarray) -> np.ndarray:
-    import SimpleITK as sitk
-
     factor = max(1, -(-max(inside.shape) // _COARSE_SIDE))
     pad = _CLOSING_RADIUS + 1
     coarse = np.pad(_any_in_blocks(inside, factor), pad)
     coarse = _without_specks(coarse)
-    image = sitk.BinaryMorphologicalClosing(sitk.GetImageFromArray(coarse.astype(np.uint8)), [_CLOSING_RADIUS] * 3)
-    filled = _fill_slice_holes(_fill_holes(sitk.GetArrayFromImage(image) > 0))
+    closed = ~_dilated(~_dilated(coarse, _CLOSING_RADIUS), _CLOSING_RADIUS)
+    filled = _fill_slice_holes(_fill_holes(closed))
     # A block counts when any voxel in it does: taking one block off all round keeps the outside out.
-    core = sitk.BinaryErode(sitk.GetImageFromArray(filled.astype(np.uint8)), [1] * 3) if factor > 1 else filled
-    core = core if factor == 1 else sitk.GetArrayFromImage(core) > 0
+    core = ~_dilated(~filled, 1) if factor > 1 else filled
     unpadded = (slice(pad, -pad),) * 3
     fine_core, fine_near = (_enlarge(part[unpadded], factor, inside.shape) for part in (core, filled))
     return _fill_holes(fine_core | (inside & fine_near))
+
+
+def _dilated(mask: np.ndarray, radius: int) -> np.ndarray:
+    """Dilate a mask by a ball; it holds no voxel, or else all, within that radius of the border.
+
+    All voxels are shifted at once, as they lie in memory, and what passes a border is the same there: a tenth of the
+    time of ITK's filter, to the same result.
+    """
+    flat = np.ascontiguousarray(mask).view(np.uint8).ravel()
+    dilated = flat.copy()
+    for step in _ball(radius) @ (mask.shape[1] * mask.shape[2], mask.shape[2], 1):
+        if step > 0:
+            dilated[step:] |= flat[:-step]
+        elif step < 0:
+            dilated[:step] |= flat[-step:]
+    return dilated.view(bool).reshape(mask.shape)
+
+
+@functools.cache
+def _ball(radius: int) -> np.ndarray:
+    """Places (n, 3) of the voxels in ITK's ball of a radius in voxels, from its middle."""
+    import SimpleITK as sitk
+
+    voxel = np.zeros((2 * radius + 1,) * 3, np.uint8)
+    voxel[(radius,) * 3] = 1
+    ball = sitk.BinaryDilate(sitk.GetImageFromArray(voxel), [radius] * 3)
+    return np.argwhere(sitk.GetArrayFromImage(ball)) - radius
 
 
 def _any_in_blocks(mask: np.ndarray, factor: int) -> np.ndarray:
@@ -339,11 +382,13 @@ def _without_specks(mask: np.ndarray) -> np.ndarray:
 
 
 def _fill_holes(mask: np.ndarray) -> np.ndarray:
-    """Fill what the mask encloses, in two or three dimensions."""
+    """Fill what the mask encloses, in two or three dimensions: all that does not hang together with the outside."""
     import SimpleITK as sitk
 
-    image = sitk.GetImageFromArray(mask.astype(np.uint8))
-    return sitk.GetArrayFromImage(sitk.BinaryFillhole(image)) > 0
+    background = np.pad(~mask, 1, constant_values=True).view(np.uint8)
+    image = sitk.ConnectedComponent(sitk.GetImageFromArray(background), False)  # which holds what is viewed
+    pieces = sitk.GetArrayViewFromImage(image)
+    return (pieces != pieces.flat[0])[(slice(1, -1),) * mask.ndim]
 
 
 def _fill_slice_holes(mask: np.ndarray) -> np.ndarray:
@@ -386,16 +431,23 @@ def gaussian_mean(
     >>> gaussian_mean(halves, halves > 0, (1, 1, 1), sigma=2.0)[[0, 4, 7], 4, 4].round().astype(int).tolist()
     [0, 100, 100]
     """
-    import SimpleITK as sitk
+    along_x, along_y, along_z = (
+        _gaussian(length, sigma / step) for length, step in zip(values.shape[::-1], spacing, strict=True)
+    )
 
     def smooth(array: np.ndarray) -> np.ndarray:
-        lacking = [(0, max(0, _FEWEST_SMOOTHED - length)) for length in array.shape]
-        image = sitk.GetImageFromArray(np.pad(array.astype(np.float32), lacking, mode="edge"))
-        image.SetSpacing([float(length) for length in spacing])
-        smoothed = sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(image, sigma))
-        return smoothed[tuple(slice(length) for length in array.shape)]
+        return along_axes(array, [along_z, along_y, along_x])
 
     return np.where(valid, smooth(np.where(valid, values, 0)) / np.maximum(smooth(valid), 1e-3), 0)
+
+
+def _gaussian(length: int, sigma: float) -> np.ndarray:
+    """Matrix (length, length) of ITK's recursive Gaussian of ``sigma`` voxels."""
+    import SimpleITK as sitk
+
+    lacking = max(0, _FEWEST_SMOOTHED - length)
+    units = sitk.GetImageFromArray(np.pad(np.eye(length), [(0, lacking), (0, 0)], mode="edge"))
+    return sitk.GetArrayFromImage(sitk.RecursiveGaussian(units, sigma, direction=1))[:length]
 
 
 def axial(volume: Volume) -> Volume:

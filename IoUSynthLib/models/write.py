@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import metadata
@@ -99,6 +100,18 @@ class Provenance:
         return cls(**{entry.name: known[entry.name] for entry in fields(cls) if entry.name in known})
 
 
+#: How the hidden folders begin that bundles are made in, and the age in seconds that none of a living run has.
+_HIDDEN, _ABANDONED_S = ".bundle-", 86_400
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove what runs that were killed have left: a bundle is made in minutes."""
+    for folder in parent.glob(f"{_HIDDEN}*"):
+        with contextlib.suppress(OSError):  # another run may remove it, too
+            if time.time() - folder.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(folder)
+
+
 @contextlib.contextmanager
 def new_bundle(output: Path) -> Iterator[Path]:
     """Yield a folder to make a bundle in, which becomes ``output`` at the end; nothing is left of one that failed.
@@ -114,7 +127,8 @@ def new_bundle(output: Path) -> Iterator[Path]:
         raise InputError(f"{output}: exists already; remove it or choose another folder")
     try:
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
-        hidden = Path(tempfile.mkdtemp(prefix=".bundle-", dir=output.absolute().parent))
+        _remove_abandoned(output.absolute().parent)
+        hidden = Path(tempfile.mkdtemp(prefix=_HIDDEN, dir=output.absolute().parent))
         (hidden / output.name / "models").mkdir(parents=True)
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror}); choose another folder") from error

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
 
+from ..parallel import side_by_side
 from ..progress import PartProgress
 from ..volume import Volume
 from .level import Level, Pair
@@ -189,8 +189,7 @@ class Search:
         ranked = sorted(starts, key=lambda matrix: -self.value(self.middle, matrix))
         finalists = [*distinct(ranked, self.points, _FINALISTS, apart=_SAME_MM), self.initial]
         fine = self.fine  # made once, before the threads ask for it
-        with ThreadPoolExecutor(2) as pool:
-            polished = list(pool.map(partial(self._refine, fine, 2), finalists))
+        polished = side_by_side(partial(self._refine, fine, 2), finalists)
         found = [self.fine.evaluate(to_sitk(matrix)) for matrix in polished]
         best = int(np.argmax([evaluation.value for evaluation in found]))
         significant = self.fine.advantage(found[best], found[-1]) >= SIGNIFICANT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from ..constants import NOTICE
 from ..input_checks import check_input, check_ultrasound
+from ..parallel import threads
 from ..preprocessing import field_of_view, resample_like
 from ..progress import PartProgress, Progress, StageProgress
 from ..synthesis.report import versions
@@ -329,14 +330,14 @@ def _side_by_side(searches: tuple[Search, ...], progress: PartProgress) -> None:
 
         searches[number].explore(note)
 
-    with ThreadPoolExecutor(len(searches)) as pool:
-        jobs = [pool.submit(run, number) for number in range(len(searches))]
-        try:
-            while wait(jobs, timeout=0.1).not_done:
-                progress(min(fractions))
-        except BaseException:
-            stop.set()
-            raise
+    jobs = [threads().submit(run, number) for number in range(len(searches))]
+    try:
+        while wait(jobs, timeout=0.1).not_done:
+            progress(min(fractions))
+    except BaseException:
+        stop.set()
+        wait(jobs)
+        raise
     for job in jobs:
         job.result()
 

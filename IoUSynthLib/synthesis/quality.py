@@ -94,6 +94,11 @@ def assess_quality(volume: Volume, bundle: Bundle | None = None, name: str = "in
         volume = check_ultrasound(volume, name)
     except InputError as error:
         return Quality(UNUSABLE, (str(error),))
+    return assess_checked(volume, bundle)
+
+
+def assess_checked(volume: Volume, bundle: Bundle | None = None) -> Quality:
+    """Do as :func:`assess_quality` does, with a volume that :func:`.check_ultrasound` has returned."""
     sample = sampled(volume)
     fan = _hull(preprocessing.foreground(sample.array))
     measures = {

@@ -7,7 +7,6 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +14,16 @@ import numpy as np
 
 from .. import __version__, preprocessing
 from ..constants import NOTICE
-from ..parallel import side_by_side
 from ..volume import Volume
 from . import outlines
 from .echo import NO_ECHO
 from .preoperative import warnings_of
-from .quality import assess_quality
+from .quality import assess_checked
 from .spread import tumour_words
 from .trust import HIGH_UNCERTAINTY, reasons_to_mute
 
 if TYPE_CHECKING:
+    from ..models.bundle import Bundle
     from ..pipeline import Models, SynthesisResult
     from .grid import FieldOfView, NetworkGrid
     from .segmentation import Decision
@@ -33,11 +32,27 @@ if TYPE_CHECKING:
 _SILENT = 0.25
 
 
+def describe_input(volume: Volume, generator: Bundle) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return what a report says of an input that has been checked, and what speaks against giving it to a generator."""
+    described = {
+        "voxels_sha256": voxels_sha256(volume),
+        "size": list(volume.size),
+        "spacing_mm": list(volume.spacing),
+        "origin_lps_mm": list(volume.origin),
+        "direction_lps": volume.direction.ravel().tolist(),
+        "minimum": float(volume.array.min()),
+        "maximum": float(volume.array.max()),
+    }
+    return described, assess_checked(volume, generator).findings
+
+
 def make_report(
     result: SynthesisResult,
     volume: Volume,
     models: Models,
     *,
+    described: Mapping[str, Any],
+    findings: Sequence[str],
     device: dict[str, str],
     seconds: dict[str, float],
     decision: Decision,
@@ -56,6 +71,8 @@ def make_report(
         The input.
     models
         What made it.
+    described, findings
+        The input (:func:`describe_input`).
     device
         Which was requested, which was used and by which runtime, and the providers that ought to have been and were
         not, if any.
@@ -77,11 +94,7 @@ def make_report(
     # A speck on the segmenter's voxels may not be left on the input's.
     shown = {name: dice for name, dice in decision.expected_dice.items() if volumes[name]}
     decision = replace(decision, expected_dice=shown)
-    given, findings, quality = side_by_side(lambda look: look(), [
-        partial(_describe_input, volume),
-        lambda: assess_quality(volume, models.generator).findings,
-        partial(_quality, result, fan, voxel_volume_ml=volume.voxel_volume_ml, model=models.generator.name),
-    ])  # fmt: skip
+    quality = _quality(result, fan, voxel_volume_ml=volume.voxel_volume_ml, model=models.generator.name)
     muted = reasons_to_mute(familiarity, quality.get("mean_uncertainty"), models.generator.name)
     of_mri = warnings_of(contribution or {})
     warnings = [*volume.warnings, *findings, *muted.values(), *_silence(quality), *of_mri, *decision.warnings]
@@ -97,7 +110,7 @@ def make_report(
         **models.describe(),
         "versions": versions(device["runtime"]),
         "device": device,
-        "input": {**given, **({"mri": describe_mri(mri)} if mri else {})},
+        "input": {**described, **({"mri": describe_mri(mri)} if mri else {})},
         "warnings": warnings,
         "notes": list(volume.notes),
         "seconds": {**seconds, "total": total},
@@ -175,18 +188,6 @@ def describe_mri(mri: Mapping[str, Volume]) -> dict[str, Any]:
 def describe_place(volume: Volume) -> dict[str, Any]:
     """Return where a volume lies."""
     return {"size": list(volume.size), "ijk_to_lps": volume.ijk_to_lps.tolist()}
-
-
-def _describe_input(volume: Volume) -> dict[str, Any]:
-    return {
-        "voxels_sha256": voxels_sha256(volume),
-        "size": list(volume.size),
-        "spacing_mm": list(volume.spacing),
-        "origin_lps_mm": list(volume.origin),
-        "direction_lps": volume.direction.ravel().tolist(),
-        "minimum": float(volume.array.min()),
-        "maximum": float(volume.array.max()),
-    }
 
 
 def _summary(

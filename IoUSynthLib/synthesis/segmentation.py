@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..models.bundle import Bundle
+from ..preprocessing import bounding_box, box_within, crop, resample_like
 from ..progress import PartProgress
 from . import outlines
 from .generate import run_network
-from .grid import NetworkGrid, coarsened, stacked
+from .grid import FieldOfView, NetworkGrid, coarsened, extended_beyond_fan, stacked
 
 #: What a report warns of when there must be a tumour, but none is seen.
 NO_TUMOUR_SEEN = (
@@ -23,6 +24,8 @@ FAINT_TUMOUR = (
     "it with the preoperative MRI, or, if something has been removed, take back the choice Before resection "
     "(--before-resection)"
 )
+#: Voxels that what is outlined depends on: so many are interpolated from, each continued by as many, and those between.
+_REACH = 8
 #: Outlines with an expected Dice below this are called doubtful: less of them is right than wrong.
 DOUBTFUL_BELOW = 0.5
 
@@ -142,3 +145,28 @@ def decide(
         if name in segmenter.expected_dice
     }
     return Decision(shown, expected_dice, faint, placed, segmenter.expected_dice_measured_on)
+
+
+def labels_within(field: FieldOfView, grid: NetworkGrid, probabilities: np.ndarray) -> np.ndarray:
+    """Return what probabilities (3, z, y, x) on a segmenter's grid outline on the input's voxels.
+
+    A mean of voxels in which background is most probable has it most probable, so that only the others and what is
+    near them are looked at.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (z, y, x) within the box of the fan: 0 background, 1 tumour, 2 cavity.
+    """
+    labels = np.zeros(field.cropped.array.shape, np.uint8)
+    outlined = grid.valid & (probabilities[1:].max(axis=0) > probabilities[0])
+    if not outlined.any():
+        return labels
+    near = bounding_box(outlined, margin=_REACH)
+    part = replace(grid, image=crop(grid.image, near), valid=grid.valid[near])
+    box = box_within(field.cropped, part.image)
+    place = crop(field.cropped, box)
+    extended = extended_beyond_fan(probabilities[(slice(None), *near)], part)
+    finer = np.stack([resample_like(one, place).array for one in extended])
+    labels[box] = outlines.labels_from_probabilities(finer, field.fan[field.box][box], field.volume.voxel_volume_ml)
+    return labels

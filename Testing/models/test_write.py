@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import re
+import time
 
 import pytest
 from support.tiny_models import generator_network, segmenter_network
@@ -40,6 +42,15 @@ def write(output, section=GENERATOR, network=generator_network, **more):
         write_bundle(folder, section, **{**words, **more})
     metadata = json.loads((output / "configs" / "metadata.json").read_text(encoding="utf-8"))
     return metadata, (output / "docs" / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_a_killed_run_left_is_removed_by_a_later_one_and_what_another_is_making_is_not(tmp_path):
+    left, made = tmp_path / ".bundle-killed", tmp_path / ".bundle-living"
+    for folder in (left, made):
+        (folder / "own" / "models").mkdir(parents=True)
+    os.utime(left, (time.time() - 2 * 86_400,) * 2)
+    write(tmp_path / "own")
+    assert {path.name for path in tmp_path.iterdir()} == {"own", made.name}
 
 
 def test_nothing_is_said_that_nobody_has_said(tmp_path):
