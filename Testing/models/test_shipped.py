@@ -11,7 +11,7 @@ from support.machine_names import machine_names
 from IoUSynthLib.evaluation.fidelity import dice, score
 from IoUSynthLib.evaluation.tables import fidelity_table, overlap_table, trust_table
 from IoUSynthLib.files.volumes import read_volume
-from IoUSynthLib.models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, load
+from IoUSynthLib.models.bundle import DEFAULT_GENERATOR, DEFAULT_SEGMENTER, DEFAULT_WITH_MRI, load
 from IoUSynthLib.pipeline import synthesize
 from IoUSynthLib.preprocessing import bounding_box, crop
 from IoUSynthLib.synthesis.segmentation import DOUBTFUL_BELOW
@@ -55,7 +55,7 @@ def result(sample):
     return synthesize(sample[0], MODELS / DEFAULT_GENERATOR, "cpu")
 
 
-@pytest.mark.parametrize("name", [DEFAULT_GENERATOR, DEFAULT_SEGMENTER])
+@pytest.mark.parametrize("name", [DEFAULT_GENERATOR, DEFAULT_WITH_MRI, DEFAULT_SEGMENTER])
 def test_bundle_is_whole(name):
     bundle = load(MODELS / name)
     bundle.verify()

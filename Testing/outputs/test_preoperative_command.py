@@ -136,7 +136,10 @@ def test_images_that_change_too_much_are_not_the_result(ultrasound_file, ultraso
 
 
 WRONG = {
-    "not read": (["--preoperative", "T2w=T2w.nrrd"], "T2w MRI: ious2mr-2.5d reads ultrasound alone; choose a model"),
+    "not read": (
+        ["--preoperative", "T2w=T2w.nrrd", "--model", "ious2mr-2.5d"],
+        "T2w MRI: ious2mr-2.5d reads ultrasound alone; choose a model",
+    ),
     "unknown": (["--preoperative", "PD=x.nrrd"], "--preoperative PD=x.nrrd: is neither T2w=MRI nor FLAIR=MRI nor ceT1"),
     "twice": (["--preoperative", "T2w=a", "T2w=b"], "--preoperative T2w=b: names T2w twice; give each contrast once"),
     "two shown": (["--preoperative", "a.nrrd", "b.nrrd"], "--preoperative b.nrrd: one MRI is shown; name its contrast"),

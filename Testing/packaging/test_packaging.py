@@ -72,7 +72,7 @@ def test_the_library_imports_and_finds_its_models(installed: Path, monkeypatch: 
     monkeypatch.delenv("IOUSYNTH_MODELS", raising=False)
     folder, *models = run(LIBRARY, installed)
     assert Path(folder) == installed / "IoUSynthLib"
-    assert {"ious2mr-2.5d", "lesion-3d"} <= set(models)
+    assert {"ious2mr-2.5d", "ious-mri2mr-2.5d", "lesion-3d"} <= set(models)
 
 
 MODULE = """

@@ -242,6 +242,13 @@ def test_the_ultrasound_itself_and_unread_contrasts_are_refused(tiny_models, mod
             pipeline.synthesize(ultrasound, name, "cpu", preoperative=Preoperative(given))
 
 
+def test_the_default_reads_mri_where_there_is_any(tiny_models):
+    for with_mri, name in ((False, "ious2mr-2.5d"), (True, "ious-mri2mr-2.5d")):
+        models = pipeline.load_models(None, with_mri=with_mri)
+        assert (models.generator.name, bool(models.generator.optional)) == (name, with_mri)
+        assert (models.paired_generator is None) != with_mri, "outlines are made on the images of ultrasound alone"
+
+
 def test_without_mri_the_network_runs_once(model, grid):
     fractions = []
     found = synthesize_both(model, grid, None, device="cpu", progress=fractions.append)

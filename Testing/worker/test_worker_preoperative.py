@@ -65,7 +65,7 @@ def test_without_mri_nothing_more_comes_back(running, ultrasound, tmp_path):
 
 
 def test_an_mri_that_the_model_does_not_read_is_an_error_in_one_line(running, ultrasound, mri):
-    running.submit(ultrasound, preoperative=Preoperative({"T2w": mri}))
+    running.submit(ultrasound, Options("ious2mr-2.5d"), preoperative=Preoperative({"T2w": mri}))
     event = wait(running)[-1]
     assert (event.kind, event.details) == ("error", "")
     assert event.message.startswith("T2w MRI: ious2mr-2.5d reads ultrasound alone")
