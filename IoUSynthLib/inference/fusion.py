@@ -35,7 +35,7 @@ def fuse(passes: Sequence[np.ndarray], axes: Sequence[int], scale: float) -> np.
     Returns
     -------
     numpy.ndarray
-        float32 (channels, z, y, x). Where all predictions are the same, so is this.
+        float32 (channels, z, y, x). Where all predictions are the same, so is this; a single one is returned as it is.
 
     Examples
     --------
@@ -43,7 +43,9 @@ def fuse(passes: Sequence[np.ndarray], axes: Sequence[int], scale: float) -> np.
     >>> fuse(passes, (0, 1), 2.0).mean().round(2).item()
     0.5
     """
-    if not scale or len(passes) == 1:
+    if len(passes) == 1:
+        return passes[0]
+    if not scale:
         return sum(passes) / np.float32(len(passes))
     shape = passes[0].shape[1:]
     # Room for the Gaussian, so that a border of the volume does not reach the opposite one.

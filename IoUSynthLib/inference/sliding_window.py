@@ -79,7 +79,9 @@ def predict(
         float32 (outputs, z, y, x), fused over slice axes as the bundle says; 0 outside ``valid``.
     """
     passes = list(predict_passes(session, images, valid, bundle, activation=activation, progress=progress))
-    return fuse(passes, bundle.slice_axes, bundle.fusion_scale) * valid
+    fused = fuse(passes, bundle.slice_axes, bundle.fusion_scale)
+    fused *= valid
+    return fused
 
 
 def predict_passes(
@@ -102,7 +104,8 @@ def predict_passes(
                 progress(done / total)
         blended = item.blended()
         turned = blended[:, 0] if bundle.regime == "3D" else np.moveaxis(blended, 1, bundle.slice_axes[number] + 1)
-        yield turned * valid
+        turned *= valid
+        yield turned
 
 
 def sample_windows(
@@ -177,13 +180,15 @@ class _Pass:
         self.sum = np.zeros((len(self.bundle.outputs), *self.valid.shape), dtype=np.float32)
         size = max(1, _BATCH_PIXELS[session.device] // int(np.prod(self.tiling.window)))
         weight = _outer(self.weights)
+        weighted = np.empty((len(self.sum), *weight.shape), dtype=np.float32)
         for first in range(0, len(self.pieces), size):
             pieces = self.pieces[first : first + size]
             prediction = session.run(np.stack([self.input(number, part) for number, part in pieces]))
             if activation is not None:
                 prediction = activation(prediction)
             for (number, part), values in zip(pieces, prediction, strict=True):
-                self.sum[(slice(None), number, *part)] += values * weight
+                place = self.sum[(slice(None), number, *part)]
+                place += np.multiply(values, weight, out=weighted)
             yield len(pieces)
 
     def input(self, number: int, part: tuple[slice, ...]) -> np.ndarray:
@@ -197,7 +202,7 @@ class _Pass:
         return stack.reshape(-1, *stack.shape[2:])
 
     def blended(self) -> np.ndarray:
-        """Return the weighted mean of all windows, (outputs, items, ...), without the padding."""
+        """Make the sum of all windows their weighted mean, (outputs, items, ...), and return it without the padding."""
         totals = []
         for weight, starts, length in zip(self.weights, self.tiling.starts, self.tiling.padded, strict=True):
             total = np.zeros(length, dtype=np.float32)
@@ -206,7 +211,8 @@ class _Pass:
             totals.append(total)
         inner = tuple(slice(a, a + length) for a, length in zip(self.tiling.front, self.shape, strict=True))
         total = np.maximum(_outer(totals), _SMALLEST_SUM.get(self.bundle.blending, 0.0))
-        result = (self.sum / total)[(slice(None), slice(None), *inner)]
+        self.sum /= total
+        result = self.sum[(slice(None), slice(None), *inner)]
         return stretch(result, self.original) if self.bundle.stretch else result
 
 
