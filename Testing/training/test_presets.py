@@ -89,6 +89,14 @@ def test_figures_of_the_published_recipe():
             assert usual.recipe.describe() != other.recipe.describe()
 
 
+def test_which_presets_draw():
+    """Diffusions, and autoencoders with deviations; what a bundle says of it is what a run may ask for."""
+    drawing = {name for name, preset in PRESETS.items() if preset.first.details.get("draws")}
+    assert {name for name in drawing if name in BENCHMARK} == {name for name in BENCHMARK if name.startswith("syndiff")}
+    assert {"mmhvae", "mmhvae-zeros", "mvae"} <= drawing
+    assert not {"mmhvae-average", "resvit-unified", "ious2mr-2.5d"} & drawing
+
+
 def test_what_ships_has_no_published_recipe():
     with pytest.raises(InputError, match="lesion-3d has no published recipe; leave the option out"):
         PRESETS["lesion-3d"].published()

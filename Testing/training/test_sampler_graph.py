@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -9,9 +10,15 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
 from support.machine_names import machine_names  # noqa: E402
+from support.tiny_models import write_bundle  # noqa: E402
 
 from IoUSynthLib.generators.diffusion import LATENT, Sampler  # noqa: E402
+from IoUSynthLib.models.bundle import load  # noqa: E402
+from IoUSynthLib.synthesis.generate import generate  # noqa: E402
+from IoUSynthLib.synthesis.grid import FieldOfView, network_grid  # noqa: E402
+from IoUSynthLib.synthesis.spread import Sampling, deviation, draw  # noqa: E402
 from IoUSynthLib.training.export import export_onnx  # noqa: E402
+from IoUSynthLib.volume import Volume  # noqa: E402
 
 
 class Toy(torch.nn.Module):
@@ -61,3 +68,23 @@ def test_other_noise_makes_another_sample(tmp_path):
         assert abs(made["own"] - sampler(image).numpy()).max() < 1e-5
         assert abs(made["other"] - other(image).numpy()).max() < 1e-5
     assert abs(made["other"] - made["own"]).max() > 0.01
+    _check_samples(write_bundle(
+        tmp_path / "toy", (tmp_path / "model.onnx").read_bytes(), outputs=["T2w", "FLAIR"], window=[8, 16],
+        padding="window", slice_axes=[0], draws=True,
+    ))  # fmt: skip
+
+
+def _check_samples(folder):
+    """As a bundle it draws what its seed says, and by itself what its file does."""
+    ultrasound = Volume(np.random.default_rng(0).uniform(1, 255, (4, 16, 20)).astype(np.float32), (0.8,) * 3)
+    ultrasound.array[:, :2] = 0
+    bundle = load(folder)
+    grid = network_grid(FieldOfView.of(ultrasound), bundle)
+    first, again, other = (draw(bundle, grid, Sampling(2, seed, None), device="cpu") for seed in (1, 1, 2))
+    plain = draw(bundle, grid, None, device="cpu")
+    for name in ("T2w", "FLAIR"):
+        assert np.array_equal(first.images[name], again.images[name])
+        assert np.abs(first.images[name] - other.images[name]).max() > 0.01
+        assert np.abs(first.samples[0][name] - first.samples[1][name]).max() > 0.01
+        assert np.array_equal(plain.images[name], generate(bundle, grid, device="cpu").images[name])
+    assert deviation(first.samples)[grid.valid].mean() > 0.01

@@ -17,6 +17,8 @@ from support.toy_presets import toy_unified  # noqa: E402
 from IoUSynthLib.cases.case import Case  # noqa: E402
 from IoUSynthLib.inference import open_session  # noqa: E402
 from IoUSynthLib.models.bundle import NETWORK_FILE, load  # noqa: E402
+from IoUSynthLib.synthesis.grid import FieldOfView, network_grid  # noqa: E402
+from IoUSynthLib.synthesis.spread import Sampling, deviation, draw  # noqa: E402
 from IoUSynthLib.training.predictions import NetworkSession, predict_case  # noqa: E402
 from IoUSynthLib.training.release import export_run  # noqa: E402
 from IoUSynthLib.training.run_folder import FinishedRun  # noqa: E402
@@ -39,7 +41,8 @@ def test_the_bundle_says_what_the_pipeline_gives_it(released):
     bundle, _ = released
     assert (bundle.inputs, bundle.outputs, bundle.window) == (("ioUS",), ("T2w", "FLAIR"), (32, 32))
     assert bundle.details["white_matter"] == {"T2w": 0.25, "FLAIR": 0.4}
-    assert bundle.details["temperature"] == 0.7
+    assert bundle.draws
+    assert bundle.temperature == 0.7
 
 
 def test_it_runs_through_the_pipeline(released):
@@ -71,6 +74,24 @@ def test_samples_at_a_temperature(released):
     assert np.allclose(made(0, 0), mean, atol=1e-5)
     assert np.array_equal(made(0.7, 0), made(0.7, 0))
     assert np.abs(made(0.7, 0) - made(0.7, 1)).max() > 1e-3
+
+
+def test_samples_through_the_pipelines_grid(released):
+    """Alike at temperature 0, where they are the image that it makes anyway; else as their seed says."""
+    bundle, _ = released
+    ultrasound = np.random.default_rng(0).uniform(1, 255, (12, 24, 30)).astype(np.float32)
+    ultrasound[:3] = 0
+    grid = network_grid(FieldOfView.of(Volume(ultrasound, (0.8,) * 3)), bundle)
+
+    def drawn(temperature, seed=0):
+        return draw(bundle, grid, Sampling(2, seed, temperature), device="cpu")
+
+    cold, warm, again, other = drawn(0.0), drawn(0.7), drawn(0.7), drawn(0.7, seed=1)
+    assert not deviation(cold.samples).any()
+    assert np.allclose(cold.images["T2w"], draw(bundle, grid, None, device="cpu").images["T2w"], atol=1e-5)
+    assert deviation(warm.samples)[grid.valid].mean() > 1e-4
+    assert np.array_equal(warm.images["T2w"], again.images["T2w"])
+    assert np.abs(warm.images["T2w"] - other.images["T2w"]).max() > 1e-3
 
 
 @pytest.mark.long
