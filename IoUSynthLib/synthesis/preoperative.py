@@ -28,8 +28,9 @@ from .spread import Sampling, draw
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-#: Images with and without MRI that differ by more than this fraction of the intensity range, in the mean over the fan,
-#: come of an MRI that lies wrong or is another patient's. A first guess, to be measured for each model that reads MRI.
+#: Images with and without MRI may differ by this fraction of the intensity range, in the mean over the fan. It does not
+#: tell right MRI from wrong, but the worst of another patient's lay above it, and one in ten of right ones
+#: (``Resources/Models/ious-mri2mr-2.5d/docs/README.md``): what is left out costs a gain, what is not a wrong image.
 MOST_DISAGREEMENT = 0.05
 #: They disagree about the tissue of a place where they differ by more than this fraction after smoothing by a Gaussian
 #: of this standard deviation, which leaves edges and texture out; smaller places are not marked.
