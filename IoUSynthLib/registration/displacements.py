@@ -5,13 +5,16 @@ brain shift.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import SimpleITK as sitk
 from scipy import ndimage
 
 from ..volume import Volume
 from .rigid import CAPTURE_DEG, about
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 #: Limits in mm of the displacement of points, as in MMHVAE's Table V (Dorent et al.).
 RANGES_MM = {"0-4": (0.0, 4.0), "4-8": (4.0, 8.0), "8-12": (8.0, 12.0), "12-16": (12.0, 16.0)}
@@ -101,6 +104,8 @@ def random_direction(rng: np.random.Generator) -> np.ndarray:
 
 def brain_shift(fan: Volume, largest: float, rng: np.random.Generator) -> sitk.Transform:
     """A smooth deformation, random at knots a third of the volume apart, that moves the fan by at most so many mm."""
+    import SimpleITK as sitk
+
     knots = rng.standard_normal((_SHIFT_KNOTS,) * 3 + (3,))
     field = ndimage.zoom(knots, (_FIELD_NODES / _SHIFT_KNOTS,) * 3 + (1,), order=3)
     inside = ndimage.zoom(fan.array > 0, np.divide(field.shape[:3], fan.array.shape), order=0)

@@ -42,6 +42,7 @@ def loaded(scene, panel, add, head):
     parameters.inputVolume, parameters.movingVolume = case, t2w
     parameters.t2wVolume, parameters.flairVolume = outputs.images["T2w"], outputs.images["FLAIR"]
     parameters.segmentation = outputs.segmentation
+    panel.ui.mriInputSelector.setCurrentText("Ultrasound only")  # no images with MRI are to follow in the same click
     return {"case": case, "T2w": t2w, "FLAIR": flair, "tracts": tracts}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-from functools import partial
 
 import numpy as np
 import pytest
@@ -176,8 +175,15 @@ def test_a_refiner_that_cannot_be_is_refused_in_one_line(tmp_path, capsys, famil
     assert left_over(tmp_path) == ["refine.pth"]
 
 
+class _ShortSampler(diffusion.Sampler):
+    """Half the graph, half the time."""
+
+    def __init__(self, *what: object, **how: object) -> None:
+        super().__init__(*what, **how, steps=2)
+
+
 def test_diffusion_becomes_a_bundle_once_its_licence_is_accepted(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command, "Sampler", partial(diffusion.Sampler, steps=2))  # half the graph, half the time
+    monkeypatch.setattr(command, "Sampler", _ShortSampler)
     monkeypatch.setattr(syndiff, "build", lambda *names, filters: build(*names, **SYNDIFF))
     torch.save(build("syndiff", "2D", ("T2w",), **SYNDIFF).state_dict(), tmp_path / "p2_best.pth")
     assert run(tmp_path, "syndiff", "2D") == 2

@@ -74,13 +74,14 @@ def test_every_subset_is_drawn_and_none_in_a_fifth() -> None:
 
 def test_another_patients_mri_comes_with_the_ultrasound_of_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("IoUSynthLib.training.preoperative._EXACT", 1.0)
+    monkeypatch.setattr("IoUSynthLib.training.preoperative._ANOTHER", 0.4)
     batch = batches(volume(0.0), volume(0.1)).draw(0)
     image = batch.image.unflatten(1, (4, 3))
     known = (image[:, 1, 1] > OUTSIDE) & (batch.fan[:, 0] > 0)
     offsets = [float((one - target)[mask].median()) for one, target, mask in
                zip(image[:, 1, 1], batch.target[:, 0], known, strict=True) if mask.any()]  # fmt: skip
     foreign = np.abs(offsets) > 0.05
-    assert 0 < foreign.mean() < 0.3, "the share is 0.2, of which half is the patient's own by chance"
+    assert 0.05 < foreign.mean() < 0.4, "the share is 0.4, of which half is the patient's own by chance"
 
 
 def test_displacements_are_those_of_registration_and_brain_shift() -> None:
