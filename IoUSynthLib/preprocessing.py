@@ -6,14 +6,15 @@ handed out, 0 means "no data" and voxels with data are above 0 (:func:`to_intens
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .morphology import dilated, fill_holes, fill_slice_holes
 from .parallel import side_by_side
+from .separable import along_axes, gaussian, interpolation, smoothing
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -320,40 +321,13 @@ def _closed(inside: np.ndarray) -> np.ndarray:
     pad = _CLOSING_RADIUS + 1
     coarse = np.pad(_any_in_blocks(inside, factor), pad)
     coarse = _without_specks(coarse)
-    closed = ~_dilated(~_dilated(coarse, _CLOSING_RADIUS), _CLOSING_RADIUS)
-    filled = _fill_slice_holes(_fill_holes(closed))
+    closed = ~dilated(~dilated(coarse, _CLOSING_RADIUS), _CLOSING_RADIUS)
+    filled = fill_slice_holes(fill_holes(closed))
     # A block counts when any voxel in it does: taking one block off all round keeps the outside out.
-    core = ~_dilated(~filled, 1) if factor > 1 else filled
+    core = ~dilated(~filled, 1) if factor > 1 else filled
     unpadded = (slice(pad, -pad),) * 3
     fine_core, fine_near = (_enlarge(part[unpadded], factor, inside.shape) for part in (core, filled))
-    return _fill_holes(fine_core | (inside & fine_near))
-
-
-def _dilated(mask: np.ndarray, radius: int) -> np.ndarray:
-    """Dilate a mask by a ball; it holds no voxel, or else all, within that radius of the border.
-
-    All voxels are shifted at once, as they lie in memory, and what passes a border is the same there: a tenth of the
-    time of ITK's filter, to the same result.
-    """
-    flat = np.ascontiguousarray(mask).view(np.uint8).ravel()
-    dilated = flat.copy()
-    for step in _ball(radius) @ (mask.shape[1] * mask.shape[2], mask.shape[2], 1):
-        if step > 0:
-            dilated[step:] |= flat[:-step]
-        elif step < 0:
-            dilated[:step] |= flat[-step:]
-    return dilated.view(bool).reshape(mask.shape)
-
-
-@functools.cache
-def _ball(radius: int) -> np.ndarray:
-    """Places (n, 3) of the voxels in ITK's ball of a radius in voxels, from its middle."""
-    import SimpleITK as sitk
-
-    voxel = np.zeros((2 * radius + 1,) * 3, np.uint8)
-    voxel[(radius,) * 3] = 1
-    ball = sitk.BinaryDilate(sitk.GetImageFromArray(voxel), [radius] * 3)
-    return np.argwhere(sitk.GetArrayFromImage(ball)) - radius
+    return fill_holes(fine_core | (inside & fine_near))
 
 
 def _any_in_blocks(mask: np.ndarray, factor: int) -> np.ndarray:
@@ -381,35 +355,6 @@ def _without_specks(mask: np.ndarray) -> np.ndarray:
     return (sizes >= _SPECK_FRACTION * sizes.max())[labels] & mask
 
 
-def _fill_holes(mask: np.ndarray) -> np.ndarray:
-    """Fill what the mask encloses, in two or three dimensions: all that does not hang together with the outside."""
-    import SimpleITK as sitk
-
-    background = np.pad(~mask, 1, constant_values=True).view(np.uint8)
-    image = sitk.ConnectedComponent(sitk.GetImageFromArray(background), False)  # which holds what is viewed
-    pieces = sitk.GetArrayViewFromImage(image)
-    return (pieces != pieces.flat[0])[(slice(1, -1),) * mask.ndim]
-
-
-def _fill_slice_holes(mask: np.ndarray) -> np.ndarray:
-    """Fill what the mask encloses within a slice along any axis: a fan is not hollow in a slice.
-
-    All slices along an axis are filled at once, as one image in which they lie one below the other with a rim of
-    background each, for to call ITK for each of them would take several times as long.
-    """
-
-    def fill(axis: int) -> np.ndarray:
-        padded = np.pad(np.moveaxis(mask, axis, 0), [(0, 0), (1, 1), (1, 1)])
-        filled = _fill_holes(padded.reshape(-1, padded.shape[2])).reshape(padded.shape)
-        return np.moveaxis(filled[:, 1:-1, 1:-1], 0, axis)
-
-    return np.logical_or.reduce([mask, *side_by_side(fill, range(3))])
-
-
-#: Voxels along an axis that ITK's recursive Gaussian needs; it goes on beyond the border with the outermost ones.
-_FEWEST_SMOOTHED = 4
-
-
 def gaussian_mean(
     values: np.ndarray, valid: np.ndarray, spacing: Sequence[float], *, sigma: float
 ) -> np.ndarray:
@@ -432,22 +377,13 @@ def gaussian_mean(
     [0, 100, 100]
     """
     along_x, along_y, along_z = (
-        _gaussian(length, sigma / step) for length, step in zip(values.shape[::-1], spacing, strict=True)
+        gaussian(length, sigma / step) for length, step in zip(values.shape[::-1], spacing, strict=True)
     )
 
     def smooth(array: np.ndarray) -> np.ndarray:
         return along_axes(array, [along_z, along_y, along_x])
 
     return np.where(valid, smooth(np.where(valid, values, 0)) / np.maximum(smooth(valid), 1e-3), 0)
-
-
-def _gaussian(length: int, sigma: float) -> np.ndarray:
-    """Matrix (length, length) of ITK's recursive Gaussian of ``sigma`` voxels."""
-    import SimpleITK as sitk
-
-    lacking = max(0, _FEWEST_SMOOTHED - length)
-    units = sitk.GetImageFromArray(np.pad(np.eye(length), [(0, lacking), (0, 0)], mode="edge"))
-    return sitk.GetArrayFromImage(sitk.RecursiveGaussian(units, sigma, direction=1))[:length]
 
 
 def axial(volume: Volume) -> Volume:
@@ -499,61 +435,12 @@ def resample_to_spacing(
     for length, voxels, step, deviation in zip(size, new_size, new / old, sigma, strict=True):
         places = (length - 1) / 2.0 + (np.arange(voxels) - (voxels - 1) / 2.0) * step
         # The outermost half voxel lies beyond the old voxel centres.
-        matrices.append(_interpolation(places.clip(0, length - 1), length) @ _smoothing(length, deviation))
+        matrices.append(interpolation(places.clip(0, length - 1), length) @ smoothing(length, deviation))
     return Volume(along_axes(volume.array, matrices[::-1]), new, origin, axes, volume.notes)
 
 
 #: Smoothing by less, in voxels, changes nothing worth the time.
 _LEAST_SIGMA = 0.1
-
-
-def along_axes(array: np.ndarray, matrices: Sequence[np.ndarray]) -> np.ndarray:
-    """Multiply by a matrix along each axis: what is separable, as products of matrices, for which there is BLAS.
-
-    Parameters
-    ----------
-    array
-        (z, y, x), finite.
-    matrices
-        One (new length, length) for each axis.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32.
-
-    Examples
-    --------
-    >>> double = np.repeat(np.eye(2), 2, axis=0)
-    >>> along_axes(np.arange(8).reshape(2, 2, 2), [np.eye(2), np.eye(2), double])[1, 1].tolist()
-    [6.0, 6.0, 7.0, 7.0]
-    """
-    along_z, along_y, along_x = (matrix.astype(np.float32) for matrix in matrices)
-    array = np.ascontiguousarray(array, dtype=np.float32)
-    array = (along_z @ array.reshape(len(array), -1)).reshape(-1, *array.shape[1:])
-    array = along_y @ array
-    return (array.reshape(-1, array.shape[2]) @ along_x.T).reshape(*array.shape[:2], -1)
-
-
-def _interpolation(places: np.ndarray, length: int) -> np.ndarray:
-    """Matrix (places, length) that interpolates linearly; beyond the outer faces of the voxels there is 0."""
-    lower = np.floor(places).astype(int)
-    share = places - lower
-    matrix = np.zeros((len(places), length))
-    rows = np.flatnonzero((places >= -0.5) & (places < length - 0.5))
-    matrix[rows, lower[rows].clip(0)] = 1 - share[rows]
-    matrix[rows, (lower[rows] + 1).clip(max=length - 1)] += share[rows]
-    return matrix
-
-
-def _smoothing(length: int, sigma: float) -> np.ndarray:
-    """Matrix (length, length) that smooths by a Gaussian of ``sigma`` voxels, with the outermost ones going on."""
-    import SimpleITK as sitk
-
-    if sigma == 0:
-        return np.eye(length)
-    units = sitk.GetImageFromArray(np.eye(length))
-    return sitk.GetArrayFromImage(sitk.DiscreteGaussian(units, [0.0, sigma**2], useImageSpacing=False))
 
 
 def _onto_turned(volume: Volume, grid: Volume, sigma: np.ndarray) -> Volume:
@@ -689,7 +576,7 @@ def _along_same_axes(volume: Volume, reference: Volume) -> Volume:
     """Resample linearly onto a grid along the same axes."""
     start = volume.direction.T @ np.subtract(reference.origin, volume.origin)
     matrices = [
-        _interpolation((first + step * np.arange(voxels)) / spacing, length)
+        interpolation((first + step * np.arange(voxels)) / spacing, length)
         for first, step, voxels, spacing, length in zip(
             start, reference.spacing, reference.size, volume.spacing, volume.size, strict=True
         )

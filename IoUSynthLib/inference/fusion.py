@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..parallel import side_by_side
-from ..preprocessing import along_axes
+from ..separable import along_axes
 
 #: Least weight of an axis: waves that are short along all axes are averaged.
 _SMALLEST_WEIGHT = 0.02
